@@ -1,0 +1,1 @@
+//! The benchmarks are beside this file; `cargo bench` runs them all.

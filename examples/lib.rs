@@ -1,0 +1,1 @@
+//! The examples are programs beside this file; `cargo run --example echo_pair` runs one.

@@ -1,0 +1,36 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod frame;
+mod hub;
+mod limits;
+mod lobby;
+pub mod matchmaker;
+mod memory;
+mod pairing;
+pub mod protocol;
+mod relay;
+mod serve;
+pub mod session;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
+pub use bytes::Bytes;
+pub use bytestring::ByteString;
+
+pub use crate::{
+    frame::Frame,
+    hub::{Chat, ChatOver, Hub, HubBuilder, PairError, Profile, Stats},
+    limits::Limits,
+    lobby::{
+        Census, ChatId, Interest, Lobby, LobbyError, Match, ParseChatIdError, PeerId, Place, Speaks,
+        Ticket,
+    },
+    memory::{MemoryLobby, MemoryRelay},
+    pairing::{Anyone, Bucket, Interests, Pairing},
+    protocol::{Code, Command, Event, Hello, Problem, Search},
+    relay::{Pipe, Reason, Received, Relay, RelayError, TrySendError},
+    serve::{Ended, Input},
+};

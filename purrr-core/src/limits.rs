@@ -1,0 +1,63 @@
+//! The bounds of what one peer may send and of what may wait for it: [`Limits`].
+
+use std::time::Duration;
+
+/// What a [`Hub`](crate::Hub) accepts from one peer, and what it holds for it.
+///
+/// Nothing here is unlimited. What exceeds a limit is refused with an [`Event::Error`](crate::Event) that names
+/// the limit; the chat goes on.
+///
+/// The worst case held for one chat is twice `pipe_bytes` plus twice the largest single frame, since a frame
+/// above `pipe_bytes` is taken only into an empty queue: with the defaults 2 × 1 MiB + 2 × 9.5 MB = 21 MB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of UTF-8 in one text message. Default 262,144.
+    pub message_bytes: usize,
+    /// Bytes of one picture. Default 9,500,000.
+    pub image_bytes: usize,
+    /// Bytes of data in one signalling step. Default 262,144.
+    pub signal_bytes: usize,
+    /// Characters in a name. Default 256, which is at most 1 KiB.
+    pub name_chars: usize,
+    /// Bytes in a public key as sent. Default 1,024.
+    pub key_bytes: usize,
+    /// Interests in one search. Default 32.
+    pub interests: usize,
+    /// Characters in one interest. Default 64; with 32 interests at most 8 KiB a waiting peer.
+    pub interest_chars: usize,
+    /// Languages in one search. Default 8.
+    pub languages: usize,
+    /// Characters in one language tag (BCP 47). Default 35; with 8 languages at most 1.1 KiB a waiting peer.
+    pub language_chars: usize,
+    /// Frames under way in one direction of a chat. Default 256, at least 1.
+    pub pipe_items: usize,
+    /// Bytes under way in one direction of a chat. Default 1 MiB. A larger frame goes alone.
+    pub pipe_bytes: usize,
+    /// Messages of one sender whose receipt is still owed. Default 4,096 (8 bytes each); past it the oldest
+    /// receipts are given up.
+    pub receipts: usize,
+    /// How long one peer may keep another waiting with a full queue before the chat ends as lost, and how long a
+    /// transport may take nothing before its session ends. Default 10 s.
+    pub stall: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: 262_144,
+            image_bytes: 9_500_000,
+            signal_bytes: 262_144,
+            name_chars: 256,
+            key_bytes: 1_024,
+            interests: 32,
+            interest_chars: 64,
+            languages: 8,
+            language_chars: 35,
+            pipe_items: 256,
+            pipe_bytes: 1024 * 1024,
+            receipts: 4_096,
+            stall: Duration::from_secs(10),
+        }
+    }
+}

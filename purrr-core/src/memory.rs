@@ -1,0 +1,156 @@
+//! The backend for one process: [`MemoryLobby`] and [`MemoryRelay`].
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    limits::Limits,
+    lobby::{Census, ChatId, Lobby, LobbyError, Match, Place, Ticket},
+    matchmaker::{Made, Matchmaker, PlaceKey},
+    pairing::Pairing,
+    relay::{Pipe, Relay, RelayError},
+};
+
+/// A [`Lobby`] within one process: a [`Matchmaker`] behind a plain mutex that is never held across an await.
+///
+/// There is no task behind it: each waiting [`Place`] keeps its own alarm for when its search widens.
+#[derive(Clone)]
+pub struct MemoryLobby {
+    room: Arc<Room>,
+}
+
+/// The [`Relay`] that goes with [`MemoryLobby`]: its matches bring their pipe along.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MemoryRelay;
+
+struct Room {
+    machine: Mutex<Matchmaker<oneshot::Sender<Match>>>,
+    limits: Limits,
+    opened: Instant,
+}
+
+/// A place that is being waited in; dropping it leaves.
+struct Seat {
+    room: Arc<Room>,
+    key: PlaceKey,
+}
+
+impl MemoryLobby {
+    /// An empty lobby whose chats are bounded by the `pipe_*` fields of `limits`.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let machine = Mutex::new(Matchmaker::new(rand::random()));
+        Self { room: Arc::new(Room { machine, limits, opened: Instant::now() }) }
+    }
+}
+
+impl Default for MemoryLobby {
+    fn default() -> Self {
+        Self::new(Limits::default())
+    }
+}
+
+#[async_trait]
+impl Lobby for MemoryLobby {
+    async fn enter(&self, ticket: Ticket, rule: Arc<dyn Pairing>) -> Result<Place, LobbyError> {
+        let room = Arc::clone(&self.room);
+        let entered = room.now();
+        let (seat, mut matched) = oneshot::channel();
+        let mut machine = room.lock();
+        let key = machine
+            .handle_enter(entered, Arc::new(ticket), Arc::clone(&rule), seat)
+            .map_err(|_| LobbyError::AlreadyHere)?;
+        room.announce(machine);
+        let seat = Seat { room, key };
+        Ok(Place::new(async move {
+            for widening in rule.widen_at() {
+                let due = seat.room.opened + entered.saturating_add(*widening);
+                tokio::select! {
+                    biased;
+                    made = &mut matched => return Ok(seat.expect(made)),
+                    () = sleep_until(due) => seat.room.pass_time(),
+                }
+            }
+            let made = matched.await;
+            Ok(seat.expect(made))
+        }))
+    }
+
+    async fn census(&self) -> Result<Census, LobbyError> {
+        Ok(self.room.lock().census())
+    }
+}
+
+#[async_trait]
+impl Relay for MemoryRelay {
+    async fn open(&self, chat: &mut Match) -> Result<Pipe, RelayError> {
+        chat.take_pipe().ok_or(RelayError::Foreign)
+    }
+}
+
+impl Room {
+    fn now(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
+    /// The machine is changed only by its own functions, none of which can stop halfway but by a bug of a rule; what
+    /// such a rule leaves behind is a room that lacks one peer, so the others go on.
+    fn lock(&self) -> MutexGuard<'_, Matchmaker<oneshot::Sender<Match>>> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pass_time(self: &Arc<Self>) {
+        let mut machine = self.lock();
+        machine.handle_timeout(self.now());
+        self.announce(machine);
+    }
+
+    /// Tells everybody who was matched, with the lock released: a side that is gone drops its match, which takes the
+    /// lock again.
+    fn announce(self: &Arc<Self>, mut machine: MutexGuard<'_, Matchmaker<oneshot::Sender<Match>>>) {
+        let first = machine.poll_match();
+        let rest: Vec<_> = std::iter::from_fn(|| machine.poll_match()).collect();
+        drop(machine);
+        for made in first.into_iter().chain(rest) {
+            self.introduce(made);
+        }
+    }
+
+    fn introduce(self: &Arc<Self>, Made { pair, sides: [a, b] }: Made<oneshot::Sender<Match>>) {
+        let chat = ChatId::random();
+        let (pipe_a, pipe_b) = Pipe::pair(&self.limits, || {
+            let room = Arc::clone(self);
+            Box::new(move || room.lock().handle_part(pair))
+        });
+        // A side that has gone hands its match back; dropping it tells the other side.
+        drop(a.seat.send(Match::with_pipe(chat, Arc::clone(&b.ticket), pipe_a)));
+        drop(b.seat.send(Match::with_pipe(chat, a.ticket, pipe_b)));
+    }
+}
+
+impl Seat {
+    fn expect(&self, made: Result<Match, oneshot::error::RecvError>) -> Match {
+        made.expect("the machine gives up a seat only by matching it or when it is left, and it is not left")
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.room.lock().handle_leave(self.key);
+    }
+}
+
+impl fmt::Debug for MemoryLobby {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryLobby").field("census", &self.room.lock().census()).finish()
+    }
+}

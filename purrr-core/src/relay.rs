@@ -1,0 +1,461 @@
+//! What flows between the two: the [`Relay`] trait and the concrete, bounded [`Pipe`].
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::poll_fn,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use async_trait::async_trait;
+
+use crate::{frame::Frame, limits::Limits, lobby::Match};
+
+/// What carries frames between two peers that were paired.
+///
+/// # Who implements it, who calls it
+///
+/// A backend implements it together with its [`Lobby`](crate::Lobby). The [`Hub`](crate::Hub) calls [`open`](Self::open) once
+/// per chat and side; after that frames go through the [`Pipe`], which is a concrete type, so that nothing is boxed
+/// per frame.
+///
+/// # What is promised
+///
+/// Frames of one sender arrive in order and once. Whoever receives sees every frame that was sent before the partner
+/// parted, then [`Received::Parted`] for good.
+///
+/// # What dropping means
+///
+/// Dropping the pipe parts, with [`Reason::Lost`]. Opening takes the pipe out of the match, so a match cannot be opened
+/// twice.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+/// use purrr_core::{Anyone, Frame, Lobby, MemoryLobby, MemoryRelay, PeerId, Received, Relay, Ticket};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (lobby, relay) = (MemoryLobby::default(), MemoryRelay);
+/// let ann = lobby.enter(Ticket::new(PeerId::from_bits(1)), Arc::new(Anyone)).await?;
+/// let bob = lobby.enter(Ticket::new(PeerId::from_bits(2)), Arc::new(Anyone)).await?;
+/// let mut ann = relay.open(&mut ann.await?).await?;
+/// let mut bob = relay.open(&mut bob.await?).await?;
+/// ann.send(Frame::text("hello")).await.ok();
+/// assert_eq!(bob.recv().await, Received::Frame(Frame::text("hello")));
+/// # Ok(())
+/// # }
+/// ```
+#[async_trait]
+pub trait Relay: fmt::Debug + Send + Sync + 'static {
+    /// Opens this side's end of a chat.
+    ///
+    /// # Errors
+    ///
+    /// [`RelayError::Foreign`] if the match was opened before or is of another backend, [`RelayError::Unavailable`] if
+    /// the backend cannot be reached.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the chat ends for the other side when the match is dropped.
+    async fn open(&self, chat: &mut Match) -> Result<Pipe, RelayError>;
+}
+
+/// Why a chat could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RelayError {
+    /// The match has no pipe that this relay could open.
+    #[error("the match was opened before, or is of another backend")]
+    Foreign,
+    /// The backend failed.
+    #[error("the relay cannot be reached")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Why a chat ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The partner left.
+    Left,
+    /// The partner went on to the next.
+    Next,
+    /// The partner vanished, or took nothing for too long.
+    Lost,
+    /// The server ended it.
+    Ended,
+}
+
+/// One side's end of a chat: a bounded queue in each direction.
+///
+/// Holds at most [`Limits::pipe_items`] frames and [`Limits::pipe_bytes`] bytes each way; a frame larger than that is
+/// taken only into an empty queue. Queues grow as they are used: a pipe that nothing flowed through takes about 300
+/// bytes for both sides together.
+///
+/// Both sides belong to one task each. The `poll` functions register that task and replace its last registration.
+pub struct Pipe {
+    channel: Arc<Mutex<Channel>>,
+    side: usize,
+    /// Told once, before the partner can see that this side parted.
+    on_part: Option<Box<dyn FnOnce() + Send>>,
+}
+
+/// What [`Pipe::recv`] yields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A frame from the partner.
+    Frame(Frame),
+    /// The partner parted; nothing follows.
+    Parted(Reason),
+}
+
+/// Why [`Pipe::try_send`] did not take a frame, which is handed back.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrySendError {
+    /// The queue is full until the partner has read.
+    #[error("the partner has not read enough yet")]
+    Full(Frame),
+    /// The chat is over.
+    #[error("the chat is over")]
+    Parted(Frame),
+}
+
+struct Channel {
+    lanes: [Lane; 2],
+    parted: Option<Reason>,
+    max_items: usize,
+    max_bytes: usize,
+}
+
+/// One direction, written by the side of its index and read by the other.
+#[derive(Default)]
+struct Lane {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+    /// Messages whose receipt the reader has given and the writer has not yet taken.
+    receipts: u64,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+/// What the queue keeps of its room when it has been emptied: enough for a lively chat, not the peak.
+const KEPT_FRAMES: usize = 8;
+
+impl Pipe {
+    /// Makes both ends of a pipe within one process, for backends.
+    ///
+    /// `on_part` is called once for each side, when it parts or is dropped and before its partner can see that.
+    ///
+    /// ```
+    /// use purrr_core::{Frame, Limits, Pipe, Reason, Received};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let (mut ann, mut bob) = Pipe::pair(&Limits::default(), || Box::new(|| ()));
+    /// ann.send(Frame::text("bye")).await.ok();
+    /// ann.part(Reason::Next);
+    /// assert_eq!(bob.recv().await, Received::Frame(Frame::text("bye")));
+    /// assert_eq!(bob.recv().await, Received::Parted(Reason::Next));
+    /// # }
+    /// ```
+    pub fn pair(
+        limits: &Limits,
+        mut on_part: impl FnMut() -> Box<dyn FnOnce() + Send>,
+    ) -> (Self, Self) {
+        let channel = Arc::new(Mutex::new(Channel {
+            lanes: [Lane::default(), Lane::default()],
+            parted: None,
+            max_items: limits.pipe_items.max(1),
+            max_bytes: limits.pipe_bytes,
+        }));
+        let mut end =
+            |side| Self { channel: Arc::clone(&channel), side, on_part: Some(on_part()) };
+        (end(0), end(1))
+    }
+
+    /// Sends a frame, waiting for room.
+    ///
+    /// # Errors
+    ///
+    /// The frame, if the chat is over.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before it is ready, the frame was not sent.
+    pub async fn send(&mut self, frame: Frame) -> Result<(), Frame> {
+        let mut waiting = Some(frame);
+        poll_fn(|cx| {
+            // Taken back on `Pending`, so the option is always filled here.
+            let Some(frame) = waiting.take() else { return Poll::Ready(Ok(())) };
+            match self.poll_send(cx, frame) {
+                Ok(()) => Poll::Ready(Ok(())),
+                Err(TrySendError::Parted(frame)) => Poll::Ready(Err(frame)),
+                Err(TrySendError::Full(frame)) => {
+                    waiting = Some(frame);
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// Receives the next frame, or the news that the partner parted.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: a frame is taken only when it is returned.
+    pub async fn recv(&mut self) -> Received {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// Sends a frame if there is room.
+    ///
+    /// # Errors
+    ///
+    /// Hands the frame back if there is no room or the chat is over.
+    pub fn try_send(&mut self, frame: Frame) -> Result<(), TrySendError> {
+        self.push(frame, None)
+    }
+
+    /// Sends a frame if there is room, and otherwise has the task woken when there is.
+    ///
+    /// # Errors
+    ///
+    /// Hands the frame back if there is no room or the chat is over.
+    pub fn poll_send(&mut self, cx: &Context<'_>, frame: Frame) -> Result<(), TrySendError> {
+        self.push(frame, Some(cx))
+    }
+
+    /// Polls for the next frame. After [`Received::Parted`] it yields that forever.
+    pub fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Received> {
+        let mut channel = lock(&self.channel);
+        let parted = channel.parted;
+        let lane = &mut channel.lanes[1 - self.side];
+        let Some(frame) = lane.frames.pop_front() else {
+            if let Some(reason) = parted {
+                return Poll::Ready(Received::Parted(reason));
+            }
+            register(&mut lane.reader, cx);
+            return Poll::Pending;
+        };
+        lane.bytes -= frame.weight();
+        if lane.frames.is_empty() && lane.frames.capacity() > KEPT_FRAMES {
+            lane.frames = VecDeque::new();
+        }
+        let writer = lane.writer.take();
+        drop(channel);
+        wake(writer);
+        Poll::Ready(Received::Frame(frame))
+    }
+
+    /// Tells the partner that so many more of its messages have arrived for good.
+    pub fn acknowledge(&mut self, messages: u64) {
+        let mut channel = lock(&self.channel);
+        let lane = &mut channel.lanes[1 - self.side];
+        lane.receipts += messages;
+        // The partner learns of receipts where it waits for frames: in the other lane.
+        let partner = channel.lanes[self.side].reader.take();
+        drop(channel);
+        wake(partner);
+    }
+
+    /// Takes the receipts that arrived since the last call. [`poll_recv`](Self::poll_recv) has the task woken for them.
+    pub fn take_receipts(&mut self) -> u64 {
+        std::mem::take(&mut lock(&self.channel).lanes[self.side].receipts)
+    }
+
+    /// Parts, telling the partner why once it has read what is under way.
+    pub fn part(mut self, reason: Reason) {
+        self.close(reason);
+    }
+
+    fn push(&mut self, frame: Frame, cx: Option<&Context<'_>>) -> Result<(), TrySendError> {
+        let mut channel = lock(&self.channel);
+        if channel.parted.is_some() {
+            return Err(TrySendError::Parted(frame));
+        }
+        let (max_items, max_bytes) = (channel.max_items, channel.max_bytes);
+        let lane = &mut channel.lanes[self.side];
+        let weight = frame.weight();
+        let fits = lane.frames.is_empty()
+            || (lane.frames.len() < max_items && lane.bytes.saturating_add(weight) <= max_bytes);
+        if !fits {
+            if let Some(cx) = cx {
+                register(&mut lane.writer, cx);
+            }
+            return Err(TrySendError::Full(frame));
+        }
+        lane.bytes += weight;
+        lane.frames.push_back(frame);
+        let reader = lane.reader.take();
+        drop(channel);
+        wake(reader);
+        Ok(())
+    }
+
+    fn close(&mut self, reason: Reason) {
+        let Some(on_part) = self.on_part.take() else { return };
+        on_part();
+        let mut channel = lock(&self.channel);
+        channel.parted.get_or_insert(reason);
+        // Nobody will read what was on its way to this side.
+        channel.lanes[1 - self.side].frames = VecDeque::new();
+        let reader = channel.lanes[self.side].reader.take();
+        let writer = channel.lanes[1 - self.side].writer.take();
+        drop(channel);
+        wake(reader);
+        wake(writer);
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        self.close(Reason::Lost);
+    }
+}
+
+impl fmt::Debug for Pipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipe").field("side", &self.side).finish_non_exhaustive()
+    }
+}
+
+impl Reason {
+    /// The reason as it stands on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Next => "next",
+            Self::Lost => "lost",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// No code between lock and unlock can panic halfway through a change, so a poisoned channel is still whole.
+fn lock(channel: &Mutex<Channel>) -> MutexGuard<'_, Channel> {
+    channel.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn register(slot: &mut Option<Waker>, cx: &Context<'_>) {
+    match slot {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *slot = Some(cx.waker().clone()),
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn pipe(items: usize, bytes: usize) -> (Pipe, Pipe) {
+        let limits = Limits { pipe_items: items, pipe_bytes: bytes, ..Limits::default() };
+        Pipe::pair(&limits, || Box::new(|| ()))
+    }
+
+    fn full(result: Result<(), TrySendError>) -> Frame {
+        match result {
+            Err(TrySendError::Full(frame)) => frame,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_queue_is_bounded_in_items() {
+        let (mut ann, mut bob) = pipe(2, 100);
+        for text in ["a", "b"] {
+            ann.try_send(Frame::text(text)).unwrap();
+        }
+        let frame = full(ann.try_send(Frame::text("c")));
+        assert_eq!(bob.recv().await, Received::Frame(Frame::text("a")));
+        ann.try_send(frame).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_queue_is_bounded_in_bytes_and_takes_a_large_frame_alone() {
+        let (mut ann, mut bob) = pipe(10, 4);
+        ann.try_send(Frame::text("abc")).unwrap();
+        let large = full(ann.try_send(Frame::text("0123456789")));
+        bob.recv().await;
+        ann.try_send(large).unwrap();
+        full(ann.try_send(Frame::text("")));
+        bob.recv().await;
+        ann.try_send(Frame::text("")).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_waiting_sender_goes_on_when_the_partner_reads_and_when_it_parts() {
+        let (mut ann, mut bob) = pipe(1, 100);
+        ann.send(Frame::text("a")).await.unwrap();
+        let sending = tokio::spawn(async move {
+            let second = ann.send(Frame::text("b")).await;
+            (second, ann.send(Frame::text("c")).await)
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(bob.recv().await, Received::Frame(Frame::text("a")));
+        tokio::task::yield_now().await;
+        bob.part(Reason::Left);
+        assert_eq!(sending.await.unwrap(), (Ok(()), Err(Frame::text("c"))));
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_arrives_before_the_parting_and_the_parting_for_ever() {
+        let (mut ann, mut bob) = pipe(8, 100);
+        ann.try_send(Frame::text("a")).unwrap();
+        ann.part(Reason::Next);
+        assert_eq!(bob.recv().await, Received::Frame(Frame::text("a")));
+        assert_eq!(bob.recv().await, Received::Parted(Reason::Next));
+        assert_eq!(bob.recv().await, Received::Parted(Reason::Next));
+        assert_eq!(
+            bob.try_send(Frame::text("b")),
+            Err(TrySendError::Parted(Frame::text("b")))
+        );
+    }
+
+    #[tokio::test]
+    async fn receipts_wake_whoever_waits_for_frames() {
+        let (mut ann, mut bob) = pipe(8, 100);
+        ann.try_send(Frame::text("a")).unwrap();
+        let waiting = tokio::spawn(async move {
+            poll_fn(|cx| {
+                let receipts = ann.take_receipts();
+                if receipts > 0 {
+                    return Poll::Ready(receipts);
+                }
+                assert!(ann.poll_recv(cx).is_pending());
+                Poll::Pending
+            })
+            .await
+        });
+        tokio::task::yield_now().await;
+        bob.acknowledge(1);
+        assert_eq!(waiting.await.unwrap(), 1);
+    }
+
+    #[test]
+    fn each_side_reports_its_parting_once() {
+        let parted = Arc::new(AtomicUsize::new(0));
+        let (ann, bob) = Pipe::pair(&Limits::default(), || {
+            let parted = Arc::clone(&parted);
+            Box::new(move || {
+                parted.fetch_add(1, Ordering::Relaxed);
+            })
+        });
+        ann.part(Reason::Left);
+        assert_eq!(parted.load(Ordering::Relaxed), 1);
+        drop(bob);
+        assert_eq!(parted.load(Ordering::Relaxed), 2);
+    }
+}

@@ -1,0 +1,349 @@
+//! The shell of a [`Session`]: one task that owns a transport, a search and a pipe.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures::{Sink, Stream};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::{
+    frame::Frame,
+    hub::{Found, Inner, Phase, Profile, SearchError},
+    lobby::PeerId,
+    protocol::{Command, Event, Problem},
+    relay::{Pipe, Received, TrySendError},
+    session::{Closing, LobbyAction, Session, Stalled},
+};
+
+/// What a transport hands to [`Hub::serve`](crate::Hub::serve): a command, or the news that something unreadable came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A command.
+    Command(Command),
+    /// Something that is none, in the order in which it came. The peer is told.
+    Refused(Problem),
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ended {
+    /// The transport ended or failed.
+    Lost,
+    /// The transport took nothing for [`Limits::stall`](crate::Limits::stall).
+    Slow,
+    /// The hub was drained.
+    Drained,
+}
+
+impl From<Command> for Input {
+    fn from(command: Command) -> Self {
+        Self::Command(command)
+    }
+}
+
+impl From<Result<Command, Problem>> for Input {
+    fn from(read: Result<Command, Problem>) -> Self {
+        read.map_or_else(Self::Refused, Self::Command)
+    }
+}
+
+/// Frames and commands handled before other tasks get their turn.
+const BUDGET: usize = 128;
+
+/// Commands are not read while so many events wait to be taken by the transport.
+const BACKLOG: usize = 16;
+
+type Searching = Pin<Box<dyn Future<Output = Result<Found, SearchError>> + Send>>;
+
+pub(crate) async fn serve<T, I>(hub: &Arc<Inner>, transport: T, profile: Profile) -> Ended
+where
+    T: Stream<Item = I> + Sink<Event>,
+    I: Into<Input>,
+{
+    let _presence = hub.arrive();
+    let Profile { hello, search, speaks } = profile;
+    let mut session =
+        Session::new(PeerId::random(), hello, search, speaks, hub.limits_shared());
+    session.welcome(hub.online());
+    let mut serving = Serving {
+        hub,
+        session,
+        transport: pin!(transport),
+        searching: None,
+        pipe: None,
+        held: None,
+        arrived: 0,
+        unflushed: false,
+        alarm: None,
+        closing: None,
+    };
+    let mut phase_change = pin!(hub.phase_change());
+    let mut phase = Phase::Open;
+    // A task keeps its waker, so the signal that all sessions share is registered with once, not once per frame.
+    let mut registered = None;
+    poll_fn(|cx| {
+        if hub.phase() != phase {
+            phase = hub.phase();
+            serving.enter_phase(phase);
+            phase_change.set(hub.phase_change());
+            registered = None;
+        }
+        if !registered.as_ref().is_some_and(|waker| cx.waker().will_wake(waker)) {
+            if phase_change.as_mut().poll(cx).is_ready() {
+                phase_change.set(hub.phase_change());
+                cx.waker().wake_by_ref();
+            } else {
+                registered = Some(cx.waker().clone());
+            }
+        }
+        serving.poll(cx)
+    })
+    .await
+}
+
+struct Serving<'h, 't, T> {
+    hub: &'h Arc<Inner>,
+    session: Session,
+    transport: Pin<&'t mut T>,
+    searching: Option<Searching>,
+    pipe: Option<Pipe>,
+    /// A frame that the partner's full queue did not take; until it does, no further command is read.
+    held: Option<Frame>,
+    /// The partner's messages given to the transport since it was last flushed.
+    arrived: u64,
+    unflushed: bool,
+    alarm: Option<Pin<Box<Sleep>>>,
+    closing: Option<Closing>,
+}
+
+impl<T, I> Serving<'_, '_, T>
+where
+    T: Stream<Item = I> + Sink<Event>,
+    I: Into<Input>,
+{
+    fn enter_phase(&mut self, phase: Phase) {
+        match phase {
+            Phase::Open => {}
+            Phase::Draining => self.session.handle_drain(self.hub.retry_after_ms()),
+            Phase::Closed => self.session.handle_close(),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let mut budget = BUDGET;
+        loop {
+            self.obey();
+            let mut progress = self.poll_search(cx);
+            progress |= self.poll_held(cx);
+            match self.poll_input(cx) {
+                Ok(moved) => progress |= moved,
+                Err(ended) => return Poll::Ready(ended),
+            }
+            match self.poll_output(cx) {
+                Ok(moved) => progress |= moved,
+                Err(ended) => return Poll::Ready(ended),
+            }
+            progress |= self.poll_alarm(cx);
+            if let Some(closing) = self.closing {
+                if let Poll::Ready(ended) = self.poll_close(cx, closing) {
+                    return Poll::Ready(ended);
+                }
+            }
+            if !progress {
+                return Poll::Pending;
+            }
+            budget -= 1;
+            if budget == 0 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Does what the session wants of the lobby and the chat.
+    fn obey(&mut self) {
+        while let Some(action) = self.session.poll_lobby() {
+            match action {
+                LobbyAction::Enter(ticket) => self.searching = Some(self.hub.search(*ticket)),
+                LobbyAction::Leave => self.searching = None,
+                LobbyAction::Part(reason) => {
+                    self.held = None;
+                    self.arrived = 0;
+                    if let Some(pipe) = self.pipe.take() {
+                        pipe.part(reason);
+                    }
+                }
+                LobbyAction::Close(closing) => self.closing = Some(closing),
+            }
+        }
+    }
+
+    fn poll_search(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(Poll::Ready(found)) =
+            self.searching.as_mut().map(|searching| searching.as_mut().poll(cx))
+        else {
+            return false;
+        };
+        self.searching = None;
+        match found {
+            Ok(Found { chat, partner, pipe }) => {
+                self.pipe = Some(pipe);
+                self.session.handle_matched(chat, partner);
+            }
+            Err(error) => {
+                tracing::warn!(session = %self.session.peer(), %error, "a search failed");
+                self.session.handle_search_failed();
+            }
+        }
+        true
+    }
+
+    /// Tries again to send what the partner had no room for.
+    fn poll_held(&mut self, cx: &Context<'_>) -> bool {
+        let (Some(frame), Some(pipe)) = (self.held.take(), &mut self.pipe) else { return false };
+        match pipe.poll_send(cx, frame) {
+            Err(TrySendError::Full(frame)) => {
+                self.held = Some(frame);
+                self.session.handle_stall(Stalled::Partner, Instant::now().into_std());
+                false
+            }
+            // Parted: the pipe will say so to whoever reads it.
+            Ok(()) | Err(TrySendError::Parted(_)) => {
+                self.session.handle_flow(Stalled::Partner);
+                true
+            }
+        }
+    }
+
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
+        if self.held.is_some() || self.closing.is_some() || self.session.backlog() >= BACKLOG {
+            return Ok(false);
+        }
+        match self.transport.as_mut().poll_next(cx) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(None) => Err(Ended::Lost),
+            Poll::Ready(Some(input)) => {
+                self.handle_input(input.into());
+                Ok(true)
+            }
+        }
+    }
+
+    fn handle_input(&mut self, input: Input) {
+        match input {
+            Input::Refused(problem) => {
+                self.hub.count_refused(problem.code);
+                self.session.handle_refused(problem);
+            }
+            Input::Command(command) => {
+                if let Some(frame) = self.session.handle_command(command, self.hub.online()) {
+                    self.hub.count_frame(frame.weight());
+                    self.held = Some(frame);
+                }
+                // A leave is heard before the partner's last frames are passed on.
+                self.obey();
+            }
+        }
+    }
+
+    fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
+        let mut progress = false;
+        for _ in 0..BUDGET {
+            match self.transport.as_mut().poll_ready(cx) {
+                Poll::Ready(Ok(())) => self.session.handle_flow(Stalled::Own),
+                Poll::Ready(Err(_)) => return Err(Ended::Lost),
+                Poll::Pending => {
+                    self.session.handle_stall(Stalled::Own, Instant::now().into_std());
+                    return Ok(progress);
+                }
+            }
+            let Some(event) = self.next_event(cx) else { break };
+            if let Event::Error(problem) = &event {
+                self.hub.count_refused(problem.code);
+            }
+            self.transport.as_mut().start_send(event).map_err(|_| Ended::Lost)?;
+            self.unflushed = true;
+            progress = true;
+        }
+        if self.unflushed {
+            match self.transport.as_mut().poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.flushed(),
+                Poll::Ready(Err(_)) => return Err(Ended::Lost),
+                Poll::Pending => {
+                    self.session.handle_stall(Stalled::Own, Instant::now().into_std());
+                }
+            }
+        }
+        Ok(progress)
+    }
+
+    /// The session's own news comes first; then what the partner sent.
+    fn next_event(&mut self, cx: &Context<'_>) -> Option<Event> {
+        loop {
+            if let Some(event) = self.session.poll_event() {
+                return Some(event);
+            }
+            let pipe = self.pipe.as_mut()?;
+            let received = pipe.poll_recv(cx);
+            let receipts = pipe.take_receipts();
+            if receipts > 0 {
+                self.session.handle_receipts(receipts);
+            }
+            match received {
+                Poll::Ready(Received::Frame(frame)) => {
+                    self.arrived += u64::from(frame.wants_receipt());
+                    if let Some(event) = self.session.handle_frame(frame) {
+                        return Some(event);
+                    }
+                }
+                Poll::Ready(Received::Parted(reason)) => {
+                    self.session.handle_parted(reason);
+                    self.obey();
+                }
+                Poll::Pending if receipts == 0 => return None,
+                Poll::Pending => {}
+            }
+        }
+    }
+
+    fn flushed(&mut self) {
+        self.unflushed = false;
+        self.session.handle_flow(Stalled::Own);
+        let arrived = std::mem::take(&mut self.arrived);
+        if let (1.., Some(pipe)) = (arrived, &mut self.pipe) {
+            pipe.acknowledge(arrived);
+        }
+    }
+
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(due) = self.session.poll_timeout().map(Instant::from_std) else {
+            self.alarm = None;
+            return false;
+        };
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if alarm.deadline() != due {
+            alarm.as_mut().reset(due);
+        }
+        if alarm.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.session.handle_timeout(Instant::now().into_std());
+        true
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>, closing: Closing) -> Poll<Ended> {
+        let ended = match closing {
+            Closing::Slow => return Poll::Ready(Ended::Slow),
+            Closing::Drained => Ended::Drained,
+        };
+        if self.unflushed || self.session.backlog() > 0 {
+            return Poll::Pending;
+        }
+        self.transport.as_mut().poll_close(cx).map(|_| ended)
+    }
+}

@@ -1,0 +1,458 @@
+//! One peer's rules, as a pure machine: [`Session`].
+//!
+//! It does no I/O, takes no lock, reads no clock and draws no entropy. What happens comes in through `handle_*`; after
+//! each of these the owner drains [`poll_lobby`](Session::poll_lobby) and [`poll_event`](Session::poll_event) and minds
+//! [`poll_timeout`](Session::poll_timeout).
+//!
+//! ```
+//! use purrr_core::{Command, Event, Hello, Limits, PeerId, Search, Speaks};
+//! use purrr_core::session::{LobbyAction, Session};
+//!
+//! let mut session =
+//!     Session::new(PeerId::from_bits(1), Hello::named("Ann"), Search::default(), Speaks::default(), Limits::default());
+//! assert_eq!(session.handle_command(Command::Find(Search::default()), 1), None);
+//! assert!(matches!(session.poll_lobby(), Some(LobbyAction::Enter(_))));
+//! assert_eq!(session.poll_event(), Some(Event::Waiting { online: 1 }));
+//! ```
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use crate::{
+    frame::{Body, Frame, SignalKind},
+    limits::Limits,
+    lobby::{ChatId, Interest, PeerId, Speaks, Ticket},
+    protocol::{Code, Command, Event, Hello, Problem, Search},
+    relay::Reason,
+};
+
+/// One peer's state from hello to goodbye, and the rules of what it may do when.
+#[derive(Debug)]
+pub struct Session {
+    ticket: Ticket,
+    limits: Arc<Limits>,
+    state: State,
+    lobby: VecDeque<LobbyAction>,
+    events: VecDeque<Event>,
+    /// Ids of own messages whose receipt is still owed, oldest first, and how many receipts are here.
+    unconfirmed: VecDeque<u64>,
+    receipts: u64,
+    /// When a stall becomes too long, and whose it is.
+    stalled_until: [Option<Instant>; 2],
+    draining: bool,
+}
+
+/// What a [`Session`] wants of the lobby or of the chat it is in. Done in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LobbyAction {
+    /// Enter with this ticket, and tell of the outcome by `handle_matched` or `handle_search_failed`.
+    Enter(Box<Ticket>),
+    /// Give the place up.
+    Leave,
+    /// Part from the partner.
+    Part(Reason),
+    /// Close the transport once everything has been said.
+    Close(Closing),
+}
+
+/// Why a session closes its own transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// The transport took nothing for [`Limits::stall`].
+    Slow,
+    /// The hub is going away.
+    Drained,
+}
+
+/// Who has not been reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stalled {
+    /// The partner, whose queue is full.
+    Partner = 0,
+    /// This peer's own transport.
+    Own = 1,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    Waiting,
+    Paired { chat: ChatId, partner: Arc<Ticket> },
+    Closed,
+}
+
+impl Session {
+    /// A peer that has just arrived and neither waits nor chats.
+    #[must_use]
+    pub fn new(
+        peer: PeerId,
+        hello: Hello,
+        search: Search,
+        speaks: Speaks,
+        limits: impl Into<Arc<Limits>>,
+    ) -> Self {
+        Self {
+            ticket: Ticket { peer, hello, search, speaks },
+            limits: limits.into(),
+            state: State::Idle,
+            lobby: VecDeque::new(),
+            events: VecDeque::new(),
+            unconfirmed: VecDeque::new(),
+            receipts: 0,
+            stalled_until: [None; 2],
+            draining: false,
+        }
+    }
+
+    /// The peer asks for something. Returns the frame to send to the partner, if that is what it asked.
+    ///
+    /// `online` is how many are here, for the peer to know.
+    pub fn handle_command(&mut self, command: Command, online: u64) -> Option<Frame> {
+        match command {
+            Command::Send { chat, frame } => return self.admit(chat, frame),
+            Command::Hello(hello) => self.introduce(hello),
+            Command::Find(search) => match self.state {
+                State::Paired { .. } => self.refuse(already_paired()),
+                State::Waiting => self.tell(Event::Waiting { online }),
+                State::Idle | State::Closed => match self.checked(search) {
+                    Ok(search) => {
+                        self.ticket.search = search;
+                        self.seek(online);
+                    }
+                    Err(problem) => self.refuse(problem),
+                },
+            },
+            Command::Next => match self.state {
+                State::Waiting => self.tell(Event::Waiting { online }),
+                _ => {
+                    self.part(Reason::Next);
+                    self.seek(online);
+                }
+            },
+            Command::Cancel if matches!(self.state, State::Paired { .. }) => {
+                self.refuse(already_paired());
+            }
+            Command::Cancel | Command::Leave => self.leave(),
+            Command::Unsupported { what } => self.refuse(Problem::new(
+                Code::NotSupported,
+                format!("this server does not do `{what}`"),
+            )),
+        }
+        None
+    }
+
+    /// The peer sent something that could not be read.
+    pub fn handle_refused(&mut self, problem: Problem) {
+        self.refuse(problem);
+    }
+
+    /// The lobby found a partner.
+    pub fn handle_matched(&mut self, chat: ChatId, partner: Arc<Ticket>) {
+        let shared: Vec<Interest> = self.ticket.shared_interests(&partner).cloned().collect();
+        let Hello { name, public_key, .. } = partner.hello.clone();
+        self.state = State::Paired { chat, partner };
+        self.tell(Event::Matched { chat, name, public_key, shared });
+    }
+
+    /// The lobby could not do what it was asked. The search is over.
+    pub fn handle_search_failed(&mut self) {
+        self.state = State::Idle;
+        self.refuse(Problem::new(
+            Code::Unavailable,
+            "nobody can be found just now; try again in a moment",
+        ));
+        self.tell(Event::Idle);
+    }
+
+    /// A frame came from the partner. Returns what to tell the peer.
+    pub fn handle_frame(&mut self, frame: Frame) -> Option<Event> {
+        matches!(self.state, State::Paired { .. }).then_some(Event::Received(frame))
+    }
+
+    /// The partner's connection has taken so many more of this peer's messages.
+    pub fn handle_receipts(&mut self, messages: u64) {
+        self.receipts += messages;
+    }
+
+    /// The partner parted.
+    pub fn handle_parted(&mut self, reason: Reason) {
+        if let State::Paired { .. } = self.state {
+            // The relay has ended already; parting from it here only lets go of the pipe.
+            self.part(Reason::Left);
+            self.tell(Event::Left { reason });
+            self.close_if_draining();
+        }
+    }
+
+    /// Somebody has begun not to read. Nothing changes if that was known.
+    pub fn handle_stall(&mut self, whose: Stalled, now: Instant) {
+        let deadline = now + self.limits.stall;
+        self.stalled_until[whose as usize].get_or_insert(deadline);
+    }
+
+    /// Somebody reads again.
+    pub fn handle_flow(&mut self, whose: Stalled) {
+        self.stalled_until[whose as usize] = None;
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let [partner, own] = self.stalled_until.map(|due| due.is_some_and(|due| due <= now));
+        if partner {
+            self.part(Reason::Lost);
+            self.refuse(Problem::new(
+                Code::PartnerSlow,
+                "the partner has not been reading, so the chat is over",
+            ));
+            self.tell(Event::Left { reason: Reason::Lost });
+            self.close_if_draining();
+        }
+        if own {
+            self.part(Reason::Lost);
+            self.close(Closing::Slow);
+        }
+    }
+
+    /// The hub is going away: nobody is paired any more, and chats may finish.
+    pub fn handle_drain(&mut self, retry_after_ms: u64) {
+        if matches!(self.state, State::Closed) || self.draining {
+            return;
+        }
+        self.draining = true;
+        self.tell(Event::Draining { retry_after_ms });
+        if matches!(self.state, State::Waiting) {
+            self.leave();
+        }
+        self.close_if_draining();
+    }
+
+    /// The hub's time is up.
+    pub fn handle_close(&mut self) {
+        if let State::Paired { .. } = self.state {
+            self.part(Reason::Ended);
+            self.tell(Event::Left { reason: Reason::Ended });
+        }
+        self.close(Closing::Drained);
+    }
+
+    /// The next thing to do in the lobby or the chat.
+    pub fn poll_lobby(&mut self) -> Option<LobbyAction> {
+        self.lobby.pop_front()
+    }
+
+    /// The next thing to tell the peer.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        if let Some(event) = self.events.pop_front() {
+            if self.events.is_empty() {
+                // A session spends its life without news of its own, so it keeps no room for them.
+                self.events = VecDeque::new();
+            }
+            return Some(event);
+        }
+        if self.receipts == 0 {
+            return None;
+        }
+        self.receipts -= 1;
+        self.unconfirmed.pop_front().map(|id| Event::Delivered { id })
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.stalled_until.into_iter().flatten().min()
+    }
+
+    /// How many events nobody has polled yet. Whoever owns the session reads no further commands while there are many.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Tells the peer of its session; the first thing an owner does.
+    pub fn welcome(&mut self, online: u64) {
+        let limits = Box::new(Limits::clone(&self.limits));
+        self.tell(Event::Welcome { session: self.ticket.peer, online, limits });
+    }
+
+    /// Names the peer.
+    #[must_use]
+    pub const fn peer(&self) -> PeerId {
+        self.ticket.peer
+    }
+
+    fn admit(&mut self, meant_for: Option<ChatId>, frame: Frame) -> Option<Frame> {
+        let id = id_of(&frame.body);
+        let State::Paired { chat, partner } = &self.state else {
+            self.refuse(Problem::new(Code::NotPaired, "there is no partner to send this to").about(id));
+            return None;
+        };
+        if meant_for.is_some_and(|meant| meant != *chat) {
+            return None;
+        }
+        if let Err(problem) = self.checked_body(&frame.body, partner.speaks) {
+            self.refuse(problem.about(id));
+            return None;
+        }
+        if let (true, Some(id)) = (frame.wants_receipt(), id) {
+            self.unconfirmed.push_back(id);
+        }
+        Some(frame)
+    }
+
+    fn checked_body(&self, body: &Body, partner: Speaks) -> Result<(), Problem> {
+        let Limits { message_bytes, image_bytes, signal_bytes, receipts, .. } = *self.limits;
+        match body {
+            Body::Message(message) => {
+                if message.id.is_some() && self.unconfirmed.len() >= receipts {
+                    let text = format!("more than {receipts} messages are under way; wait for `delivered`");
+                    return Err(Problem::new(Code::TooMany, text));
+                }
+                if let Some(text) = &message.text {
+                    within(text.len(), message_bytes, Code::TooLong, "a text", "bytes")?;
+                }
+                if let Some(image) = &message.image {
+                    within(image.bytes.len(), image_bytes, Code::TooLarge, "a picture", "bytes")?;
+                    supported(partner.images, "pictures")?;
+                }
+            }
+            Body::Signal(signal) => {
+                let bytes = signal.data.as_ref().map_or(0, |data| data.len());
+                within(bytes, signal_bytes, Code::TooLong, "`data`", "bytes")?;
+                supported(partner.signals, "calls")?;
+                supported(
+                    partner.candidates || signal.kind != SignalKind::Candidate,
+                    "candidates apart from the offer",
+                )?;
+            }
+            Body::Typing(_) | Body::Read { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn introduce(&mut self, hello: Hello) {
+        let Limits { name_chars, key_bytes, .. } = *self.limits;
+        let name = hello.name.as_ref().map_or(0, |name| name.chars().count());
+        let key = hello.public_key.as_ref().map_or(0, |key| key.len());
+        let checked = within(name, name_chars, Code::TooLong, "a name", "characters")
+            .and_then(|()| within(key, key_bytes, Code::TooLong, "a public key", "bytes"));
+        match checked {
+            Ok(()) => self.ticket.hello = hello,
+            Err(problem) => self.refuse(problem),
+        }
+    }
+
+    /// Drops empty and repeated tags, and refuses too many or too long ones.
+    fn checked(&self, search: Search) -> Result<Search, Problem> {
+        let Limits { interests, interest_chars, languages, language_chars, .. } = *self.limits;
+        Ok(Search {
+            interests: tags(search.interests, interests, interest_chars, "interests")?,
+            languages: tags(search.languages, languages, language_chars, "languages")?,
+        })
+    }
+
+    fn seek(&mut self, online: u64) {
+        if self.draining || matches!(self.state, State::Closed) {
+            self.refuse(Problem::new(
+                Code::Draining,
+                "the server is going away and makes no more pairs; connect again in a moment",
+            ));
+            return;
+        }
+        self.state = State::Waiting;
+        self.lobby.push_back(LobbyAction::Enter(Box::new(self.ticket.clone())));
+        self.tell(Event::Waiting { online });
+    }
+
+    fn leave(&mut self) {
+        if let State::Waiting = self.state {
+            self.state = State::Idle;
+            self.lobby.push_back(LobbyAction::Leave);
+        }
+        self.part(Reason::Left);
+        self.tell(Event::Idle);
+        self.close_if_draining();
+    }
+
+    /// Lets go of the chat, if there is one, and of everything that belonged to it.
+    fn part(&mut self, reason: Reason) {
+        if let State::Paired { .. } = self.state {
+            self.state = State::Idle;
+            self.lobby.push_back(LobbyAction::Part(reason));
+            self.unconfirmed = VecDeque::new();
+            self.receipts = 0;
+            self.stalled_until[Stalled::Partner as usize] = None;
+        }
+    }
+
+    fn close_if_draining(&mut self) {
+        if self.draining && matches!(self.state, State::Idle) {
+            self.close(Closing::Drained);
+        }
+    }
+
+    fn close(&mut self, closing: Closing) {
+        match self.state {
+            State::Closed => return,
+            State::Waiting => self.lobby.push_back(LobbyAction::Leave),
+            State::Idle | State::Paired { .. } => {}
+        }
+        self.state = State::Closed;
+        self.lobby.push_back(LobbyAction::Close(closing));
+    }
+
+    fn refuse(&mut self, problem: Problem) {
+        self.tell(Event::Error(problem));
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+}
+
+const fn id_of(body: &Body) -> Option<u64> {
+    match body {
+        Body::Message(message) => message.id,
+        Body::Read { id } => Some(*id),
+        Body::Typing(_) | Body::Signal(_) => None,
+    }
+}
+
+fn already_paired() -> Problem {
+    Problem::new(Code::AlreadyPaired, "there is a partner already; send `leave` or `next` first")
+}
+
+fn within(size: usize, limit: usize, code: Code, what: &str, unit: &str) -> Result<(), Problem> {
+    if size <= limit {
+        return Ok(());
+    }
+    Err(Problem::new(code, format!("{what} may have {limit} {unit}; this one has {size}")))
+}
+
+fn supported(supported: bool, what: &str) -> Result<(), Problem> {
+    if supported {
+        return Ok(());
+    }
+    Err(Problem::new(Code::UnsupportedByPartner, format!("the partner's client takes no {what}")))
+}
+
+fn tags(
+    given: Vec<Interest>,
+    limit: usize,
+    chars: usize,
+    what: &str,
+) -> Result<Vec<Interest>, Problem> {
+    if given.len() > limit {
+        return Err(Problem::new(Code::TooMany, format!("at most {limit} {what}")));
+    }
+    let mut kept: Vec<Interest> = Vec::with_capacity(given.len());
+    for tag in given {
+        let length = tag.as_ref().chars().count();
+        within(length, chars, Code::TooLong, &format!("each of the {what}"), "characters")?;
+        if length > 0 && !kept.contains(&tag) {
+            kept.push(tag);
+        }
+    }
+    Ok(kept)
+}
+
+#[cfg(test)]
+mod exploration;
