@@ -129,9 +129,10 @@ impl Frame {
     /// What this frame counts for in the byte limit of a queue: its contents, once.
     #[must_use]
     pub fn weight(&self) -> usize {
-        let verbatim = self.verbatim.as_ref().map_or(0, |wire| {
-            wire.text.len() + wire.binary.as_ref().map_or(0, Bytes::len)
-        });
+        let verbatim = self
+            .verbatim
+            .as_ref()
+            .map_or(0, |wire| wire.text.len() + wire.binary.as_ref().map_or(0, Bytes::len));
         // The parsed contents are usually slices of the wire form, so the larger of the two is what is held.
         verbatim.max(self.body.weight())
     }

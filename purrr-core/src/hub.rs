@@ -247,9 +247,8 @@ impl HubBuilder {
     #[must_use]
     pub fn build(self) -> Hub {
         let Self { backend, rule, limits } = self;
-        let (lobby, relay) = backend.unwrap_or_else(|| {
-            (Arc::new(MemoryLobby::new(limits.clone())), Arc::new(MemoryRelay))
-        });
+        let (lobby, relay) = backend
+            .unwrap_or_else(|| (Arc::new(MemoryLobby::new(limits.clone())), Arc::new(MemoryRelay)));
         let rule = rule.unwrap_or_else(|| Arc::new(Interests::default()));
         Hub {
             inner: Arc::new(Inner {
@@ -510,7 +509,10 @@ impl Counters {
             matches: of(&self.matches),
             frames: of(&self.frames),
             bytes: of(&self.bytes),
-            refused: Code::ALL.into_iter().map(|code| (code, of(&self.refused[code as usize]))).collect(),
+            refused: Code::ALL
+                .into_iter()
+                .map(|code| (code, of(&self.refused[code as usize])))
+                .collect(),
         }
     }
 }

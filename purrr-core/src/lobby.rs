@@ -343,7 +343,9 @@ mod tests {
     fn a_chat_id_is_read_as_it_is_written() {
         let chat = ChatId::random();
         assert_eq!(chat.to_string().parse(), Ok(chat));
-        for wrong in ["", "0", "+0000000000000000000000000000001", "zz000000000000000000000000000000"] {
+        for wrong in
+            ["", "0", "+0000000000000000000000000000001", "zz000000000000000000000000000000"]
+        {
             assert_eq!(wrong.parse::<ChatId>(), Err(ParseChatIdError), "{wrong}");
         }
     }

@@ -201,9 +201,11 @@ impl<S> Matchmaker<S> {
         seeker: &Waiting<S>,
         buckets: &[Bucket],
     ) -> Option<PlaceKey> {
-        buckets.iter().filter_map(|bucket| self.lines.get(bucket)).flat_map(Line::iter).find(|other| {
-            *other != key && self.waiting.get(*other).is_some_and(|other| fits(seeker, other))
-        })
+        buckets.iter().filter_map(|bucket| self.lines.get(bucket)).flat_map(Line::iter).find(
+            |other| {
+                *other != key && self.waiting.get(*other).is_some_and(|other| fits(seeker, other))
+            },
+        )
     }
 
     fn pair(&mut self, first: PlaceKey, second: PlaceKey) {
@@ -242,8 +244,12 @@ impl<S> Matchmaker<S> {
         for (bucket, spot) in &place.spots {
             let Entry::Occupied(mut line) = self.lines.entry(*bucket) else { continue };
             for (moved, spot) in line.get_mut().leave(*spot) {
-                let moved = self.waiting.get_mut(moved).map_or(&mut [][..], |place| &mut place.spots);
-                moved.iter_mut().filter(|(stood, _)| stood == bucket).for_each(|stood| stood.1 = spot);
+                let moved =
+                    self.waiting.get_mut(moved).map_or(&mut [][..], |place| &mut place.spots);
+                moved
+                    .iter_mut()
+                    .filter(|(stood, _)| stood == bucket)
+                    .for_each(|stood| stood.1 = spot);
             }
             if line.get().is_empty() {
                 line.remove();

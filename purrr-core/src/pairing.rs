@@ -223,7 +223,10 @@ mod tests {
         let ever = Duration::from_secs(3600);
         for rule in [&Anyone as &dyn Pairing, &Interests::default()] {
             let there = rule.buckets(&open, ever);
-            assert!(rule.buckets(&sealed, ever).iter().all(|bucket| !there.contains(bucket)), "{rule:?}");
+            assert!(
+                rule.buckets(&sealed, ever).iter().all(|bucket| !there.contains(bucket)),
+                "{rule:?}"
+            );
         }
     }
 }

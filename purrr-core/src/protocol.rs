@@ -223,7 +223,8 @@ pub struct ImageHead {
 /// # Ok::<(), protocol::Problem>(())
 /// ```
 pub fn parse(source: &ByteString) -> Result<Parsed, Problem> {
-    let draft: Draft<'_> = serde_json::from_str(source).map_err(|error| Problem::not_json(&error))?;
+    let draft: Draft<'_> =
+        serde_json::from_str(source).map_err(|error| Problem::not_json(&error))?;
     draft.finish(Some(source)).map_err(|problem| Problem { id: draft.id_if_any(), ..problem })
 }
 
@@ -259,7 +260,10 @@ impl Search {
 
     /// The same search, for somebody who speaks one of these languages.
     #[must_use]
-    pub fn in_languages<T: Into<Interest>>(mut self, languages: impl IntoIterator<Item = T>) -> Self {
+    pub fn in_languages<T: Into<Interest>>(
+        mut self,
+        languages: impl IntoIterator<Item = T>,
+    ) -> Self {
         self.languages = languages.into_iter().map(Into::into).collect();
         self
     }
@@ -505,16 +509,21 @@ impl Draft<'_> {
             "leave" => Command::Leave,
             "message" => self.send(Body::Message(Message {
                 id: self.id(Field::Id)?,
-                text: Some(self.required("message", Field::Text, self.text(Field::Text, source)?)?),
+                text: Some(self.required(
+                    "message",
+                    Field::Text,
+                    self.text(Field::Text, source)?,
+                )?),
                 image: None,
                 reply: self.id(Field::Reply)?,
             }))?,
-            "typing" => {
-                self.send(Body::Typing(self.required("typing", Field::On, self.flag(Field::On)?)?))?
-            }
-            "read" => {
-                self.send(Body::Read { id: self.required("read", Field::Id, self.id(Field::Id)?)? })?
-            }
+            "typing" => self.send(Body::Typing(self.required(
+                "typing",
+                Field::On,
+                self.flag(Field::On)?,
+            )?))?,
+            "read" => self
+                .send(Body::Read { id: self.required("read", Field::Id, self.id(Field::Id)?)? })?,
             "signal" => self.send(Body::Signal(Signal {
                 kind: self.required("signal", Field::Kind, self.signal_kind()?)?,
                 data: self.text(Field::Data, source)?,
@@ -554,10 +563,7 @@ impl Draft<'_> {
 
     fn required<T>(&self, kind: &str, field: Field, value: Option<T>) -> Result<T, Problem> {
         value.ok_or_else(|| {
-            Problem::new(
-                Code::BadMessage,
-                format!("`{kind}` needs the field `{}`", field.name()),
-            )
+            Problem::new(Code::BadMessage, format!("`{kind}` needs the field `{}`", field.name()))
         })
     }
 
@@ -592,7 +598,9 @@ impl Draft<'_> {
     fn tags(&self, field: Field) -> Result<Vec<Interest>, Problem> {
         match self.value(field) {
             None => Ok(Vec::new()),
-            Some(Value::Texts(tags)) => Ok(tags.iter().map(|tag| Interest::from(tag.as_ref())).collect()),
+            Some(Value::Texts(tags)) => {
+                Ok(tags.iter().map(|tag| Interest::from(tag.as_ref())).collect())
+            }
             Some(_) => Err(wrong(field, "a list of strings")),
         }
     }
@@ -603,9 +611,8 @@ impl Draft<'_> {
             Some(Value::Text(kind)) => SignalKind::named(kind),
             Some(_) => None,
         };
-        kind.map(Some).ok_or_else(|| {
-            wrong(Field::Kind, "one of offer, answer, candidate, refuse and hangup")
-        })
+        kind.map(Some)
+            .ok_or_else(|| wrong(Field::Kind, "one of offer, answer, candidate, refuse and hangup"))
     }
 
     /// A chat that is not spelled like one of ours is not the current one, which is all that matters.
@@ -627,6 +634,7 @@ fn wrong(field: Field, wanted: &str) -> Problem {
 }
 
 /// `source` is what was parsed, where it is at hand: a text without escapes is a slice of it.
+#[expect(clippy::ptr_arg, reason = "whether the text is borrowed from the source is the question")]
 fn slice_or_copy(text: &Cow<'_, str>, source: Option<&ByteString>) -> ByteString {
     match (text, source) {
         (Cow::Borrowed(text), Some(source)) => source.slice_ref(text),
@@ -760,7 +768,9 @@ impl<'de> Deserialize<'de> for Command {
         let draft = Draft::deserialize(deserializer)?;
         match draft.finish(None).map_err(de::Error::custom)? {
             Parsed::Command(command) => Ok(command),
-            Parsed::Image(_) => Err(de::Error::custom("the bytes of an `image` come apart from it")),
+            Parsed::Image(_) => {
+                Err(de::Error::custom("the bytes of an `image` come apart from it"))
+            }
         }
     }
 }
@@ -768,8 +778,8 @@ impl<'de> Deserialize<'de> for Command {
 // ---- Writing ----------------------------------------------------------------------------------------------------
 
 impl Serialize for Event {
-    /// Writes one object. A message with a text and a picture is written as its picture's head when the text has been
-    /// taken out, so whoever sends both calls [`Message::split`] first.
+    /// Writes one object. Of a message with a text and a picture that is the picture's head: an object holds one of
+    /// the two, so whoever relays both writes the text as an event of its own before.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         match self {
@@ -974,7 +984,9 @@ mod tests {
     #[test]
     fn texts_without_escapes_are_slices_of_the_source() {
         let source = ByteString::from(r#"{"type":"message","text":"shared"}"#);
-        let Parsed::Command(Command::Send { frame, .. }) = parse(&source).unwrap() else { panic!() };
+        let Parsed::Command(Command::Send { frame, .. }) = parse(&source).unwrap() else {
+            panic!()
+        };
         let text = frame.as_text().unwrap();
         let held = source.as_bytes().as_ptr_range();
         assert!(held.contains(&text.as_ptr()));
@@ -1045,7 +1057,12 @@ mod tests {
                 "not JSON at line 1 column 32",
                 None,
             ),
-            (r#"{"type":"read","id":1e999}"#, Code::BadMessage, "not JSON at line 1 column 26", None),
+            (
+                r#"{"type":"read","id":1e999}"#,
+                Code::BadMessage,
+                "not JSON at line 1 column 26",
+                None,
+            ),
             (
                 r#"{"type":"find","interests":["a",2]}"#,
                 Code::BadMessage,
@@ -1102,8 +1119,14 @@ mod tests {
                 Event::Received(Frame::text("\u{0}é")),
                 r#"{"type":"message","text":"\u0000é"}"#.to_owned(),
             ),
-            (Event::Received(Frame::new(Body::Typing(true))), r#"{"type":"typing","on":true}"#.to_owned()),
-            (Event::Received(Frame::new(Body::Read { id: 8 })), r#"{"type":"read","id":8}"#.to_owned()),
+            (
+                Event::Received(Frame::new(Body::Typing(true))),
+                r#"{"type":"typing","on":true}"#.to_owned(),
+            ),
+            (
+                Event::Received(Frame::new(Body::Read { id: 8 })),
+                r#"{"type":"read","id":8}"#.to_owned(),
+            ),
         ] {
             assert_eq!(serde_json::to_string(&event).unwrap(), json);
         }

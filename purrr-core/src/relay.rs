@@ -171,8 +171,7 @@ impl Pipe {
             max_items: limits.pipe_items.max(1),
             max_bytes: limits.pipe_bytes,
         }));
-        let mut end =
-            |side| Self { channel: Arc::clone(&channel), side, on_part: Some(on_part()) };
+        let mut end = |side| Self { channel: Arc::clone(&channel), side, on_part: Some(on_part()) };
         (end(0), end(1))
     }
 
@@ -418,10 +417,7 @@ mod tests {
         assert_eq!(bob.recv().await, Received::Frame(Frame::text("a")));
         assert_eq!(bob.recv().await, Received::Parted(Reason::Next));
         assert_eq!(bob.recv().await, Received::Parted(Reason::Next));
-        assert_eq!(
-            bob.try_send(Frame::text("b")),
-            Err(TrySendError::Parted(Frame::text("b")))
-        );
+        assert_eq!(bob.try_send(Frame::text("b")), Err(TrySendError::Parted(Frame::text("b"))));
     }
 
     #[tokio::test]

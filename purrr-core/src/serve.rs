@@ -67,8 +67,7 @@ where
 {
     let _presence = hub.arrive();
     let Profile { hello, search, speaks } = profile;
-    let mut session =
-        Session::new(PeerId::random(), hello, search, speaks, hub.limits_shared());
+    let mut session = Session::new(PeerId::random(), hello, search, speaks, hub.limits_shared());
     session.welcome(hub.online());
     let mut serving = Serving {
         hub,
@@ -88,10 +87,11 @@ where
     let mut registered = None;
     poll_fn(|cx| {
         if hub.phase() != phase {
-            phase = hub.phase();
-            serving.enter_phase(phase);
+            // Listened for anew before it is read, so that no change falls between the two.
             phase_change.set(hub.phase_change());
             registered = None;
+            phase = hub.phase();
+            serving.enter_phase(phase);
         }
         if !registered.as_ref().is_some_and(|waker| cx.waker().will_wake(waker)) {
             if phase_change.as_mut().poll(cx).is_ready() {
@@ -149,10 +149,10 @@ where
                 Err(ended) => return Poll::Ready(ended),
             }
             progress |= self.poll_alarm(cx);
-            if let Some(closing) = self.closing {
-                if let Poll::Ready(ended) = self.poll_close(cx, closing) {
-                    return Poll::Ready(ended);
-                }
+            if let Some(closing) = self.closing
+                && let Poll::Ready(ended) = self.poll_close(cx, closing)
+            {
+                return Poll::Ready(ended);
             }
             if !progress {
                 return Poll::Pending;
@@ -293,6 +293,10 @@ where
             let receipts = pipe.take_receipts();
             if receipts > 0 {
                 self.session.handle_receipts(receipts);
+                if let Poll::Ready(Received::Parted(_)) = received {
+                    // The receipts first; the parting is still there afterwards.
+                    continue;
+                }
             }
             match received {
                 Poll::Ready(Received::Frame(frame)) => {

@@ -198,6 +198,7 @@ impl Session {
     pub fn handle_timeout(&mut self, now: Instant) {
         let [partner, own] = self.stalled_until.map(|due| due.is_some_and(|due| due <= now));
         if partner {
+            self.handle_flow(Stalled::Partner);
             self.part(Reason::Lost);
             self.refuse(Problem::new(
                 Code::PartnerSlow,
@@ -207,6 +208,7 @@ impl Session {
             self.close_if_draining();
         }
         if own {
+            self.handle_flow(Stalled::Own);
             self.part(Reason::Lost);
             self.close(Closing::Slow);
         }
@@ -282,7 +284,9 @@ impl Session {
     fn admit(&mut self, meant_for: Option<ChatId>, frame: Frame) -> Option<Frame> {
         let id = id_of(&frame.body);
         let State::Paired { chat, partner } = &self.state else {
-            self.refuse(Problem::new(Code::NotPaired, "there is no partner to send this to").about(id));
+            self.refuse(
+                Problem::new(Code::NotPaired, "there is no partner to send this to").about(id),
+            );
             return None;
         };
         if meant_for.is_some_and(|meant| meant != *chat) {
@@ -303,7 +307,9 @@ impl Session {
         match body {
             Body::Message(message) => {
                 if message.id.is_some() && self.unconfirmed.len() >= receipts {
-                    let text = format!("more than {receipts} messages are under way; wait for `delivered`");
+                    let text = format!(
+                        "more than {receipts} messages are under way; wait for `delivered`"
+                    );
                     return Err(Problem::new(Code::TooMany, text));
                 }
                 if let Some(text) = &message.text {
@@ -391,9 +397,10 @@ impl Session {
 
     fn close(&mut self, closing: Closing) {
         match self.state {
-            State::Closed => return,
+            // Whoever does not even take the goodbye is not waited for.
+            State::Closed if closing == Closing::Drained => return,
             State::Waiting => self.lobby.push_back(LobbyAction::Leave),
-            State::Idle | State::Paired { .. } => {}
+            State::Idle | State::Paired { .. } | State::Closed => {}
         }
         self.state = State::Closed;
         self.lobby.push_back(LobbyAction::Close(closing));

@@ -1,1 +1,18 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
+pub mod config;
+mod engineio;
+mod heartbeat;
+mod key;
+mod metrics;
+mod native;
+mod origin;
+mod page;
+mod router;
+mod serve;
+mod socketio;
+mod websocket;
+
+pub use crate::{config::Config, router::router, serve::run};

@@ -1,0 +1,487 @@
+//! Engine.IO v4: one session over HTTP long-polling, over a WebSocket, or over the one and then the other.
+//!
+//! This layer is our own because the libraries there are hand over packets through a synchronous callback and take them
+//! through a queue that drops what does not fit: neither way can wait. Here a session is a [`Stream`] and a [`Sink`], so a
+//! partner that does not read holds up exactly the one who writes to it, and nothing is lost, reordered or doubled, also
+//! while the transport changes. The protocol: <https://socket.io/docs/v4/engine-io-protocol/>.
+
+mod polling;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt, io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::{
+    Json,
+    body::to_bytes,
+    extract::{Query, Request},
+    http::{Method, StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use bytestring::ByteString;
+use futures::{Sink, SinkExt, Stream, StreamExt};
+use polling::{Broken, Found, Polling};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes, protocol::frame::coding::CloseCode};
+
+use crate::{
+    config::Config,
+    heartbeat::{Beat, Heartbeat},
+    websocket::{self, Socket},
+};
+
+/// How long a request may take to bring its body, and a WebSocket to take a session over.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a client sent, the heartbeat's own packets included.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Incoming {
+    Text(ByteString),
+    Binary(Bytes),
+    Pong,
+    Close,
+}
+
+/// What a client is sent. A text is a whole packet, its type included, so that it is written once.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Outgoing {
+    Text(ByteString),
+    Binary(Bytes),
+}
+
+/// The sessions that poll, by their ids.
+#[derive(Clone, Debug)]
+pub(crate) struct Sessions {
+    config: Arc<Config>,
+    polling: Arc<Mutex<HashMap<String, Arc<Polling>>>>,
+}
+
+/// One session, whatever it runs over. Ends its record when it is dropped.
+pub(crate) struct EioSocket {
+    link: Link,
+    heartbeat: Heartbeat,
+    /// Packets that a change of transport left over.
+    rest: VecDeque<Outgoing>,
+    ping_due: bool,
+    fault: Option<CloseCode>,
+}
+
+enum Link {
+    WebSocket(Box<Socket>),
+    Polling(Record),
+    Gone,
+}
+
+/// A polling session's entry in the table.
+struct Record {
+    sid: String,
+    polling: Arc<Polling>,
+    sessions: Sessions,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(rename = "EIO")]
+    version: Option<String>,
+    transport: Option<String>,
+    sid: Option<String>,
+}
+
+/// Why a request was refused, as the protocol's own server says it.
+#[derive(Clone, Copy, Debug)]
+enum Refusal {
+    TransportUnknown = 0,
+    SessionUnknown = 1,
+    BadMethod = 2,
+    BadRequest = 3,
+    Unsupported = 5,
+}
+
+impl Sessions {
+    pub(crate) fn new(config: Arc<Config>) -> Self {
+        Self { config, polling: Arc::default() }
+    }
+
+    /// Answers a request, and starts `session` in a task of its own where the request begins one.
+    pub(crate) async fn handle<F>(
+        &self,
+        request: Request,
+        session: impl FnOnce(EioSocket) -> F + Send + 'static,
+    ) -> Response
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.answer(request, session).await.unwrap_or_else(IntoResponse::into_response)
+    }
+
+    async fn answer<F>(
+        &self,
+        request: Request,
+        session: impl FnOnce(EioSocket) -> F + Send + 'static,
+    ) -> Result<Response, Refusal>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Query(asked) =
+            Query::<Asked>::try_from_uri(request.uri()).map_err(|_| Refusal::BadRequest)?;
+        let websocket = match asked.transport.as_deref() {
+            Some("polling") => false,
+            Some("websocket") => true,
+            _ => return Err(Refusal::TransportUnknown),
+        };
+        if let Some(sid) = asked.sid {
+            let polling = self.lock().get(&sid).map(Arc::clone).ok_or(Refusal::SessionUnknown)?;
+            return match (websocket, request.method()) {
+                (true, _) => self.take_over(request, polling),
+                (false, &Method::GET) => poll(&polling).await,
+                (false, &Method::POST) => Ok(self.post(request, &polling).await),
+                (false, _) => Err(Refusal::BadMethod),
+            };
+        }
+        if request.method() != Method::GET {
+            return Err(Refusal::BadMethod);
+        }
+        if asked.version.as_deref() != Some("4") {
+            return Err(Refusal::Unsupported);
+        }
+        Ok(if websocket { self.open_websocket(request, session) } else { self.open_polling(session) })
+    }
+
+    fn open_polling<F>(&self, session: impl FnOnce(EioSocket) -> F) -> Response
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (sid, polling) = (new_sid(), Arc::new(Polling::default()));
+        self.lock().insert(sid.clone(), Arc::clone(&polling));
+        let greeting = self.greeting(&sid, &["websocket"]);
+        let link = Link::Polling(Record { sid, polling, sessions: self.clone() });
+        tokio::spawn(session(EioSocket::new(link, &self.config)));
+        payload(greeting)
+    }
+
+    fn open_websocket<F>(
+        &self,
+        request: Request,
+        session: impl FnOnce(EioSocket) -> F + Send + 'static,
+    ) -> Response
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let greeting = self.greeting(&new_sid(), &[]);
+        let config = Arc::clone(&self.config);
+        websocket::upgrade(request, None, self.config.max_payload, move |mut socket| async move {
+            if socket.send(Message::text(greeting)).await.is_ok() {
+                session(EioSocket::new(Link::WebSocket(Box::new(socket)), &config)).await;
+            }
+        })
+    }
+
+    fn greeting(&self, sid: &str, upgrades: &[&str]) -> String {
+        let Config { ping_interval, ping_timeout, max_payload, .. } = &*self.config;
+        let greeting = json!({
+            "sid": sid,
+            "upgrades": upgrades,
+            "pingInterval": ping_interval.as_millis() as u64,
+            "pingTimeout": ping_timeout.as_millis() as u64,
+            "maxPayload": max_payload,
+        });
+        format!("0{greeting}")
+    }
+
+    async fn post(&self, request: Request, polling: &Polling) -> Response {
+        let body = timeout(PATIENCE, to_bytes(request.into_body(), self.config.max_payload)).await;
+        let Ok(Ok(body)) = body else {
+            polling.close();
+            let status = if body.is_err() {
+                StatusCode::REQUEST_TIMEOUT
+            } else {
+                StatusCode::PAYLOAD_TOO_LARGE
+            };
+            return status.into_response();
+        };
+        let Ok(packets) = polling::split(body) else {
+            polling.close();
+            return Refusal::BadRequest.into_response();
+        };
+        match polling.post(packets).await {
+            Ok(()) => payload("ok".to_owned()),
+            Err(Broken) => Refusal::BadRequest.into_response(),
+        }
+    }
+
+    /// A WebSocket takes a polling session over: `2probe`, `3probe`, and `5` once the client has let go of its polls.
+    fn take_over(&self, request: Request, polling: Arc<Polling>) -> Result<Response, Refusal> {
+        Ok(websocket::upgrade(request, None, self.config.max_payload, move |mut socket| async move {
+            let probed = matches!(
+                timeout(PATIENCE, socket.next()).await,
+                Ok(Some(Ok(Message::Text(text)))) if text == "2probe"
+            );
+            if !probed || polling.begin_upgrade().is_err() {
+                return;
+            }
+            let changed = timeout(PATIENCE, async {
+                socket.send(Message::text("3probe")).await.ok()?;
+                match socket.next().await {
+                    Some(Ok(Message::Text(text))) if text == "5" => Some(()),
+                    _ => None,
+                }
+            });
+            match changed.await {
+                Ok(Some(())) => polling.finish_upgrade(socket),
+                _ => polling.abandon_upgrade(),
+            }
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Polling>>> {
+        self.polling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn poll(polling: &Polling) -> Result<Response, Refusal> {
+    struct Abandoned<'a>(Option<&'a Polling>);
+    impl Drop for Abandoned<'_> {
+        fn drop(&mut self) {
+            if let Some(polling) = self.0 {
+                polling.close();
+            }
+        }
+    }
+    let answer = polling.poll().map_err(|Broken| Refusal::BadRequest)?;
+    // A client that gives up the request has gone: whatever is sent next would be lost.
+    let mut abandoned = Abandoned(Some(polling));
+    let answer = answer.await;
+    abandoned.0 = None;
+    answer.map(payload).map_err(|_| Refusal::SessionUnknown)
+}
+
+fn payload(text: String) -> Response {
+    ([(CONTENT_TYPE, "text/plain; charset=UTF-8")], text).into_response()
+}
+
+/// 120 bits that nobody can guess, in 20 characters.
+fn new_sid() -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 15]>())
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let message = match self {
+            Self::TransportUnknown => "Transport unknown",
+            Self::SessionUnknown => "Session ID unknown",
+            Self::BadMethod => "Bad handshake method",
+            Self::BadRequest => "Bad request",
+            Self::Unsupported => "Unsupported protocol version",
+        };
+        let body = Json(json!({"code": self as u8, "message": message}));
+        (StatusCode::BAD_REQUEST, body).into_response()
+    }
+}
+
+impl Incoming {
+    /// Reads a text packet of a session that is open.
+    fn read(packet: ByteString) -> Option<Self> {
+        match packet.as_bytes().first()? {
+            b'4' => Some(Self::Text(packet.slice_ref(&packet[1..]))),
+            b'3' => Some(Self::Pong),
+            b'1' => Some(Self::Close),
+            _ => None,
+        }
+    }
+}
+
+impl Outgoing {
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    fn into_message(self) -> Message {
+        match self {
+            Self::Text(text) => Message::Text(
+                Utf8Bytes::try_from(text.into_bytes()).expect("a byte string is UTF-8"),
+            ),
+            Self::Binary(bytes) => Message::Binary(bytes),
+        }
+    }
+}
+
+impl EioSocket {
+    fn new(link: Link, config: &Config) -> Self {
+        let heartbeat = Heartbeat::new(config.ping_interval, config.ping_timeout);
+        Self { link, heartbeat, rest: VecDeque::new(), ping_due: false, fault: None }
+    }
+
+    /// Ends the session, with a close code where the transport has them.
+    pub(crate) async fn close(mut self, code: CloseCode, reason: &'static str) {
+        let code = self.fault.unwrap_or(code);
+        if let Link::WebSocket(socket) = std::mem::replace(&mut self.link, Link::Gone) {
+            websocket::close(*socket, code, reason).await;
+        }
+    }
+
+    fn poll_ping(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.ping_due && Pin::new(&mut *self).poll_ready(cx)?.is_ready() {
+            Pin::new(&mut *self).start_send(Outgoing::Text(ByteString::from_static("2")))?;
+            self.ping_due = false;
+            let _ = Pin::new(&mut *self).poll_flush(cx)?;
+        }
+        Ok(())
+    }
+
+    fn poll_packet(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        loop {
+            let found = match &mut self.link {
+                Link::Gone => return Poll::Ready(None),
+                Link::Polling(record) => ready!(record.polling.poll_next(cx)),
+                Link::WebSocket(socket) => {
+                    return match ready!(socket.poll_next_unpin(cx)) {
+                        Some(Ok(Message::Binary(bytes))) => Poll::Ready(Some(Incoming::Binary(bytes))),
+                        Some(Ok(Message::Text(text))) => {
+                            let text = ByteString::try_from(Bytes::from(text)).ok();
+                            let packet = text.and_then(Incoming::read);
+                            if packet.is_none() {
+                                self.fault = Some(CloseCode::Policy);
+                            }
+                            Poll::Ready(packet)
+                        }
+                        Some(Ok(Message::Close(_))) | None => Poll::Ready(None),
+                        Some(Ok(_)) => continue,
+                        Some(Err(error)) => {
+                            self.fault = websocket::close_code(&error);
+                            Poll::Ready(None)
+                        }
+                    };
+                }
+            };
+            match found {
+                Found::Packet(packet) => return Poll::Ready(Some(packet)),
+                Found::Closed => return Poll::Ready(None),
+                Found::Successor(socket, rest) => {
+                    self.link = Link::WebSocket(Box::new(socket));
+                    self.rest = rest;
+                    // What was left over goes out even if nothing else does.
+                    if let Poll::Ready(Err(_)) = self.poll_rest(cx) {
+                        return Poll::Ready(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands what a change of transport left over to the WebSocket.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Link::WebSocket(socket) = &mut self.link {
+            while !self.rest.is_empty() {
+                ready!(socket.poll_ready_unpin(cx)).map_err(io::Error::other)?;
+                if let Some(packet) = self.rest.pop_front() {
+                    socket.start_send_unpin(packet.into_message()).map_err(io::Error::other)?;
+                }
+                if self.rest.is_empty() {
+                    let _ = socket.poll_flush_unpin(cx).map_err(io::Error::other)?;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Stream for EioSocket {
+    type Item = Incoming;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        let this = self.get_mut();
+        loop {
+            match this.poll_packet(cx) {
+                Poll::Ready(Some(Incoming::Pong)) => this.heartbeat.heard(),
+                Poll::Ready(Some(Incoming::Close) | None) => return Poll::Ready(None),
+                Poll::Ready(Some(packet)) => {
+                    this.heartbeat.heard();
+                    return Poll::Ready(Some(packet));
+                }
+                Poll::Pending => match this.heartbeat.poll(cx) {
+                    Poll::Ready(Beat::Dead) => return Poll::Ready(None),
+                    Poll::Ready(Beat::Ask) => this.ping_due = true,
+                    Poll::Pending if this.poll_ping(cx).is_err() => return Poll::Ready(None),
+                    Poll::Pending => return Poll::Pending,
+                },
+            }
+        }
+    }
+}
+
+impl Sink<Outgoing> for EioSocket {
+    type Error = io::Error;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_rest(cx))?;
+        match &mut this.link {
+            Link::WebSocket(socket) => socket.poll_ready_unpin(cx).map_err(io::Error::other),
+            Link::Polling(record) => {
+                if ready!(record.polling.poll_ready(cx)) {
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Err(io::ErrorKind::NotConnected.into()))
+            }
+            Link::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    fn start_send(self: Pin<&mut Self>, packet: Outgoing) -> io::Result<()> {
+        match &mut self.get_mut().link {
+            Link::WebSocket(socket) => {
+                socket.start_send_unpin(packet.into_message()).map_err(io::Error::other)
+            }
+            Link::Polling(record) => {
+                record.polling.send(packet);
+                Ok(())
+            }
+            Link::Gone => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_rest(cx))?;
+        match &mut this.link {
+            Link::WebSocket(socket) => socket.poll_flush_unpin(cx).map_err(io::Error::other),
+            Link::Polling(record) => record.polling.poll_flush(cx).map(Ok),
+            Link::Gone => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Says nothing: which close code to send is known only when the session has ended.
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(cx)
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.polling.close();
+        self.sessions.lock().remove(&self.sid);
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Self::Binary(bytes) => write!(f, "Binary({} bytes)", bytes.len()),
+            Self::Pong => f.write_str("Pong"),
+            Self::Close => f.write_str("Close"),
+        }
+    }
+}

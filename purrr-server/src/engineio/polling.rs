@@ -1,0 +1,312 @@
+//! A session on HTTP long-polling: what its requests and its task share.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use bytestring::ByteString;
+use tokio::sync::{Notify, oneshot};
+
+use super::{Incoming, Outgoing};
+use crate::websocket::Socket;
+
+/// Bytes that may wait for the next poll before the session is asked for patience. A larger packet goes alone.
+const OUTBOUND_MAX: usize = 1024 * 1024;
+
+/// Packets in one request: more than the client library puts there, and few enough to cost nothing.
+const PACKETS_MAX: usize = 16_384;
+
+const SEPARATOR: char = '\u{1e}';
+
+/// What the requests of one session and the task that runs it share.
+///
+/// Bounded: what came in is one request's packets, since the next request is answered only when they are taken; what goes
+/// out is [`OUTBOUND_MAX`] or one packet.
+#[derive(Debug, Default)]
+pub(super) struct Polling {
+    state: Mutex<State>,
+    /// The session has taken what the last request brought.
+    taken: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    inbound: VecDeque<Incoming>,
+    outbound: VecDeque<Outgoing>,
+    outbound_bytes: usize,
+    /// The request that waits for something to send.
+    poll: Option<oneshot::Sender<String>>,
+    posting: bool,
+    upgrading: bool,
+    /// The WebSocket that takes over, until the session has taken it.
+    successor: Option<Socket>,
+    closed: bool,
+    session: Option<Waker>,
+}
+
+/// The request broke the rules, and the session with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Broken;
+
+/// What the session finds when it looks for input.
+pub(super) enum Found {
+    Packet(Incoming),
+    Successor(Socket, VecDeque<Outgoing>),
+    Closed,
+}
+
+impl Polling {
+    /// A request asks for what there is to send. The receiver fails if the session ends first.
+    pub(super) fn poll(&self) -> Result<oneshot::Receiver<String>, Broken> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Broken);
+        }
+        if let Some(other) = state.poll.take() {
+            // Two at once would share the packets between them in an order that nobody knows.
+            other.send("1".to_owned()).ok();
+            state.close();
+            self.taken.notify_waiters();
+            return Err(Broken);
+        }
+        let (answer, answered) = oneshot::channel();
+        state.poll = Some(answer);
+        state.answer_poll();
+        Ok(answered)
+    }
+
+    /// Brings in a request's packets and waits until the session has taken them all.
+    pub(super) async fn post(&self, packets: Vec<Incoming>) -> Result<(), Broken> {
+        {
+            let mut state = self.lock();
+            if state.closed || state.posting {
+                state.close();
+                return Err(Broken);
+            }
+            state.posting = true;
+            state.inbound.extend(packets);
+            state.wake();
+        }
+        loop {
+            let taken = self.taken.notified();
+            {
+                let mut state = self.lock();
+                if state.inbound.is_empty() || state.closed {
+                    state.posting = false;
+                    return Ok(());
+                }
+            }
+            taken.await;
+        }
+    }
+
+    /// A WebSocket has probed: polls are let go of, so that the client can change over.
+    pub(super) fn begin_upgrade(&self) -> Result<(), Broken> {
+        let mut state = self.lock();
+        if state.closed || state.upgrading {
+            return Err(Broken);
+        }
+        state.upgrading = true;
+        state.answer_poll();
+        Ok(())
+    }
+
+    pub(super) fn abandon_upgrade(&self) {
+        self.lock().upgrading = false;
+    }
+
+    /// The client has changed over.
+    pub(super) fn finish_upgrade(&self, socket: Socket) {
+        let mut state = self.lock();
+        state.successor = Some(socket);
+        state.wake();
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().close();
+        self.taken.notify_waiters();
+    }
+
+    pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Found> {
+        let mut state = self.lock();
+        if let Some(packet) = state.inbound.pop_front() {
+            if state.inbound.is_empty() {
+                self.taken.notify_waiters();
+            }
+            return Poll::Ready(Found::Packet(packet));
+        }
+        if state.closed {
+            return Poll::Ready(Found::Closed);
+        }
+        if let Some(socket) = state.successor.take() {
+            state.close();
+            let rest = std::mem::take(&mut state.outbound);
+            return Poll::Ready(Found::Successor(socket, rest));
+        }
+        state.session = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    pub(super) fn poll_ready(&self, cx: &Context<'_>) -> Poll<bool> {
+        let mut state = self.lock();
+        if state.closed {
+            return Poll::Ready(false);
+        }
+        if state.outbound.is_empty() || state.outbound_bytes < OUTBOUND_MAX {
+            return Poll::Ready(true);
+        }
+        state.session = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    pub(super) fn send(&self, packet: Outgoing) {
+        let mut state = self.lock();
+        state.outbound_bytes += packet.len();
+        state.outbound.push_back(packet);
+    }
+
+    /// Ready when a poll has taken everything.
+    pub(super) fn poll_flush(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        state.answer_poll();
+        if state.outbound.is_empty() || state.closed {
+            return Poll::Ready(());
+        }
+        state.session = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// No code between lock and unlock can panic halfway through a change.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn answer_poll(&mut self) {
+        if self.outbound.is_empty() && !self.upgrading {
+            return;
+        }
+        let Some(poll) = self.poll.take() else { return };
+        let payload = if self.outbound.is_empty() { "6".to_owned() } else { join(&self.outbound) };
+        if poll.send(payload).is_err() {
+            // The client gave the request up: what it would have carried is kept, and the session ends.
+            self.close();
+            return;
+        }
+        self.outbound.clear();
+        self.outbound_bytes = 0;
+        self.wake();
+    }
+
+    fn close(&mut self) {
+        self.closed = true;
+        if let Some(poll) = self.poll.take() {
+            poll.send("1".to_owned()).ok();
+        }
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.session.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("inbound", &self.inbound.len())
+            .field("outbound_bytes", &self.outbound_bytes)
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The packets of one request.
+pub(super) fn split(body: Bytes) -> Result<Vec<Incoming>, Broken> {
+    let body = ByteString::try_from(body).map_err(|_| Broken)?;
+    let mut packets = Vec::new();
+    for packet in body.split(SEPARATOR) {
+        if packets.len() == PACKETS_MAX {
+            return Err(Broken);
+        }
+        packets.push(match packet.strip_prefix('b') {
+            Some(base64) => Incoming::Binary(BASE64_STANDARD.decode(base64).map_err(|_| Broken)?.into()),
+            None => Incoming::read(body.slice_ref(packet)).ok_or(Broken)?,
+        });
+    }
+    Ok(packets)
+}
+
+fn join(packets: &VecDeque<Outgoing>) -> String {
+    let mut payload = String::with_capacity(packets.iter().map(|packet| packet.len() + 1).sum());
+    for packet in packets {
+        if !payload.is_empty() {
+            payload.push(SEPARATOR);
+        }
+        match packet {
+            Outgoing::Text(text) => payload.push_str(text),
+            Outgoing::Binary(bytes) => {
+                payload.push('b');
+                BASE64_STANDARD.encode_string(bytes, &mut payload);
+            }
+        }
+    }
+    payload
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_split_at_its_separators() {
+        let packets = split(Bytes::from_static("4héllo\u{1e}3\u{1e}bAQI=".as_bytes())).unwrap();
+        assert_eq!(
+            packets,
+            [
+                Incoming::Text("héllo".into()),
+                Incoming::Pong,
+                Incoming::Binary(Bytes::from_static(&[1, 2]))
+            ]
+        );
+        for wrong in ["", "abc", "b!", "4a\u{1e}\u{1e}4b", "9", "0{}", "bAQI"] {
+            assert_eq!(split(Bytes::from_static(wrong.as_bytes())), Err(Broken), "{wrong}");
+        }
+        assert_eq!(split(Bytes::from_static(&[b'4', 0xff])), Err(Broken));
+        assert_eq!(split("4\u{1e}".repeat(50_000).into()), Err(Broken));
+    }
+
+    #[tokio::test]
+    async fn packets_wait_for_a_poll_and_a_poll_for_packets() {
+        let polling = Polling::default();
+        polling.send(Outgoing::Text("4a".into()));
+        polling.send(Outgoing::Binary(Bytes::from_static(&[1, 2])));
+        assert_eq!(polling.poll().unwrap().await.unwrap(), "4a\u{1e}bAQI=");
+        let mut waiting = polling.poll().unwrap();
+        assert!(waiting.try_recv().is_err());
+        polling.send(Outgoing::Text("4b".into()));
+        let noop = Waker::noop();
+        assert!(polling.poll_flush(&Context::from_waker(noop)).is_ready());
+        assert_eq!(waiting.await.unwrap(), "4b");
+    }
+
+    #[tokio::test]
+    async fn a_second_poll_ends_the_session() {
+        let polling = Polling::default();
+        let first = polling.poll().unwrap();
+        assert_eq!(polling.poll().map(drop), Err(Broken));
+        assert_eq!(first.await.unwrap(), "1");
+        let noop = Waker::noop();
+        assert!(matches!(
+            polling.poll_next(&Context::from_waker(noop)),
+            Poll::Ready(Found::Closed)
+        ));
+    }
+}

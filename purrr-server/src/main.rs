@@ -1,0 +1,70 @@
+//! The program: reads what was asked, binds, logs and runs.
+
+use std::{io::IsTerminal, process::ExitCode};
+
+use anyhow::Context;
+use clap::Parser;
+use purrr_server::config::{Action, Cli, LogFormat, Options};
+use tokio::{net::TcpListener, signal::unix::{SignalKind, signal}};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    match start(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("purrr-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn start(cli: &Cli) -> anyhow::Result<()> {
+    let options = cli.options()?;
+    let config = options.resolve()?;
+    match cli.action {
+        Some(Action::PrintConfig) => return Ok(print(&options.print()?)),
+        Some(_) => return Ok(print("the configuration is fine\n")),
+        None => log(&options)?,
+    }
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut stop = async move || {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+        format!("cannot listen on {}; choose another address with --listen", config.listen)
+    })?;
+    let address = listener.local_addr()?;
+    tracing::info!(%address, page = %format_args!("http://localhost:{}/", address.port()), "listening");
+    let (told, shutdown) = tokio::sync::oneshot::channel();
+    let insist = async {
+        stop().await;
+        told.send(()).ok();
+        stop().await;
+    };
+    tokio::select! {
+        () = purrr_server::run(listener, config.hub(), config, async { shutdown.await.unwrap_or(()) }) => Ok(()),
+        () = insist => anyhow::bail!("stopped by a second signal"),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the subcommand is asked for")]
+fn print(text: &str) {
+    print!("{text}");
+}
+
+fn log(options: &Options) -> anyhow::Result<()> {
+    let filter = options.log.as_deref().unwrap_or("info");
+    let filter = EnvFilter::try_new(filter).with_context(|| format!("--log cannot be {filter:?}"))?;
+    let terminal = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match options.log_format.unwrap_or_default() {
+        LogFormat::Pretty => lines.with_ansi(terminal).init(),
+        LogFormat::Auto if terminal => lines.init(),
+        _ => lines.json().init(),
+    }
+    Ok(())
+}

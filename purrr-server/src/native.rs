@@ -1,0 +1,283 @@
+//! The native dialect: JSON text frames over a WebSocket, each picture a head and one binary frame.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use futures::{Sink, Stream};
+use purrr_core::{
+    Code, Command, Ended, Event, Frame, Hub, Problem, Profile,
+    frame::{Body, Message as Said, Verbatim},
+    protocol::{self, ImageHead, Parsed},
+};
+use tokio_tungstenite::tungstenite::{
+    Error, Message, Utf8Bytes, protocol::frame::coding::CloseCode,
+};
+
+use crate::{
+    config::Config,
+    heartbeat::{Beat, Heartbeat},
+    key::is_p256_key,
+    websocket::{self, Socket},
+};
+
+/// The subprotocol a client may offer.
+pub(crate) const PROTOCOL: &str = "purrr.v1";
+
+/// Marks frames whose wire form may be forwarded as it came.
+const DIALECT: &str = "native";
+
+/// Runs one visitor's session on an upgraded socket.
+pub(crate) async fn run(hub: Hub, config: &Config, socket: Socket) {
+    let mut native = NativeSocket::new(socket, config);
+    let ended = hub.serve(&mut native, Profile::default()).await;
+    let NativeSocket { socket, fault, .. } = native;
+    let (code, reason) = match (fault, ended) {
+        (Some(code), _) => (code, ""),
+        (None, Ended::Slow) => (CloseCode::Policy, "slow"),
+        (None, Ended::Drained) => (CloseCode::Away, "draining"),
+        (None, _) => return,
+    };
+    websocket::close(socket, code, reason).await;
+}
+
+/// A WebSocket as a stream of commands and a sink of events.
+struct NativeSocket {
+    socket: Socket,
+    heartbeat: Heartbeat,
+    /// The head of a picture whose bytes come next, or the news that they are to be thrown away.
+    awaited: Option<Awaited>,
+    /// The rest of an event that takes several frames.
+    rest: VecDeque<Message>,
+    ping_due: bool,
+    /// What was wrong with the client's frames.
+    fault: Option<CloseCode>,
+}
+
+enum Awaited {
+    Picture(Box<(ImageHead, ByteString)>),
+    Refused,
+}
+
+impl NativeSocket {
+    fn new(socket: Socket, config: &Config) -> Self {
+        Self {
+            socket,
+            heartbeat: Heartbeat::new(config.ping_interval, config.ping_timeout),
+            awaited: None,
+            rest: VecDeque::new(),
+            ping_due: false,
+            fault: None,
+        }
+    }
+
+    /// Reads a text frame. `None` if it was the head of a picture.
+    fn read_text(&mut self, text: Utf8Bytes) -> Option<Result<Command, Problem>> {
+        if let Some(Awaited::Picture(picture)) = self.awaited.take() {
+            let problem = Problem::new(
+                Code::BadMessage,
+                "an `image` must be followed by its bytes in one binary frame; send both again",
+            );
+            let id = Some(picture.0.id);
+            // The text itself is dropped with it: which of the two was meant cannot be told.
+            return Some(Err(problem.about(id)));
+        }
+        let Ok(text) = ByteString::try_from(Bytes::from(text)) else {
+            return Some(Err(Problem::new(Code::BadMessage, "not UTF-8")));
+        };
+        match protocol::parse(&text) {
+            Ok(Parsed::Command(command)) => Some(complete(command, text)),
+            Ok(Parsed::Image(head)) => match checked_head(&head) {
+                Ok(()) => {
+                    self.awaited = Some(Awaited::Picture(Box::new((head, text))));
+                    None
+                }
+                Err(problem) => {
+                    self.awaited = Some(Awaited::Refused);
+                    Some(Err(problem))
+                }
+            },
+            Err(problem) => Some(Err(problem)),
+        }
+    }
+
+    fn read_binary(&mut self, bytes: Bytes) -> Option<Result<Command, Problem>> {
+        match self.awaited.take() {
+            None => Some(Err(Problem::new(
+                Code::BadMessage,
+                "a binary frame comes only after the `image` that announces it",
+            ))),
+            Some(Awaited::Refused) => None,
+            Some(Awaited::Picture(picture)) => {
+                let (head, text) = *picture;
+                Some(head.complete(bytes.clone()).map(|command| {
+                    verbatim(command, Verbatim { dialect: DIALECT, text, binary: Some(bytes) })
+                }))
+            }
+        }
+    }
+
+    /// Sends a ping that is due as soon as the socket takes it.
+    fn poll_ping(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        if self.ping_due && Pin::new(&mut self.socket).poll_ready(cx)?.is_ready() {
+            Pin::new(&mut self.socket).start_send(Message::Ping(Bytes::new()))?;
+            self.ping_due = false;
+            // What cannot be flushed now goes with the next flush or when the socket next reads.
+            let _ = Pin::new(&mut self.socket).poll_flush(cx)?;
+        }
+        Ok(())
+    }
+
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            ready!(Pin::new(&mut self.socket).poll_ready(cx))?;
+            let Some(message) = self.rest.pop_front() else { return Poll::Ready(Ok(())) };
+            Pin::new(&mut self.socket).start_send(message)?;
+        }
+    }
+}
+
+/// What `purrr-core` cannot check: the key, and the name of the command it stands in.
+fn complete(command: Command, text: ByteString) -> Result<Command, Problem> {
+    match command {
+        Command::Hello(mut hello) => {
+            if let Some(key) = &hello.public_key {
+                if !is_p256_key(key) {
+                    return Err(Problem::new(
+                        Code::BadMessage,
+                        "`publicKey` must be an uncompressed P-256 point (65 bytes) in base64",
+                    ));
+                }
+                hello.encrypts = true;
+            }
+            Ok(Command::Hello(hello))
+        }
+        command => Ok(verbatim(command, Verbatim { dialect: DIALECT, text, binary: None })),
+    }
+}
+
+fn verbatim(command: Command, wire: Verbatim) -> Command {
+    match command {
+        Command::Send { chat, frame } => {
+            Command::Send { chat, frame: Frame { verbatim: Some(wire), ..frame } }
+        }
+        other => other,
+    }
+}
+
+/// The kinds of picture that are carried where everybody on the way could look at them.
+pub(crate) const PICTURES: [&str; 5] =
+    ["image/jpeg", "image/png", "image/gif", "image/webp", "image/avif"];
+
+fn checked_head(head: &ImageHead) -> Result<(), Problem> {
+    if head.encrypted || PICTURES.contains(&&*head.mime) {
+        return Ok(());
+    }
+    let problem =
+        Problem::new(Code::UnsupportedType, "pictures are JPEG, PNG, GIF, WebP or AVIF");
+    Err(problem.about(Some(head.id)))
+}
+
+impl Stream for NativeSocket {
+    type Item = Result<Command, Problem>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            let message = match Pin::new(&mut this.socket).poll_next(cx) {
+                Poll::Ready(Some(Ok(message))) => message,
+                Poll::Ready(Some(Err(error))) => {
+                    this.fault = websocket::close_code(&error);
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => match this.heartbeat.poll(cx) {
+                    Poll::Ready(Beat::Dead) => return Poll::Ready(None),
+                    Poll::Ready(Beat::Ask) => {
+                        this.ping_due = true;
+                        continue;
+                    }
+                    Poll::Pending if this.poll_ping(cx).is_err() => return Poll::Ready(None),
+                    Poll::Pending => return Poll::Pending,
+                },
+            };
+            this.heartbeat.heard();
+            let read = match message {
+                Message::Text(text) => this.read_text(text),
+                Message::Binary(bytes) => this.read_binary(bytes),
+                Message::Close(_) => return Poll::Ready(None),
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => None,
+            };
+            if read.is_some() {
+                return Poll::Ready(read);
+            }
+        }
+    }
+}
+
+impl Sink<Event> for NativeSocket {
+    type Error = Error;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.get_mut().poll_rest(cx)
+    }
+
+    fn start_send(self: Pin<&mut Self>, event: Event) -> Result<(), Error> {
+        let this = self.get_mut();
+        let mut frames = encode(event).into_iter();
+        if let Some(first) = frames.next() {
+            Pin::new(&mut this.socket).start_send(first)?;
+        }
+        this.rest.extend(frames);
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let this = self.get_mut();
+        ready!(this.poll_rest(cx))?;
+        Pin::new(&mut this.socket).poll_flush(cx)
+    }
+
+    /// Says nothing: which close code to send is known only when the session has ended.
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.poll_flush(cx)
+    }
+}
+
+/// An event as the frames that carry it: a picture takes two, and one that came with a text three.
+fn encode(event: Event) -> impl IntoIterator<Item = Message> {
+    let Event::Received(frame) = event else {
+        return [Some(text(json(&event))), None, None].into_iter().flatten();
+    };
+    if let Some(Verbatim { dialect: DIALECT, text: wire, binary }) = frame.verbatim {
+        return [Some(text(wire)), binary.map(Message::Binary), None].into_iter().flatten();
+    }
+    let Frame { body, .. } = frame;
+    let Body::Message(Said { id, text: Some(said), image: Some(image), reply }) = body else {
+        let binary = match &body {
+            Body::Message(Said { image: Some(image), .. }) => Some(image.bytes.clone()),
+            _ => None,
+        };
+        let head = text(json(&Event::Received(Frame::new(body))));
+        return [Some(head), binary.map(Message::Binary), None].into_iter().flatten();
+    };
+    let bytes = image.bytes.clone();
+    let [words, head] = [
+        Said { id, text: Some(said), image: None, reply },
+        Said { id, text: None, image: Some(image), reply },
+    ]
+    .map(|said| text(json(&Event::Received(Frame::new(Body::Message(said))))));
+    [Some(words), Some(head), Some(Message::Binary(bytes))].into_iter().flatten()
+}
+
+fn json(event: &Event) -> ByteString {
+    serde_json::to_string(event).expect("an event has only strings for keys").into()
+}
+
+fn text(text: ByteString) -> Message {
+    Message::Text(Utf8Bytes::try_from(text.into_bytes()).expect("a byte string is UTF-8"))
+}

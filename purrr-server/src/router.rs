@@ -1,0 +1,123 @@
+//! The routes: [`router`].
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{OriginalUri, Path, Request, State},
+    http::{Method, StatusCode, header::{CONTENT_TYPE, ORIGIN}},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+use purrr_core::Hub;
+use serde_json::json;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::{config::Config, metrics, native, origin::Origins, page, socketio, websocket};
+
+/// Everything this server answers, to serve at the root or to nest in any axum app.
+///
+/// ```
+/// use purrr_core::Hub;
+/// use purrr_server::{Config, router};
+///
+/// let app: axum::Router = axum::Router::new().nest("/a/b", router(Hub::memory(), Config::default()));
+/// # let _ = app;
+/// ```
+pub fn router<S>(hub: Hub, config: Config) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let origins = Arc::new(Origins::new(&config.allowed_origins));
+    let config = Arc::new(config);
+    let cors = {
+        let origins = Arc::clone(&origins);
+        CorsLayer::new()
+            .allow_origin(AllowOrigin::predicate(move |origin, _| origins.lists(origin)))
+            .allow_methods([Method::GET, Method::POST])
+            .allow_headers([CONTENT_TYPE])
+    };
+    let socketio = any(socketio::handle)
+        .with_state(socketio::Front::new(hub.clone(), Arc::clone(&config)))
+        .layer(cors);
+    let guarded = Router::new()
+        .route("/ws", any(enter_native))
+        .with_state(Shared { hub: hub.clone(), config })
+        .route("/socket.io", socketio.clone())
+        .route("/socket.io/", socketio)
+        .layer(middleware::from_fn_with_state(origins, admit));
+    Router::new()
+        .route("/assets/{name}", get(async |Path(name): Path<String>| page::asset(&name)))
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/healthz", get(health))
+        .route("/metrics", get(metrics))
+        // A nested router sees its own root only here, whether or not the path ends in a slash.
+        .fallback(index)
+        .with_state(hub)
+        .merge(guarded)
+}
+
+#[derive(Clone)]
+struct Shared {
+    hub: Hub,
+    config: Arc<Config>,
+}
+
+async fn admit(State(origins): State<Arc<Origins>>, request: Request, next: Next) -> Response {
+    if origins.admit(request.headers()) {
+        return next.run(request).await;
+    }
+    debug_assert!(request.headers().contains_key(ORIGIN));
+    (StatusCode::FORBIDDEN, "pages of this origin may not connect here\n").into_response()
+}
+
+async fn enter_native(State(Shared { hub, config }): State<Shared>, request: Request) -> Response {
+    let max_payload = config.max_payload;
+    websocket::upgrade(request, Some(native::PROTOCOL), max_payload, move |socket| async move {
+        native::run(hub, &config, socket).await;
+    })
+}
+
+async fn index(OriginalUri(asked): OriginalUri, request: Request) -> Response {
+    if !matches!(request.uri().path(), "" | "/") {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    page::index(&format!("{}/", asked.path().trim_end_matches('/')))
+}
+
+async fn ready(State(hub): State<Hub>) -> (StatusCode, &'static str) {
+    if hub.is_draining() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+    }
+    match hub.census().await {
+        Ok(_) => (StatusCode::OK, "ready\n"),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the lobby cannot be reached\n"),
+    }
+}
+
+async fn health(State(hub): State<Hub>) -> Response {
+    let Ok(census) = hub.census().await else {
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "unavailable"})))
+            .into_response();
+    };
+    let status = if hub.is_draining() { "draining" } else { "ok" };
+    Json(json!({
+        "status": status,
+        "online": hub.online(),
+        "waiting": census.waiting,
+        "pairs": census.pairs,
+    }))
+    .into_response()
+}
+
+async fn metrics(State(hub): State<Hub>) -> Response {
+    let Ok(census) = hub.census().await else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&hub, census)).into_response()
+}

@@ -1,0 +1,215 @@
+//! Socket.IO v5 over Engine.IO: one namespace, events, and one binary attachment.
+//!
+//! The protocol: <https://socket.io/docs/v4/socket-io-protocol/>.
+
+mod purrr_chat;
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use bytes::Bytes;
+use bytestring::ByteString;
+use futures::{SinkExt, StreamExt};
+use purrr_chat::PurrrChat;
+use purrr_core::{Ended, Hub, Profile};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+use crate::{
+    config::Config,
+    engineio::{EioSocket, Incoming, Outgoing, Sessions},
+};
+
+/// What the routes of `/socket.io/` share.
+#[derive(Clone, Debug)]
+pub(crate) struct Front {
+    hub: Hub,
+    config: Arc<Config>,
+    sessions: Sessions,
+}
+
+impl Front {
+    pub(crate) fn new(hub: Hub, config: Arc<Config>) -> Self {
+        Self { hub, sessions: Sessions::new(Arc::clone(&config)), config }
+    }
+}
+
+/// Answers a request to `/socket.io/`.
+pub(crate) async fn handle(State(front): State<Front>, request: Request) -> Response {
+    let Front { hub, config, sessions } = front;
+    sessions.handle(request, move |socket| run(hub, config, socket)).await
+}
+
+/// Runs one visitor's session.
+async fn run(hub: Hub, config: Arc<Config>, mut socket: EioSocket) {
+    let connected = timeout(config.connect_timeout, connect(&mut socket)).await;
+    let Ok(Some(Auth { auto_pair })) = connected else {
+        return socket.close(CloseCode::Policy, "no namespace was asked for").await;
+    };
+    let mut chat = PurrrChat::new(socket, hub.limits().clone(), auto_pair);
+    let mut profile = Profile::default();
+    profile.speaks.candidates = false;
+    let ended = hub.serve(&mut chat, profile).await;
+    let (code, reason) = match ended {
+        Ended::Slow => (CloseCode::Policy, "slow"),
+        Ended::Drained => (CloseCode::Away, "draining"),
+        _ => (CloseCode::Policy, "not Socket.IO"),
+    };
+    chat.into_socket().close(code, reason).await;
+}
+
+/// What a client says of itself when it connects.
+#[derive(Default, Deserialize)]
+struct Auth {
+    #[serde(rename = "autoPair", default)]
+    auto_pair: bool,
+}
+
+/// Waits for the one namespace to be asked for. `None` if anything else is said first.
+async fn connect(socket: &mut EioSocket) -> Option<Auth> {
+    loop {
+        let Incoming::Text(packet) = socket.next().await? else { return None };
+        match Packet::read(&packet)? {
+            Packet::Connect(auth) => {
+                let auth = match auth {
+                    "" => Auth::default(),
+                    json => serde_json::from_str(json).ok()?,
+                };
+                let sid = format!("{:032x}", rand::random::<u128>());
+                let answer = format!("40{}", json!({"sid": sid}));
+                socket.send(Outgoing::Text(answer.into())).await.ok()?;
+                return Some(auth);
+            }
+            Packet::ConnectElsewhere(namespace) => refuse(socket, namespace).await?,
+            _ => return None,
+        }
+    }
+}
+
+async fn refuse(socket: &mut EioSocket, namespace: &str) -> Option<()> {
+    socket.send(Outgoing::Text(invalid_namespace(namespace))).await.ok()
+}
+
+fn invalid_namespace(namespace: &str) -> ByteString {
+    /// A name is echoed, but not a book.
+    const ECHOED: usize = 64;
+    let namespace: String = namespace.chars().take(ECHOED).collect();
+    format!("44{namespace},{}", json!({"message": "Invalid namespace"})).into()
+}
+
+/// A packet of the protocol, as a client sends it.
+#[derive(Debug, PartialEq, Eq)]
+enum Packet<'a> {
+    /// Asks for the main namespace, with its auth payload.
+    Connect(&'a str),
+    /// Asks for another one.
+    ConnectElsewhere(&'a str),
+    Disconnect,
+    /// An event: a JSON array.
+    Event(&'a str),
+    /// An event that one binary attachment follows.
+    BinaryEvent(&'a str),
+    /// An answer to a question that nobody asked.
+    Ack,
+}
+
+impl<'a> Packet<'a> {
+    fn read(text: &'a str) -> Option<Self> {
+        let kind = *text.as_bytes().first()?;
+        let mut rest = text.get(1..)?;
+        if kind == b'5' {
+            // One attachment is all that any event here has.
+            rest = rest.strip_prefix("1-")?;
+        }
+        if rest.starts_with('/') {
+            let (namespace, rest) = rest.split_once(',').unwrap_or((rest, ""));
+            return match kind {
+                b'0' if namespace == "/" => Some(Self::Connect(rest)),
+                b'0' => Some(Self::ConnectElsewhere(namespace)),
+                _ => None,
+            };
+        }
+        let event = || {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            // The id of an acknowledgement that is asked for. None is given: no event here has an answer.
+            (digits <= 15 && rest[digits..].starts_with('[')).then(|| &rest[digits..])
+        };
+        match kind {
+            b'0' => Some(Self::Connect(rest)),
+            b'1' => Some(Self::Disconnect),
+            b'2' => event().map(Self::Event),
+            b'3' => Some(Self::Ack),
+            b'5' => event().map(Self::BinaryEvent),
+            _ => None,
+        }
+    }
+}
+
+/// Where the attachment goes in an event: `{"_placeholder":true,"num":0}`.
+#[derive(Deserialize)]
+struct Placeholder {
+    #[serde(rename = "_placeholder")]
+    placeholder: bool,
+    num: u64,
+}
+
+impl Placeholder {
+    fn is_first(&self) -> bool {
+        self.placeholder && self.num == 0
+    }
+}
+
+/// An event on its way out.
+fn event(array: &str) -> Outgoing {
+    Outgoing::Text(format!("42{array}").into())
+}
+
+fn binary_event(array: &str, attachment: Bytes) -> [Outgoing; 2] {
+    [Outgoing::Text(format!("451-{array}").into()), Outgoing::Binary(attachment)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_told_apart() {
+        for (text, packet) in [
+            ("0", Some(Packet::Connect(""))),
+            (r#"0{"autoPair":true}"#, Some(Packet::Connect(r#"{"autoPair":true}"#))),
+            ("0/,{}", Some(Packet::Connect("{}"))),
+            ("0/nope,", Some(Packet::ConnectElsewhere("/nope"))),
+            ("1", Some(Packet::Disconnect)),
+            (r#"2["a"]"#, Some(Packet::Event(r#"["a"]"#))),
+            (r#"217["a"]"#, Some(Packet::Event(r#"["a"]"#))),
+            (r#"212345678901234567890["a"]"#, None),
+            (r#"2-1["a"]"#, None),
+            ("2{}", None),
+            (r#"2/nope,["a"]"#, None),
+            ("317[]", Some(Packet::Ack)),
+            (r#"51-["a"]"#, Some(Packet::BinaryEvent(r#"["a"]"#))),
+            (r#"599999999-["a"]"#, None),
+            (r#"50-["a"]"#, None),
+            ("7", None),
+            ("", None),
+            ("é", None),
+        ] {
+            assert_eq!(Packet::read(text), packet, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_is_echoed_but_not_a_book() {
+        let long = "/".repeat(65_536);
+        assert!(invalid_namespace(&long).len() < 128);
+        assert_eq!(
+            &*invalid_namespace("/nope"),
+            r#"44/nope,{"message":"Invalid namespace"}"#
+        );
+    }
+}

@@ -1,0 +1,173 @@
+//! The WebSocket upgrade that both dialects share: RFC 6455's handshake checks, small buffers, one size limit.
+
+use std::{future::Future, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{
+        HeaderMap, HeaderValue, Method, StatusCode, Version,
+        header::{
+            ALLOW, CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+            SEC_WEBSOCKET_VERSION, UPGRADE,
+        },
+    },
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use futures::SinkExt;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::{io::AsyncReadExt, time::timeout};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Error, Message,
+        handshake::derive_accept_key,
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
+    },
+};
+
+pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// What the socket reads into; most messages are a few hundred bytes, and this much is held per connection.
+const READ_BUFFER: usize = 4 * 1024;
+
+/// How much may wait to be written before the socket asks for patience.
+const WRITE_BUFFER_MAX: usize = 256 * 1024;
+
+/// How long the unread rest of a message that was too large is read and thrown away, so that the close arrives.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Answers the handshake and runs `session` on the socket in a task of its own.
+///
+/// `protocol` is the subprotocol to agree to if the client offers it, and `max_payload` the bytes of one message.
+pub(crate) fn upgrade<F>(
+    mut request: Request,
+    protocol: Option<&'static str>,
+    max_payload: usize,
+    session: impl FnOnce(Socket) -> F + Send + 'static,
+) -> Response
+where
+    F: Future<Output = ()> + Send,
+{
+    let accept = match accept_key(&request) {
+        Ok(accept) => accept,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let agreed = protocol.filter(|wanted| offers(request.headers(), wanted));
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let Ok(upgraded) = upgraded.await else { return };
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(0)
+            .max_write_buffer_size(WRITE_BUFFER_MAX.max(max_payload + 1024))
+            .max_message_size(Some(max_payload))
+            .max_frame_size(Some(max_payload));
+        let io = TokioIo::new(upgraded);
+        session(WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await).await;
+    });
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some(agreed) = agreed {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(agreed));
+    }
+    response
+}
+
+/// Says goodbye with a code, and reads what is still coming for a moment, lest it turn the close into a reset.
+pub(crate) async fn close(mut socket: Socket, code: CloseCode, reason: &'static str) {
+    let goodbye = async {
+        let frame = CloseFrame { code, reason: reason.into() };
+        if socket.send(Message::Close(Some(frame))).await.is_err() {
+            return;
+        }
+        let mut scrap = [0; 4096];
+        let io = socket.get_mut();
+        while matches!(io.read(&mut scrap).await, Ok(1..)) {}
+    };
+    // Whoever does not close in time is cut off by the drop.
+    timeout(LINGER, goodbye).await.ok();
+}
+
+/// The close code that RFC 6455 wants for what was wrong with the peer's frames.
+pub(crate) fn close_code(error: &Error) -> Option<CloseCode> {
+    match error {
+        Error::Capacity(_) => Some(CloseCode::Size),
+        Error::Utf8(_) => Some(CloseCode::Invalid),
+        Error::Protocol(_) => Some(CloseCode::Protocol),
+        _ => None,
+    }
+}
+
+struct Refusal(StatusCode, &'static str);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self(status, why) = self;
+        let mut response = (status, why).into_response();
+        let (name, value) = match status {
+            StatusCode::METHOD_NOT_ALLOWED => (ALLOW, "GET"),
+            StatusCode::UPGRADE_REQUIRED => (SEC_WEBSOCKET_VERSION, "13"),
+            _ => return response,
+        };
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        if status == StatusCode::UPGRADE_REQUIRED {
+            response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        response
+    }
+}
+
+fn accept_key(request: &Request) -> Result<HeaderValue, Refusal> {
+    let headers = request.headers();
+    if request.method() != Method::GET {
+        return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket begins with GET\n"));
+    }
+    if !lists(headers, &UPGRADE, "websocket") || request.version() != Version::HTTP_11 {
+        return Err(Refusal(
+            StatusCode::UPGRADE_REQUIRED,
+            "this address speaks WebSocket: send `Upgrade: websocket` over HTTP/1.1\n",
+        ));
+    }
+    if !lists(headers, &CONNECTION, "upgrade") {
+        return Err(Refusal(StatusCode::BAD_REQUEST, "`Connection: Upgrade` is missing\n"));
+    }
+    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        return Err(Refusal(StatusCode::UPGRADE_REQUIRED, "this server speaks version 13\n"));
+    }
+    let key = headers
+        .get(SEC_WEBSOCKET_KEY)
+        .filter(|key| BASE64_STANDARD.decode(key).is_ok_and(|key| key.len() == 16))
+        .ok_or(Refusal(
+            StatusCode::BAD_REQUEST,
+            "`Sec-WebSocket-Key` must be 16 bytes in base64\n",
+        ))?;
+    HeaderValue::try_from(derive_accept_key(key.as_bytes()))
+        .map_err(|_| Refusal(StatusCode::BAD_REQUEST, "`Sec-WebSocket-Key` cannot be answered\n"))
+}
+
+fn offers(headers: &HeaderMap, wanted: &str) -> bool {
+    items(headers, &SEC_WEBSOCKET_PROTOCOL).any(|item| item == wanted)
+}
+
+fn lists(headers: &HeaderMap, name: &axum::http::HeaderName, wanted: &str) -> bool {
+    items(headers, name).any(|item| item.eq_ignore_ascii_case(wanted))
+}
+
+fn items<'a>(
+    headers: &'a HeaderMap,
+    name: &axum::http::HeaderName,
+) -> impl Iterator<Item = &'a str> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+}

@@ -1,0 +1,303 @@
+//! The program itself: what it reads, what it says when that is wrong, how it starts and how it ends.
+
+mod support;
+
+use std::{
+    path::PathBuf,
+    process::{Output, Stdio},
+    time::Instant,
+};
+
+use support::{Answer, Peer, soon};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    process::{Child, ChildStderr, Command},
+};
+
+/// The program, without what this process's environment would tell it.
+fn program(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_purrr-server"));
+    for (name, _) in std::env::vars_os() {
+        if matches!(name.to_str(), Some("PORT" | "HOST_URL")) || name.to_string_lossy().starts_with("PURRR_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments).envs(variables.iter().copied()).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    soon("the program's end", program(arguments, variables).output()).await.unwrap()
+}
+
+/// What it prints when all is well.
+async fn prints(arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    let output = run(arguments, variables).await;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?} {variables:?}: {complaint}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What it complains of when something is wrong.
+async fn complains(arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    let output = run(arguments, variables).await;
+    assert!(!output.status.success(), "{arguments:?} {variables:?}");
+    assert!(output.stdout.is_empty(), "{arguments:?} {variables:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn file(name: &str, contents: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, contents).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+// ---- Options ----------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_flag_beats_a_variable_which_beats_the_file_which_beats_the_default() {
+    let path = file("precedence.toml", "drain = \"2s\"\nping-timeout = \"1500ms\"\n");
+    let from_variables = [("PURRR_DRAIN", "3s"), ("PURRR_CONFIG", path.as_str())];
+    for (arguments, variables, drain) in [
+        (&["print-config"][..], &[][..], "20s"),
+        (&["print-config", "--config", &path], &[], "2s"),
+        (&["print-config"], &from_variables[1..], "2s"),
+        (&["print-config"], &from_variables, "3s"),
+        (&["--drain", "4s", "print-config"], &from_variables, "4s"),
+    ] {
+        let printed = prints(arguments, variables).await;
+        let line = format!("drain = \"{drain}\"");
+        assert!(printed.lines().any(|found| found == line), "{line} in:\n{printed}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_printed_can_be_read_back() {
+    let arguments = ["--allowed-origin", "https://a.example", "--allowed-origin", "https://b.example"];
+    let arguments = [&arguments[..], &["--ping-timeout", "1500ms", "--log", "purrr_core=debug"]].concat();
+    let printed = prints(&[&arguments[..], &["print-config"]].concat(), &[]).await;
+    let path = file("printed.toml", &printed);
+    assert_eq!(prints(&["--config", &path, "print-config"], &[]).await, printed);
+    let table: toml::Table = printed.parse().unwrap();
+    assert_eq!(
+        table["allowed-origin"],
+        vec!["https://a.example".to_owned(), "https://b.example".to_owned()].into()
+    );
+    assert!(run(&["--config", &path, "check-config"], &[]).await.status.success());
+}
+
+#[tokio::test]
+async fn the_variables_of_purrr_chats_deployments_are_understood() {
+    for (variables, line) in [
+        (&[("PORT", "4000")][..], r#"listen = "0.0.0.0:4000""#),
+        (&[("PORT", "4000"), ("PURRR_LISTEN", "127.0.0.1:5000")], r#"listen = "127.0.0.1:5000""#),
+        (&[("PURRR_LISTEN", "5000")], r#"listen = "0.0.0.0:5000""#),
+        (
+            &[("HOST_URL", "https://a.example  https://b.example")],
+            r#"allowed-origin = ["https://a.example", "https://b.example"]"#,
+        ),
+        (
+            &[("HOST_URL", "https://a.example"), ("PURRR_ALLOWED_ORIGIN", "https://c.example")],
+            r#"allowed-origin = ["https://c.example"]"#,
+        ),
+    ] {
+        let printed: toml::Table = prints(&["print-config"], variables).await.parse().unwrap();
+        let expected: toml::Table = line.parse().unwrap();
+        for (name, value) in expected {
+            assert_eq!(printed[&name], value, "{variables:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn help_names_every_option_with_its_variable_and_its_default() {
+    let help = prints(&["--help"], &[]).await;
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let defaults: toml::Table = prints(&["print-config"], &[]).await.parse().unwrap();
+    assert!(defaults.len() >= 15, "{defaults:?}");
+    for (name, value) in &defaults {
+        let about = help.split_once(&format!("--{name} <")).map(|(_, rest)| rest);
+        let about = about.unwrap_or_else(|| panic!("--{name} is not in the help"));
+        let about = about.split_once(" --").map_or(about, |(about, _)| about);
+        let variable = format!("[env: PURRR_{}=", name.to_uppercase().replace('-', "_"));
+        assert!(about.contains(&variable), "{variable} in: {about}");
+        let value = match value {
+            toml::Value::String(text) => text.clone(),
+            toml::Value::Array(items) => items[0].as_str().unwrap().to_owned(),
+            other => other.to_string(),
+        };
+        let default = format!("[default: {value}");
+        assert!(about.contains(&default), "{default} in: {about}");
+    }
+    for heading in ["Network:", "Limits:", "Pairing:", "Running:"] {
+        assert!(help.contains(heading), "{heading}");
+    }
+}
+
+// ---- Mistakes ---------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn misspelt_names_are_refused_with_the_right_one() {
+    let path = file("misspelt.toml", "max-payloads = 20000000\n");
+    for (arguments, variables, words) in [
+        (&["check-config", "--config", &path][..], &[][..], ["max-payloads", "`max-payload`"]),
+        (&["check-config"], &[("PURRR_DRIAN", "1s")], ["PURRR_DRIAN", "`PURRR_DRAIN`"]),
+        (&["--drian", "1s"], &[], ["--drian", "'--drain'"]),
+    ] {
+        let complaint = complains(arguments, variables).await;
+        for word in words {
+            assert!(complaint.contains(word), "{word} in: {complaint}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn mistakes_are_told_in_one_line() {
+    let path = file("values.toml", "stall = \"soon\"\n");
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (arguments, variables, words) in [
+        (&["--listen", taken.as_str()][..], &[][..], &[taken.as_str(), "--listen", "in use"][..]),
+        (&["--listen", "nowhere"], &[], &["--listen", "nowhere"]),
+        (&["--listen", "192.0.2.1:1"], &[], &["192.0.2.1:1", "--listen"]),
+        (&["--config", "/no/such/file.toml"], &[], &["/no/such/file.toml", "No such file"]),
+        (&["--config", &path, "check-config"], &[], &["values.toml"]),
+        (&["check-config"], &[("PORT", "many")], &["many"]),
+        (&["--image-bytes", "20000000", "check-config"], &[], &["--max-payload", "--image-bytes"]),
+        (&["--stall", "0s", "check-config"], &[], &["--stall"]),
+        (&["--log", "info,=", "--listen", "127.0.0.1:0"], &[], &["--log"]),
+    ] {
+        let complaint = complains(arguments, variables).await;
+        assert_eq!(complaint.trim_end().lines().count(), 1, "{arguments:?}: {complaint}");
+        for word in words {
+            assert!(complaint.contains(word), "{word} in: {complaint}");
+        }
+    }
+}
+
+// ---- Running ----------------------------------------------------------------------------------------------------
+
+/// The program, serving.
+struct Running {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    address: std::net::SocketAddr,
+}
+
+impl Running {
+    async fn start(arguments: &[&str]) -> Self {
+        let fixed = ["--listen", "127.0.0.1:0", "--log-format", "json"];
+        let mut child = program(&[&fixed[..], arguments].concat(), &[]).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let address = loop {
+            let mut line = String::new();
+            soon("the log", log.read_line(&mut line)).await.unwrap();
+            assert!(!line.is_empty(), "the program ended instead of listening");
+            let record: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if record["fields"]["message"] == "listening" {
+                assert_eq!(record["level"], "INFO");
+                break record["fields"]["address"].as_str().unwrap().parse().unwrap();
+            }
+        };
+        Self { child, log, address }
+    }
+
+    async fn signal(&self, signal: &str) {
+        let pid = self.child.id().expect("it runs");
+        let kill = format!("kill -{signal} {pid}");
+        assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
+    }
+
+    /// Waits for its end; returns the exit status and the rest of the log.
+    async fn ended(mut self) -> (Option<i32>, String) {
+        let mut log = String::new();
+        soon("the end of the log", self.log.read_to_string(&mut log)).await.unwrap();
+        let status = soon("the program's end", self.child.wait()).await.unwrap();
+        (status.code(), log)
+    }
+}
+
+#[tokio::test]
+async fn a_signal_ends_an_idle_server_at_once() {
+    for signal in ["TERM", "INT"] {
+        let server = Running::start(&[]).await;
+        let began = Instant::now();
+        server.signal(signal).await;
+        let (status, log) = server.ended().await;
+        assert_eq!(status, Some(0), "SIG{signal}: {log}");
+        assert!(began.elapsed().as_secs() < 10, "SIG{signal}: {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn after_a_signal_chats_may_finish() {
+    let server = Running::start(&[]).await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    server.signal("TERM").await;
+    ann.gets_type("draining").await;
+    bob.gets_type("draining").await;
+
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    assert_eq!(Answer::read(stream).await.status, 503);
+
+    ann.send(r#"{"type":"message","text":"one more thing"}"#).await;
+    bob.gets(r#"{"type":"message","text":"one more thing"}"#).await;
+    ann.send(r#"{"type":"leave"}"#).await;
+    ann.gets(r#"{"type":"idle"}"#).await;
+    ann.is_closed(1001).await;
+    bob.gets(r#"{"type":"left","reason":"left"}"#).await;
+    bob.is_closed(1001).await;
+    assert_eq!(server.ended().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn chats_are_ended_when_the_time_is_up() {
+    let server = Running::start(&["--drain", "300ms"]).await;
+    let (mut ann, _bob, _) = Peer::pair(server.address).await;
+    server.signal("TERM").await;
+    ann.gets_type("draining").await;
+    ann.gets(r#"{"type":"left","reason":"ended"}"#).await;
+    ann.is_closed(1001).await;
+    assert_eq!(server.ended().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let server = Running::start(&["--drain", "1h"]).await;
+    let (mut ann, _bob, _) = Peer::pair(server.address).await;
+    server.signal("TERM").await;
+    ann.gets_type("draining").await;
+    server.signal("TERM").await;
+    let (status, _) = server.ended().await;
+    assert_ne!(status, Some(0));
+}
+
+#[tokio::test]
+async fn what_people_say_is_in_no_log() {
+    let server = Running::start(&["--log", "info,purrr_core=trace,purrr_server=trace"]).await;
+    let mut ann = Peer::connect(server.address, "Ann").await;
+    let mut bob = Peer::connect(server.address, "Bob").await;
+    for peer in [&mut ann, &mut bob] {
+        peer.send(r#"{"type":"hello","name":"PLANTED"}"#).await;
+        peer.send(r#"{"type":"find","interests":["PLANTED"]}"#).await;
+        peer.gets_type("waiting").await;
+    }
+    for peer in [&mut ann, &mut bob] {
+        peer.gets_type("matched").await;
+    }
+    ann.send(r#"{"type":"message","text":"PLANTED"}"#).await;
+    bob.gets_type("message").await;
+    ann.send("PLANTED").await;
+    ann.gets_error("bad-message", None).await;
+    ann.send(r#"{"type":"PLANTED"}"#).await;
+    ann.gets_error("unknown-type", None).await;
+    drop((ann, bob));
+    server.signal("TERM").await;
+    let (status, log) = server.ended().await;
+    assert_eq!(status, Some(0));
+    assert!(log.contains("draining"), "{log}");
+    assert!(!log.contains("PLANTED"), "{log}");
+}

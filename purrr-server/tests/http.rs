@@ -1,0 +1,402 @@
+//! Plain HTTP: the page, the health of the server, who may connect, and requests that are wrong.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use purrr_core::Hub;
+use purrr_server::Config;
+use support::{Answer, Peer, Server, soon};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+};
+
+const UPGRADE: [&str; 4] = [
+    "Connection: keep-alive, Upgrade",
+    "Upgrade: WebSocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+];
+
+/// What RFC 6455, section 1.3, answers to that key.
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// Long enough that no request of a test is late, short enough to wait for.
+const SHORT: Duration = Duration::from_millis(300);
+
+async fn impatient() -> Server {
+    let mut config = Config::default();
+    config.header_timeout = SHORT;
+    Server::with(config).await
+}
+
+// ---- The page ---------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn the_page_is_served_with_a_strict_policy() {
+    let server = Server::start().await;
+    let page = server.get("/").await;
+    assert_eq!(page.status, 200);
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!(
+        page.header("content-security-policy"),
+        Some(
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
+             connect-src 'self'; font-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
+        )
+    );
+    assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+    assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
+    assert!(page.body.contains(r#"<base href="/">"#), "{}", page.body);
+
+    let head = server.ask("HEAD /", &[]).await;
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert_eq!(head.header("content-length"), page.header("content-length"));
+}
+
+#[tokio::test]
+async fn everything_the_page_asks_for_is_there() {
+    let server = Server::start().await;
+    let page = server.get("/").await.body;
+    let assets: Vec<&str> = page
+        .split('"')
+        .filter(|part| part.starts_with("assets/"))
+        .collect();
+    assert!(assets.len() >= 3, "a style, a script and an icon at least: {assets:?}");
+    for asset in assets {
+        let answer = server.get(&format!("/{asset}")).await;
+        assert_eq!(answer.status, 200, "{asset}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{asset}");
+        let expected = match asset.rsplit_once('.').map(|(_, extension)| extension) {
+            Some("css") => "text/css; charset=utf-8",
+            Some("js") => "text/javascript; charset=utf-8",
+            Some("svg") => "image/svg+xml",
+            Some("webmanifest") => "application/manifest+json",
+            _ => panic!("{asset} is of a kind that this test does not know"),
+        };
+        assert_eq!(answer.header("content-type"), Some(expected), "{asset}");
+    }
+    for absent in ["/assets/none.js", "/assets/..%2fCargo.toml", "/assets/index.html", "/assets/"] {
+        assert_eq!(server.get(absent).await.status, 404, "{absent}");
+    }
+}
+
+#[tokio::test]
+async fn everything_works_under_a_prefix() {
+    let app: Router =
+        Router::new().nest("/a/b", purrr_server::router(Hub::memory(), Config::default()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let ask = async |path: &str, lines: &[&str]| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let lines = lines.join("\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{lines}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        Answer::read(stream).await
+    };
+    for path in ["/a/b", "/a/b/"] {
+        let page = ask(path, &["Connection: close"]).await;
+        assert_eq!(page.status, 200, "{path}");
+        assert!(page.body.contains(r#"<base href="/a/b/">"#), "{path}: {}", page.body);
+    }
+    for (path, status) in [
+        ("/a/b/livez", 200),
+        ("/a/b/readyz", 200),
+        ("/a/b/healthz", 200),
+        ("/a/b/metrics", 200),
+        ("/a/b/socket.io/?EIO=4&transport=polling", 200),
+        ("/a/b/socket.io?EIO=4&transport=polling", 200),
+        ("/a/b/nowhere", 404),
+        ("/", 404),
+        ("/livez", 404),
+    ] {
+        assert_eq!(ask(path, &["Connection: close"]).await.status, status, "{path}");
+    }
+    assert_eq!(ask("/a/b/ws", &UPGRADE).await.status, 101);
+}
+
+// ---- Health -----------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn health_tells_who_is_here() {
+    let server = Server::start().await;
+    let (_ann, _bob, _) = Peer::pair(server.address).await;
+    let mut cid = Peer::connect(server.address, "Cid").await;
+    cid.send(r#"{"type":"find"}"#).await;
+    cid.gets_type("waiting").await;
+    assert_eq!(server.get("/livez").await.status, 200);
+    assert_eq!(server.get("/readyz").await.status, 200);
+    let health = server.get("/healthz").await;
+    assert_eq!(health.header("content-type"), Some("application/json"));
+    let health: serde_json::Value = serde_json::from_str(&health.body).unwrap();
+    for (name, value) in [("online", 3), ("waiting", 1), ("pairs", 1)] {
+        assert_eq!(health[name], value, "{name}: {health}");
+    }
+    assert_eq!(health["status"], "ok");
+}
+
+#[tokio::test]
+async fn metrics_count_what_happened() {
+    let server = Server::start().await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    ann.send(r#"{"type":"message","text":"12345"}"#).await;
+    bob.gets(r#"{"type":"message","text":"12345"}"#).await;
+    ann.send("nonsense").await;
+    ann.gets_error("bad-message", None).await;
+    ann.send(r#"{"type":"find"}"#).await;
+    ann.gets_error("already-paired", None).await;
+
+    let metrics = server.get("/metrics").await;
+    assert_eq!(metrics.status, 200);
+    assert!(metrics.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    for line in [
+        "purrr_online 2",
+        "purrr_waiting 0",
+        "purrr_pairs 1",
+        "purrr_arrivals_total 2",
+        "purrr_matches_total 2",
+        "purrr_frames_total 1",
+        "purrr_refused_total{code=\"bad-message\"} 1",
+        "purrr_refused_total{code=\"already-paired\"} 1",
+        "purrr_refused_total{code=\"too-long\"} 0",
+        concat!("purrr_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+    ] {
+        assert!(metrics.body.lines().any(|found| found == line), "{line} in:\n{}", metrics.body);
+    }
+    assert!(metrics.body.ends_with("# EOF\n"), "{}", metrics.body);
+}
+
+#[tokio::test]
+async fn a_draining_server_is_not_ready_and_still_alive() {
+    let mut server = Server::start().await;
+    let (mut ann, bob, _) = Peer::pair(server.address).await;
+    server.shut_down();
+    ann.gets_type("draining").await;
+    assert_eq!(server.get("/readyz").await.status, 503);
+    assert_eq!(server.get("/livez").await.status, 200);
+    assert!(server.get("/healthz").await.body.contains("draining"));
+    drop((ann, bob));
+    server.stopped().await;
+}
+
+// ---- Who may connect --------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn pages_of_other_origins_are_kept_out_and_those_allowed_let_in() {
+    let mut config = Config::default();
+    config.allowed_origins = vec!["https://good.example".to_owned()];
+    let server = Server::with(config).await;
+    let own = format!("http://{}", server.address);
+    let own_behind_a_proxy = format!("https://{}", server.address);
+    let other_port = format!("http://127.0.0.1:{}", server.address.port() ^ 1);
+    let polling = "GET /socket.io/?EIO=4&transport=polling";
+    for (origin, listed, admitted) in [
+        ("https://good.example", true, true),
+        (own.as_str(), false, true),
+        (own_behind_a_proxy.as_str(), false, true),
+        ("https://evil.example", false, false),
+        ("null", false, false),
+        ("https://good.example.evil.com", false, false),
+        ("https://evilgood.example", false, false),
+        ("https://good.example:8443", false, false),
+        ("http://good.example", false, false),
+        ("http://localhost:3000", false, false),
+        (other_port.as_str(), false, false),
+    ] {
+        let origin_line = format!("Origin: {origin}");
+        let upgrade: Vec<&str> = UPGRADE.into_iter().chain([origin_line.as_str()]).collect();
+        let expected = if admitted { 101 } else { 403 };
+        assert_eq!(server.ask("GET /ws", &upgrade).await.status, expected, "/ws, {origin}");
+        let socketio = "GET /socket.io/?EIO=4&transport=websocket";
+        assert_eq!(server.ask(socketio, &upgrade).await.status, expected, "websocket, {origin}");
+
+        let answer = server.ask(polling, &[&origin_line]).await;
+        assert_eq!(answer.status, if admitted { 200 } else { 403 }, "polling, {origin}");
+        let shared = answer.header("access-control-allow-origin");
+        assert_eq!(shared, listed.then_some(origin), "polling, {origin}");
+
+        let lines = [
+            origin_line.as_str(),
+            "Access-Control-Request-Method: POST",
+            "Access-Control-Request-Headers: content-type",
+        ];
+        let preflight = server.ask("OPTIONS /socket.io/?EIO=4&transport=polling", &lines).await;
+        let shared = preflight.header("access-control-allow-origin");
+        assert_eq!(shared, listed.then_some(origin), "preflight, {origin}");
+        if listed {
+            assert!((200..300).contains(&preflight.status), "{preflight:?}");
+            assert!(preflight.header("access-control-allow-methods").unwrap().contains("POST"));
+            let headers = preflight.header("access-control-allow-headers").unwrap();
+            assert!(headers.eq_ignore_ascii_case("content-type"), "{headers}");
+        }
+        if !admitted {
+            assert_eq!(preflight.status, 403, "preflight, {origin}");
+        }
+    }
+    let post = server.ask("POST /socket.io/?EIO=4&transport=polling", &["Origin: https://evil.example"]);
+    assert_eq!(post.await.status, 403);
+    assert_eq!(server.ask("GET /ws", &UPGRADE).await.status, 101, "a program sends no origin");
+}
+
+// ---- Handshakes -------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_proper_handshake_is_answered_by_the_book() {
+    let server = Server::start().await;
+    let lines: Vec<&str> = UPGRADE
+        .into_iter()
+        .chain([
+            "Sec-WebSocket-Protocol: unknown.v9",
+            "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
+        ])
+        .collect();
+    let answer = server.ask("GET /ws", &lines).await;
+    assert_eq!(answer.status, 101);
+    assert_eq!(answer.header("sec-websocket-accept"), Some(ACCEPT));
+    assert_eq!(answer.header("sec-websocket-protocol"), None);
+    assert_eq!(answer.header("sec-websocket-extensions"), None);
+}
+
+#[tokio::test]
+async fn handshakes_that_are_wrong_are_refused() {
+    let server = Server::start().await;
+    let without = |name: &str| -> Vec<&'static str> {
+        UPGRADE.into_iter().filter(|line| !line.starts_with(name)).collect()
+    };
+    let with = |line: &'static str| -> Vec<&'static str> {
+        let name = line.split(':').next().unwrap();
+        let mut lines = without(name);
+        lines.push(line);
+        lines
+    };
+    for (lines, status) in [
+        (vec![], 426),
+        (without("Upgrade"), 426),
+        (without("Connection"), 400),
+        (without("Sec-WebSocket-Key"), 400),
+        (with("Sec-WebSocket-Key: AAAA"), 400),
+        (with("Sec-WebSocket-Key: not base64 at all!!!!!!!"), 400),
+        (without("Sec-WebSocket-Version"), 426),
+        (with("Sec-WebSocket-Version: 8"), 426),
+    ] {
+        let answer = server.ask("GET /ws", &lines).await;
+        assert_eq!(answer.status, status, "{lines:?}");
+        if status == 426 {
+            assert_eq!(answer.header("sec-websocket-version"), Some("13"), "{lines:?}");
+        }
+    }
+    let posted = server.ask("POST /ws", &UPGRADE).await;
+    assert_eq!((posted.status, posted.header("allow")), (405, Some("GET")));
+    let old = format!("GET /ws HTTP/1.0\r\nHost: x\r\n{}\r\n\r\n", UPGRADE.join("\r\n"));
+    assert!(matches!(server.raw(old).await.status, 400 | 426));
+}
+
+// ---- Requests that are wrong ------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn requests_that_are_wrong_are_refused_and_cost_nobody_anything() {
+    let server = impatient().await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    let headers = |count: usize| -> String { (0..count).map(|n| format!("X-{n}: y\r\n")).collect() };
+    let get = |rest: &str| format!("GET / HTTP/1.1\r\nHost: x\r\n{rest}\r\n").into_bytes();
+    // Understood, this would be answered by 405.
+    let post = |rest: &str| format!("POST /livez HTTP/1.1\r\nHost: x\r\n{rest}").into_bytes();
+    let client_hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec();
+    let mut wrong = Vec::new();
+    for (what, request, expected) in [
+        ("no Host", b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n".to_vec(), &[400][..]),
+        ("100 KB header", get(&format!("X: {}\r\n", "y".repeat(100_000))), &[431]),
+        ("200 headers", get(&headers(200)), &[431]),
+        ("500 KB head", get(&format!("{}X: {}\r\n", headers(50), "y".repeat(500_000))), &[431]),
+        ("NUL in a header", get("X: a\0b\r\n"), &[400]),
+        ("two lengths", post("Content-Length: 1\r\nContent-Length: 2\r\n\r\nx"), &[400]),
+        (
+            "a length and chunks",
+            post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+            &[400],
+        ),
+        (
+            "100 KB URI",
+            format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "y".repeat(100_000)).into_bytes(),
+            &[414, 431],
+        ),
+        // No answer at all is one, too, to what is no HTTP.
+        ("a TLS hello", client_hello, &[0, 400]),
+        ("noise", vec![0xff; 512], &[0, 400]),
+    ] {
+        let answer = server.raw(request).await;
+        if !expected.contains(&answer.status) {
+            wrong.push(format!("{what}: {answer:?}"));
+        }
+    }
+    for (request_line, expected) in [
+        ("CONNECT example.com:443", &[400, 404, 405][..]),
+        ("TRACE /", &[405]),
+        ("DELETE /", &[405]),
+        ("DELETE /livez", &[405]),
+        ("GET /../../etc/passwd", &[404]),
+        ("GET /%2e%2e/%2e%2e/etc/passwd", &[404]),
+        ("GET /%zz?%ff", &[404]),
+        ("GET /nowhere", &[404]),
+    ] {
+        let answer = server.ask(request_line, &[]).await;
+        if !expected.contains(&answer.status) {
+            wrong.push(format!("{request_line}: {answer:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    ann.send(r#"{"type":"typing","on":true}"#).await;
+    bob.gets(r#"{"type":"typing","on":true}"#).await;
+}
+
+#[tokio::test]
+async fn whoever_does_not_get_on_with_a_request_is_cut_off() {
+    let server = impatient().await;
+    for (what, start) in [
+        ("nothing", ""),
+        ("half a request line", "GET /live"),
+        ("half a head", "GET /livez HTTP/1.1\r\nHost: x\r\n"),
+    ] {
+        let mut stream = server.connect().await;
+        stream.write_all(start.as_bytes()).await.unwrap();
+        let began = Instant::now();
+        Answer::read(stream).await;
+        assert!(began.elapsed() < 8 * SHORT, "{what}: open for {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn headers_without_end_are_cut_off() {
+    let server = impatient().await;
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+    let dripping = async {
+        let mut pace = tokio::time::interval(SHORT / 10);
+        loop {
+            pace.tick().await;
+            if stream.write_all(b"X: y\r\n").await.is_err() {
+                break;
+            }
+        }
+    };
+    soon("the end of a connection that drips", dripping).await;
+}
+
+#[tokio::test]
+async fn a_body_that_never_comes_is_not_waited_for() {
+    let server = impatient().await;
+    let handshake = server.get("/socket.io/?EIO=4&transport=polling").await.body;
+    let session = handshake.split('"').nth(3).expect("a handshake names the session").to_owned();
+    let mut stream = server.connect().await;
+    let request = format!(
+        "POST /socket.io/?EIO=4&transport=polling&sid={session} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let began = Instant::now();
+    let answer = Answer::read(stream).await;
+    assert!(matches!(answer.status, 0 | 400 | 408), "{answer:?}");
+    assert!(began.elapsed() < Duration::from_secs(11), "open for {:?}", began.elapsed());
+}

@@ -1,0 +1,558 @@
+//! The native dialect over real sockets, to the byte: what is asked, what comes back, what the partner gets.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use purrr_server::Config;
+use support::{KEY, Peer, Server, soon};
+
+/// Long enough that nothing is ever late, short enough to wait for.
+const SHORT: Duration = Duration::from_millis(300);
+
+fn config(change: impl FnOnce(&mut Config)) -> Config {
+    let mut config = Config::default();
+    change(&mut config);
+    config
+}
+
+// ---- Arriving ---------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn welcome_comes_first_and_tells_the_limits() {
+    let server = Server::start().await;
+    let (mut ann, _) = Peer::connect_offering(server.address, "Ann", None).await;
+    let welcome = ann.text().await;
+    let session = welcome.split('"').nth(9).expect("a welcome names the session");
+    assert_eq!(
+        welcome,
+        format!(
+            r#"{{"type":"welcome","protocol":1,"session":"{session}","online":1,"limits":{{"messageBytes":262144,"imageBytes":9500000,"signalBytes":262144,"nameChars":256,"interests":32,"interestChars":64,"languages":8,"languageChars":35}}}}"#
+        )
+    );
+    let (mut bob, _) = Peer::connect_offering(server.address, "Bob", None).await;
+    assert_eq!(bob.gets_type("welcome").await["online"], 2);
+}
+
+#[tokio::test]
+async fn the_subprotocol_is_agreed_to_when_it_is_offered() {
+    let server = Server::start().await;
+    for (offered, agreed) in [
+        (None, None),
+        (Some("purrr.v1"), Some("purrr.v1")),
+        (Some("chat, purrr.v1"), Some("purrr.v1")),
+    ] {
+        let (_, protocol) = Peer::connect_offering(server.address, "Ann", offered).await;
+        assert_eq!(protocol.as_deref(), agreed, "{offered:?}");
+    }
+}
+
+// ---- Finding somebody -------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn two_who_search_are_matched_and_told_of_each_other() {
+    let server = Server::start().await;
+    let mut ann = Peer::connect(server.address, "Ann").await;
+    let mut bob = Peer::connect(server.address, "Bob").await;
+    ann.send(r#"{"type":"hello","name":"Ann \"1\" ü"}"#).await;
+    ann.send(r#"{"type":"find","interests":["Trains","cats "],"languages":["en"]}"#).await;
+    ann.gets(r#"{"type":"waiting","online":2}"#).await;
+    bob.send(r#"{"type":"find","interests":["chess","CATS"]}"#).await;
+    bob.gets(r#"{"type":"waiting","online":2}"#).await;
+    let chat = ann.gets_matched("{}", r#"["cats"]"#).await;
+    assert_eq!(bob.gets_matched(r#"{"name":"Ann \"1\" ü"}"#, r#"["cats"]"#).await, chat);
+}
+
+#[tokio::test]
+async fn finding_twice_is_finding_once() {
+    let server = Server::start().await;
+    let mut ann = Peer::connect(server.address, "Ann").await;
+    ann.send(r#"{"type":"find"}"#).await;
+    ann.gets(r#"{"type":"waiting","online":1}"#).await;
+    ann.send(r#"{"type":"find","interests":["cats"]}"#).await;
+    ann.gets(r#"{"type":"waiting","online":1}"#).await;
+    assert_eq!(server.hub.census().await.unwrap().waiting, 1);
+
+    let mut bob = Peer::connect(server.address, "Bob").await;
+    bob.send(r#"{"type":"find"}"#).await;
+    bob.gets_type("waiting").await;
+    bob.gets_matched("{}", "[]").await;
+    ann.gets_matched("{}", "[]").await;
+    for command in ["find", "cancel"] {
+        ann.send(format!(r#"{{"type":"{command}"}}"#)).await;
+        ann.gets_error("already-paired", None).await;
+    }
+    bob.has_nothing_new().await;
+}
+
+#[tokio::test]
+async fn cancel_leaves_the_queue() {
+    let server = Server::start().await;
+    let mut ann = Peer::connect(server.address, "Ann").await;
+    for command in ["cancel", "leave"] {
+        ann.send(r#"{"type":"find"}"#).await;
+        ann.gets_type("waiting").await;
+        ann.send(format!(r#"{{"type":"{command}"}}"#)).await;
+        ann.gets(r#"{"type":"idle"}"#).await;
+        assert_eq!(server.hub.census().await.unwrap().waiting, 0);
+        ann.send(format!(r#"{{"type":"{command}"}}"#)).await;
+        ann.gets(r#"{"type":"idle"}"#).await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_a_key_meets_only_those_who_have_one() {
+    let server = Server::start().await;
+    let mut keyed = Peer::connect(server.address, "keyed").await;
+    keyed.send(format!(r#"{{"type":"hello","publicKey":"{KEY}"}}"#)).await;
+    keyed.send(r#"{"type":"find"}"#).await;
+    keyed.gets_type("waiting").await;
+    let mut plain = Peer::connect(server.address, "plain").await;
+    plain.send(r#"{"type":"find"}"#).await;
+    plain.gets_type("waiting").await;
+    let mut also_keyed = Peer::connect(server.address, "also keyed").await;
+    also_keyed.send(format!(r#"{{"type":"hello","name":"K","publicKey":"{KEY}"}}"#)).await;
+    also_keyed.send(r#"{"type":"find"}"#).await;
+    also_keyed.gets_type("waiting").await;
+    also_keyed.gets_matched(&format!(r#"{{"publicKey":"{KEY}"}}"#), "[]").await;
+    keyed.gets_matched(&format!(r#"{{"name":"K","publicKey":"{KEY}"}}"#), "[]").await;
+    plain.has_nothing_new().await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_none_is_refused() {
+    let server = Server::start().await;
+    let mut ann = Peer::connect(server.address, "Ann").await;
+    for key in ["", "key", &KEY[..80], &KEY.replace('+', "-")] {
+        ann.send(format!(r#"{{"type":"hello","name":"Ann","publicKey":"{key}"}}"#)).await;
+        ann.gets_error("bad-message", None).await;
+    }
+}
+
+#[tokio::test]
+async fn forty_people_are_all_paired_and_nobody_with_themself() {
+    let server = Server::start().await;
+    let people = (0..40).map(|number| {
+        let address = server.address;
+        tokio::spawn(async move {
+            let mut peer = Peer::connect(address, "one of forty").await;
+            peer.send(format!(r#"{{"type":"hello","name":"{number}"}}"#)).await;
+            peer.send(r#"{"type":"find"}"#).await;
+            peer.gets_type("waiting").await;
+            let matched = peer.gets_type("matched").await;
+            let partner = matched["partner"]["name"].as_str().unwrap().to_owned();
+            // The partner may be on its way still, so nobody leaves.
+            ((number.to_string(), partner, matched["chat"].clone()), peer)
+        })
+    });
+    let people: Vec<_> = join_all(people).await.into_iter().map(Result::unwrap).collect();
+    for ((name, partner, chat), _) in &people {
+        assert_ne!(name, partner);
+        let ((_, back, same), _) =
+            people.iter().find(|((other, ..), _)| other == partner).expect("a partner is somebody");
+        assert_eq!((back, same), (name, chat));
+    }
+    assert_eq!(server.hub.census().await.unwrap().pairs, 20);
+}
+
+// ---- Talking ----------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn what_is_said_arrives_as_it_was_written() {
+    let server = Server::start().await;
+    let (mut ann, mut bob, chat) = Peer::pair(server.address).await;
+    for frame in [
+        r#"{"type":"message","text":"without an id"}"#,
+        r#"{"type":"message","text":""}"#,
+        r#"  { "text" : "\u00fc ü \ud83d\ude3a \u0000 \u202e" , "type":"message" , "later":[1,{"x":null}] } "#,
+        r#"{"type":"message","text":"an answer","reply":7}"#,
+        r#"{"type":"typing","on":true}"#,
+        r#"{"type":"typing","on":false}"#,
+        r#"{"type":"read","id":9007199254740991}"#,
+        r#"{"type":"signal","kind":"offer","data":"v=0\r\n"}"#,
+        r#"{"type":"signal","kind":"answer","data":"v=0"}"#,
+        r#"{"type":"signal","kind":"candidate","data":"candidate:1"}"#,
+        r#"{"type":"signal","kind":"candidate","data":"candidate:1"}"#,
+        r#"{"type":"signal","kind":"refuse"}"#,
+        r#"{"type":"signal","kind":"hangup"}"#,
+        &format!(r#"{{"type":"message","chat":"{chat}","text":"meant for this chat"}}"#),
+    ] {
+        ann.send(frame).await;
+        bob.gets(frame).await;
+        bob.send(frame).await;
+        ann.gets(frame).await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_with_an_id_is_confirmed_in_order() {
+    let server = Server::start().await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    let frames = [
+        r#"{"type":"message","id":0,"text":"first"}"#,
+        r#"{"type":"message","text":"nobody waits for news of this"}"#,
+        r#"{"type":"message","id":41,"text":"second"}"#,
+    ];
+    for frame in frames {
+        ann.send(frame).await;
+        bob.gets(frame).await;
+    }
+    ann.gets(r#"{"type":"delivered","id":0}"#).await;
+    ann.gets(r#"{"type":"delivered","id":41}"#).await;
+    ann.has_nothing_new().await;
+}
+
+#[tokio::test]
+async fn a_picture_is_its_head_and_its_bytes() {
+    let server = Server::start().await;
+    let (mut ann, mut bob, chat) = Peer::pair(server.address).await;
+    let photograph: Vec<u8> = (0..5_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    for (id, head, bytes) in [
+        (1, r#"{"type":"image","id":1,"mime":"image/png","size":3}"#.to_owned(), vec![0, 255, 10]),
+        (2, r#"{"mime":"image/jpeg", "size":5000000,"type":"image","id":2,"reply":1}"#.to_owned(), photograph),
+        (
+            3,
+            format!(
+                r#"{{"type":"image","id":3,"mime":"text/plain","size":2,"encrypted":true,"chat":"{chat}"}}"#
+            ),
+            b"{}".to_vec(),
+        ),
+        (4, r#"{"type":"image","id":4,"mime":"image/gif","size":0}"#.to_owned(), Vec::new()),
+    ] {
+        ann.send(&*head).await;
+        ann.send_bytes(bytes.clone()).await;
+        bob.gets(&head).await;
+        assert!(bob.bytes().await == bytes, "the bytes of {head}");
+        ann.gets(format!(r#"{{"type":"delivered","id":{id}}}"#)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_messages_arrive_once_and_in_order() {
+    let server = Server::start().await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    let frame = |n: u32| format!(r#"{{"type":"message","id":{n},"text":"{}"}}"#, "x".repeat(n as usize % 50));
+    let saying = async {
+        for n in 1..=1_000 {
+            ann.send(frame(n)).await;
+        }
+        for n in 1..=1_000 {
+            ann.gets(format!(r#"{{"type":"delivered","id":{n}}}"#)).await;
+        }
+    };
+    let listening = async {
+        for n in 1..=1_000 {
+            bob.gets(frame(n)).await;
+        }
+    };
+    tokio::join!(saying, listening);
+}
+
+#[tokio::test]
+async fn what_was_meant_for_another_chat_is_dropped() {
+    let server = Server::start().await;
+    let (mut ann, mut bob, chat) = Peer::pair(server.address).await;
+    bob.send(r#"{"type":"next"}"#).await;
+    bob.gets_type("waiting").await;
+    ann.gets(r#"{"type":"left","reason":"next"}"#).await;
+    let mut cid = Peer::connect(server.address, "Cid").await;
+    cid.send(r#"{"type":"find"}"#).await;
+    cid.gets_type("waiting").await;
+    let new_chat = cid.gets_matched("{}", "[]").await;
+    assert_eq!(bob.gets_matched("{}", "[]").await, new_chat);
+    assert_ne!(chat, new_chat);
+
+    bob.send(format!(r#"{{"type":"message","id":1,"text":"late","chat":"{chat}"}}"#)).await;
+    bob.send(format!(r#"{{"type":"image","id":2,"mime":"image/png","size":1,"chat":"{chat}"}}"#)).await;
+    bob.send_bytes(vec![1]).await;
+    bob.send(r#"{"type":"typing","on":true,"chat":"no chat at all"}"#).await;
+    bob.send(r#"{"type":"message","text":"in time"}"#).await;
+    cid.gets(r#"{"type":"message","text":"in time"}"#).await;
+    bob.has_nothing_new().await;
+}
+
+// ---- Parting ----------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn next_leaves_and_searches_in_one_step() {
+    let server = Server::start().await;
+    let (mut ann, mut bob, chat) = Peer::pair(server.address).await;
+    ann.send(r#"{"type":"next"}"#).await;
+    ann.gets(r#"{"type":"waiting","online":2}"#).await;
+    bob.gets(r#"{"type":"left","reason":"next"}"#).await;
+    // Whoever was left is idle, and may search again.
+    bob.send(r#"{"type":"message","id":8,"text":"are you there?"}"#).await;
+    bob.gets_error("not-paired", Some(8)).await;
+    bob.send(r#"{"type":"find"}"#).await;
+    bob.gets(r#"{"type":"waiting","online":2}"#).await;
+    let new_chat = bob.gets_matched("{}", "[]").await;
+    assert_eq!(ann.gets_matched("{}", "[]").await, new_chat);
+    assert_ne!(chat, new_chat);
+}
+
+#[tokio::test]
+async fn leave_leaves() {
+    let server = Server::start().await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    ann.send(r#"{"type":"message","text":"goodbye"}"#).await;
+    ann.send(r#"{"type":"leave"}"#).await;
+    ann.gets(r#"{"type":"idle"}"#).await;
+    bob.gets(r#"{"type":"message","text":"goodbye"}"#).await;
+    bob.gets(r#"{"type":"left","reason":"left"}"#).await;
+    ann.has_nothing_new().await;
+    bob.has_nothing_new().await;
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_told_to_the_partner_at_once() {
+    let server = Server::start().await;
+    let (ann, mut bob, _) = Peer::pair(server.address).await;
+    let began = Instant::now();
+    ann.vanish();
+    bob.gets(r#"{"type":"left","reason":"lost"}"#).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "after {:?}", began.elapsed());
+    assert_eq!(server.hub.census().await.unwrap().pairs, 0);
+}
+
+#[tokio::test]
+async fn whoever_vanishes_while_waiting_is_met_by_nobody() {
+    let server = Server::start().await;
+    for _ in 0..50 {
+        let mut ghost = Peer::connect(server.address, "a ghost").await;
+        ghost.send(r#"{"type":"find"}"#).await;
+        ghost.gets_type("waiting").await;
+        ghost.vanish();
+        while server.hub.census().await.unwrap().waiting > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    ann.has_nothing_new().await;
+    bob.has_nothing_new().await;
+}
+
+// ---- What is wrong ----------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn nonsense_is_answered_and_changes_nothing() {
+    let server = Server::start().await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    let deep = "[".repeat(100_000);
+    let nested = format!(r#"{{"type":"next","x":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+    for (frame, code, id, words) in [
+        ("", "bad-message", None, "JSON"),
+        ("PLANTED", "bad-message", None, "JSON"),
+        ("[]", "bad-message", None, "one JSON object"),
+        ("42", "bad-message", None, "one JSON object"),
+        (r#""""#, "bad-message", None, "one JSON object"),
+        (&deep, "bad-message", None, "one JSON object"),
+        (&nested, "bad-message", None, "JSON"),
+        ("{}", "bad-message", None, "`type`"),
+        (r#"{"type":7}"#, "bad-message", None, "`type`"),
+        (r#"{"type":"PLANTED"}"#, "unknown-type", None, "`type`"),
+        (r#"{"type":"__proto__"}"#, "unknown-type", None, "`type`"),
+        (r#"{"type":"message"}"#, "bad-message", None, "`text`"),
+        (r#"{"type":"message","id":3,"text":null}"#, "bad-message", Some(3), "`text`"),
+        (r#"{"type":"message","id":3,"text":["PLANTED"]}"#, "bad-message", Some(3), "`text`"),
+        (r#"{"type":"message","id":-1,"text":"PLANTED"}"#, "bad-message", None, "`id`"),
+        (r#"{"type":"message","id":1.5,"text":"PLANTED"}"#, "bad-message", None, "`id`"),
+        (r#"{"type":"read","id":1e999}"#, "bad-message", None, "JSON"),
+        (r#"{"type":"read","id":18446744073709551617}"#, "bad-message", None, "`id`"),
+        (r#"{"type":"read","id":1,"id":2}"#, "bad-message", None, "twice"),
+        (r#"{"type":"message","text":"\ud800"}"#, "bad-message", None, "JSON"),
+        (r#"{"type":"typing","on":"yes"}"#, "bad-message", None, "`on`"),
+        (r#"{"type":"signal","kind":"PLANTED"}"#, "bad-message", None, "`kind`"),
+        (r#"{"type":"find","interests":"PLANTED"}"#, "bad-message", None, "`interests`"),
+        (r#"{"type":"image","id":4,"mime":"image/png"}"#, "bad-message", Some(4), "`size`"),
+        (r#"{"type":"block"}"#, "not-supported", None, "block"),
+        (r#"{"type":"report","reason":"PLANTED"}"#, "not-supported", None, "report"),
+        (r#"{"type":"hello","resume":"PLANTED"}"#, "not-supported", None, "resume"),
+    ] {
+        ann.send(frame).await;
+        let message = ann.gets_error(code, id).await;
+        let shown: String = frame.chars().take(60).collect();
+        assert!(message.contains(words), "{shown}: {message}");
+        assert!(!message.contains("PLANTED"), "{shown}: {message}");
+    }
+    ann.send(r#"{"type":"message","text":"still here"}"#).await;
+    bob.gets(r#"{"type":"message","text":"still here"}"#).await;
+}
+
+#[tokio::test]
+async fn pictures_that_are_not_what_they_say_are_refused() {
+    let server = Server::start().await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+
+    ann.send_bytes(vec![1, 2, 3]).await;
+    ann.gets_error("bad-message", None).await;
+
+    ann.send(r#"{"type":"image","id":1,"mime":"image/png","size":3}"#).await;
+    ann.send_bytes(vec![1, 2]).await;
+    ann.gets_error("bad-message", Some(1)).await;
+
+    ann.send(r#"{"type":"image","id":2,"mime":"image/svg+xml","size":1}"#).await;
+    ann.gets_error("unsupported-type", Some(2)).await;
+    ann.send_bytes(vec![1]).await;
+
+    ann.send(r#"{"type":"image","id":3,"mime":"image/png","size":9500001}"#).await;
+    ann.send_bytes(vec![0; 9_500_001]).await;
+    ann.gets_error("too-large", Some(3)).await;
+
+    // A text where bytes are due: the head is dropped, and whoever sent it knows.
+    ann.send(r#"{"type":"image","id":4,"mime":"image/png","size":1}"#).await;
+    ann.send(r#"{"type":"typing","on":true}"#).await;
+    ann.gets_error("bad-message", Some(4)).await;
+    ann.send_bytes(vec![1]).await;
+    ann.gets_error("bad-message", None).await;
+
+    ann.send(r#"{"type":"message","text":"still here"}"#).await;
+    bob.gets(r#"{"type":"message","text":"still here"}"#).await;
+}
+
+#[tokio::test]
+async fn limits_are_named_when_they_are_exceeded() {
+    let server = Server::start().await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    let text = |bytes: usize| format!(r#"{{"type":"message","text":"{}"}}"#, "x".repeat(bytes));
+    ann.send(text(262_144)).await;
+    bob.gets(text(262_144)).await;
+    ann.send(text(262_145)).await;
+    assert!(ann.gets_error("too-long", None).await.contains("262144"));
+    ann.send(format!(r#"{{"type":"signal","kind":"offer","data":"{}"}}"#, "x".repeat(262_145))).await;
+    assert!(ann.gets_error("too-long", None).await.contains("262144"));
+
+    let mut cid = Peer::connect(server.address, "Cid").await;
+    for (frame, code, limit) in [
+        (format!(r#"{{"type":"hello","name":"{}"}}"#, "ü".repeat(257)), "too-long", "256"),
+        (format!(r#"{{"type":"hello","name":"{}"}}"#, "x".repeat(1 << 20)), "too-long", "256"),
+        (format!(r#"{{"type":"find","interests":["{}"]}}"#, "x".repeat(65)), "too-long", "64"),
+        (format!(r#"{{"type":"find","interests":["a"{}]}}"#, r#","b""#.repeat(10_000)), "too-many", "32"),
+        (format!(r#"{{"type":"find","languages":["a"{}]}}"#, r#","b""#.repeat(8)), "too-many", "8"),
+    ] {
+        cid.send(frame).await;
+        assert!(cid.gets_error(code, None).await.contains(limit), "{limit}");
+    }
+    cid.send(format!(r#"{{"type":"hello","name":"{}"}}"#, "ü".repeat(256))).await;
+    cid.has_nothing_new().await;
+}
+
+#[tokio::test]
+async fn nothing_is_said_to_nobody() {
+    let server = Server::start().await;
+    let mut ann = Peer::connect(server.address, "Ann").await;
+    for state in ["idle", "waiting"] {
+        if state == "waiting" {
+            ann.send(r#"{"type":"find"}"#).await;
+            ann.gets_type("waiting").await;
+        }
+        for (frame, id) in [
+            (r#"{"type":"message","id":5,"text":"hello?"}"#, Some(5)),
+            (r#"{"type":"message","text":"hello?"}"#, None),
+            (r#"{"type":"typing","on":true}"#, None),
+            (r#"{"type":"read","id":6}"#, Some(6)),
+            (r#"{"type":"signal","kind":"offer"}"#, None),
+        ] {
+            ann.send(frame).await;
+            ann.gets_error("not-paired", id).await;
+        }
+        ann.send(r#"{"type":"image","id":7,"mime":"image/png","size":1}"#).await;
+        ann.send_bytes(vec![1]).await;
+        ann.gets_error("not-paired", Some(7)).await;
+    }
+    let mut bob = Peer::connect(server.address, "Bob").await;
+    bob.send(r#"{"type":"find"}"#).await;
+    bob.gets_type("waiting").await;
+    bob.gets_matched("{}", "[]").await;
+    bob.has_nothing_new().await;
+}
+
+// ---- Connections that go wrong ----------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_message_above_the_payload_limit_closes_with_1009() {
+    let server = Server::with(config(|config| {
+        config.max_payload = 100_000;
+        config.limits.image_bytes = 50_000;
+        config.limits.message_bytes = 50_000;
+    }))
+    .await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    ann.send("x".repeat(100_001)).await;
+    ann.is_closed(1009).await;
+    bob.gets(r#"{"type":"left","reason":"lost"}"#).await;
+}
+
+#[tokio::test]
+async fn whoever_does_not_answer_pings_is_gone() {
+    let server = Server::with(config(|config| {
+        config.ping_interval = SHORT;
+        config.ping_timeout = SHORT;
+    }))
+    .await;
+    let (ann, mut bob, _) = Peer::pair(server.address).await;
+    // Pings are answered while Bob is read from; nobody reads for Ann.
+    bob.gets(r#"{"type":"left","reason":"lost"}"#).await;
+    drop(ann);
+    let began = Instant::now();
+    while began.elapsed() < 3 * SHORT {
+        bob.has_nothing_new().await;
+    }
+}
+
+#[tokio::test]
+async fn a_slow_reader_holds_up_nobody_for_longer_than_the_stall() {
+    let server = Server::with(config(|config| config.limits.stall = SHORT)).await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    let (mut cid, mut dee, _) = Peer::pair(server.address).await;
+    let flood = format!(r#"{{"type":"message","text":"{}"}}"#, "x".repeat(100_000));
+    let told = ann.flood(&flood).await;
+    assert_eq!(told, r#"{"type":"left","reason":"lost"}"#);
+    cid.send(r#"{"type":"typing","on":true}"#).await;
+    dee.gets(r#"{"type":"typing","on":true}"#).await;
+    assert_eq!(bob.is_closed_after_any(&flood, 1008).await, "slow");
+}
+
+// ---- Going away -------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_server_that_goes_away_says_so_and_lets_chats_finish() {
+    let mut server = Server::start().await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    let mut idle = Peer::connect(server.address, "idle").await;
+    let mut waiting = Peer::connect(server.address, "waiting").await;
+    waiting.send(r#"{"type":"hello","publicKey":null}"#).await;
+    waiting.send(r#"{"type":"find"}"#).await;
+    waiting.gets_type("waiting").await;
+
+    server.shut_down();
+    for peer in [&mut ann, &mut bob, &mut idle, &mut waiting] {
+        let told = peer.gets_type("draining").await;
+        assert!(told["retryAfterMs"].is_u64(), "{told}");
+    }
+    assert_eq!(idle.is_closed(1001).await, "draining");
+    waiting.gets(r#"{"type":"idle"}"#).await;
+    waiting.is_closed(1001).await;
+
+    ann.send(r#"{"type":"message","text":"let us finish"}"#).await;
+    bob.gets(r#"{"type":"message","text":"let us finish"}"#).await;
+    ann.send(r#"{"type":"next"}"#).await;
+    ann.gets_error("draining", None).await;
+    bob.gets(r#"{"type":"left","reason":"next"}"#).await;
+    bob.is_closed(1001).await;
+    drop(ann);
+    server.stopped().await;
+}
+
+#[tokio::test]
+async fn chats_that_do_not_finish_are_ended() {
+    let mut server = Server::with(config(|config| config.drain = SHORT)).await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    server.shut_down();
+    for peer in [&mut ann, &mut bob] {
+        peer.gets_type("draining").await;
+        peer.gets(r#"{"type":"left","reason":"ended"}"#).await;
+        peer.is_closed(1001).await;
+    }
+    soon("the end", server.stopped()).await;
+}

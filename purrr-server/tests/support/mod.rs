@@ -1,0 +1,26 @@
+//! What the tests share: a server in this process and people who talk to it over real sockets.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+mod peer;
+mod server;
+
+use std::time::Duration;
+
+pub(crate) use self::{
+    peer::Peer,
+    server::{Answer, Server},
+};
+
+/// How long anything may take before a test fails. Generous, since nothing waits for it when all is well.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The generator of P-256: a public key that everybody accepts.
+pub(crate) const KEY: &str =
+    "BGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
+
+/// Awaits something that must happen.
+pub(crate) async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, event)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: nothing happened for {PATIENCE:?}"))
+}

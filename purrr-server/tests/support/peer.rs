@@ -1,0 +1,195 @@
+//! A person on the native dialect, who sees every byte.
+
+use std::net::SocketAddr;
+
+use futures::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{Bytes, Message, client::IntoClientRequest, http::HeaderValue},
+};
+
+use super::soon;
+
+pub(crate) struct Peer {
+    /// Leads every complaint.
+    name: &'static str,
+    socket: WebSocketStream<TcpStream>,
+}
+
+impl Peer {
+    /// Connects and is welcomed.
+    pub(crate) async fn connect(address: SocketAddr, name: &'static str) -> Self {
+        let (mut peer, protocol) = Self::connect_offering(address, name, Some("purrr.v1")).await;
+        assert_eq!(protocol.as_deref(), Some("purrr.v1"));
+        peer.gets_type("welcome").await;
+        peer
+    }
+
+    /// Connects offering these subprotocols; returns the one agreed to.
+    pub(crate) async fn connect_offering(
+        address: SocketAddr,
+        name: &'static str,
+        offered: Option<&'static str>,
+    ) -> (Self, Option<String>) {
+        let mut request =
+            format!("ws://{address}/ws").into_client_request().expect("the address makes a URL");
+        if let Some(offered) = offered {
+            let offered = HeaderValue::from_static(offered);
+            request.headers_mut().insert("sec-websocket-protocol", offered);
+        }
+        let stream = TcpStream::connect(address).await.expect("the server accepts connections");
+        let (socket, response) =
+            soon(name, client_async(request, stream)).await.expect("the server speaks WebSocket");
+        let agreed = response.headers().get("sec-websocket-protocol");
+        let agreed = agreed.map(|value| value.to_str().expect("an ASCII header").to_owned());
+        (Self { name, socket }, agreed)
+    }
+
+    /// Two people without a key who have just been paired, and their chat.
+    pub(crate) async fn pair(address: SocketAddr) -> (Self, Self, String) {
+        let mut ann = Self::connect(address, "Ann").await;
+        let mut bob = Self::connect(address, "Bob").await;
+        ann.send(r#"{"type":"find"}"#).await;
+        ann.gets_type("waiting").await;
+        bob.send(r#"{"type":"find"}"#).await;
+        bob.gets_type("waiting").await;
+        let chat = ann.gets_matched("{}", "[]").await;
+        assert_eq!(bob.gets_matched("{}", "[]").await, chat);
+        (ann, bob, chat)
+    }
+
+    pub(crate) async fn send(&mut self, text: impl Into<String>) {
+        self.feed(Message::text(text.into())).await;
+    }
+
+    pub(crate) async fn send_bytes(&mut self, bytes: impl Into<Bytes>) {
+        self.feed(Message::binary(bytes)).await;
+    }
+
+    async fn feed(&mut self, message: Message) {
+        soon(self.name, self.socket.send(message)).await.expect("the connection takes messages");
+    }
+
+    /// The next message that is no ping.
+    pub(crate) async fn next(&mut self) -> Message {
+        loop {
+            let next = soon(self.name, self.socket.next()).await;
+            let next = next.unwrap_or_else(|| panic!("{}: the connection ended", self.name));
+            match next.unwrap_or_else(|error| panic!("{}: {error}", self.name)) {
+                Message::Ping(_) | Message::Pong(_) => {}
+                message => return message,
+            }
+        }
+    }
+
+    pub(crate) async fn text(&mut self) -> String {
+        match self.next().await {
+            Message::Text(text) => text.as_str().to_owned(),
+            other => panic!("{}: a text was due, not {other:?}", self.name),
+        }
+    }
+
+    pub(crate) async fn bytes(&mut self) -> Bytes {
+        match self.next().await {
+            Message::Binary(bytes) => bytes,
+            other => panic!("{}: bytes were due, not {other:?}", self.name),
+        }
+    }
+
+    /// The next frame is this text, to the byte.
+    pub(crate) async fn gets(&mut self, expected: impl AsRef<str>) {
+        assert_eq!(self.text().await, expected.as_ref(), "{}", self.name);
+    }
+
+    /// The next frame is a JSON object of this type.
+    pub(crate) async fn gets_type(&mut self, kind: &str) -> Value {
+        let text = self.text().await;
+        let value: Value = serde_json::from_str(&text).expect("the server sends JSON");
+        assert_eq!(value["type"], kind, "{}: {text}", self.name);
+        value
+    }
+
+    /// The next frame says that a pair was made, with exactly this partner and these interests; returns the chat.
+    pub(crate) async fn gets_matched(&mut self, partner: &str, shared: &str) -> String {
+        let text = self.text().await;
+        let value: Value = serde_json::from_str(&text).expect("the server sends JSON");
+        let chat = value["chat"].as_str().unwrap_or_default().to_owned();
+        assert!(chat.len() >= 16, "{}: nobody should guess a chat: {text}", self.name);
+        let expected = format!(
+            r#"{{"type":"matched","chat":"{chat}","partner":{partner},"shared":{shared}}}"#
+        );
+        assert_eq!(text, expected, "{}", self.name);
+        chat
+    }
+
+    /// The next frame is an error of this code and about this message, with words for people.
+    pub(crate) async fn gets_error(&mut self, code: &str, id: Option<u64>) -> String {
+        let text = self.text().await;
+        let value: Value = serde_json::from_str(&text).expect("the server sends JSON");
+        let message = value["message"].as_str().unwrap_or_default().to_owned();
+        assert!(message.len() > 10, "{}: an error says what was wrong: {text}", self.name);
+        let quoted = Value::from(message.clone());
+        let id = id.map_or_else(String::new, |id| format!(r#","id":{id}"#));
+        let expected = format!(r#"{{"type":"error","code":"{code}","message":{quoted}{id}}}"#);
+        assert_eq!(text, expected, "{}", self.name);
+        message
+    }
+
+    /// Nothing else has come before the answer to a question asked now.
+    pub(crate) async fn has_nothing_new(&mut self) {
+        self.send(r#"{"type":"is there anything?"}"#).await;
+        self.gets_error("unknown-type", None).await;
+    }
+
+    /// The server closes, with this code; returns the reason it gave.
+    pub(crate) async fn is_closed(&mut self, code: u16) -> String {
+        match self.next().await {
+            Message::Close(Some(frame)) => {
+                assert_eq!(u16::from(frame.code), code, "{}", self.name);
+                frame.reason.as_str().to_owned()
+            }
+            other => panic!("{}: a close was due, not {other:?}", self.name),
+        }
+    }
+
+    /// Reads this text as often as it comes, then a close with this code; returns the reason it gave.
+    pub(crate) async fn is_closed_after_any(&mut self, text: &str, code: u16) -> String {
+        loop {
+            match self.next().await {
+                Message::Text(same) if same.as_str() == text => {}
+                Message::Close(Some(frame)) => {
+                    assert_eq!(u16::from(frame.code), code, "{}", self.name);
+                    return frame.reason.as_str().to_owned();
+                }
+                other => panic!("{}: a close was due, not {other:?}", self.name),
+            }
+        }
+    }
+
+    /// Sends a text over and over, however slowly it is taken, until something comes back.
+    pub(crate) async fn flood(&mut self, text: &str) -> String {
+        let (mut sink, mut stream) = (&mut self.socket).split();
+        let flooding = async {
+            while sink.send(Message::text(text)).await.is_ok() {}
+        };
+        let answer = async {
+            tokio::select! {
+                () = flooding => panic!("{}: the connection ended", self.name),
+                answer = stream.next() => answer,
+            }
+        };
+        match soon(self.name, answer).await {
+            Some(Ok(Message::Text(text))) => text.as_str().to_owned(),
+            other => panic!("{}: a text was due, not {other:?}", self.name),
+        }
+    }
+
+    /// Goes without a word: the connection is reset.
+    pub(crate) fn vanish(self) {
+        let stream = self.socket.into_inner();
+        stream.set_zero_linger().expect("a connected socket");
+        drop(stream);
+    }
+}

@@ -1,0 +1,130 @@
+//! A server in this process, and plain HTTP to ask it things.
+
+use std::net::SocketAddr;
+
+use purrr_core::Hub;
+use purrr_server::Config;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+};
+
+use super::soon;
+
+/// A running server on a free port of the loopback interface. It ends with the test.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) hub: Hub,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<()>,
+}
+
+/// What came back over HTTP until the connection was closed.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        Self::with(Config::default()).await
+    }
+
+    pub(crate) async fn with(config: Config) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("the loopback has free ports");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let hub = config.hub();
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(purrr_server::run(listener, hub.clone(), config, async {
+            stopped.await.ok();
+        }));
+        Self { address, hub, stop: Some(stop), running }
+    }
+
+    /// Tells the server to stop, as a signal would.
+    pub(crate) fn shut_down(&mut self) {
+        self.stop.take().expect("a server is stopped once").send(()).ok();
+    }
+
+    /// Waits until the server, which was told to, has stopped.
+    pub(crate) async fn stopped(self) {
+        soon("the server's end", self.running).await.expect("the server does not panic");
+    }
+
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.expect("the server accepts connections")
+    }
+
+    /// Sends these bytes as they are and reads until the server closes the connection.
+    pub(crate) async fn raw(&self, request: impl AsRef<[u8]>) -> Answer {
+        let mut stream = self.connect().await;
+        // A server that has seen enough answers and closes before everything was sent.
+        stream.write_all(request.as_ref()).await.ok();
+        Answer::read(stream).await
+    }
+
+    /// A well-formed request without a body, with these lines added to its head.
+    pub(crate) async fn ask(&self, request_line: &str, lines: &[&str]) -> Answer {
+        let mut request = format!("{request_line} HTTP/1.1\r\nHost: {}\r\n", self.address);
+        for line in lines {
+            request.push_str(line);
+            request.push_str("\r\n");
+        }
+        if !lines.iter().any(|line| line.starts_with("Connection:")) {
+            request.push_str("Connection: close\r\n");
+        }
+        request.push_str("\r\n");
+        self.raw(request).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask(&format!("GET {path}"), &[]).await
+    }
+}
+
+impl Answer {
+    /// Reads one answer: to the end that its head announces, or until the server closes.
+    pub(crate) async fn read(mut stream: TcpStream) -> Self {
+        let mut bytes = Vec::new();
+        let reading = async {
+            while !Self::is_whole(&bytes) {
+                if !stream.read_buf(&mut bytes).await.is_ok_and(|count| count > 0) {
+                    break;
+                }
+            }
+        };
+        soon("an answer over HTTP", reading).await;
+        Self::parse(&bytes)
+    }
+
+    fn parse(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        Self {
+            status: head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0),
+            head: head.to_owned(),
+            body: body.to_owned(),
+        }
+    }
+
+    fn is_whole(bytes: &[u8]) -> bool {
+        if !bytes.windows(4).any(|end| end == b"\r\n\r\n") {
+            return false;
+        }
+        let answer = Self::parse(bytes);
+        let length = answer.header("content-length").and_then(|length| length.parse().ok());
+        answer.status == 101 || length.is_some_and(|length: usize| answer.body.len() >= length)
+    }
+
+    /// The value of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then_some(value.trim())
+        })
+    }
+}
