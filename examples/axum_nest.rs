@@ -34,7 +34,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// Fetches a page and tells whether it holds what it should.
 #[expect(clippy::print_stdout, reason = "an example shows what happens")]
-async fn show(address: std::net::SocketAddr, path: &str, wanted: &str) -> Result<(), Box<dyn Error>> {
+async fn show(
+    address: std::net::SocketAddr,
+    path: &str,
+    wanted: &str,
+) -> Result<(), Box<dyn Error>> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;

@@ -14,9 +14,6 @@ mod relay;
 mod serve;
 pub mod session;
 
-#[cfg(feature = "conformance")]
-pub mod conformance;
-
 pub use bytes::Bytes;
 pub use bytestring::ByteString;
 
@@ -25,8 +22,8 @@ pub use crate::{
     hub::{Chat, ChatOver, Hub, HubBuilder, PairError, Profile, Stats},
     limits::Limits,
     lobby::{
-        Census, ChatId, Interest, Lobby, LobbyError, Match, ParseChatIdError, PeerId, Place, Speaks,
-        Ticket,
+        Census, ChatId, Interest, Lobby, LobbyError, Match, ParseChatIdError, PeerId, Place,
+        Speaks, Ticket,
     },
     memory::{MemoryLobby, MemoryRelay},
     pairing::{Anyone, Bucket, Interests, Pairing},

@@ -35,10 +35,6 @@ use crate::{
 /// Dropping a [`Place`] leaves. If a match was on its way to it, that chat ends for the other side, which is told.
 /// Dropping a [`Match`] that was never opened ends the chat the same way.
 ///
-/// # Checking an implementation
-///
-/// The feature `conformance` holds this contract as a test suite: see `purrr_core::conformance`.
-///
 /// # Examples
 ///
 /// ```

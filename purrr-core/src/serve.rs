@@ -252,14 +252,15 @@ where
     }
 
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
-        let mut progress = false;
+        let (mut progress, mut full) = (false, false);
         for _ in 0..BUDGET {
             match self.transport.as_mut().poll_ready(cx) {
                 Poll::Ready(Ok(())) => self.session.handle_flow(Stalled::Own),
                 Poll::Ready(Err(_)) => return Err(Ended::Lost),
                 Poll::Pending => {
                     self.session.handle_stall(Stalled::Own, Instant::now().into_std());
-                    return Ok(progress);
+                    full = true;
+                    break;
                 }
             }
             let Some(event) = self.next_event(cx) else { break };
@@ -272,7 +273,11 @@ where
         }
         if self.unflushed {
             match self.transport.as_mut().poll_flush(cx) {
-                Poll::Ready(Ok(())) => self.flushed(),
+                Poll::Ready(Ok(())) => {
+                    self.flushed();
+                    // What was flushed may have made room, of which nobody would be told again.
+                    progress |= full;
+                }
                 Poll::Ready(Err(_)) => return Err(Ended::Lost),
                 Poll::Pending => {
                     self.session.handle_stall(Stalled::Own, Instant::now().into_std());

@@ -91,7 +91,13 @@ pub struct Options {
     #[arg(long, env = "PURRR_LISTEN", value_name = "ADDRESS", help_heading = "Network")]
     pub listen: Option<String>,
     /// Let pages of this origin connect; repeat for more [default: http://localhost:3000, or HOST_URL, separated by spaces].
-    #[arg(long, env = "PURRR_ALLOWED_ORIGIN", value_name = "ORIGIN", value_delimiter = ' ', help_heading = "Network")]
+    #[arg(
+        long,
+        env = "PURRR_ALLOWED_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ' ',
+        help_heading = "Network"
+    )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_origin: Option<Vec<String>>,
     /// Time for the head of a request, and for its first byte [default: 5s].
@@ -325,9 +331,8 @@ impl Options {
 
 impl Config {
     fn check(&self) -> Result<(), ConfigError> {
-        let bad = |option, message: &str| {
-            Err(ConfigError::Bad { option, message: message.to_owned() })
-        };
+        let bad =
+            |option, message: &str| Err(ConfigError::Bad { option, message: message.to_owned() });
         // A picture on Socket.IO is a string with a few bytes of event around it.
         if self.max_payload < self.limits.image_bytes.saturating_add(1_024) {
             return bad("--max-payload", "must be at least --image-bytes and 1,024 more");
@@ -358,7 +363,9 @@ fn address(text: &str) -> Result<SocketAddr, ConfigError> {
     };
     whole.parse().map_err(|_| ConfigError::Bad {
         option: "--listen",
-        message: format!("must be a port or an address and port such as 127.0.0.1:3007, not {text:?}"),
+        message: format!(
+            "must be a port or an address and port such as 127.0.0.1:3007, not {text:?}"
+        ),
     })
 }
 
@@ -366,7 +373,8 @@ fn read_file(path: &PathBuf) -> Result<Options, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
     let bad = |message: String| ConfigError::BadFile { path: path.clone(), message };
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| bad(error.to_string()))?;
+    let table: toml::Table =
+        text.parse().map_err(|error: toml::de::Error| bad(error.to_string()))?;
     let known = option_names();
     if let Some(name) = table.keys().find(|name| !known.contains(*name)) {
         return Err(unknown(name, known));
@@ -486,7 +494,10 @@ mod tests {
     #[test]
     fn values_that_cannot_be_are_refused() {
         for (toml, message) in [
-            ("image-bytes = 20000000", "--max-payload must be at least --image-bytes and 1,024 more"),
+            (
+                "image-bytes = 20000000",
+                "--max-payload must be at least --image-bytes and 1,024 more",
+            ),
             ("stall = '0s'", "--stall must be longer than 0s"),
             (
                 "listen = 'nowhere'",

@@ -153,7 +153,11 @@ impl Sessions {
         if asked.version.as_deref() != Some("4") {
             return Err(Refusal::Unsupported);
         }
-        Ok(if websocket { self.open_websocket(request, session) } else { self.open_polling(session) })
+        Ok(if websocket {
+            self.open_websocket(request, session)
+        } else {
+            self.open_polling(session)
+        })
     }
 
     fn open_polling<F>(&self, session: impl FnOnce(EioSocket) -> F) -> Response
@@ -220,26 +224,31 @@ impl Sessions {
 
     /// A WebSocket takes a polling session over: `2probe`, `3probe`, and `5` once the client has let go of its polls.
     fn take_over(&self, request: Request, polling: Arc<Polling>) -> Result<Response, Refusal> {
-        Ok(websocket::upgrade(request, None, self.config.max_payload, move |mut socket| async move {
-            let probed = matches!(
-                timeout(PATIENCE, socket.next()).await,
-                Ok(Some(Ok(Message::Text(text)))) if text == "2probe"
-            );
-            if !probed || polling.begin_upgrade().is_err() {
-                return;
-            }
-            let changed = timeout(PATIENCE, async {
-                socket.send(Message::text("3probe")).await.ok()?;
-                match socket.next().await {
-                    Some(Ok(Message::Text(text))) if text == "5" => Some(()),
-                    _ => None,
+        Ok(websocket::upgrade(
+            request,
+            None,
+            self.config.max_payload,
+            move |mut socket| async move {
+                let probed = matches!(
+                    timeout(PATIENCE, socket.next()).await,
+                    Ok(Some(Ok(Message::Text(text)))) if text == "2probe"
+                );
+                if !probed || polling.begin_upgrade().is_err() {
+                    return;
                 }
-            });
-            match changed.await {
-                Ok(Some(())) => polling.finish_upgrade(socket),
-                _ => polling.abandon_upgrade(),
-            }
-        }))
+                let changed = timeout(PATIENCE, async {
+                    socket.send(Message::text("3probe")).await.ok()?;
+                    match socket.next().await {
+                        Some(Ok(Message::Text(text))) if text == "5" => Some(()),
+                        _ => None,
+                    }
+                });
+                match changed.await {
+                    Ok(Some(())) => polling.finish_upgrade(socket),
+                    _ => polling.abandon_upgrade(),
+                }
+            },
+        ))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Polling>>> {
@@ -347,7 +356,9 @@ impl EioSocket {
                 Link::Polling(record) => ready!(record.polling.poll_next(cx)),
                 Link::WebSocket(socket) => {
                     return match ready!(socket.poll_next_unpin(cx)) {
-                        Some(Ok(Message::Binary(bytes))) => Poll::Ready(Some(Incoming::Binary(bytes))),
+                        Some(Ok(Message::Binary(bytes))) => {
+                            Poll::Ready(Some(Incoming::Binary(bytes)))
+                        }
                         Some(Ok(Message::Text(text))) => {
                             let text = ByteString::try_from(Bytes::from(text)).ok();
                             let packet = text.and_then(Incoming::read);

@@ -16,7 +16,8 @@ mod tests {
     use super::*;
 
     /// The generator of the curve, from SEC 2 version 2.0, section 2.4.2.
-    const GENERATOR: &str = "BGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
+    const GENERATOR: &str =
+        "BGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
 
     #[test]
     fn only_points_on_the_curve_are_keys() {

@@ -5,7 +5,10 @@ use std::{io::IsTerminal, process::ExitCode};
 use anyhow::Context;
 use clap::Parser;
 use purrr_server::config::{Action, Cli, LogFormat, Options};
-use tokio::{net::TcpListener, signal::unix::{SignalKind, signal}};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -22,11 +25,14 @@ fn main() -> ExitCode {
 async fn start(cli: &Cli) -> anyhow::Result<()> {
     let options = cli.options()?;
     let config = options.resolve()?;
-    match cli.action {
-        Some(Action::PrintConfig) => return Ok(print(&options.print()?)),
-        Some(_) => return Ok(print("the configuration is fine\n")),
-        None => log(&options)?,
+    if let Some(action) = cli.action {
+        print(&match action {
+            Action::PrintConfig => options.print()?,
+            _ => "the configuration is fine\n".to_owned(),
+        });
+        return Ok(());
     }
+    log(&options)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut stop = async move || {
         tokio::select! {
@@ -58,7 +64,8 @@ fn print(text: &str) {
 
 fn log(options: &Options) -> anyhow::Result<()> {
     let filter = options.log.as_deref().unwrap_or("info");
-    let filter = EnvFilter::try_new(filter).with_context(|| format!("--log cannot be {filter:?}"))?;
+    let filter =
+        EnvFilter::try_new(filter).with_context(|| format!("--log cannot be {filter:?}"))?;
     let terminal = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match options.log_format.unwrap_or_default() {

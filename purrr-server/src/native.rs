@@ -177,8 +177,7 @@ fn checked_head(head: &ImageHead) -> Result<(), Problem> {
     if head.encrypted || PICTURES.contains(&&*head.mime) {
         return Ok(());
     }
-    let problem =
-        Problem::new(Code::UnsupportedType, "pictures are JPEG, PNG, GIF, WebP or AVIF");
+    let problem = Problem::new(Code::UnsupportedType, "pictures are JPEG, PNG, GIF, WebP or AVIF");
     Err(problem.about(Some(head.id)))
 }
 

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::{OriginalUri, Path, Request, State},
-    http::{Method, StatusCode, header::{CONTENT_TYPE, ORIGIN}},
+    http::{
+        Method, StatusCode,
+        header::{CONTENT_TYPE, ORIGIN},
+    },
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{any, get},

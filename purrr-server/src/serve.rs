@@ -106,4 +106,3 @@ async fn serve_connection(
         }
     }
 }
-

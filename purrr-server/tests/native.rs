@@ -207,10 +207,15 @@ async fn a_message_with_an_id_is_confirmed_in_order() {
 async fn a_picture_is_its_head_and_its_bytes() {
     let server = Server::start().await;
     let (mut ann, mut bob, chat) = Peer::pair(server.address).await;
-    let photograph: Vec<u8> = (0..5_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let photograph: Vec<u8> =
+        (0..5_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
     for (id, head, bytes) in [
         (1, r#"{"type":"image","id":1,"mime":"image/png","size":3}"#.to_owned(), vec![0, 255, 10]),
-        (2, r#"{"mime":"image/jpeg", "size":5000000,"type":"image","id":2,"reply":1}"#.to_owned(), photograph),
+        (
+            2,
+            r#"{"mime":"image/jpeg", "size":5000000,"type":"image","id":2,"reply":1}"#.to_owned(),
+            photograph,
+        ),
         (
             3,
             format!(
@@ -232,7 +237,9 @@ async fn a_picture_is_its_head_and_its_bytes() {
 async fn a_thousand_messages_arrive_once_and_in_order() {
     let server = Server::start().await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
-    let frame = |n: u32| format!(r#"{{"type":"message","id":{n},"text":"{}"}}"#, "x".repeat(n as usize % 50));
+    let frame = |n: u32| {
+        format!(r#"{{"type":"message","id":{n},"text":"{}"}}"#, "x".repeat(n as usize % 50))
+    };
     let saying = async {
         for n in 1..=1_000 {
             ann.send(frame(n)).await;
@@ -264,7 +271,8 @@ async fn what_was_meant_for_another_chat_is_dropped() {
     assert_ne!(chat, new_chat);
 
     bob.send(format!(r#"{{"type":"message","id":1,"text":"late","chat":"{chat}"}}"#)).await;
-    bob.send(format!(r#"{{"type":"image","id":2,"mime":"image/png","size":1,"chat":"{chat}"}}"#)).await;
+    bob.send(format!(r#"{{"type":"image","id":2,"mime":"image/png","size":1,"chat":"{chat}"}}"#))
+        .await;
     bob.send_bytes(vec![1]).await;
     bob.send(r#"{"type":"typing","on":true,"chat":"no chat at all"}"#).await;
     bob.send(r#"{"type":"message","text":"in time"}"#).await;
@@ -419,7 +427,8 @@ async fn limits_are_named_when_they_are_exceeded() {
     bob.gets(text(262_144)).await;
     ann.send(text(262_145)).await;
     assert!(ann.gets_error("too-long", None).await.contains("262144"));
-    ann.send(format!(r#"{{"type":"signal","kind":"offer","data":"{}"}}"#, "x".repeat(262_145))).await;
+    ann.send(format!(r#"{{"type":"signal","kind":"offer","data":"{}"}}"#, "x".repeat(262_145)))
+        .await;
     assert!(ann.gets_error("too-long", None).await.contains("262144"));
 
     let mut cid = Peer::connect(server.address, "Cid").await;
@@ -427,7 +436,11 @@ async fn limits_are_named_when_they_are_exceeded() {
         (format!(r#"{{"type":"hello","name":"{}"}}"#, "ü".repeat(257)), "too-long", "256"),
         (format!(r#"{{"type":"hello","name":"{}"}}"#, "x".repeat(1 << 20)), "too-long", "256"),
         (format!(r#"{{"type":"find","interests":["{}"]}}"#, "x".repeat(65)), "too-long", "64"),
-        (format!(r#"{{"type":"find","interests":["a"{}]}}"#, r#","b""#.repeat(10_000)), "too-many", "32"),
+        (
+            format!(r#"{{"type":"find","interests":["a"{}]}}"#, r#","b""#.repeat(10_000)),
+            "too-many",
+            "32",
+        ),
         (format!(r#"{{"type":"find","languages":["a"{}]}}"#, r#","b""#.repeat(8)), "too-many", "8"),
     ] {
         cid.send(frame).await;

@@ -156,6 +156,9 @@ impl Polling {
         if state.closed {
             return Poll::Ready(false);
         }
+        if state.outbound_bytes >= OUTBOUND_MAX {
+            state.answer_poll();
+        }
         if state.outbound.is_empty() || state.outbound_bytes < OUTBOUND_MAX {
             return Poll::Ready(true);
         }
@@ -237,7 +240,9 @@ pub(super) fn split(body: Bytes) -> Result<Vec<Incoming>, Broken> {
             return Err(Broken);
         }
         packets.push(match packet.strip_prefix('b') {
-            Some(base64) => Incoming::Binary(BASE64_STANDARD.decode(base64).map_err(|_| Broken)?.into()),
+            Some(base64) => {
+                Incoming::Binary(BASE64_STANDARD.decode(base64).map_err(|_| Broken)?.into())
+            }
             None => Incoming::read(body.slice_ref(packet)).ok_or(Broken)?,
         });
     }

@@ -20,7 +20,7 @@ use purrr_core::{
     frame::{Body, Image, Message, Signal, SignalKind, Verbatim},
 };
 use serde::{Deserialize, Deserializer, Serialize, de};
-use serde_json::{value::RawValue, json};
+use serde_json::{json, value::RawValue};
 
 use super::{Packet, Placeholder, binary_event, event, invalid_namespace};
 use crate::{
@@ -107,7 +107,9 @@ impl PurrrChat {
             "typing_stop" if self.chat.as_ref().is_some_and(|chat| !chat.typing) => Ok(None),
             "typing_stop" => Ok(Some(self.typing(false))),
             "start_video_call" => signal(SignalKind::Offer, "start_video_call", "offer", payload),
-            "accept_video_call" => signal(SignalKind::Answer, "accept_video_call", "answer", payload),
+            "accept_video_call" => {
+                signal(SignalKind::Answer, "accept_video_call", "answer", payload)
+            }
             "refuse_video_call" => Ok(Some(relay(signalled(SignalKind::Refuse, None)))),
             "hang_video_call" => Ok(Some(relay(signalled(SignalKind::Hangup, None)))),
             "chat message" => self.chat_message(payload, array),
@@ -117,18 +119,26 @@ impl PurrrChat {
     }
 
     fn read_attached(&mut self, array: ByteString, bytes: Bytes) -> Result<Asked, ()> {
-        let (name, payload) = open(&array)?;
-        let placeholder: Placeholder =
-            payload.and_then(|payload| serde_json::from_str(payload).ok()).ok_or(())?;
-        if !placeholder.is_first() {
-            return Err(());
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Attached {
+            Plain(Placeholder),
+            Wrapped { image: Placeholder },
         }
+        let (name, payload) = open(&array)?;
         if name != "image upload" {
             let message = format!("`{}` takes no binary data", known(&name));
             return Ok(Err(Problem::new(Code::BadMessage, message)));
         }
+        let payload = payload.ok_or(())?;
+        let (Attached::Plain(placeholder) | Attached::Wrapped { image: placeholder }) =
+            serde_json::from_str(payload).map_err(|_| ())?;
+        if !placeholder.is_first() {
+            return Err(());
+        }
         let Some(mime) = kind_of(&bytes) else { return Ok(Err(unsupported())) };
-        let image = Image { mime: ByteString::from_static(mime), encrypted: false, bytes: bytes.clone() };
+        let image =
+            Image { mime: ByteString::from_static(mime), encrypted: false, bytes: bytes.clone() };
         let wire = Verbatim { dialect: DIALECT, text: array, binary: Some(bytes) };
         Ok(self.said(None, Some(image), None, Some(wire)))
     }
@@ -246,12 +256,11 @@ impl PurrrChat {
                 self.chat = Some(Chat { partner: name, ..Chat::default() });
             }
             Event::Received(frame) => self.write_frame(frame),
-            Event::Idle | Event::Left { .. } => {
-                if self.chat.take().is_some() {
-                    // The page keeps "typing" from one chat to the next unless it is told.
-                    self.emit("hide_typing", None);
-                    self.emit("partner_disconnected", None);
-                }
+            Event::Idle | Event::Left { .. } if self.chat.is_some() => {
+                self.chat = None;
+                // The page keeps "typing" from one chat to the next unless it is told.
+                self.emit("hide_typing", None);
+                self.emit("partner_disconnected", None);
             }
             Event::Error(problem) => {
                 let message = match problem.code {
@@ -448,7 +457,10 @@ fn open(array: &ByteString) -> Result<(Cow<'_, str>, Option<&str>), ()> {
                     f.write_str("an event's name and its argument")
                 }
 
-                fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                fn visit_seq<A: de::SeqAccess<'de>>(
+                    self,
+                    mut seq: A,
+                ) -> Result<Self::Value, A::Error> {
                     let Text(name) =
                         seq.next_element()?.ok_or_else(|| de::Error::invalid_length(0, &self))?;
                     let payload = seq.next_element::<&RawValue>()?.map(RawValue::get);
@@ -518,8 +530,16 @@ fn unsupported() -> Problem {
 /// Only names of this dialect are repeated to their sender.
 fn known(name: &str) -> &str {
     const NAMES: [&str; 10] = [
-        "init_user", "find_partner", "send_message", "read_message", "typing_start", "typing_stop",
-        "start_video_call", "accept_video_call", "disconnect_partner", "chat message",
+        "init_user",
+        "find_partner",
+        "send_message",
+        "read_message",
+        "typing_start",
+        "typing_stop",
+        "start_video_call",
+        "accept_video_call",
+        "disconnect_partner",
+        "chat message",
     ];
     NAMES.into_iter().find(|known| *known == name).unwrap_or("this event")
 }
@@ -556,7 +576,9 @@ fn kind_of(bytes: &[u8]) -> Option<&'static str> {
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some("image/png"),
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some("image/gif"),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
-        [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', b'f' | b's', ..] => Some("image/avif"),
+        [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', b'f' | b's', ..] => {
+            Some("image/avif")
+        }
         _ => None,
     }
 }

@@ -136,7 +136,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
   });
 
   told('another namespace does not exist', async ({ server, purrrChat }) => {
-    for (const name of ['/admin', '/%2f', `/${'x'.repeat(7_000)}`]) {
+    for (const name of ['/admin', '/%2f', `/${'x'.repeat(250)}`]) {
       await assert.rejects(new PurrrChat(`${server.url}${name}`, transport).connected(), { message: 'Invalid namespace' });
     }
     // The connection that asked for one may still use the one there is.

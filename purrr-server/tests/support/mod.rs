@@ -1,5 +1,5 @@
 //! What the tests share: a server in this process and people who talk to it over real sockets.
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test program uses a part of it")]
 
 mod peer;
 mod server;

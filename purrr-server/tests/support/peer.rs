@@ -171,9 +171,7 @@ impl Peer {
     /// Sends a text over and over, however slowly it is taken, until something comes back.
     pub(crate) async fn flood(&mut self, text: &str) -> String {
         let (mut sink, mut stream) = (&mut self.socket).split();
-        let flooding = async {
-            while sink.send(Message::text(text)).await.is_ok() {}
-        };
+        let flooding = async { while sink.send(Message::text(text)).await.is_ok() {} };
         let answer = async {
             tokio::select! {
                 () = flooding => panic!("{}: the connection ended", self.name),

@@ -44,7 +44,8 @@ impl Log {
 
     /// The index of the message that the partner means by this id: one of this side's if there is one, else one of its own.
     pub(super) fn index_of(&self, id: u64) -> Option<u64> {
-        let find = |mine| self.entries.iter().rposition(|entry| entry.id == id && entry.mine == mine);
+        let find =
+            |mine| self.entries.iter().rposition(|entry| entry.id == id && entry.mine == mine);
         find(true).or_else(|| find(false)).map(|offset| self.first + offset as u64)
     }
 
@@ -70,20 +71,14 @@ mod tests {
         log.heard(Some(7));
         log.heard(None);
         assert_eq!(log.said(), 9);
-        assert_eq!([0, 1, 2, 3, 4].map(|index| log.id_at(index)), [
-            Some(1),
-            Some(7),
-            Some(8),
-            Some(9),
-            None
-        ]);
-        assert_eq!([1, 7, 8, 9, 10].map(|id| log.index_of(id)), [
-            Some(0),
-            Some(1),
-            Some(2),
-            Some(3),
-            None
-        ]);
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(|index| log.id_at(index)),
+            [Some(1), Some(7), Some(8), Some(9), None]
+        );
+        assert_eq!(
+            [1, 7, 8, 9, 10].map(|id| log.index_of(id)),
+            [Some(0), Some(1), Some(2), Some(3), None]
+        );
     }
 
     #[test]
