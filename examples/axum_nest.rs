@@ -14,7 +14,7 @@ use tokio::{
 
 fn app() -> Router {
     Router::new()
-        .route("/", get(|| async { "An app of one's own. The chat is at /chat/." }))
+        .route("/", get(|| async { "An app of one's own. The chat is at /chat." }))
         .nest("/chat", purrr_server::router(Hub::memory(), Config::default()))
 }
 
@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move { axum::serve(listener, app()).await });
-    for (path, wanted) in [("/", "An app of one's own"), ("/chat/", "<base href=\"/chat/\">")] {
+    for (path, wanted) in [("/", "An app of one's own"), ("/chat", "<base href=\"/chat/\">")] {
         show(address, path, wanted).await?;
     }
     Ok(())

@@ -437,6 +437,7 @@ enum Field {
     On,
     PublicKey,
     Reply,
+    Resume,
     Size,
     Text,
     Type,
@@ -459,6 +460,7 @@ impl Field {
             "on" => Self::On,
             "publicKey" => Self::PublicKey,
             "reply" => Self::Reply,
+            "resume" => Self::Resume,
             "size" => Self::Size,
             "text" => Self::Text,
             "type" => Self::Type,
@@ -480,6 +482,7 @@ impl Field {
             Self::On => "on",
             Self::PublicKey => "publicKey",
             Self::Reply => "reply",
+            Self::Resume => "resume",
             Self::Size => "size",
             Self::Text => "text",
             Self::Type => "type",
@@ -495,6 +498,9 @@ impl Draft<'_> {
             None => return Err(Problem::new(Code::BadMessage, "a message needs the field `type`")),
         };
         let command = match kind {
+            "hello" if self.value(Field::Resume).is_some() => {
+                Command::Unsupported { what: "resume" }
+            }
             "hello" => Command::Hello(Hello {
                 name: self.text(Field::Name, source)?,
                 public_key: self.text(Field::PublicKey, source)?,

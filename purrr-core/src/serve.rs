@@ -237,7 +237,6 @@ where
     fn handle_input(&mut self, input: Input) {
         match input {
             Input::Refused(problem) => {
-                self.hub.count_refused(problem.code);
                 self.session.handle_refused(problem);
             }
             Input::Command(command) => {

@@ -300,9 +300,10 @@ impl Options {
     /// Fills in what Purrr.chat's deployments set, where nothing better was given.
     fn or_variables(mut self, variable: impl Fn(&str) -> Option<String>) -> Self {
         self.listen = self.listen.or_else(|| variable("PORT"));
-        self.allowed_origin = self.allowed_origin.or_else(|| {
-            variable("HOST_URL").map(|list| list.split_whitespace().map(str::to_owned).collect())
-        });
+        if let Some(list) = variable("HOST_URL") {
+            let origins = list.split_whitespace().map(str::to_owned);
+            self.allowed_origin.get_or_insert_default().extend(origins);
+        }
         self
     }
 

@@ -355,7 +355,11 @@ impl EioSocket {
                 Link::Gone => return Poll::Ready(None),
                 Link::Polling(record) => ready!(record.polling.poll_next(cx)),
                 Link::WebSocket(socket) => {
-                    return match ready!(socket.poll_next_unpin(cx)) {
+                    let polled = socket.poll_next_unpin(cx);
+                    if socket.get_mut().take_moved() {
+                        self.heartbeat.heard();
+                    }
+                    return match ready!(polled) {
                         Some(Ok(Message::Binary(bytes))) => {
                             Poll::Ready(Some(Incoming::Binary(bytes)))
                         }

@@ -33,10 +33,12 @@ async fn start(cli: &Cli) -> anyhow::Result<()> {
         return Ok(());
     }
     log(&options)?;
+    // Both are listened for before the program says that it is there.
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut stop = async move || {
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
+            _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
     };

@@ -40,7 +40,7 @@ pub(crate) async fn run(hub: Hub, config: &Config, socket: Socket) {
         (Some(code), _) => (code, ""),
         (None, Ended::Slow) => (CloseCode::Policy, "slow"),
         (None, Ended::Drained) => (CloseCode::Away, "draining"),
-        (None, _) => return,
+        (None, _) => return websocket::finish(socket).await,
     };
     websocket::close(socket, code, reason).await;
 }
@@ -187,7 +187,11 @@ impl Stream for NativeSocket {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            let message = match Pin::new(&mut this.socket).poll_next(cx) {
+            let polled = Pin::new(&mut this.socket).poll_next(cx);
+            if this.socket.get_mut().take_moved() {
+                this.heartbeat.heard();
+            }
+            let message = match polled {
                 Poll::Ready(Some(Ok(message))) => message,
                 Poll::Ready(Some(Err(error))) => {
                     this.fault = websocket::close_code(&error);
@@ -204,7 +208,6 @@ impl Stream for NativeSocket {
                     Poll::Pending => return Poll::Pending,
                 },
             };
-            this.heartbeat.heard();
             let read = match message {
                 Message::Text(text) => this.read_text(text),
                 Message::Binary(bytes) => this.read_binary(bytes),

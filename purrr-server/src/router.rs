@@ -6,8 +6,8 @@ use axum::{
     Json, Router,
     extract::{OriginalUri, Path, Request, State},
     http::{
-        Method, StatusCode,
-        header::{CONTENT_TYPE, ORIGIN},
+        Method, StatusCode, Version,
+        header::{CONTENT_TYPE, HOST, ORIGIN},
     },
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -56,10 +56,11 @@ where
         .route("/readyz", get(ready))
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
-        // A nested router sees its own root only here, whether or not the path ends in a slash.
+        // Also the root, which a router that is mounted as a service sees under two paths.
         .fallback(index)
         .with_state(hub)
         .merge(guarded)
+        .layer(middleware::from_fn(name_host))
 }
 
 #[derive(Clone)]
@@ -74,6 +75,14 @@ async fn admit(State(origins): State<Arc<Origins>>, request: Request, next: Next
     }
     debug_assert!(request.headers().contains_key(ORIGIN));
     (StatusCode::FORBIDDEN, "pages of this origin may not connect here\n").into_response()
+}
+
+/// RFC 9112, section 3.2: a request over HTTP/1.1 names its host.
+async fn name_host(request: Request, next: Next) -> Response {
+    if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
+        return (StatusCode::BAD_REQUEST, "`Host` is missing\n").into_response();
+    }
+    next.run(request).await
 }
 
 async fn enter_native(State(Shared { hub, config }): State<Shared>, request: Request) -> Response {

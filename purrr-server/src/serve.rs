@@ -15,6 +15,9 @@ use tower::ServiceExt;
 
 use crate::{config::Config, router};
 
+/// Bytes of a request's head; hyper answers 431 above it.
+const LARGEST_HEAD: usize = 32 * 1024;
+
 /// How long to wait when no connection can be accepted because descriptors or memory have run out.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -93,6 +96,7 @@ async fn serve_connection(
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
+        .max_buf_size(LARGEST_HEAD)
         .header_read_timeout(header_timeout)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();

@@ -1,6 +1,13 @@
 //! The WebSocket upgrade that both dialects share: RFC 6455's handshake checks, small buffers, one size limit.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    io,
+    mem::take,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{
     body::Body,
@@ -15,10 +22,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use futures::SinkExt;
+use futures::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::{io::AsyncReadExt, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    time::timeout,
+};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -28,7 +38,18 @@ use tokio_tungstenite::{
     },
 };
 
-pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
+pub(crate) type Socket = WebSocketStream<Wire>;
+
+/// The connection under a [`Socket`], which remembers whether anything has moved on it.
+///
+/// A picture takes minutes on a slow line, and nobody can answer a ping in the midst of it; its bytes are the sign of
+/// life.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    io: TokioIo<Upgraded>,
+    moved: bool,
+    blocked: bool,
+}
 
 /// What the socket reads into; most messages are a few hundred bytes, and this much is held per connection.
 const READ_BUFFER: usize = 4 * 1024;
@@ -65,7 +86,7 @@ where
             .max_write_buffer_size(WRITE_BUFFER_MAX.max(max_payload + 1024))
             .max_message_size(Some(max_payload))
             .max_frame_size(Some(max_payload));
-        let io = TokioIo::new(upgraded);
+        let io = Wire { io: TokioIo::new(upgraded), moved: false, blocked: false };
         session(WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await).await;
     });
     let mut response = Response::new(Body::empty());
@@ -87,12 +108,70 @@ pub(crate) async fn close(mut socket: Socket, code: CloseCode, reason: &'static 
         if socket.send(Message::Close(Some(frame))).await.is_err() {
             return;
         }
-        let mut scrap = [0; 4096];
-        let io = socket.get_mut();
-        while matches!(io.read(&mut scrap).await, Ok(1..)) {}
+        drain(socket.get_mut()).await;
     };
     // Whoever does not close in time is cut off by the drop.
     timeout(LINGER, goodbye).await.ok();
+}
+
+/// Lets the answer to the client's own goodbye go out, if it said one.
+pub(crate) async fn finish(mut socket: Socket) {
+    let goodbye = async {
+        while let Some(Ok(_)) = socket.next().await {}
+        drain(socket.get_mut()).await;
+    };
+    timeout(LINGER, goodbye).await.ok();
+}
+
+async fn drain(wire: &mut Wire) {
+    let mut scrap = [0; 4096];
+    while matches!(wire.read(&mut scrap).await, Ok(1..)) {}
+}
+
+impl Wire {
+    /// Whether anything has moved since this was last asked.
+    pub(crate) fn take_moved(&mut self) -> bool {
+        take(&mut self.moved)
+    }
+
+    fn wrote<T>(&mut self, written: &Poll<io::Result<T>>) {
+        // Room after there was none means that the other side has taken something.
+        self.moved |= self.blocked && written.is_ready();
+        self.blocked = written.is_pending();
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, buffer);
+        self.moved |= buffer.filled().len() > before;
+        read
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.wrote(&written);
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
 }
 
 /// The close code that RFC 6455 wants for what was wrong with the peer's frames.

@@ -106,7 +106,7 @@ async fn the_variables_of_purrr_chats_deployments_are_understood() {
         ),
         (
             &[("HOST_URL", "https://a.example"), ("PURRR_ALLOWED_ORIGIN", "https://c.example")],
-            r#"allowed-origin = ["https://c.example"]"#,
+            r#"allowed-origin = ["https://c.example", "https://a.example"]"#,
         ),
     ] {
         let printed: toml::Table = prints(&["print-config"], variables).await.parse().unwrap();

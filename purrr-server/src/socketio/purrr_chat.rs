@@ -83,7 +83,9 @@ impl PurrrChat {
         match Packet::read(&text).ok_or(())? {
             Packet::Event(array) => self.read_event(&text.slice_ref(array)),
             Packet::BinaryEvent(array) => {
-                self.awaited = Some(text.slice_ref(array));
+                let array = text.slice_ref(array);
+                check_attachment(&array)?;
+                self.awaited = Some(array);
                 Ok(Ok(None))
             }
             Packet::ConnectElsewhere(namespace) => {
@@ -118,25 +120,18 @@ impl PurrrChat {
         })
     }
 
+    /// Reads an event whose attachment has come; that the two fit was seen to when the event came.
     fn read_attached(&mut self, array: ByteString, bytes: Bytes) -> Result<Asked, ()> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Attached {
-            Plain(Placeholder),
-            Wrapped { image: Placeholder },
-        }
-        let (name, payload) = open(&array)?;
+        let (name, _) = open(&array)?;
         if name != "image upload" {
             let message = format!("`{}` takes no binary data", known(&name));
             return Ok(Err(Problem::new(Code::BadMessage, message)));
         }
-        let payload = payload.ok_or(())?;
-        let (Attached::Plain(placeholder) | Attached::Wrapped { image: placeholder }) =
-            serde_json::from_str(payload).map_err(|_| ())?;
-        if !placeholder.is_first() {
-            return Err(());
+        if self.chat.is_none() {
+            return Ok(Err(not_paired()));
         }
-        let Some(mime) = kind_of(&bytes) else { return Ok(Err(unsupported())) };
+        // What cannot be told by its first bytes is carried all the same: it may be for the other client only.
+        let mime = kind_of(&bytes).unwrap_or(SEALED);
         let image =
             Image { mime: ByteString::from_static(mime), encrypted: false, bytes: bytes.clone() };
         let wire = Verbatim { dialect: DIALECT, text: array, binary: Some(bytes) };
@@ -155,6 +150,9 @@ impl PurrrChat {
         }
         let SendMessage { message, image, reply } = parse("send_message", payload)?;
         let text = message.map(|message| message.in_source(source));
+        if self.chat.is_none() {
+            return Err(not_paired());
+        }
         let image = image.map(|image| picture(image.in_source(source))).transpose()?;
         if text.is_none() && image.is_none() {
             return Err(Problem::new(
@@ -193,6 +191,9 @@ impl PurrrChat {
         }
         let (ImageUpload::Plain(image) | ImageUpload::Wrapped { image }) =
             parse("image upload", payload)?;
+        if self.chat.is_none() {
+            return Err(not_paired());
+        }
         let wire = Verbatim { dialect: DIALECT, text: source.clone(), binary: None };
         self.said(None, Some(picture(image.into())?), None, Some(wire))
     }
@@ -521,6 +522,29 @@ const fn signalled(kind: SignalKind, data: Option<ByteString>) -> Body {
 
 const fn relay(body: Body) -> Command {
     Command::Send { chat: None, frame: Frame::new(body) }
+}
+
+fn not_paired() -> Problem {
+    Problem::new(Code::NotPaired, "there is no partner to send this to")
+}
+
+/// Refuses an event that does not say where its one attachment goes.
+fn check_attachment(array: &ByteString) -> Result<(), ()> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Attached {
+        Plain(Placeholder),
+        Wrapped { image: Placeholder },
+    }
+    let (name, payload) = open(array)?;
+    if name != "image upload" {
+        // Refused with an answer once the attachment has come.
+        return Ok(());
+    }
+    let payload = payload.ok_or(())?;
+    let (Attached::Plain(placeholder) | Attached::Wrapped { image: placeholder }) =
+        serde_json::from_str(payload).map_err(|_| ())?;
+    if placeholder.is_first() { Ok(()) } else { Err(()) }
 }
 
 fn unsupported() -> Problem {

@@ -1,0 +1,146 @@
+// People at the page, in a real browser.
+
+import assert from 'node:assert/strict';
+import { chromium } from 'playwright-core';
+
+const ARGUMENTS = [
+  '--headless',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+const PATIENCE = 15_000;
+
+export function launch() {
+  return chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ARGUMENTS });
+}
+
+/** Somebody at the page, in a browser profile of their own. Whatever goes wrong on their page is kept. */
+export class Visitor {
+  #problems = [];
+  /** While the server is away, a failed connection is no fault of the page. */
+  #expected = /^$/;
+
+  static async arrive(browser, url, { prepare, ...options } = {}) {
+    const context = await browser.newContext(options);
+    context.setDefaultTimeout(PATIENCE);
+    const visitor = new Visitor(await context.newPage(), url);
+    if (prepare) {
+      await context.addInitScript(prepare);
+    }
+    await visitor.page.goto(url);
+    await visitor.page.locator('[data-testid=find]:enabled').waitFor();
+    return visitor;
+  }
+
+  constructor(page, url) {
+    this.page = page;
+    const { host } = new URL(url);
+    page.on('pageerror', (error) => this.#problems.push(`error: ${error.message}`));
+    page.on('console', (message) => {
+      if (['error', 'warning'].includes(message.type()) && !this.#expected.test(message.text())) {
+        this.#problems.push(`console: ${message.text()}`);
+      }
+    });
+    page.on('request', (request) => this.#watch(request.url(), host));
+    page.on('websocket', (socket) => this.#watch(socket.url(), host));
+  }
+
+  #watch(url, host) {
+    const request = new URL(url);
+    if (!['blob:', 'data:'].includes(request.protocol) && request.host !== host) {
+      this.#problems.push(`request to ${request.host}`);
+    }
+  }
+
+  /** The part of the page with this `data-testid`. */
+  the(name) {
+    return this.page.getByTestId(name);
+  }
+
+  /** Waits until that part of the page can be seen. */
+  async sees(name) {
+    await this.the(name).waitFor();
+  }
+
+  /** Waits until that part of the page cannot be seen. */
+  async seesNo(name) {
+    await this.the(name).waitFor({ state: 'hidden' });
+  }
+
+  /** Searches from the start page. */
+  async find(name, interests = '') {
+    await this.the('name').fill(name);
+    await this.the('interest').fill(interests);
+    await this.the('find').click();
+  }
+
+  /** Waits until this visitor is in a chat with somebody of that name. */
+  async meets(name) {
+    await this.the('log').getByText(`You are chatting with ${name}.`).waitFor();
+  }
+
+  async say(text) {
+    await this.the('text').fill(text);
+    await this.the('text').press('Enter');
+  }
+
+  /** Waits for the partner's message of exactly this text, and returns it. */
+  async hears(text) {
+    const message = this.page.locator('.theirs').filter({ has: this.page.getByText(text, { exact: true }) });
+    await message.waitFor();
+    return message;
+  }
+
+  /** Waits until this visitor's own message of this text has come so far. */
+  async knows(text, state) {
+    await this.page.locator(`.mine[data-state=${state}]`, { hasText: text }).waitFor();
+  }
+
+  /** The safety code, once it is there. */
+  async safetyCode() {
+    const code = this.page.locator('[data-testid=safety-code]:not(:empty)');
+    await code.waitFor({ state: 'attached' });
+    return code.textContent();
+  }
+
+  /** Everything said so far, as it can be read. */
+  async transcript() {
+    return this.page.locator('.message .bubble').allInnerTexts();
+  }
+
+  /** The bytes of the first picture from the partner, as this page has it. */
+  async receivedPicture() {
+    const image = this.page.locator('.theirs .picture img');
+    await image.first().waitFor();
+    const base64 = await image.first().evaluate(async (element) => {
+      await element.decode();
+      // The page may not fetch its own pictures, so they are drawn from the blob that the page kept for this.
+      return globalThis.pictures.at(-1);
+    });
+    return Buffer.from(base64, 'base64');
+  }
+
+  /** Makes the page believe that the person looks elsewhere, or here again. */
+  async look(here) {
+    await this.page.evaluate((state) => {
+      Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });
+      document.dispatchEvent(new Event('visibilitychange'));
+    }, here ? 'visible' : 'hidden');
+  }
+
+  /** Messages that match are no problem from now on. */
+  expect(messages) {
+    this.#expected = messages;
+  }
+
+  /** Checks that nothing went wrong on this page, and closes it. */
+  async leave() {
+    await this.page.context().close();
+    assert.deepEqual(this.#problems, []);
+  }
+}
