@@ -137,6 +137,8 @@ struct Lane {
     bytes: usize,
     /// Messages whose receipt the reader has given and the writer has not yet taken.
     receipts: u64,
+    /// The reader has not made room yet, but its transport moves.
+    progressed: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -264,6 +266,21 @@ impl Pipe {
     /// Takes the receipts that arrived since the last call. [`poll_recv`](Self::poll_recv) has the task woken for them.
     pub fn take_receipts(&mut self) -> u64 {
         std::mem::take(&mut lock(&self.channel).lanes[self.side].receipts)
+    }
+
+    /// Tells the partner that this side is slow but not stuck, in case it waits for room.
+    pub fn report_progress(&mut self) {
+        let mut channel = lock(&self.channel);
+        let lane = &mut channel.lanes[1 - self.side];
+        lane.progressed = true;
+        let writer = lane.writer.take();
+        drop(channel);
+        wake(writer);
+    }
+
+    /// Whether the partner has reported progress since the last call.
+    pub fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut lock(&self.channel).lanes[self.side].progressed)
     }
 
     /// Parts, telling the partner why once it has read what is under way.

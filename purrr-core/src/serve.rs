@@ -26,6 +26,8 @@ pub enum Input {
     Command(Command),
     /// Something that is none, in the order in which it came. The peer is told.
     Refused(Problem),
+    /// Nothing to do: the transport has taken some of what it was given, so it is slow but not stuck.
+    Progress,
 }
 
 /// How a session ended.
@@ -140,11 +142,11 @@ where
             self.obey();
             let mut progress = self.poll_search(cx);
             progress |= self.poll_held(cx);
-            match self.poll_input(cx) {
+            match self.poll_output(cx) {
                 Ok(moved) => progress |= moved,
                 Err(ended) => return Poll::Ready(ended),
             }
-            match self.poll_output(cx) {
+            match self.poll_input(cx) {
                 Ok(moved) => progress |= moved,
                 Err(ended) => return Poll::Ready(ended),
             }
@@ -209,6 +211,9 @@ where
         match pipe.poll_send(cx, frame) {
             Err(TrySendError::Full(frame)) => {
                 self.held = Some(frame);
+                if pipe.take_progress() {
+                    self.session.handle_flow(Stalled::Partner);
+                }
                 self.session.handle_stall(Stalled::Partner, Instant::now().into_std());
                 false
             }
@@ -236,8 +241,12 @@ where
 
     fn handle_input(&mut self, input: Input) {
         match input {
-            Input::Refused(problem) => {
-                self.session.handle_refused(problem);
+            Input::Refused(problem) => self.session.handle_refused(problem),
+            Input::Progress => {
+                self.session.handle_flow(Stalled::Own);
+                if let Some(pipe) = &mut self.pipe {
+                    pipe.report_progress();
+                }
             }
             Input::Command(command) => {
                 if let Some(frame) = self.session.handle_command(command, self.hub.online()) {

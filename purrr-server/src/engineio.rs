@@ -49,6 +49,8 @@ pub(crate) enum Incoming {
     Binary(Bytes),
     Pong,
     Close,
+    /// Nothing came, but the client has taken something after it had not.
+    Progress,
 }
 
 /// What a client is sent. A text is a whole packet, its type included, so that it is written once.
@@ -244,7 +246,7 @@ impl Sessions {
                     }
                 });
                 match changed.await {
-                    Ok(Some(())) => polling.finish_upgrade(socket),
+                    Ok(Some(())) => polling.finish_upgrade(Box::new(socket)),
                     _ => polling.abandon_upgrade(),
                 }
             },
@@ -359,6 +361,9 @@ impl EioSocket {
                     if socket.get_mut().take_moved() {
                         self.heartbeat.heard();
                     }
+                    if polled.is_pending() && socket.get_mut().take_unblocked() {
+                        return Poll::Ready(Some(Incoming::Progress));
+                    }
                     return match ready!(polled) {
                         Some(Ok(Message::Binary(bytes))) => {
                             Poll::Ready(Some(Incoming::Binary(bytes)))
@@ -384,7 +389,7 @@ impl EioSocket {
                 Found::Packet(packet) => return Poll::Ready(Some(packet)),
                 Found::Closed => return Poll::Ready(None),
                 Found::Successor(socket, rest) => {
-                    self.link = Link::WebSocket(Box::new(socket));
+                    self.link = Link::WebSocket(socket);
                     self.rest = rest;
                     // What was left over goes out even if nothing else does.
                     if let Poll::Ready(Err(_)) = self.poll_rest(cx) {
@@ -497,6 +502,7 @@ impl fmt::Debug for Incoming {
             Self::Binary(bytes) => write!(f, "Binary({} bytes)", bytes.len()),
             Self::Pong => f.write_str("Pong"),
             Self::Close => f.write_str("Close"),
+            Self::Progress => f.write_str("Progress"),
         }
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures::{Sink, Stream};
 use purrr_core::{
-    Code, Command, Ended, Event, Frame, Hub, Problem, Profile,
+    Code, Command, Ended, Event, Frame, Hub, Input, Problem, Profile,
     frame::{Body, Message as Said, Verbatim},
     protocol::{self, ImageHead, Parsed},
 };
@@ -182,7 +182,7 @@ fn checked_head(head: &ImageHead) -> Result<(), Problem> {
 }
 
 impl Stream for NativeSocket {
-    type Item = Result<Command, Problem>;
+    type Item = Input;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
@@ -190,6 +190,9 @@ impl Stream for NativeSocket {
             let polled = Pin::new(&mut this.socket).poll_next(cx);
             if this.socket.get_mut().take_moved() {
                 this.heartbeat.heard();
+            }
+            if polled.is_pending() && this.socket.get_mut().take_unblocked() {
+                return Poll::Ready(Some(Input::Progress));
             }
             let message = match polled {
                 Poll::Ready(Some(Ok(message))) => message,
@@ -214,8 +217,8 @@ impl Stream for NativeSocket {
                 Message::Close(_) => return Poll::Ready(None),
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => None,
             };
-            if read.is_some() {
-                return Poll::Ready(read);
+            if let Some(read) = read {
+                return Poll::Ready(Some(read.into()));
             }
         }
     }

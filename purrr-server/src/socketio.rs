@@ -73,7 +73,11 @@ struct Auth {
 /// Waits for the one namespace to be asked for. `None` if anything else is said first.
 async fn connect(socket: &mut EioSocket) -> Option<Auth> {
     loop {
-        let Incoming::Text(packet) = socket.next().await? else { return None };
+        let packet = match socket.next().await? {
+            Incoming::Text(packet) => packet,
+            Incoming::Progress => continue,
+            _ => return None,
+        };
         match Packet::read(&packet)? {
             Packet::Connect(auth) => {
                 let auth = match auth {

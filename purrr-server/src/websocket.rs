@@ -48,6 +48,8 @@ pub(crate) type Socket = WebSocketStream<Wire>;
 pub(crate) struct Wire {
     io: TokioIo<Upgraded>,
     moved: bool,
+    /// Something was written after there was no room for it.
+    unblocked: bool,
     blocked: bool,
 }
 
@@ -86,7 +88,8 @@ where
             .max_write_buffer_size(WRITE_BUFFER_MAX.max(max_payload + 1024))
             .max_message_size(Some(max_payload))
             .max_frame_size(Some(max_payload));
-        let io = Wire { io: TokioIo::new(upgraded), moved: false, blocked: false };
+        let io =
+            Wire { io: TokioIo::new(upgraded), moved: false, unblocked: false, blocked: false };
         session(WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await).await;
     });
     let mut response = Response::new(Body::empty());
@@ -134,9 +137,15 @@ impl Wire {
         take(&mut self.moved)
     }
 
+    /// Whether the other side has taken something, after it had not, since this was last asked.
+    pub(crate) fn take_unblocked(&mut self) -> bool {
+        take(&mut self.unblocked)
+    }
+
     fn wrote<T>(&mut self, written: &Poll<io::Result<T>>) {
         // Room after there was none means that the other side has taken something.
-        self.moved |= self.blocked && written.is_ready();
+        self.unblocked |= self.blocked && written.is_ready();
+        self.moved |= self.unblocked;
         self.blocked = written.is_pending();
     }
 }

@@ -43,7 +43,7 @@ struct State {
     posting: bool,
     upgrading: bool,
     /// The WebSocket that takes over, until the session has taken it.
-    successor: Option<Socket>,
+    successor: Option<Box<Socket>>,
     closed: bool,
     session: Option<Waker>,
 }
@@ -55,7 +55,7 @@ pub(super) struct Broken;
 /// What the session finds when it looks for input.
 pub(super) enum Found {
     Packet(Incoming),
-    Successor(Socket, VecDeque<Outgoing>),
+    Successor(Box<Socket>, VecDeque<Outgoing>),
     Closed,
 }
 
@@ -120,7 +120,7 @@ impl Polling {
     }
 
     /// The client has changed over.
-    pub(super) fn finish_upgrade(&self, socket: Socket) {
+    pub(super) fn finish_upgrade(&self, socket: Box<Socket>) {
         let mut state = self.lock();
         state.successor = Some(socket);
         state.wake();
@@ -159,7 +159,8 @@ impl Polling {
         if state.outbound_bytes >= OUTBOUND_MAX {
             state.answer_poll();
         }
-        if state.outbound.is_empty() || state.outbound_bytes < OUTBOUND_MAX {
+        let moving = state.successor.is_some();
+        if moving || state.outbound.is_empty() || state.outbound_bytes < OUTBOUND_MAX {
             return Poll::Ready(true);
         }
         state.session = Some(cx.waker().clone());
@@ -172,11 +173,13 @@ impl Polling {
         state.outbound.push_back(packet);
     }
 
-    /// Ready when a poll has taken everything.
+    /// Ready when a poll has taken everything, or when the WebSocket that takes over will.
+    ///
+    /// Once a client has changed over it polls no more: to wait for a poll then is to wait for ever.
     pub(super) fn poll_flush(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         state.answer_poll();
-        if state.outbound.is_empty() || state.closed {
+        if state.outbound.is_empty() || state.closed || state.successor.is_some() {
             return Poll::Ready(());
         }
         state.session = Some(cx.waker().clone());

@@ -16,7 +16,7 @@ use bytestring::ByteString;
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use log::Log;
 use purrr_core::{
-    Code, Command, Event, Frame, Hello, Limits, Problem, Search,
+    Code, Command, Event, Frame, Hello, Input, Limits, Problem, Search,
     frame::{Body, Image, Message, Signal, SignalKind, Verbatim},
 };
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -341,21 +341,24 @@ impl PurrrChat {
 }
 
 impl Stream for PurrrChat {
-    type Item = Result<Command, Problem>;
+    type Item = Input;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         if let Some(command) = this.commands.pop_front() {
-            return Poll::Ready(Some(Ok(command)));
+            return Poll::Ready(Some(Input::Command(command)));
         }
         loop {
             let Some(incoming) = ready!(this.socket.poll_next_unpin(cx)) else {
                 return Poll::Ready(None);
             };
+            if incoming == Incoming::Progress {
+                return Poll::Ready(Some(Input::Progress));
+            }
             match this.read(incoming) {
                 Ok(asked) => {
                     if let Some(asked) = asked.transpose() {
-                        return Poll::Ready(Some(asked));
+                        return Poll::Ready(Some(asked.into()));
                     }
                 }
                 Err(()) => return Poll::Ready(None),

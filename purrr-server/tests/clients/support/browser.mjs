@@ -29,6 +29,7 @@ export class Visitor {
     const context = await browser.newContext(options);
     context.setDefaultTimeout(PATIENCE);
     const visitor = new Visitor(await context.newPage(), url);
+    await context.addInitScript(keepBlobs);
     if (prepare) {
       await context.addInitScript(prepare);
     }
@@ -113,16 +114,17 @@ export class Visitor {
     return this.page.locator('.message .bubble').allInnerTexts();
   }
 
-  /** The bytes of the first picture from the partner, as this page has it. */
+  /** The picture that the partner sent last, as this page has it: its bytes, and how large it is shown. */
   async receivedPicture() {
-    const image = this.page.locator('.theirs .picture img');
-    await image.first().waitFor();
-    const base64 = await image.first().evaluate(async (element) => {
+    const image = this.page.locator('.theirs .picture img').last();
+    await image.waitFor();
+    const { base64, ...size } = await image.evaluate(async (element) => {
       await element.decode();
-      // The page may not fetch its own pictures, so they are drawn from the blob that the page kept for this.
-      return globalThis.pictures.at(-1);
+      const bytes = new Uint8Array(await globalThis.blobs.get(element.src).arrayBuffer());
+      const base64 = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
+      return { base64, width: element.naturalWidth, height: element.naturalHeight };
     });
-    return Buffer.from(base64, 'base64');
+    return { ...size, bytes: Buffer.from(base64, 'base64') };
   }
 
   /** Makes the page believe that the person looks elsewhere, or here again. */
@@ -143,4 +145,15 @@ export class Visitor {
     await this.page.context().close();
     assert.deepEqual(this.#problems, []);
   }
+}
+
+/** The page may not fetch what it shows, so the tests keep it on its way there. Runs in the browser, before the page. */
+function keepBlobs() {
+  globalThis.blobs = new Map();
+  const create = URL.createObjectURL.bind(URL);
+  URL.createObjectURL = (blob) => {
+    const url = create(blob);
+    globalThis.blobs.set(url, blob);
+    return url;
+  };
 }

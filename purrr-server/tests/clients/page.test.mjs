@@ -1,0 +1,681 @@
+// The page in a real browser: with another visitor, with the Purrr.chat frontend's client, and with the native dialect.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { after, before } from 'node:test';
+import { Visitor, launch } from './support/browser.mjs';
+import { Keys } from './support/encryption.mjs';
+import { Line } from './support/line.mjs';
+import { story } from './support/story.mjs';
+
+const PHOTOGRAPH = readFileSync(new URL('fixtures/photograph.jpg', import.meta.url));
+const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
+
+let browser;
+before(async () => {
+  browser = await launch();
+});
+after(() => browser.close());
+
+/** A story with visitors of the page, which ends by checking that nothing went wrong on any of their pages. */
+function pageStory(name, tell, options) {
+  story(
+    name,
+    async (cast) => {
+      const visitors = [];
+      const visit = async (options = {}) => {
+        const visitor = await Visitor.arrive(browser, options.url ?? cast.server.url, options);
+        visitors.push(visitor);
+        return visitor;
+      };
+      await tell({ ...cast, visit });
+      await Promise.all(visitors.map((visitor) => visitor.leave()));
+    },
+    options,
+  );
+}
+
+/** Two visitors in a chat. */
+async function acquainted(visit, options) {
+  const [ann, bob] = await Promise.all([visit(options), visit()]);
+  await ann.find('Ann');
+  await bob.find('Bob');
+  await Promise.all([ann.meets('Bob'), bob.meets('Ann')]);
+  return [ann, bob];
+}
+
+pageStory('two visitors meet and talk', async ({ visit }) => {
+  const [ann, bob] = await Promise.all([visit(), visit()]);
+  await ann.find('Ann', 'cats, Rainy  Days');
+  await ann.sees('cancel');
+  await bob.find('Bob', 'rainy days,tea');
+  await ann.the('log').getByText('You are chatting with Bob. You both like rainy days.').waitFor();
+  await bob.meets('Ann');
+
+  await ann.say('Hello Bob');
+  await bob.hears('Hello Bob');
+  await bob.say('Hello Ann, 你好 🐈');
+  await ann.hears('Hello Ann, 你好 🐈');
+  await ann.knows('Hello Bob', 'read');
+
+  for (let number = 0; number < 40; number += 1) {
+    await (number % 2 ? ann : bob).say(`line ${number}`);
+  }
+  await ann.hears('line 38');
+  await bob.hears('line 39');
+  const said = (lines, odd) => lines.filter((line) => /^line/.test(line) && Number(line.slice(5)) % 2 === odd);
+  for (const visitor of [ann, bob]) {
+    const lines = await visitor.transcript();
+    for (const odd of [0, 1]) {
+      assert.deepEqual(said(lines, odd), Array.from({ length: 20 }, (_, at) => `line ${2 * at + odd}`));
+    }
+    assert.equal(lines.length, 42);
+  }
+});
+
+pageStory('typing is seen, and ends with the message', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit);
+  await ann.the('text').pressSequentially('Hm');
+  await bob.sees('typing');
+  await ann.the('text').fill('');
+  await bob.seesNo('typing');
+  await ann.the('text').pressSequentially('Well');
+  await bob.sees('typing');
+  await ann.the('text').press('Enter');
+  await bob.hears('Well');
+  await bob.seesNo('typing');
+});
+
+pageStory('what nobody has looked at is delivered, counted in the title, and read later', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit);
+  await bob.look(false);
+  await ann.say('one');
+  await ann.say('two');
+  await bob.hears('two');
+  await ann.knows('two', 'delivered');
+  assert.equal(await bob.page.title(), '(2) purrr');
+  await bob.look(true);
+  await ann.knows('one', 'read');
+  await ann.knows('two', 'read');
+  assert.equal(await bob.page.title(), 'purrr');
+});
+
+pageStory('both see the same safety code, and another with another partner', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit);
+  const code = await ann.safetyCode();
+  assert.match(code, /^\d{5} \d{5} \d{5} \d{5}$/);
+  assert.equal(await bob.safetyCode(), code);
+  await ann.the('next').click();
+  await bob.the('again').click();
+  await Promise.all([ann.meets('Bob'), bob.meets('Ann')]);
+  assert.notEqual(await ann.safetyCode(), code);
+});
+
+pageStory('an answer names what it answers', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit);
+  await ann.say('Tea or coffee?');
+  await ann.say('And with milk?');
+  const question = await bob.hears('Tea or coffee?');
+  await bob.hears('And with milk?');
+  await question.hover();
+  await question.getByTestId('reply').click();
+  await bob.say('Tea.');
+  assert.equal(await (await ann.hears('Tea.')).locator('.quote').textContent(), 'Tea or coffee?');
+
+  // By keyboard, and to a message of one's own.
+  await bob.the('text').press('ArrowUp');
+  await bob.say('Green tea.');
+  assert.equal(await (await ann.hears('Green tea.')).locator('.quote').textContent(), 'Tea.');
+  await ann.say('I see.');
+  assert.equal(await (await bob.hears('I see.')).locator('.quote').count(), 0);
+});
+
+pageStory('a photograph arrives upright, without place and time, and blurred', async ({ visit }) => {
+  assert.deepEqual(metadata(PHOTOGRAPH), ['APP1', 'COM']);
+  const [ann, bob] = await acquainted(visit);
+  await ann.the('file').setInputFiles({ name: 'IMG_1.jpg', mimeType: 'image/jpeg', buffer: PHOTOGRAPH });
+  await ann.sees('preview');
+  await ann.the('send').click();
+  await ann.seesNo('preview');
+
+  const { bytes, width, height } = await bob.receivedPicture();
+  // It lies on its side in the file, 2400 by 1800, and is taller than what is sent.
+  assert.deepEqual([width, height], [1536, 2048]);
+  assert.deepEqual(metadata(bytes), []);
+  assert.ok(!bytes.includes('Exif') && !bytes.includes('Whisker 3000') && !bytes.includes('48.8582'));
+
+  const picture = bob.the('picture');
+  const blur = () => picture.locator('img').evaluate((image) => getComputedStyle(image).filter);
+  assert.match(await blur(), /blur\(28px\)/);
+  await picture.click();
+  assert.equal(await blur(), 'none');
+  assert.equal(await picture.locator('img').getAttribute('alt'), 'A picture from Ann');
+  await picture.click();
+  assert.match(await blur(), /blur\(28px\)/);
+
+  await ann.page.locator('.mine[data-state=read] .picture').waitFor();
+  await ann.page.locator('.mine progress').waitFor({ state: 'hidden' });
+});
+
+pageStory('a picture can be pasted and dropped, given up, and sent with words', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit);
+  await give(ann, 'paste', 'image/png');
+  await ann.sees('preview');
+  await ann.the('preview-cancel').click();
+  await ann.seesNo('preview');
+
+  await give(ann, 'drop', 'image/png');
+  await ann.sees('preview');
+  await ann.say('Look at this');
+  await bob.hears('Look at this');
+  const { bytes, width, height } = await bob.receivedPicture();
+  assert.deepEqual([width, height, bytes.toString('latin1', 8, 12)], [30, 20, 'WEBP']);
+  assert.equal(await bob.page.locator('.theirs').count(), 2, 'only what was not given up is sent');
+
+  await give(ann, 'drop', 'text/html');
+  await ann.the('notice').getByText('This browser cannot open that as a picture.').waitFor();
+});
+
+pageStory('next goes on, and nothing of the last chat is left', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit);
+  await ann.say('a secret');
+  await (await bob.hears('a secret')).hover();
+  await bob.the('reply').click();
+  await bob.the('text').fill('half an answ');
+  await ann.sees('typing');
+  await bob.look(false);
+  await ann.say('and another');
+  await bob.hears('and another');
+  await give(ann, 'paste', 'image/png');
+  await ann.sees('preview');
+
+  await ann.the('next').click();
+  await ann.sees('cancel');
+  await bob.the('over-title').getByText('Ann moved on to somebody else.').waitFor();
+  assert.deepEqual((await bob.transcript()).slice(0, 2), ['a secret', 'and another'], 'what was said can still be read');
+  await bob.look(true);
+  await bob.page.keyboard.press('Escape');
+  await Promise.all([ann.meets('Bob'), bob.meets('Ann')]);
+  for (const visitor of [ann, bob]) {
+    assert.deepEqual(await visitor.transcript(), []);
+    assert.equal(await visitor.the('text').inputValue(), '');
+    assert.equal(await visitor.page.title(), 'purrr');
+    for (const part of ['typing', 'replying', 'preview', 'over', 'ask-leave']) {
+      assert.equal(await visitor.the(part).isVisible(), false, part);
+    }
+  }
+  await ann.say('hello again');
+  await bob.hears('hello again');
+});
+
+pageStory('Escape asks, leaves, and searches', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit);
+  await bob.say('hi');
+  await ann.hears('hi');
+  await ann.the('text').press('ArrowUp');
+  await ann.sees('replying');
+  await ann.page.keyboard.press('Escape');
+  await ann.seesNo('replying');
+  assert.equal(await ann.the('ask-leave').isVisible(), false, 'the first gives up the answer');
+
+  await ann.page.keyboard.press('Escape');
+  await ann.sees('ask-leave');
+  await ann.page.keyboard.press('Enter');
+  await ann.seesNo('ask-leave');
+  await ann.say('I stay');
+  await bob.hears('I stay');
+
+  await ann.page.keyboard.press('Escape');
+  await ann.page.keyboard.press('Escape');
+  await ann.the('over-title').getByText('You left the chat.').waitFor();
+  await bob.the('over-title').getByText('Ann left the chat.').waitFor();
+  await ann.page.keyboard.press('Escape');
+  await ann.sees('cancel');
+  await ann.page.keyboard.press('Escape');
+  await ann.sees('find');
+  await bob.the('home').click();
+  await bob.sees('find');
+});
+
+pageStory('leaving by the button tells the partner', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit);
+  await ann.the('leave').click();
+  await ann.the('really-leave').click();
+  await bob.the('over-title').getByText('Ann left the chat.').waitFor();
+  assert.equal(await bob.the('text').isVisible(), false);
+});
+
+pageStory('closing the tab tells the partner', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit);
+  await ann.page.close();
+  await bob.the('over-title').getByText('Ann lost the connection.').waitFor();
+});
+
+pageStory('whoever cancels is not met', async ({ visit }) => {
+  const [ann, bob, cleo] = await Promise.all([visit(), visit(), visit()]);
+  await ann.find('Ann');
+  await ann.the('cancel').click();
+  await ann.sees('find');
+  await bob.find('Bob');
+  await bob.sees('cancel');
+  await cleo.find('Cleo');
+  await Promise.all([bob.meets('Cleo'), cleo.meets('Bob')]);
+  assert.equal(await ann.the('find').isVisible(), true);
+});
+
+pageStory('the page and the Purrr.chat frontend understand each other', async ({ visit, purrrChat }) => {
+  const [ann, bob, keys] = [await visit(), await purrrChat('upgrade'), await Keys.generate()];
+  await ann.find('Ann');
+  await ann.sees('cancel');
+  bob.find('Bob', keys.publicKey);
+  const { partnerName, partnerPk } = await until(bob, 'matched');
+  assert.equal(partnerName, 'Ann');
+  const secret = await keys.secretWith(partnerPk);
+  await ann.meets('Bob');
+  assert.equal(await ann.safetyCode(), safetyCode(keys.publicKey, partnerPk));
+
+  await ann.say('Grüße aus der Seite 🐾');
+  await until(bob, 'show_typing');
+  const text = await until(bob, 'receive_message');
+  assert.deepEqual({ ...text, body: await secret.decrypt(text.body) }, {
+    from: 'Ann',
+    body: 'Grüße aus der Seite 🐾',
+    image: null,
+    reply: null,
+  });
+  bob.emit('read_message', { messageId: 0 });
+  await ann.knows('Grüße', 'read');
+
+  bob.emit('typing_start');
+  await ann.sees('typing');
+  bob.emit('typing_stop');
+  await ann.seesNo('typing');
+  bob.say(await secret.encrypt('And from over here'), 0);
+  const answer = await ann.hears('And from over here');
+  assert.equal(await answer.locator('.quote').textContent(), 'Grüße aus der Seite 🐾');
+  assert.deepEqual(await until(bob, 'mark_as_read'), { messageId: 1 });
+
+  const url = `data:image/jpeg;base64,${PHOTOGRAPH.toString('base64')}`;
+  bob.emit('send_message', { message: await secret.encrypt('Me, today'), image: await secret.encrypt(url), reply: null });
+  await ann.hears('Me, today');
+  assert.deepEqual((await ann.receivedPicture()).bytes, PHOTOGRAPH);
+
+  await ann.the('file').setInputFiles({ name: 'IMG_1.jpg', mimeType: 'image/jpeg', buffer: PHOTOGRAPH });
+  await ann.sees('preview');
+  await ann.the('send').click();
+  const { image, body } = await until(bob, 'receive_message');
+  const [type, base64] = (await secret.decrypt(image)).split(',');
+  assert.deepEqual([body, type], [null, 'data:image/jpeg;base64']);
+  assert.deepEqual(metadata(Buffer.from(base64, 'base64')), []);
+
+  bob.emit('start_video_call', { offer: 'sdp' });
+  await until(bob, 'refused_video_calL');
+  await ann.the('log').getByText('Bob tried to call. There are no calls on this page.').waitFor();
+
+  bob.emit('disconnect_partner');
+  await ann.the('over-title').getByText('Bob left the chat.').waitFor();
+});
+
+pageStory('markup is shown as text', async ({ visit }) => {
+  const markup = '<img src=x onerror="document.title=1"><b>bold</b>';
+  const [ann, bob] = await Promise.all([visit(), visit()]);
+  await ann.find(markup, '<i>tags</i>,');
+  await bob.find('Bob', '<i>tags</i>,');
+  await bob.meets(markup);
+  await ann.meets('Bob');
+  await ann.say(markup);
+  const heard = await bob.hears(markup);
+  assert.equal(await heard.locator('.words').innerHTML(), markup.replaceAll('<', '&lt;').replaceAll('>', '&gt;'));
+  assert.equal(await bob.the('partner').textContent(), markup);
+  assert.equal(await bob.page.locator('#chat img[src=x], #chat b, #chat i:not(.dots i)').count(), 0);
+});
+
+pageStory('what cannot be opened is said to be so, and the chat goes on', async ({ visit, native }) => {
+  const [ann, bob, keys] = [await visit(), await native(), await Keys.generate()];
+  await bob.find('Bob', keys.publicKey);
+  await ann.find('Ann');
+  const { partner } = await untilType(bob, 'matched');
+  const secret = await keys.secretWith(partner.publicKey);
+  await ann.meets('Bob');
+
+  const stranger = await (await Keys.generate()).secretWith(partner.publicKey);
+  bob.send({ type: 'message', id: 1, text: await stranger.encrypt('not for you') });
+  await ann.the('message').nth(0).getByText('A message came that could not be opened.').waitFor();
+  bob.send({ type: 'message', id: 2, text: 'no secret at all' });
+  await (await ann.hears('no secret at all')).getByText('Came without encryption').waitFor();
+  const svg = Buffer.from(await secret.encrypt('data:image/svg+xml;base64,PHN2Zy8+'));
+  bob.send({ type: 'image', id: 3, mime: 'image/jpeg', size: svg.length, encrypted: true }, svg);
+  await ann.the('message').nth(2).getByText('That was a kind of picture that is not shown here.').waitFor();
+  bob.send({ type: 'message', id: 4, text: await secret.encrypt('well?') });
+  await ann.hears('well?');
+
+  const { id, text } = await (async () => {
+    await ann.say('well.');
+    return untilType(bob, 'message');
+  })();
+  assert.deepEqual([id, await secret.decrypt(text)], [5, 'well.']);
+});
+
+pageStory('a text over the limit stays where it is', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit);
+  const long = 'x'.repeat(200_000);
+  await ann.say(long);
+  await ann.the('notice').getByText('That is too long to be sent at once.').waitFor();
+  assert.equal(await ann.the('text').inputValue(), long);
+  await ann.say(long.slice(0, 190_000));
+  await bob.hears(long.slice(0, 190_000));
+});
+
+pageStory('without cryptography the page says so, and meets others without', async ({ visit, native }) => {
+  const prepare = () => Object.defineProperty(Crypto.prototype, 'subtle', { value: undefined });
+  const [ann, keyed, bob] = [await visit({ prepare }), await visit(), await native()];
+  await ann.the('privacy').getByText('your browser cannot encrypt').waitFor();
+  await ann.find('Ann');
+  await keyed.find('Keyed');
+  await keyed.sees('cancel');
+  await bob.find('Bob');
+  const { partner } = await untilType(bob, 'matched');
+  assert.deepEqual(partner, { name: 'Ann' });
+  await ann.meets('Bob');
+  await ann.page.getByText('Not encrypted', { exact: true }).waitFor();
+
+  await ann.say('plain');
+  assert.equal((await untilType(bob, 'message')).text, 'plain');
+  bob.send({ type: 'message', id: 2, text: '{"ciphertext":"","iv":""}' });
+  await ann.hears('{"ciphertext":"","iv":""}');
+  const picture = PHOTOGRAPH.subarray(0);
+  bob.send({ type: 'image', id: 3, mime: 'image/jpeg', size: picture.length }, picture);
+  assert.deepEqual((await ann.receivedPicture()).bytes, PHOTOGRAPH);
+  await give(ann, 'paste', 'image/png');
+  await ann.sees('preview');
+  await ann.the('send').click();
+  const { mime, size } = await untilType(bob, 'image');
+  const bytes = await bob.next();
+  assert.deepEqual([mime, size, bytes.toString('latin1', 8, 12)], ['image/webp', bytes.length, 'WEBP']);
+});
+
+pageStory('a lost connection is told, counted down, and comes back', async ({ server, visit }) => {
+  const line = await Line.to(server.port);
+  const [ann, bob] = await acquainted(visit, { url: line.url });
+  ann.expect(/WebSocket connection to .* failed/);
+  await line.cut();
+  await ann.the('banner').getByText('The connection is lost.').waitFor();
+  await ann.the('countdown').getByText(/^Trying again/).waitFor();
+  await ann.the('over-title').getByText('Your connection was lost, and the chat with it.').waitFor();
+  await bob.the('over-title').getByText('Ann lost the connection.').waitFor();
+  // The waits grow, so after some attempts there are whole seconds to count.
+  await ann.the('countdown').getByText(/^Trying again in [2-9] s$/).waitFor();
+
+  // Whoever searches meanwhile is searched for once the line is there again.
+  await ann.page.keyboard.press('Escape');
+  await ann.sees('cancel');
+  await line.mend();
+  await ann.page.getByRole('button', { name: 'Try now' }).click();
+  await ann.seesNo('banner');
+  await bob.the('again').click();
+  await Promise.all([ann.meets('Bob'), bob.meets('Ann')]);
+  await line.cut();
+});
+
+pageStory(
+  'a server that goes away says so, and lets the chat finish',
+  async ({ server, visit }) => {
+    const [ann, bob] = await acquainted(visit);
+    for (const visitor of [ann, bob]) {
+      visitor.expect(/WebSocket connection to .* failed/);
+    }
+    const stopped = server.stop();
+    await ann.the('banner').getByText('The server is about to restart.').waitFor();
+    await ann.say('one last thing');
+    await bob.hears('one last thing');
+    await bob.the('leave').click();
+    await bob.the('really-leave').click();
+    await ann.the('over-title').getByText('Bob left the chat.').waitFor();
+    await ann.the('banner').getByText('The connection is lost.').waitFor();
+    assert.equal(await stopped, 0);
+  },
+  { drain: '20s', stopped: true },
+);
+
+pageStory('everything can be done with the keyboard', async ({ visit }) => {
+  const [ann, bob] = await Promise.all([visit(), visit()]);
+  const { keyboard } = ann.page;
+  await keyboard.press('Tab');
+  await keyboard.type('Ann');
+  await keyboard.press('Tab');
+  await keyboard.type('tea');
+  await keyboard.press('Enter');
+  await keyboard.type('cats');
+  await keyboard.press('Enter');
+  await keyboard.press('Backspace');
+  assert.deepEqual(await ann.the('chips').locator('bdi').allTextContents(), ['tea']);
+  await keyboard.press('Enter');
+  await ann.sees('cancel');
+  assert.equal(await focused(ann), 'cancel');
+  await bob.find('Bob', 'tea,');
+  await ann.meets('Bob');
+  assert.equal(await focused(ann), 'text');
+  await keyboard.type('first');
+  await keyboard.press('Shift+Enter');
+  await keyboard.type('second');
+  await keyboard.press('Enter');
+  await bob.hears('first\nsecond');
+  assert.equal(await focused(ann), 'text', 'one can go on writing');
+
+  await give(bob, 'paste', 'image/png');
+  await bob.sees('preview');
+  await bob.page.keyboard.press('Enter');
+  await ann.sees('picture');
+  await tabTo(ann, 'picture', 'Shift+Tab');
+  await keyboard.press('Enter');
+  assert.equal(await ann.the('picture').getAttribute('aria-pressed'), 'true');
+  await tabTo(ann, 'reply', 'Tab');
+  await keyboard.press('Enter');
+  await ann.sees('replying');
+  assert.equal(await focused(ann), 'text');
+  await keyboard.type('nice');
+  await keyboard.press('Enter');
+  assert.equal(await (await bob.hears('nice')).locator('.quote').textContent(), 'a picture');
+
+  await bob.the('next').click();
+  await ann.sees('over');
+  assert.equal(await focused(ann), 'over');
+  // Whoever was typing just then does not start a search by it.
+  await keyboard.press('Enter');
+  assert.equal(await ann.the('over').isVisible(), true);
+  await tabTo(ann, 'again', 'Tab');
+  await keyboard.press('Enter');
+  await Promise.all([ann.meets('Bob'), bob.meets('Ann')]);
+});
+
+pageStory('a screen reader is told what matters', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit);
+  const log = ann.page.getByRole('log', { name: 'Messages' });
+  await bob.say('hello');
+  assert.match(await (await ann.hears('hello')).textContent(), /^Bob: hello/);
+  await log.getByText('You are chatting with Bob.').waitFor();
+  await ann.page.getByRole('textbox', { name: 'Message' }).waitFor();
+  for (const name of ['Next', 'Leave', 'Send a picture', 'Send']) {
+    await ann.page.getByRole('button', { name, exact: true }).waitFor();
+  }
+  await ann.page.keyboard.press('Escape');
+  await ann.page.getByRole('alertdialog', { name: 'Leave this chat?' }).waitFor();
+});
+
+pageStory('a name is remembered, and may be left out', async ({ visit }) => {
+  const [ann, bob] = await Promise.all([visit(), visit()]);
+  await ann.find('Ann', 'tea,');
+  await ann.page.reload();
+  await ann.page.locator('[data-testid=find]:enabled').waitFor();
+  assert.equal(await ann.the('name').inputValue(), 'Ann');
+  assert.deepEqual(await ann.the('chips').locator('bdi').allTextContents(), ['tea']);
+  await bob.find('', 'tea,');
+  await ann.the('find').click();
+  await Promise.all([ann.meets('Stranger'), bob.meets('Ann')]);
+});
+
+for (const colorScheme of ['light', 'dark']) {
+  pageStory(`on a phone everything fits, can be hit and can be read (${colorScheme})`, async ({ visit, native }) => {
+    const [ann, bob, keys] = [await visit({ ...PHONE, colorScheme }), await native(), await Keys.generate()];
+    const fits = async (part) => {
+      const found = await ann.page.evaluate(examine);
+      assert.deepEqual(found, { sideways: 0, small: [], faint: [] }, part);
+    };
+    await ann.the('interest').fill('cats,a rather long interest that goes on and on,');
+    await fits('start');
+    await ann.the('find').click();
+    await ann.sees('cancel');
+    await fits('waiting');
+    const name = 'W'.repeat(256);
+    await bob.find(name, keys.publicKey);
+    const { partner } = await untilType(bob, 'matched');
+    const secret = await keys.secretWith(partner.publicKey);
+    await ann.meets(name);
+    bob.send({ type: 'message', id: 1, text: await secret.encrypt('m'.repeat(500)) });
+    await ann.hears('m'.repeat(500));
+    bob.send({ type: 'typing', on: true });
+    await ann.sees('typing');
+    await ann.the('reply').last().tap();
+    await ann.say('x'.repeat(500));
+    await ann.knows('xxx', 'delivered');
+    await ann.the('text').press('ArrowUp');
+    await give(ann, 'paste', 'image/png');
+    await ann.sees('preview');
+    await ann.the('safety').locator('summary').tap();
+    await ann.page.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.iterations === 1 && animation.finished)));
+    await fits('chat');
+    await ann.the('leave').tap();
+    await fits('question');
+    await ann.the('really-leave').tap();
+    await fits('end');
+  });
+}
+
+/** The next event of this name, whatever comes before it. */
+async function until(peer, wanted) {
+  for (;;) {
+    const [event, payload] = await peer.next();
+    if (event === wanted) {
+      return payload;
+    }
+  }
+}
+
+/** The next frame of this type, whatever comes before it. */
+async function untilType(peer, wanted) {
+  for (;;) {
+    const frame = await peer.next();
+    if (frame.type === wanted) {
+      return frame;
+    }
+  }
+}
+
+/** The names of the segments of a JPEG that could tell something about whoever took it; a colour profile does not. */
+function metadata(jpeg) {
+  assert.equal(jpeg.readUInt16BE(0), 0xffd8, 'this is a JPEG');
+  const names = [];
+  for (let at = 2; jpeg[at + 1] !== 0xda; at += 2 + jpeg.readUInt16BE(at + 2)) {
+    assert.equal(jpeg[at], 0xff);
+    const marker = jpeg[at + 1];
+    const colours = jpeg.toString('latin1', at + 4, at + 15) === 'ICC_PROFILE';
+    if (marker > 0xe0 && marker <= 0xef && !colours) {
+      names.push(`APP${marker - 0xe0}`);
+    } else if (marker === 0xfe) {
+      names.push('COM');
+    }
+  }
+  return names;
+}
+
+/** The safety code of two keys, computed apart from the page. */
+function safetyCode(...publicKeys) {
+  const keys = publicKeys.map((key) => Buffer.from(key, 'base64')).sort(Buffer.compare);
+  const digest = createHash('sha256').update(Buffer.concat(keys)).digest();
+  return [0, 8, 16, 24].map((at) => String(digest.readBigUInt64BE(at) % 100_000n).padStart(5, '0')).join(' ');
+}
+
+/** Pastes or drops a file of this type: a picture of 30 by 20 pixels, or what only claims to be something else. */
+async function give(visitor, how, type) {
+  await visitor.page.evaluate(
+    async ([how, type]) => {
+      const canvas = Object.assign(document.createElement('canvas'), { width: 30, height: 20 });
+      canvas.getContext('2d').fillRect(5, 5, 20, 10);
+      const picture = await new Promise((resolve) => canvas.toBlob(resolve, 'image/png'));
+      const content = type.startsWith('image/') ? picture : '<p>no picture</p>';
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([content], 'file', { type }));
+      const event =
+        how === 'paste'
+          ? new ClipboardEvent('paste', { clipboardData: transfer, bubbles: true, cancelable: true })
+          : new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true });
+      document.body.dispatchEvent(event);
+    },
+    [how, type],
+  );
+}
+
+function focused({ page }) {
+  return page.evaluate(() => document.activeElement.dataset.testid);
+}
+
+/** Presses a key until the focus is on that part of the page. */
+async function tabTo(visitor, name, key) {
+  for (let presses = 0; presses < 20; presses += 1) {
+    await visitor.page.keyboard.press(key);
+    if ((await focused(visitor)) === name) {
+      return;
+    }
+  }
+  assert.fail(`${key} does not lead to ${name}`);
+}
+
+/**
+ * What is wrong with the page as it stands: by how much it is wider than the screen, what is too small to be hit, and which
+ * words stand out too little (WCAG 2.2 AA). Runs in the browser.
+ */
+function examine() {
+  const shown = (element) => element.checkVisibility({ visibilityProperty: true }) && !element.closest('.unseen');
+  const channels = (color) => {
+    const context = document.createElement('canvas').getContext('2d');
+    context.fillStyle = color;
+    context.fillRect(0, 0, 1, 1);
+    return [...context.getImageData(0, 0, 1, 1).data];
+  };
+  const luminance = (rgb) => {
+    const [r, g, b] = rgb.map((value) => (value <= 10 ? value / 3295 : ((value / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const [r, g, b, alpha] = channels(getComputedStyle(at).backgroundColor);
+      if (alpha === 255) {
+        return [r, g, b];
+      }
+    }
+    return [255, 255, 255];
+  };
+  const contrast = (element) => {
+    const [light, dark] = [channels(getComputedStyle(element).color).slice(0, 3), behind(element)]
+      .map(luminance)
+      .sort((a, b) => b - a);
+    return (light + 0.05) / (dark + 0.05);
+  };
+  const hasWords = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+  const all = [...document.body.querySelectorAll('*')].filter(shown);
+  const name = (element) => element.dataset.testid ?? element.id ?? element.className;
+  return {
+    sideways: document.documentElement.scrollWidth - innerWidth,
+    small: all
+      .filter((element) => element.matches('button, input, textarea'))
+      .filter((element) => {
+        const { width, height } = element.getBoundingClientRect();
+        return width < 44 || height < 44;
+      })
+      .map(name),
+    faint: all
+      .filter((element) => hasWords(element) && !element.matches(':disabled, noscript, svg *') && contrast(element) < 4.5)
+      .map((element) => `${name(element)}: ${contrast(element).toFixed(1)}`),
+  };
+}
