@@ -350,10 +350,8 @@ pageStory('what cannot be opened is said to be so, and the chat goes on', async 
   bob.send({ type: 'message', id: 4, text: await secret.encrypt('well?') });
   await ann.hears('well?');
 
-  const { id, text } = await (async () => {
-    await ann.say('well.');
-    return untilType(bob, 'message');
-  })();
+  await ann.say('well.');
+  const { id, text } = await untilType(bob, 'message');
   assert.deepEqual([id, await secret.decrypt(text)], [5, 'well.']);
 });
 
@@ -384,8 +382,7 @@ pageStory('without cryptography the page says so, and meets others without', asy
   assert.equal((await untilType(bob, 'message')).text, 'plain');
   bob.send({ type: 'message', id: 2, text: '{"ciphertext":"","iv":""}' });
   await ann.hears('{"ciphertext":"","iv":""}');
-  const picture = PHOTOGRAPH.subarray(0);
-  bob.send({ type: 'image', id: 3, mime: 'image/jpeg', size: picture.length }, picture);
+  bob.send({ type: 'image', id: 3, mime: 'image/jpeg', size: PHOTOGRAPH.length }, PHOTOGRAPH);
   assert.deepEqual((await ann.receivedPicture()).bytes, PHOTOGRAPH);
   await give(ann, 'paste', 'image/png');
   await ann.sees('preview');
@@ -528,7 +525,7 @@ for (const colorScheme of ['light', 'dark']) {
     await ann.sees('cancel');
     await fits('waiting');
     const name = 'W'.repeat(256);
-    await bob.find(name, keys.publicKey);
+    bob.send({ type: 'hello', name, publicKey: keys.publicKey }, { type: 'find', interests: ['cats'] });
     const { partner } = await untilType(bob, 'matched');
     const secret = await keys.secretWith(partner.publicKey);
     await ann.meets(name);
@@ -543,7 +540,7 @@ for (const colorScheme of ['light', 'dark']) {
     await give(ann, 'paste', 'image/png');
     await ann.sees('preview');
     await ann.the('safety').locator('summary').tap();
-    await ann.page.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.iterations === 1 && animation.finished)));
+    await ann.page.locator('.mine').evaluate((line) => Promise.all(line.getAnimations().map(({ finished }) => finished)));
     await fits('chat');
     await ann.the('leave').tap();
     await fits('question');
