@@ -183,8 +183,11 @@ impl Session {
         }
     }
 
-    /// Somebody has begun not to read. Nothing changes if that was known.
+    /// Somebody has begun not to read. Nothing changes if that was known, or if there is no partner it could be.
     pub fn handle_stall(&mut self, whose: Stalled, now: Instant) {
+        if whose == Stalled::Partner && !matches!(self.state, State::Paired { .. }) {
+            return;
+        }
         let deadline = now + self.limits.stall;
         self.stalled_until[whose as usize].get_or_insert(deadline);
     }
@@ -361,6 +364,9 @@ impl Session {
                 Code::Draining,
                 "the server is going away and makes no more pairs; connect again in a moment",
             ));
+            // After `next` the last chat is over all the same.
+            self.tell(Event::Idle);
+            self.close_if_draining();
             return;
         }
         self.state = State::Waiting;

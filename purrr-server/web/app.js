@@ -71,7 +71,7 @@ function begin() {
   byId('next').addEventListener('click', find);
   byId('leave').addEventListener('click', () => ask(true));
   byId('stay').addEventListener('click', () => ask(false));
-  byId('really-leave').addEventListener('click', leave);
+  byId('really-leave').addEventListener('click', () => leave());
   byId('again').addEventListener('click', find);
   byId('home').addEventListener('click', goHome);
   document.addEventListener('keydown', (event) => {
@@ -80,7 +80,8 @@ function begin() {
       escape();
     }
   });
-  setInterval(() => phase === 'waiting' && seek('find'), CENSUS_EVERY);
+  // Asking again while one waits changes nothing, and is answered by how many are here.
+  setInterval(() => phase === 'waiting' && !preparing && seek('find'), CENSUS_EVERY);
 }
 
 /** Escape gives up what is being made, then asks whether to leave, then leaves, then searches. */
@@ -146,9 +147,9 @@ function ask(asking) {
   }
 }
 
-function leave() {
+function leave(why = 'You left the chat.') {
   connection.send({ type: 'leave' });
-  endChat('You left the chat.');
+  endChat(why);
 }
 
 function goHome() {
@@ -168,7 +169,7 @@ function receive(frame, bytes) {
       return phase === 'waiting' ? meet(frame) : connection.send({ type: 'leave' });
     case 'draining':
       connection.holdOff(frame.retryAfterMs);
-      return banner.say('The server is about to restart. You can finish this chat; meeting others takes a moment.');
+      return banner.say(`The server is about to restart. ${phase === 'chat' ? 'You can finish this chat.' : 'It takes a moment.'}`);
     case 'error':
       return fail(frame);
     default:
@@ -224,6 +225,7 @@ function meet(matched) {
       message: heard,
       secret: (code) => (byId('safety-code').textContent = code),
       left: (reason) => endChat((ENDINGS[reason] ?? ENDINGS.left)(chat.name)),
+      broken: () => leave('The two of you could not agree on a key, so nothing can be said here.'),
     },
   });
   enter('chat');

@@ -21,19 +21,20 @@ export class Chat {
   #incoming;
   #unread = [];
   #over = false;
+  #hear;
   #typing = { said: 0, timer: 0 };
   #lastCall = -ONE_CALL;
 
   /**
    * `matched` is the frame that began it; `identity` is null where nothing can be encrypted. `hear` is told of what the
-   * partner does: `typing(on)`, `message()`, `secret(code)`, `left(reason)`.
+   * partner does: `typing(on)`, `message()`, `left(reason)`; and `secret(code)` of the safety code, or `broken()` that there can be none.
    */
   constructor({ matched, identity, connection, limits, transcript, hear }) {
     this.id = matched.chat;
     this.name = matched.partner.name?.trim() || 'Stranger';
     this.shared = matched.shared;
     this.encrypted = Boolean(identity && matched.partner.publicKey);
-    this.hear = hear;
+    this.#hear = hear;
     this.#connection = connection;
     this.#limits = limits;
     this.#transcript = transcript;
@@ -121,6 +122,9 @@ export class Chat {
   end() {
     clearTimeout(this.#typing.timer);
     this.#over = true;
+    for (const message of this.#messages.filter(onItsWay)) {
+      this.#update(message, { state: 'failed' });
+    }
   }
 
   /** Lets go of everything that was said. */
@@ -133,10 +137,9 @@ export class Chat {
   async #agree(identity, publicKey) {
     try {
       this.#secret = await identity.meet(publicKey);
-      this.hear.secret(this.#secret.safetyCode);
+      this.#hear.secret(this.#secret.safetyCode);
     } catch {
-      this.#transcript.note('The two of you could not agree on a key, so nothing can be said here.');
-      this.end();
+      this.#hear.broken();
     }
   }
 
@@ -179,7 +182,7 @@ export class Chat {
       case 'image':
         return this.#receive(frame, { bytes });
       case 'typing':
-        return this.hear.typing(frame.on);
+        return this.#hear.typing(frame.on);
       case 'delivered':
         return this.#mark(frame.id, 'delivered');
       case 'read':
@@ -189,7 +192,7 @@ export class Chat {
       case 'error':
         return this.#fail(frame);
       case 'left':
-        return this.hear.left(frame.reason);
+        return this.#hear.left(frame.reason);
     }
   }
 
@@ -206,9 +209,9 @@ export class Chat {
     if (frame.id !== undefined && this.#unread.at(-1) !== frame.id) {
       this.#unread.push(frame.id);
     }
-    this.hear.typing(false);
+    this.#hear.typing(false);
     this.#transcript.add(message);
-    this.hear.message();
+    this.#hear.message();
   }
 
   /** A program on the other side may send plain text though it has a key; then the person is told. */
@@ -266,4 +269,9 @@ export class Chat {
       this.#transcript.note(`${this.name} tried to call. There are no calls on this page.`);
     }
   }
+}
+
+/** Whether a message of one's own has not left this browser altogether. */
+export function onItsWay({ state, progress = 1 }) {
+  return state === 'sending' || (state === 'sent' && progress < 1);
 }

@@ -18,9 +18,9 @@ export class Composer {
   #transcript;
 
   /**
-   * `handlers.say(text, answered)` and `handlers.show(picture, answered)` send; `say` returns whether it could.
-   * `handlers.typing(on)` hears of typing, `handlers.pictureBytes()` how large a picture may be, and
-   * `handlers.complain(text)` says what went wrong.
+   * `handlers.say(text, answered)` and `handlers.show(picture, answered)` send, and `handlers.typing(on)` hears of typing.
+   * `handlers.fits(text)` and `handlers.pictureBytes()` know how much can be sent at once. `handlers.complain(text)` says
+   * what went wrong.
    */
   constructor(transcript, handlers) {
     this.#transcript = transcript;

@@ -21,7 +21,7 @@ export class PictureProblem extends Error {}
 
 /** Draws the picture in `file` anew, upright and so small that it has at most `maxBytes`. */
 export async function redraw(file, maxBytes) {
-  const bitmap = await createImageBitmap(file).catch(() => {
+  const bitmap = await createImageBitmap(file, { imageOrientation: 'from-image' }).catch(() => {
     throw new PictureProblem('This browser cannot open that as a picture.');
   });
   try {

@@ -1,5 +1,7 @@
 // What was said, as it stands on the page. Strangers' words get in as text and never as markup.
 
+import { onItsWay } from './chat.js';
+
 const STATES = { sending: 'Sending', sent: 'Sent', delivered: 'Delivered', read: 'Read', failed: 'Not sent' };
 /** So near to its end, a transcript is being followed and scrolls along. */
 const NEAR = 80;
@@ -11,6 +13,8 @@ export class Transcript {
   #partner = '';
   #lines = new Map();
   #pictures = [];
+  /** Whether the newest line is in sight, as the person left it. */
+  #atEnd = true;
 
   /** `reply(message)` is called when the person wants to answer a message. */
   constructor(log, newer, reply) {
@@ -19,14 +23,12 @@ export class Transcript {
     this.#reply = reply;
     newer.addEventListener('click', () => this.#follow());
     log.addEventListener('scroll', () => {
-      if (this.#followed) {
-        newer.hidden = true;
-      }
+      const { scrollHeight, scrollTop, clientHeight } = log;
+      this.#atEnd = scrollHeight - scrollTop - clientHeight < NEAR;
+      newer.hidden ||= this.#atEnd;
     });
-    // A keyboard that comes up, or a panel that opens, takes room below; what was in sight stays in sight.
-    let followed = true;
-    log.addEventListener('scroll', () => (followed = this.#followed));
-    new ResizeObserver(() => followed && this.#follow()).observe(log);
+    // A keyboard that comes up, or a panel that opens, takes room below; whoever was at the end stays there.
+    new ResizeObserver(() => this.#keepUp()).observe(log);
   }
 
   /** Begins anew, with this partner. */
@@ -39,7 +41,7 @@ export class Transcript {
     this.#pictures.splice(0).forEach((url) => URL.revokeObjectURL(url));
     this.#lines.clear();
     this.#log.replaceChildren();
-    this.#newer.hidden = true;
+    this.#follow();
   }
 
   /** The messages, oldest first, that can be answered. */
@@ -68,14 +70,13 @@ export class Transcript {
     if (!line || !message.mine) {
       return;
     }
-    line.dataset.state = message.state;
-    line.querySelector('.state').textContent = message.why
-      ? `${STATES[message.state]}: ${message.why}`
-      : STATES[message.state];
+    const state = onItsWay(message) ? 'sending' : message.state;
+    line.dataset.state = state;
+    line.querySelector('.state').textContent = STATES[state] + (message.why ? `: ${message.why}` : '');
     const progress = line.querySelector('progress');
     if (progress) {
       progress.value = message.progress;
-      progress.hidden = message.progress === 1 || message.state === 'failed';
+      progress.hidden = state !== 'sending';
     }
   }
 
@@ -143,9 +144,8 @@ export class Transcript {
   }
 
   #append(line, mine) {
-    const follow = mine || this.#followed;
     this.#log.append(line);
-    if (follow) {
+    if (mine || this.#atEnd) {
       this.#follow();
     } else {
       this.#newer.hidden = false;
@@ -154,18 +154,14 @@ export class Transcript {
 
   /** A picture gets its height only when it is decoded; whoever was at the end stays there. */
   #keepUp() {
-    if (this.#newer.hidden) {
+    if (this.#atEnd) {
       this.#follow();
     }
   }
 
-  get #followed() {
-    const { scrollHeight, scrollTop, clientHeight } = this.#log;
-    return scrollHeight - scrollTop - clientHeight < NEAR;
-  }
-
   #follow() {
     this.#log.scrollTop = this.#log.scrollHeight;
+    this.#atEnd = true;
     this.#newer.hidden = true;
   }
 }

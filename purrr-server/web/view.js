@@ -3,6 +3,8 @@
 const TITLE = 'purrr';
 const NOTICE_STAYS = 6_000;
 
+let noticeTimer = 0;
+
 export function byId(id) {
   return document.getElementById(id);
 }
@@ -19,8 +21,8 @@ export function show(part) {
 export function notice(text) {
   const line = byId('notice');
   line.textContent = text;
-  clearTimeout(notice.timer);
-  notice.timer = setTimeout(() => (line.textContent = ''), NOTICE_STAYS);
+  clearTimeout(noticeTimer);
+  noticeTimer = setTimeout(() => (line.textContent = ''), NOTICE_STAYS);
 }
 
 /** Says how many people are here, in both places where that is said. */

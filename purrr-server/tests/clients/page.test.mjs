@@ -24,8 +24,8 @@ function pageStory(name, tell, options) {
     name,
     async (cast) => {
       const visitors = [];
-      const visit = async (options = {}) => {
-        const visitor = await Visitor.arrive(browser, options.url ?? cast.server.url, options);
+      const visit = async ({ url = cast.server.url, ...settings } = {}) => {
+        const visitor = await Visitor.arrive(browser, url, settings);
         visitors.push(visitor);
         return visitor;
       };
@@ -37,8 +37,8 @@ function pageStory(name, tell, options) {
 }
 
 /** Two visitors in a chat. */
-async function acquainted(visit, options) {
-  const [ann, bob] = await Promise.all([visit(options), visit()]);
+async function acquainted(visit, settings) {
+  const [ann, bob] = await Promise.all([visit(settings), visit()]);
   await ann.find('Ann');
   await bob.find('Bob');
   await Promise.all([ann.meets('Bob'), bob.meets('Ann')]);
@@ -156,6 +156,21 @@ pageStory('a photograph arrives upright, without place and time, and blurred', a
 
   await ann.page.locator('.mine[data-state=read] .picture').waitFor();
   await ann.page.locator('.mine progress').waitFor({ state: 'hidden' });
+});
+
+pageStory('how much of a picture is sent can be seen', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit, { prepare: slowNetwork });
+  await give(ann, 'paste', 'image/png');
+  await ann.sees('preview');
+  await ann.the('send').click();
+  const progress = ann.page.locator('.mine progress');
+  await progress.waitFor();
+  await ann.page.waitForFunction(() => document.querySelector('progress').value > 0);
+  assert.ok((await progress.evaluate((bar) => bar.value)) < 0.5, 'the head is on its way, and the picture is not');
+  assert.equal(await ann.page.locator('.mine .state').textContent(), 'Sending');
+  await ann.page.evaluate(() => globalThis.release());
+  await progress.waitFor({ state: 'hidden' });
+  await bob.sees('picture');
 });
 
 pageStory('a picture can be pasted and dropped, given up, and sent with words', async ({ visit }) => {
@@ -394,9 +409,14 @@ pageStory('without cryptography the page says so, and meets others without', asy
 
 pageStory('a lost connection is told, counted down, and comes back', async ({ server, visit }) => {
   const line = await Line.to(server.port);
-  const [ann, bob] = await acquainted(visit, { url: line.url });
+  const [ann, bob] = await acquainted(visit, { url: line.url, prepare: slowNetwork });
   ann.expect(/WebSocket connection to .* failed/);
+  await give(ann, 'paste', 'image/png');
+  await ann.sees('preview');
+  await ann.the('send').click();
+  await ann.page.locator('.mine progress').waitFor();
   await line.cut();
+  await ann.page.locator('.mine[data-state=failed]').waitFor();
   await ann.the('banner').getByText('The connection is lost.').waitFor();
   await ann.the('countdown').getByText(/^Trying again/).waitFor();
   await ann.the('over-title').getByText('Your connection was lost, and the chat with it.').waitFor();
@@ -613,6 +633,27 @@ async function give(visitor, how, type) {
   );
 }
 
+/** Pictures stay in the browser, as on a slow network, until `release()`. Runs in the browser, before the page. */
+function slowNetwork() {
+  const { prototype } = WebSocket;
+  const { send } = prototype;
+  const { get } = Object.getOwnPropertyDescriptor(prototype, 'bufferedAmount');
+  const held = [];
+  prototype.send = function (data) {
+    if (typeof data === 'string') {
+      send.call(this, data);
+    } else {
+      held.push({ socket: this, data });
+    }
+  };
+  Object.defineProperty(prototype, 'bufferedAmount', {
+    get() {
+      return get.call(this) + held.reduce((sum, { data }) => sum + data.byteLength, 0);
+    },
+  });
+  globalThis.release = () => held.splice(0).forEach(({ socket, data }) => send.call(socket, data));
+}
+
 function focused({ page }) {
   return page.evaluate(() => document.activeElement.dataset.testid);
 }
@@ -661,7 +702,7 @@ function examine() {
   };
   const hasWords = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
   const all = [...document.body.querySelectorAll('*')].filter(shown);
-  const name = (element) => element.dataset.testid ?? element.id ?? element.className;
+  const name = (element) => element.dataset.testid || element.id || element.className;
   return {
     sideways: document.documentElement.scrollWidth - innerWidth,
     small: all
