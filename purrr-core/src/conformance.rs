@@ -1,0 +1,213 @@
+//! The contracts of [`Lobby`] and [`Relay`] as a test suite, for whoever writes a backend (feature `conformance`).
+//!
+//! ```
+//! use std::sync::Arc;
+//! use purrr_core::{MemoryLobby, MemoryRelay, conformance::{Backend, check_all}};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let new = || Backend { lobby: Arc::new(MemoryLobby::default()), relay: Arc::new(MemoryRelay) };
+//! assert_eq!(check_all(&new).await, []);
+//! # }
+//! ```
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+
+use crate::{
+    frame::Frame,
+    lobby::{Census, Lobby, LobbyError, Match, PeerId, Place, Ticket},
+    pairing::{Anyone, Bucket, Pairing},
+    relay::{Pipe, Reason, Received, Relay, RelayError},
+};
+
+/// A lobby and the relay that belongs to it, with nobody in them.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// Who waits.
+    pub lobby: Arc<dyn Lobby>,
+    /// What flows.
+    pub relay: Arc<dyn Relay>,
+}
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{check}: {what}")]
+#[non_exhaustive]
+pub struct Violation {
+    /// The name of the check, which is the promise in short.
+    pub check: &'static str,
+    /// What was seen instead.
+    pub what: String,
+}
+
+/// How long anything that must happen may take. Against a paused clock it takes no time at all.
+const SOON: Duration = Duration::from_secs(10);
+
+/// How long nothing may happen where nothing must.
+const QUIET: Duration = Duration::from_millis(100);
+
+type Checked<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
+type Check = (&'static str, fn(Backend) -> Checked<'static>);
+
+/// Runs every check, each on a backend of its own, and returns what was broken.
+pub async fn check_all(new: &(dyn Fn() -> Backend + Send + Sync)) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (check, run) in CHECKS {
+        if let Err(what) = run(new()).await {
+            violations.push(Violation { check, what });
+        }
+    }
+    violations
+}
+
+const CHECKS: [Check; 9] = [
+    ("both see one chat", |backend| Box::pin(both_see_one_chat(backend))),
+    ("one place for a peer", |backend| Box::pin(one_place_for_a_peer(backend))),
+    ("dropping a place leaves", |backend| Box::pin(dropping_a_place_leaves(backend))),
+    ("dropping a match tells the partner", |backend| Box::pin(dropping_a_match_tells(backend))),
+    ("a match opens once", |backend| Box::pin(a_match_opens_once(backend))),
+    ("frames arrive in order", |backend| Box::pin(frames_arrive_in_order(backend))),
+    ("the parting comes last", |backend| Box::pin(the_parting_comes_last(backend))),
+    ("rules are obeyed", |backend| Box::pin(rules_are_obeyed(backend))),
+    ("the census counts", |backend| Box::pin(the_census_counts(backend))),
+];
+
+impl Backend {
+    async fn enter(&self, peer: u64, rule: impl Pairing) -> Result<Place, String> {
+        let ticket = Ticket::new(PeerId::from_bits(peer));
+        self.lobby.enter(ticket, Arc::new(rule)).await.map_err(|error| format!("enter: {error}"))
+    }
+
+    async fn pair(&self) -> Result<(Match, Match), String> {
+        let (ann, bob) = (self.enter(1, Anyone).await?, self.enter(2, Anyone).await?);
+        Ok((soon(ann).await?, soon(bob).await?))
+    }
+
+    async fn open(&self, mut made: Match) -> Result<Pipe, String> {
+        self.relay.open(&mut made).await.map_err(|error| format!("open: {error}"))
+    }
+
+    async fn chat(&self) -> Result<(Pipe, Pipe), String> {
+        let (ann, bob) = self.pair().await?;
+        Ok((self.open(ann).await?, self.open(bob).await?))
+    }
+}
+
+async fn soon(place: Place) -> Result<Match, String> {
+    match timeout(SOON, place).await {
+        Ok(made) => made.map_err(|error| format!("a place failed: {error}")),
+        Err(_) => Err("two who fit were not matched".to_owned()),
+    }
+}
+
+async fn recv(pipe: &mut Pipe) -> Result<Received, String> {
+    timeout(SOON, pipe.recv()).await.map_err(|_| "nothing arrived".to_owned())
+}
+
+async fn both_see_one_chat(backend: Backend) -> Result<(), String> {
+    let (ann, bob) = backend.pair().await?;
+    ensure(ann.chat() == bob.chat(), "the two have different chats")?;
+    let partners = [ann.partner().peer, bob.partner().peer].map(PeerId::to_bits);
+    ensure(partners == [2, 1], "somebody's partner is somebody else")
+}
+
+async fn one_place_for_a_peer(backend: Backend) -> Result<(), String> {
+    let _waiting = backend.enter(1, Anyone).await?;
+    let again = backend.lobby.enter(Ticket::new(PeerId::from_bits(1)), Arc::new(Anyone)).await;
+    ensure(matches!(again, Err(LobbyError::AlreadyHere)), "a peer that waits may enter again")
+}
+
+async fn dropping_a_place_leaves(backend: Backend) -> Result<(), String> {
+    drop(backend.enter(1, Anyone).await?);
+    let mut bob = backend.enter(2, Anyone).await?;
+    let matched = timeout(QUIET, &mut bob).await.is_ok();
+    ensure(!matched, "somebody who left was matched")?;
+    // Whoever left may come back, and is met then.
+    let ann = backend.enter(1, Anyone).await?;
+    soon(bob).await?;
+    soon(ann).await.map(drop)
+}
+
+async fn dropping_a_match_tells(backend: Backend) -> Result<(), String> {
+    let (ann, bob) = backend.pair().await?;
+    drop(ann);
+    let mut bob = backend.open(bob).await?;
+    let received = recv(&mut bob).await?;
+    ensure(matches!(received, Received::Parted(_)), "the partner of a dropped match was not told")
+}
+
+async fn a_match_opens_once(backend: Backend) -> Result<(), String> {
+    let (mut ann, _bob) = backend.pair().await?;
+    let _pipe = backend.relay.open(&mut ann).await.map_err(|error| error.to_string())?;
+    let again = backend.relay.open(&mut ann).await;
+    ensure(matches!(again, Err(RelayError::Foreign)), "a match opened twice")
+}
+
+async fn frames_arrive_in_order(backend: Backend) -> Result<(), String> {
+    let (mut ann, mut bob) = backend.chat().await?;
+    for number in 0..100 {
+        let frame = || Frame::text(number.to_string());
+        ann.send(frame()).await.map_err(|_| "a running chat takes no frame".to_owned())?;
+        bob.send(frame()).await.map_err(|_| "a running chat takes no frame".to_owned())?;
+    }
+    for number in 0..100 {
+        let expected = Received::Frame(Frame::text(number.to_string()));
+        for pipe in [&mut ann, &mut bob] {
+            ensure(recv(pipe).await? == expected, "a frame is missing or out of order")?;
+        }
+    }
+    Ok(())
+}
+
+async fn the_parting_comes_last(backend: Backend) -> Result<(), String> {
+    let (mut ann, mut bob) = backend.chat().await?;
+    ann.send(Frame::text("bye")).await.map_err(|_| "a running chat takes no frame".to_owned())?;
+    ann.part(Reason::Next);
+    let expected = [
+        Received::Frame(Frame::text("bye")),
+        Received::Parted(Reason::Next),
+        Received::Parted(Reason::Next),
+    ];
+    for expected in expected {
+        ensure(recv(&mut bob).await? == expected, "the parting came early, late or altered")?;
+    }
+    // The pair is over for both: either may enter again, even while the other still holds its pipe.
+    let (_ann, _bob) = (backend.enter(1, Anyone).await?, backend.enter(2, Anyone).await?);
+    Ok(())
+}
+
+/// Lets nobody meet.
+#[derive(Debug)]
+struct Nobody;
+
+impl Pairing for Nobody {
+    fn buckets(&self, _: &Ticket, _: Duration) -> Vec<Bucket> {
+        vec![Bucket::new("conformance", "nobody")]
+    }
+
+    fn accepts(&self, _: &Ticket, _: &Ticket) -> bool {
+        false
+    }
+}
+
+async fn rules_are_obeyed(backend: Backend) -> Result<(), String> {
+    let mut ann = backend.enter(1, Nobody).await?;
+    let _bob = backend.enter(2, Nobody).await?;
+    let matched = timeout(QUIET, &mut ann).await.is_ok();
+    ensure(!matched, "two were matched whom the rule keeps apart")
+}
+
+async fn the_census_counts(backend: Backend) -> Result<(), String> {
+    let count = async || backend.lobby.census().await.map_err(|error| error.to_string());
+    let pair = backend.chat().await?;
+    let waiting = backend.enter(3, Anyone).await?;
+    ensure(count().await? == Census::new(1, 1), "one waits and two chat, and the census differs")?;
+    drop((pair, waiting));
+    ensure(count().await? == Census::default(), "nobody is left, and the census differs")
+}
+
+fn ensure(holds: bool, otherwise: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(otherwise.to_owned()) }
+}
