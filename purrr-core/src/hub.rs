@@ -137,7 +137,7 @@ impl Hub {
     pub async fn pair(&self, profile: Profile) -> Result<Chat, PairError> {
         let presence = self.inner.arrive();
         let Profile { hello, search, speaks } = profile;
-        let ticket = Ticket { peer: PeerId::random(), hello, search, speaks };
+        let ticket = Ticket { hello, search, speaks, ..Ticket::new(PeerId::random()) };
         let change = self.inner.phase_change();
         if self.is_draining() {
             return Err(PairError::Draining);

@@ -24,11 +24,14 @@ pub use crate::{
     hub::{Chat, ChatOver, Hub, HubBuilder, PairError, Profile, Stats},
     limits::Limits,
     lobby::{
-        Census, ChatId, Interest, Lobby, LobbyError, Match, ParseChatIdError, PeerId, Place,
-        Speaks, Ticket,
+        Avoid, Census, ChatId, Interest, Lobby, LobbyError, Match, ParseChatIdError, PeerId,
+        PersonId, Place, Speaks, Ticket,
     },
     memory::{MemoryLobby, MemoryRelay},
-    pairing::{Anyone, Bucket, Interests, Pairing},
+    pairing::{
+        And, Anyone, Bucket, Choice, Interests, Languages, Pairing, PairingExt, Widening,
+        buckets_of,
+    },
     protocol::{Code, Command, Event, Hello, Problem, Search},
     relay::{Pipe, Reason, Received, Relay, RelayError, TrySendError},
     serve::{Ended, Input},

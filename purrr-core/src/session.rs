@@ -91,7 +91,7 @@ impl Session {
         limits: impl Into<Arc<Limits>>,
     ) -> Self {
         Self {
-            ticket: Ticket { peer, hello, search, speaks },
+            ticket: Ticket { hello, search, speaks, ..Ticket::new(peer) },
             limits: limits.into(),
             state: State::Idle,
             lobby: VecDeque::new(),
