@@ -37,6 +37,19 @@ pub struct Limits {
     /// Messages of one sender whose receipt is still owed. Default 4,096 (8 bytes each); past it the oldest
     /// receipts are given up.
     pub receipts: usize,
+    /// How many of the last partners somebody does not meet again at once. Default 5; 0 for whoever is there.
+    pub recent_partners: usize,
+    /// For how long. Default 10 minutes.
+    pub recent_for: Duration,
+    /// How long somebody waits before meeting one of them after all, if nobody else is there. Default 3 s.
+    pub recent_relax: Duration,
+    /// People that one person can have blocked. Default 256 (2 KiB); past it the earliest block is forgotten.
+    pub blocks: usize,
+    /// How long a person who has blocked somebody is known again, by its resume token, after it went. Default 24 hours.
+    pub resume_for: Duration,
+    /// People who are known again. Default 100,000, which takes about 30 MB, and 230 MB if each of them has made full use
+    /// of `blocks`; past it those who would be forgotten first are.
+    pub remembered: usize,
     /// How long one peer may keep another waiting with a full queue before the chat ends as lost, and how long a
     /// transport may take nothing before its session ends. Default 10 s.
     pub stall: Duration,
@@ -57,6 +70,12 @@ impl Default for Limits {
             pipe_items: 256,
             pipe_bytes: 1024 * 1024,
             receipts: 4_096,
+            recent_partners: 5,
+            recent_for: Duration::from_secs(600),
+            recent_relax: Duration::from_secs(3),
+            blocks: 256,
+            resume_for: Duration::from_secs(24 * 3_600),
+            remembered: 100_000,
             stall: Duration::from_secs(10),
         }
     }

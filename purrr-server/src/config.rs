@@ -10,6 +10,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use purrr_core::{Hub, Interests, Limits};
 use serde::{Deserialize, Serialize};
 
+use crate::heartbeat::{Heartbeat, Pace};
+
 /// What a server does and allows. Built from [`Config::default`] by changing fields.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -27,6 +29,12 @@ pub struct Config {
     pub ping_interval: Duration,
     /// How long the answer may take. Default 20 s.
     pub ping_timeout: Duration,
+    /// The same for somebody who waits or chats, whom somebody else depends on. Default 5 s, and never longer than
+    /// `ping_interval`.
+    pub chat_ping_interval: Duration,
+    /// How long the answer may take then. Default 4 s, and never longer than `ping_timeout`. While it is more than a second
+    /// late, nobody is paired with the one who owes it.
+    pub chat_ping_timeout: Duration,
     /// How long a Socket.IO connection may take to say which namespace it wants. Default 45 s.
     pub connect_timeout: Duration,
     /// How long a client may take to send the head of a request, and its first byte. Default 5 s.
@@ -109,6 +117,12 @@ pub struct Options {
     /// Time for the answer [default: 20s].
     #[arg(long, env = "PURRR_PING_TIMEOUT", value_name = "TIME", help_heading = "Network")]
     pub ping_timeout: Option<Span>,
+    /// Time between two such questions to somebody who waits or chats [default: 5s].
+    #[arg(long, env = "PURRR_CHAT_PING_INTERVAL", value_name = "TIME", help_heading = "Network")]
+    pub chat_ping_interval: Option<Span>,
+    /// Time for the answer of somebody who waits or chats [default: 4s].
+    #[arg(long, env = "PURRR_CHAT_PING_TIMEOUT", value_name = "TIME", help_heading = "Network")]
+    pub chat_ping_timeout: Option<Span>,
     /// Time for a Socket.IO client to name its namespace [default: 45s].
     #[arg(long, env = "PURRR_CONNECT_TIMEOUT", value_name = "TIME", help_heading = "Network")]
     pub connect_timeout: Option<Span>,
@@ -136,6 +150,12 @@ pub struct Options {
     /// Time after which a search goes on to anyone [default: 20s].
     #[arg(long, env = "PURRR_ANYONE_AFTER", value_name = "TIME", help_heading = "Pairing")]
     pub anyone_after: Option<Span>,
+    /// Last partners whom nobody meets again at once [default: 5; 0 for whoever is there].
+    #[arg(long, env = "PURRR_RECENT_PARTNERS", value_name = "COUNT", help_heading = "Pairing")]
+    pub recent_partners: Option<usize>,
+    /// Time for which they are avoided, if somebody else is there [default: 10m].
+    #[arg(long, env = "PURRR_RECENT_FOR", value_name = "TIME", help_heading = "Pairing")]
+    pub recent_for: Option<Span>,
     /// Time that chats may take to finish when the server is told to stop [default: 20s].
     #[arg(long, env = "PURRR_DRAIN", value_name = "TIME", help_heading = "Running")]
     pub drain: Option<Span>,
@@ -202,6 +222,8 @@ impl Default for Config {
             max_payload: 12_000_000,
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
+            chat_ping_interval: Duration::from_secs(5),
+            chat_ping_timeout: Duration::from_secs(4),
             connect_timeout: Duration::from_secs(45),
             header_timeout: Duration::from_secs(5),
             drain: Duration::from_secs(20),
@@ -217,6 +239,18 @@ impl Config {
         let [language, anyone] = self.widen_after;
         let rule = Interests::default().widen_after(language, anyone);
         Hub::builder().rule(rule).limits(self.limits.clone()).build()
+    }
+}
+
+impl Config {
+    /// When to ask a client whether it is still there.
+    pub(crate) fn heartbeat(&self) -> Heartbeat {
+        let calm = Pace { interval: self.ping_interval, patience: self.ping_timeout };
+        let attentive = Pace {
+            interval: self.chat_ping_interval.min(calm.interval),
+            patience: self.chat_ping_timeout.min(calm.patience),
+        };
+        Heartbeat::new(calm, attentive)
     }
 }
 
@@ -248,12 +282,16 @@ impl Options {
         limits.name_chars = self.name_chars.unwrap_or(limits.name_chars);
         limits.interests = self.interests.unwrap_or(limits.interests);
         limits.stall = time(self.stall, limits.stall);
+        limits.recent_partners = self.recent_partners.unwrap_or(limits.recent_partners);
+        limits.recent_for = time(self.recent_for, limits.recent_for);
         let config = Config {
             listen: self.listen.as_deref().map_or(Ok(default.listen), address)?,
             allowed_origins: self.allowed_origin.clone().unwrap_or(default.allowed_origins),
             max_payload: self.max_payload.unwrap_or(default.max_payload),
             ping_interval: time(self.ping_interval, default.ping_interval),
             ping_timeout: time(self.ping_timeout, default.ping_timeout),
+            chat_ping_interval: time(self.chat_ping_interval, default.chat_ping_interval),
+            chat_ping_timeout: time(self.chat_ping_timeout, default.chat_ping_timeout),
             connect_timeout: time(self.connect_timeout, default.connect_timeout),
             header_timeout: time(self.header_timeout, default.header_timeout),
             drain: time(self.drain, default.drain),
@@ -281,6 +319,8 @@ impl Options {
             header_timeout: Some(Span(config.header_timeout)),
             ping_interval: Some(Span(config.ping_interval)),
             ping_timeout: Some(Span(config.ping_timeout)),
+            chat_ping_interval: Some(Span(config.chat_ping_interval)),
+            chat_ping_timeout: Some(Span(config.chat_ping_timeout)),
             connect_timeout: Some(Span(config.connect_timeout)),
             max_payload: Some(config.max_payload),
             message_bytes: Some(config.limits.message_bytes),
@@ -290,6 +330,8 @@ impl Options {
             stall: Some(Span(config.limits.stall)),
             language_after: Some(Span(language)),
             anyone_after: Some(Span(anyone)),
+            recent_partners: Some(config.limits.recent_partners),
+            recent_for: Some(Span(config.limits.recent_for)),
             drain: Some(Span(config.drain)),
             log_format: Some(self.log_format.unwrap_or_default()),
             log: Some(self.log.clone().unwrap_or_else(|| "info".to_owned())),
@@ -314,6 +356,8 @@ impl Options {
             header_timeout: self.header_timeout.or(file.header_timeout),
             ping_interval: self.ping_interval.or(file.ping_interval),
             ping_timeout: self.ping_timeout.or(file.ping_timeout),
+            chat_ping_interval: self.chat_ping_interval.or(file.chat_ping_interval),
+            chat_ping_timeout: self.chat_ping_timeout.or(file.chat_ping_timeout),
             connect_timeout: self.connect_timeout.or(file.connect_timeout),
             max_payload: self.max_payload.or(file.max_payload),
             message_bytes: self.message_bytes.or(file.message_bytes),
@@ -323,6 +367,8 @@ impl Options {
             stall: self.stall.or(file.stall),
             language_after: self.language_after.or(file.language_after),
             anyone_after: self.anyone_after.or(file.anyone_after),
+            recent_partners: self.recent_partners.or(file.recent_partners),
+            recent_for: self.recent_for.or(file.recent_for),
             drain: self.drain.or(file.drain),
             log_format: self.log_format.or(file.log_format),
             log: self.log.or(file.log),
@@ -344,6 +390,8 @@ impl Config {
         for (option, time) in [
             ("--ping-interval", self.ping_interval),
             ("--ping-timeout", self.ping_timeout),
+            ("--chat-ping-interval", self.chat_ping_interval),
+            ("--chat-ping-timeout", self.chat_ping_timeout),
             ("--connect-timeout", self.connect_timeout),
             ("--header-timeout", self.header_timeout),
             ("--stall", self.limits.stall),

@@ -51,6 +51,10 @@ pub(crate) enum Incoming {
     Close,
     /// Nothing came, but the client has taken something after it had not.
     Progress,
+    /// Nothing came, not even the answer to a ping.
+    Silence,
+    /// Something came after a silence.
+    SignOfLife,
 }
 
 /// What a client is sent. A text is a whole packet, its type included, so that it is written once.
@@ -330,7 +334,7 @@ impl Outgoing {
 
 impl EioSocket {
     fn new(link: Link, config: &Config) -> Self {
-        let heartbeat = Heartbeat::new(config.ping_interval, config.ping_timeout);
+        let heartbeat = config.heartbeat();
         Self { link, heartbeat, rest: VecDeque::new(), ping_due: false, fault: None }
     }
 
@@ -340,6 +344,11 @@ impl EioSocket {
         if let Link::WebSocket(socket) = std::mem::replace(&mut self.link, Link::Gone) {
             websocket::close(*socket, code, reason).await;
         }
+    }
+
+    /// Somebody else depends on this client now, or not any longer.
+    pub(crate) fn attend(&mut self, attends: bool) {
+        self.heartbeat.attend(attends);
     }
 
     fn poll_ping(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -433,6 +442,10 @@ impl Stream for EioSocket {
                 Poll::Pending => match this.heartbeat.poll(cx) {
                     Poll::Ready(Beat::Dead) => return Poll::Ready(None),
                     Poll::Ready(Beat::Ask) => this.ping_due = true,
+                    Poll::Ready(Beat::Silence) => return Poll::Ready(Some(Incoming::Silence)),
+                    Poll::Ready(Beat::SignOfLife) => {
+                        return Poll::Ready(Some(Incoming::SignOfLife));
+                    }
                     Poll::Pending if this.poll_ping(cx).is_err() => return Poll::Ready(None),
                     Poll::Pending => return Poll::Pending,
                 },
@@ -503,6 +516,8 @@ impl fmt::Debug for Incoming {
             Self::Pong => f.write_str("Pong"),
             Self::Close => f.write_str("Close"),
             Self::Progress => f.write_str("Progress"),
+            Self::Silence => f.write_str("Silence"),
+            Self::SignOfLife => f.write_str("SignOfLife"),
         }
     }
 }

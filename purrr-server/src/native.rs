@@ -67,7 +67,7 @@ impl NativeSocket {
     fn new(socket: Socket, config: &Config) -> Self {
         Self {
             socket,
-            heartbeat: Heartbeat::new(config.ping_interval, config.ping_timeout),
+            heartbeat: config.heartbeat(),
             awaited: None,
             rest: VecDeque::new(),
             ping_due: false,
@@ -144,7 +144,7 @@ impl NativeSocket {
 /// What `purrr-core` cannot check: the key, and the name of the command it stands in.
 fn complete(command: Command, text: ByteString) -> Result<Command, Problem> {
     match command {
-        Command::Hello(mut hello) => {
+        Command::Hello { mut hello, resume } => {
             if let Some(key) = &hello.public_key {
                 if !is_p256_key(key) {
                     return Err(Problem::new(
@@ -154,7 +154,7 @@ fn complete(command: Command, text: ByteString) -> Result<Command, Problem> {
                 }
                 hello.encrypts = true;
             }
-            Ok(Command::Hello(hello))
+            Ok(Command::Hello { hello, resume })
         }
         command => Ok(verbatim(command, Verbatim { dialect: DIALECT, text, binary: None })),
     }
@@ -207,6 +207,8 @@ impl Stream for NativeSocket {
                         this.ping_due = true;
                         continue;
                     }
+                    Poll::Ready(Beat::Silence) => return Poll::Ready(Some(Input::Silence)),
+                    Poll::Ready(Beat::SignOfLife) => return Poll::Ready(Some(Input::SignOfLife)),
                     Poll::Pending if this.poll_ping(cx).is_err() => return Poll::Ready(None),
                     Poll::Pending => return Poll::Pending,
                 },
@@ -233,6 +235,11 @@ impl Sink<Event> for NativeSocket {
 
     fn start_send(self: Pin<&mut Self>, event: Event) -> Result<(), Error> {
         let this = self.get_mut();
+        match event {
+            Event::Waiting(_) | Event::Matched { .. } => this.heartbeat.attend(true),
+            Event::Idle | Event::Left { .. } => this.heartbeat.attend(false),
+            _ => {}
+        }
         let mut frames = encode(event).into_iter();
         if let Some(first) = frames.next() {
             Pin::new(&mut this.socket).start_send(first)?;

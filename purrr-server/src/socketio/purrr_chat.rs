@@ -22,7 +22,7 @@ use purrr_core::{
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{json, value::RawValue};
 
-use super::{Packet, Placeholder, binary_event, event, invalid_namespace};
+use super::{Packet, Placeholder, binary_event, event, greeting, invalid_namespace};
 use crate::{
     engineio::{EioSocket, Incoming, Outgoing},
     key::is_p256_key,
@@ -248,20 +248,27 @@ impl PurrrChat {
     /// Writes an event as the packets that carry it.
     fn write(&mut self, news: Event) {
         match news {
-            Event::Waiting { .. } => self.emit("waiting", None),
+            Event::Welcome { resume, .. } => self.packets.push_back(greeting(resume)),
+            Event::Waiting(_) => {
+                self.socket.attend(true);
+                self.emit("waiting", None);
+            }
             Event::Matched { name, public_key, .. } => {
                 let name = name.filter(|name| !name.is_empty());
                 let name = name.unwrap_or_else(|| ByteString::from_static(NAMELESS));
                 let key = public_key.unwrap_or_default();
+                self.socket.attend(true);
                 self.emit("matched", Some(json!({"partnerName": &*name, "partnerPk": &*key})));
                 self.chat = Some(Chat { partner: name, ..Chat::default() });
             }
             Event::Received(frame) => self.write_frame(frame),
-            Event::Idle | Event::Left { .. } if self.chat.is_some() => {
-                self.chat = None;
-                // The page keeps "typing" from one chat to the next unless it is told.
-                self.emit("hide_typing", None);
-                self.emit("partner_disconnected", None);
+            Event::Idle | Event::Left { .. } => {
+                self.socket.attend(false);
+                if self.chat.take().is_some() {
+                    // The page keeps "typing" from one chat to the next unless it is told.
+                    self.emit("hide_typing", None);
+                    self.emit("partner_disconnected", None);
+                }
             }
             Event::Error(problem) => {
                 let message = match problem.code {
@@ -352,8 +359,11 @@ impl Stream for PurrrChat {
             let Some(incoming) = ready!(this.socket.poll_next_unpin(cx)) else {
                 return Poll::Ready(None);
             };
-            if incoming == Incoming::Progress {
-                return Poll::Ready(Some(Input::Progress));
+            match incoming {
+                Incoming::Progress => return Poll::Ready(Some(Input::Progress)),
+                Incoming::Silence => return Poll::Ready(Some(Input::Silence)),
+                Incoming::SignOfLife => return Poll::Ready(Some(Input::SignOfLife)),
+                _ => {}
             }
             match this.read(incoming) {
                 Ok(asked) => {
@@ -503,7 +513,7 @@ fn introduce(payload: Option<&str>) -> Result<Command, Problem> {
         hello.encrypts = is_p256_key(&key);
         hello.public_key = Some(key.as_ref().into());
     }
-    Ok(Command::Hello(hello))
+    Ok(Command::Hello { hello, resume: None })
 }
 
 fn signal(kind: SignalKind, name: &str, field: &str, payload: Option<&str>) -> Asked {
