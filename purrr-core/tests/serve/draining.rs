@@ -74,6 +74,23 @@ async fn chats_are_ended_when_the_window_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_that_was_given_up_can_be_begun_again() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    let given_up = tokio::time::timeout(WINDOW / 2, hub.drain(WINDOW)).await;
+    assert!(given_up.is_err());
+    for peer in [&ann, &bob] {
+        peer.gets(["draining"]).await;
+    }
+    let begun = Instant::now();
+    hub.drain(WINDOW).await;
+    assert_eq!(begun.elapsed(), WINDOW);
+    for peer in [ann, bob] {
+        peer.ends_after(["left: ended"], Ended::Drained).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_does_not_take_the_goodbye_is_not_waited_for() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
