@@ -102,3 +102,14 @@ async fn whoever_does_not_take_the_goodbye_is_not_waited_for() {
     ann.ends_after(["draining", "left: lost"], Ended::Drained).await;
     bob.ends_after([], Ended::Slow).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_never_closes_is_not_waited_for() {
+    let hub = Hub::memory();
+    let ann = Peer::connect(&hub, "Ann").await;
+    ann.far.let_close(false);
+    let begun = Instant::now();
+    hub.drain(WINDOW).await;
+    assert_eq!(begun.elapsed(), hub.limits().stall);
+    ann.ends_after(["draining"], Ended::Slow).await;
+}

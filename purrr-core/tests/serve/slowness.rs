@@ -25,6 +25,18 @@ async fn a_transport_that_takes_nothing_ends_its_session_and_the_partner_is_told
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_transport_that_has_room_and_never_flushes_is_slow_too() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    bob.far.let_flush(false);
+    ann.say("one");
+    let stuck = Instant::now();
+    ann.gets(["left: lost"]).await;
+    assert_eq!(stuck.elapsed(), STALL);
+    bob.ends_after(["one"], Ended::Slow).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_partner_that_takes_nothing_is_parted_from_when_the_stall_is_over() {
     let hub = hub_of(1, usize::MAX);
     let (ann, bob, _) = Peer::pair(&hub).await;

@@ -111,6 +111,11 @@ impl Far {
         self.change(|ends| ends.flushes = flushes);
     }
 
+    /// Whether closing comes to its end.
+    pub(crate) fn let_close(&self, closes: bool) {
+        self.change(|ends| ends.closes = closes);
+    }
+
     pub(crate) fn fail(&self, fault: Fault) {
         self.change(|ends| ends.fault = Some(fault));
     }
