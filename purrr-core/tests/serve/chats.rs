@@ -1,11 +1,8 @@
 //! Finding somebody, talking, and how a chat ends.
 
-use std::{
-    future::Future,
-    sync::{Arc, Mutex},
-    task::{Context, Poll, Waker},
-};
+use std::sync::{Arc, Mutex};
 
+use futures::FutureExt;
 use purrr_core::{
     Bytes, ChatId, Code, Command, Ended, Event, Frame, Hub, Input, Problem, Profile, Reason,
     frame::{Body, Image, Message, Signal, SignalKind},
@@ -177,7 +174,7 @@ async fn a_cancel_that_comes_after_the_match_is_refused() {
     let hub = Hub::memory();
     let ann = Peer::waiting(&hub, "Ann").await;
     // The match is there when the cancel is read, and neither has been looked at.
-    let bob = poll_once(hub.pair(Profile::named("Bob")));
+    let bob = hub.pair(Profile::named("Bob")).now_or_never();
     ann.send(Command::Cancel);
     let mut bob = bob.expect("Ann waits").expect("the lobby works");
     ann.gets_matched("Bob").await;
@@ -194,7 +191,7 @@ async fn a_cancel_that_overtakes_the_match_leaves_and_the_partner_is_told() {
     // Bob comes in while the cancel is being read: the match is made, and Ann never hears of it.
     ann.far.send_with(Command::Cancel, {
         let (hub, found) = (hub.clone(), Arc::clone(&found));
-        move || *found.lock().unwrap() = poll_once(hub.pair(Profile::named("Bob")))
+        move || *found.lock().unwrap() = hub.pair(Profile::named("Bob")).now_or_never()
     });
     ann.gets(["idle"]).await;
     let bob = found.lock().unwrap().take();
@@ -252,12 +249,4 @@ async fn whoever_vanishes_from_the_lobby_is_not_found() {
     let bob = Peer::waiting(&hub, "Bob").await;
     bob.gets_nothing().await;
     assert_eq!(hub.census().await.unwrap().waiting, 1);
-}
-
-/// Polls a future once and drops it.
-fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
-    match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => None,
-    }
 }
