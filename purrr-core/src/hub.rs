@@ -296,14 +296,21 @@ impl Chat {
     ///
     /// # Errors
     ///
-    /// [`ChatOver`] once either side has parted.
+    /// [`ChatOver`] once either side has parted or the hub has ended the chat.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped before it is ready, nothing was sent.
     pub async fn send(&mut self, frame: Frame) -> Result<(), ChatOver> {
+        if self.hub.phase() == Phase::Closed {
+            return Err(ChatOver);
+        }
         let weight = frame.weight();
-        self.pipe.send(frame).await.map_err(|_| ChatOver)?;
+        tokio::select! {
+            biased;
+            sent = self.pipe.send(frame) => sent.map_err(|_| ChatOver)?,
+            () = self.hub.closed() => return Err(ChatOver),
+        }
         self.hub.count_frame(weight);
         Ok(())
     }
@@ -331,22 +338,16 @@ impl Chat {
     ///
     /// Safe: a frame is taken only when it is returned.
     pub async fn recv(&mut self) -> Result<Frame, Reason> {
-        loop {
-            let change = self.hub.phase_change();
-            if self.hub.phase() == Phase::Closed {
-                return Err(Reason::Ended);
-            }
-            tokio::select! {
-                biased;
-                received = self.pipe.recv() => return match received {
-                    Received::Frame(frame) => {
-                        self.pipe.acknowledge(u64::from(frame.wants_receipt()));
-                        Ok(frame)
-                    }
-                    Received::Parted(reason) => Err(reason),
-                },
-                () = change => {}
-            }
+        tokio::select! {
+            biased;
+            received = self.pipe.recv() => match received {
+                Received::Frame(frame) => {
+                    self.pipe.acknowledge(u64::from(frame.wants_receipt()));
+                    Ok(frame)
+                }
+                Received::Parted(reason) => Err(reason),
+            },
+            () = self.hub.closed() => Err(Reason::Ended),
         }
     }
 
@@ -450,6 +451,17 @@ impl Inner {
     /// Resolves when the phase changes after this call, even if it is polled only later.
     pub(crate) fn phase_change(&self) -> Notified<'_> {
         self.phase_changed.notified()
+    }
+
+    /// Resolves once the hub's time is up.
+    async fn closed(&self) {
+        loop {
+            let change = self.phase_change();
+            if self.phase() == Phase::Closed {
+                return;
+            }
+            change.await;
+        }
     }
 
     fn enter(&self, phase: Phase) {

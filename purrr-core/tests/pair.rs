@@ -131,6 +131,30 @@ async fn a_chat_goes_on_while_the_hub_drains_and_the_drain_ends_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn when_the_window_is_over_a_chat_ends_after_what_was_said() {
+    let hub = hub_of(2);
+    let (mut ann, mut bob) = pair(&hub).await;
+    for text in ["one", "two"] {
+        ann.say(text).await.unwrap();
+    }
+    let begun = Instant::now();
+    let last_of_ann = async {
+        // Bob does not read, so this waits until the hub's time is up.
+        assert!(ann.say("three").await.is_err());
+        assert_eq!(begun.elapsed(), WINDOW);
+        assert_eq!(ann.recv().await, Err(Reason::Ended));
+        assert_eq!(heard(&mut bob).await, "one");
+        assert!(ann.say("there is room again").await.is_err());
+        assert_eq!(heard(&mut bob).await, "two");
+        assert_eq!(bob.recv().await, Err(Reason::Ended));
+        drop((ann, bob));
+    };
+    tokio::join!(hub.drain(WINDOW), last_of_ann);
+    assert_eq!(begun.elapsed(), WINDOW);
+    assert_eq!(hub.online(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_chat_that_nobody_lets_go_of_is_not_waited_for() {
     let hub = Hub::memory();
     let (ann, bob) = pair(&hub).await;
