@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
 use purrr_core::{
-    Bytes, ChatId, Code, Command, Ended, Event, Frame, Hub, Input, Problem, Profile, Reason,
+    Bytes, ChatId, Code, Command, Ended, Event, Frame, Hub, Input, Limits, Problem, Profile,
+    Reason,
     frame::{Body, Image, Message, Signal, SignalKind},
 };
 
@@ -66,6 +67,38 @@ async fn a_receipt_that_came_before_the_parting_is_told_before_it() {
     bob.gets(["idle"]).await;
     ann.far.take_all();
     ann.gets(["delivered 1", "left: left"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partner_in_process_has_a_message_when_it_receives_it() {
+    let hub = Hub::memory();
+    let ann = Peer::waiting(&hub, "Ann").await;
+    let mut bob = hub.pair(Profile::named("Bob")).await.unwrap();
+    ann.gets_matched("Bob").await;
+    ann.send(numbered(1));
+    ann.gets_nothing().await;
+    assert_eq!(bob.recv().await.as_ref().map(Frame::as_text), Ok(Some("no. 1")));
+    ann.gets(["delivered 1"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_receipts_are_owed_than_the_limits_say() {
+    let mut limits = Limits::default();
+    limits.receipts = 2;
+    let hub = Hub::builder().limits(limits).build();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    bob.far.let_flush(false);
+    for id in 1..=3 {
+        ann.send(numbered(id));
+    }
+    ann.say("without a number");
+    bob.gets(["no. 1", "no. 2", "without a number"]).await;
+    ann.gets(["error: too-many about 3"]).await;
+    bob.far.let_flush(true);
+    ann.gets(["delivered 1", "delivered 2"]).await;
+    ann.send(numbered(3));
+    bob.gets(["no. 3"]).await;
+    ann.gets(["delivered 3"]).await;
 }
 
 #[tokio::test(start_paused = true)]
