@@ -70,6 +70,29 @@ async fn a_receipt_that_came_before_the_parting_is_told_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_receipt_that_is_due_in_one_chat_is_not_given_in_the_next() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    bob.far.let_flush(false);
+    ann.send(numbered(1));
+    ann.send(Command::Leave);
+    bob.gets(["no. 1", "left: left"]).await;
+    let cat = Peer::waiting(&hub, "Cat").await;
+    bob.send(find());
+    bob.gets(["waiting"]).await;
+    bob.gets_matched("Cat").await;
+    cat.gets_matched("Bob").await;
+    bob.far.take_only(0);
+    cat.send(numbered(2));
+    cat.gets_nothing().await;
+    bob.far.let_flush(true);
+    cat.gets_nothing().await;
+    bob.far.take_all();
+    bob.gets(["no. 2"]).await;
+    cat.gets(["delivered 2"]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_partner_in_process_has_a_message_when_it_receives_it() {
     let hub = Hub::memory();
     let ann = Peer::waiting(&hub, "Ann").await;

@@ -124,6 +124,20 @@ async fn whoever_reads_again_in_time_has_the_whole_time_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_transport_that_has_room_only_after_a_flush_is_flushed() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    bob.far.take_between_flushes(1);
+    let texts = ["1", "2", "3", "4", "5"];
+    for text in texts {
+        ann.say(text);
+    }
+    let begun = Instant::now();
+    bob.gets(texts).await;
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_never_reads_is_held_no_more_for_than_the_limits_say() {
     // How much of what Ann sends is read: what the pipe takes, and one frame that it did not.
     for (items, bytes, frame_bytes, read) in [

@@ -40,6 +40,8 @@ struct Ends {
     taken: VecDeque<Event>,
     /// How many more events are taken.
     room: usize,
+    /// What room there is again once all was flushed.
+    refill: Option<usize>,
     flushes: bool,
     closes: bool,
     fault: Option<Fault>,
@@ -66,6 +68,7 @@ pub(crate) fn wire() -> (Wire, Far) {
         read: 0,
         taken: VecDeque::new(),
         room: usize::MAX,
+        refill: None,
         flushes: true,
         closes: true,
         fault: None,
@@ -104,6 +107,11 @@ impl Far {
 
     pub(crate) fn take_all(&self) {
         self.take_only(usize::MAX);
+    }
+
+    /// Takes so many events from one flush to the next, as a buffer does that wakes nobody when it has been emptied.
+    pub(crate) fn take_between_flushes(&self, events: usize) {
+        self.change(|ends| (ends.room, ends.refill) = (events, Some(events)));
     }
 
     /// Whether a flush comes to its end.
@@ -221,7 +229,12 @@ impl Sink<Event> for Wire {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        self.poll(cx, Fault::Flush, |ends| ends.flushes)
+        let flushed = self.poll(cx, Fault::Flush, |ends| ends.flushes);
+        if let Poll::Ready(Ok(())) = flushed {
+            let mut ends = lock(&self.0);
+            ends.room = ends.refill.unwrap_or(ends.room);
+        }
+        flushed
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
