@@ -256,8 +256,6 @@ where
                     self.hub.count_frame(frame.weight());
                     self.held = Some(frame);
                 }
-                // A leave is heard before the partner's last frames are passed on.
-                self.obey();
             }
         }
     }
