@@ -104,10 +104,10 @@ async fn a_drain_refuses_whoever_waits_and_whoever_comes() {
     let hub = Hub::memory();
     let waits = hub.pair(Profile::named("Ann"));
     let begun = Instant::now();
-    let (waits, ()) = tokio::join!(waits, hub.drain(WINDOW));
+    let (waits, ()) = soon(async { tokio::join!(waits, hub.drain(WINDOW)) }).await;
     assert!(matches!(waits, Err(PairError::Draining)), "{waits:?}");
     assert_eq!(begun.elapsed(), Duration::ZERO);
-    let late = hub.pair(Profile::named("Bob")).await;
+    let late = soon(hub.pair(Profile::named("Bob"))).await;
     assert!(matches!(late, Err(PairError::Draining)), "{late:?}");
     assert_eq!((hub.online(), census(&hub).await), (0, (0, 0)));
 }
@@ -140,7 +140,7 @@ async fn when_the_window_is_over_a_chat_ends_after_what_was_said() {
     let begun = Instant::now();
     let last_of_ann = async {
         // Bob does not read, so this waits until the hub's time is up.
-        assert!(ann.say("three").await.is_err());
+        assert!(soon(ann.say("three")).await.is_err());
         assert_eq!(begun.elapsed(), WINDOW);
         assert_eq!(ann.recv().await, Err(Reason::Ended));
         assert_eq!(heard(&mut bob).await, "one");
@@ -184,6 +184,11 @@ async fn pair(hub: &Hub) -> (Chat, Chat) {
 async fn heard(chat: &mut Chat) -> String {
     let frame = chat.recv().await.expect("something was said");
     frame.as_text().expect("texts were said").to_owned()
+}
+
+/// What comes of something that must not wait for ever. The clock is virtual, so that patience costs nothing.
+async fn soon<T>(something: impl Future<Output = T>) -> T {
+    tokio::time::timeout(2 * WINDOW, something).await.expect("it does not wait for ever")
 }
 
 /// How many wait, and how many pairs there are.

@@ -93,6 +93,23 @@ async fn a_receipt_that_is_due_in_one_chat_is_not_given_in_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_receipt_that_never_came_in_one_chat_is_not_waited_for_in_the_next() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    bob.far.let_flush(false);
+    ann.send(numbered(1));
+    bob.gets(["no. 1"]).await;
+    ann.send(Command::Next);
+    ann.gets(["waiting"]).await;
+    let cat = Peer::waiting(&hub, "Cat").await;
+    ann.gets_matched("Cat").await;
+    cat.gets_matched("Ann").await;
+    ann.send(numbered(2));
+    cat.gets(["no. 2"]).await;
+    ann.gets(["delivered 2"]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_partner_in_process_has_a_message_when_it_receives_it() {
     let hub = Hub::memory();
     let ann = Peer::waiting(&hub, "Ann").await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use purrr_core::{Command, Ended, Hub};
+use purrr_core::{Command, Ended, Hub, Limits, Profile};
 use tokio::time::Instant;
 
 use crate::peer::{Peer, find};
@@ -101,6 +101,25 @@ async fn whoever_does_not_take_the_goodbye_is_not_waited_for() {
     assert!(begun.elapsed() <= WINDOW + GOODBYE);
     ann.ends_after(["draining", "left: lost"], Ended::Drained).await;
     bob.ends_after([], Ended::Slow).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_parted_from_a_slow_partner_is_let_go_at_once() {
+    let mut limits = Limits::default();
+    limits.pipe_items = 1;
+    let hub = Hub::builder().limits(limits).build();
+    let ann = Peer::waiting(&hub, "Ann").await;
+    let _bob = hub.pair(Profile::named("Bob")).await.unwrap();
+    ann.gets_matched("Bob").await;
+    ann.say("queued");
+    ann.say("held");
+    let full = Instant::now();
+    let last_of_ann = async {
+        let last = ["draining", "error: partner-slow", "left: lost"];
+        ann.ends_after(last, Ended::Drained).await;
+        assert_eq!(full.elapsed(), hub.limits().stall);
+    };
+    tokio::join!(hub.drain(WINDOW), last_of_ann);
 }
 
 #[tokio::test(start_paused = true)]
