@@ -275,14 +275,21 @@ impl Chat {
     ///
     /// # Errors
     ///
-    /// [`ChatOver`] once either side has parted.
+    /// [`ChatOver`] once either side has parted or the hub has ended the chat.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped before it is ready, nothing was sent.
     pub async fn send(&mut self, frame: Frame) -> Result<(), ChatOver> {
+        if self.guest.hub.phase() == Phase::Closed {
+            return Err(ChatOver);
+        }
         let weight = frame.weight();
-        self.pipe.send(frame).await.map_err(|_| ChatOver)?;
+        tokio::select! {
+            biased;
+            sent = self.pipe.send(frame) => sent.map_err(|_| ChatOver)?,
+            () = self.guest.hub.closed() => return Err(ChatOver),
+        }
         self.guest.hub.stats.count_frame(weight);
         Ok(())
     }
@@ -310,22 +317,16 @@ impl Chat {
     ///
     /// Safe: a frame is taken only when it is returned.
     pub async fn recv(&mut self) -> Result<Frame, Reason> {
-        loop {
-            let change = self.guest.hub.phase_change();
-            if self.guest.hub.phase() == Phase::Closed {
-                return Err(Reason::Ended);
-            }
-            tokio::select! {
-                biased;
-                received = self.pipe.recv() => return match received {
-                    Received::Frame(frame) => {
-                        self.pipe.acknowledge(u64::from(frame.wants_receipt()));
-                        Ok(frame)
-                    }
-                    Received::Parted(reason) => Err(reason),
-                },
-                () = change => {}
-            }
+        tokio::select! {
+            biased;
+            received = self.pipe.recv() => match received {
+                Received::Frame(frame) => {
+                    self.pipe.acknowledge(u64::from(frame.wants_receipt()));
+                    Ok(frame)
+                }
+                Received::Parted(reason) => Err(reason),
+            },
+            () = self.guest.hub.closed() => Err(Reason::Ended),
         }
     }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 /// Nothing here is unlimited. What exceeds a limit is refused with an [`Event::Error`](crate::Event) that names
 /// the limit; the chat goes on.
 ///
-/// The worst case held for one chat is twice `pipe_bytes` plus twice the largest single frame, since a frame
-/// above `pipe_bytes` is taken only into an empty queue: with the defaults 2 × 1 MiB + 2 × 9.5 MB = 21 MB.
+/// The worst case held for one chat is, each way, a full queue and one frame that it did not take. A frame above
+/// `pipe_bytes` is taken only into an empty queue, so with the defaults that is two of the largest messages, a text
+/// with a picture: 2 × 2 × 9.8 MB = 39 MB. What the transports hold comes on top.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -34,8 +35,8 @@ pub struct Limits {
     pub pipe_items: usize,
     /// Bytes under way in one direction of a chat. Default 1 MiB. A larger frame goes alone.
     pub pipe_bytes: usize,
-    /// Messages of one sender whose receipt is still owed. Default 4,096 (8 bytes each); past it the oldest
-    /// receipts are given up.
+    /// Messages of one sender whose receipt is still owed. Default 4,096 (8 bytes each); past it a message that
+    /// wants one is refused.
     pub receipts: usize,
     /// How many of the last partners somebody does not meet again at once. Default 5; 0 for whoever is there.
     pub recent_partners: usize,

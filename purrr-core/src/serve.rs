@@ -92,6 +92,7 @@ where
         held: None,
         arrived: 0,
         unflushed: false,
+        full: false,
         alarm: None,
         closing: None,
     };
@@ -134,6 +135,8 @@ struct Serving<'h, 't, T> {
     /// The partner's messages given to the transport since it was last flushed.
     arrived: u64,
     unflushed: bool,
+    /// The transport had no room when it was last asked.
+    full: bool,
     alarm: Option<Pin<Box<Sleep>>>,
     closing: Option<Closing>,
 }
@@ -165,12 +168,12 @@ where
                 Ok(moved) => progress |= moved,
                 Err(ended) => return Poll::Ready(ended),
             }
-            progress |= self.poll_alarm(cx);
             if let Some(closing) = self.closing
                 && let Poll::Ready(ended) = self.poll_close(cx, closing)
             {
                 return Poll::Ready(ended);
             }
+            progress |= self.poll_alarm(cx);
             if !progress {
                 return Poll::Pending;
             }
@@ -286,21 +289,27 @@ where
                     self.hub.stats.count_frame(frame.weight());
                     self.held = Some(frame);
                 }
-                // A leave is heard before the partner's last frames are passed on.
-                self.obey();
             }
         }
     }
 
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
-        let (mut progress, mut full) = (false, false);
+        let mut progress = false;
+        if self.has_said_all() {
+            return Ok(progress);
+        }
         for _ in 0..BUDGET {
             match self.transport.as_mut().poll_ready(cx) {
-                Poll::Ready(Ok(())) => self.session.handle_flow(Stalled::Own),
+                Poll::Ready(Ok(())) => {
+                    // To have room is no sign of life, but to have room again is.
+                    if std::mem::take(&mut self.full) {
+                        self.session.handle_flow(Stalled::Own);
+                    }
+                }
                 Poll::Ready(Err(_)) => return Err(Ended::Lost),
                 Poll::Pending => {
-                    self.session.handle_stall(Stalled::Own, Instant::now().into_std());
-                    full = true;
+                    self.full = true;
+                    self.note_own_stall();
                     break;
                 }
             }
@@ -309,6 +318,7 @@ where
                 self.hub.stats.count_refused(problem.code);
             }
             self.transport.as_mut().start_send(event).map_err(|_| Ended::Lost)?;
+            self.session.handle_flow(Stalled::Own);
             self.unflushed = true;
             progress = true;
         }
@@ -317,12 +327,10 @@ where
                 Poll::Ready(Ok(())) => {
                     self.flushed();
                     // What was flushed may have made room, of which nobody would be told again.
-                    progress |= full;
+                    progress |= self.full;
                 }
                 Poll::Ready(Err(_)) => return Err(Ended::Lost),
-                Poll::Pending => {
-                    self.session.handle_stall(Stalled::Own, Instant::now().into_std());
-                }
+                Poll::Pending => self.note_own_stall(),
             }
         }
         Ok(progress)
@@ -391,9 +399,22 @@ where
             Closing::Slow => return Poll::Ready(Ended::Slow),
             Closing::Drained => Ended::Drained,
         };
-        if self.unflushed || self.session.backlog() > 0 {
+        if !self.has_said_all() {
             return Poll::Pending;
         }
-        self.transport.as_mut().poll_close(cx).map(|_| ended)
+        let closed = self.transport.as_mut().poll_close(cx);
+        if closed.is_pending() {
+            self.note_own_stall();
+        }
+        closed.map(|_| ended)
+    }
+
+    /// Whether only closing is left to do. From then on the transport is asked for nothing else.
+    fn has_said_all(&self) -> bool {
+        self.closing.is_some() && !self.unflushed && self.session.backlog() == 0
+    }
+
+    fn note_own_stall(&mut self) {
+        self.session.handle_stall(Stalled::Own, Instant::now().into_std());
     }
 }

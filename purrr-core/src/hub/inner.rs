@@ -114,9 +114,23 @@ impl Inner {
         self.phase_changed.notified()
     }
 
+    /// Resolves once the hub's time is up.
+    pub(super) async fn closed(&self) {
+        loop {
+            let change = self.phase_change();
+            if self.phase() == Phase::Closed {
+                return;
+            }
+            change.await;
+        }
+    }
+
     pub(super) fn enter(&self, phase: Phase) {
-        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
-        self.phase_changed.notify_waiters();
+        let before = self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        // A session that has heard of a phase listens for the next one, and would spend its ear on a repetition.
+        if before < phase as u8 {
+            self.phase_changed.notify_waiters();
+        }
     }
 
     /// When to come back: spread over five seconds, so that those who were sent away do not all return at once.
