@@ -149,10 +149,13 @@ async fn a_transport_that_has_room_only_after_a_flush_is_flushed() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
     bob.far.take_between_flushes(1);
+    bob.far.let_flush(false);
     let texts = ["1", "2", "3", "4", "5"];
     for text in texts {
         ann.say(text);
     }
+    settled().await;
+    bob.far.let_flush(true);
     let begun = Instant::now();
     bob.gets(texts).await;
     assert_eq!(begun.elapsed(), Duration::ZERO);
