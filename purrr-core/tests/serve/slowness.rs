@@ -124,14 +124,38 @@ async fn whoever_reads_again_in_time_has_the_whole_time_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_transport_that_takes_something_or_has_room_again_has_the_whole_time_again() {
+    let taking_meanwhile = Duration::from_secs(6);
+    for (room, second) in [(usize::MAX, Some("two")), (1, None)] {
+        let hub = Hub::memory();
+        let (ann, bob, _) = Peer::pair(&hub).await;
+        bob.far.let_flush(false);
+        bob.far.take_only(room);
+        ann.say("one");
+        let stuck = Instant::now();
+        sleep(taking_meanwhile).await;
+        match second {
+            Some(second) => ann.say(second),
+            None => bob.far.take_only(1),
+        }
+        ann.gets(["left: lost"]).await;
+        assert_eq!(stuck.elapsed(), taking_meanwhile + STALL);
+        assert_eq!(bob.session.await.unwrap(), Ended::Slow);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_transport_that_has_room_only_after_a_flush_is_flushed() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
     bob.far.take_between_flushes(1);
+    bob.far.let_flush(false);
     let texts = ["1", "2", "3", "4", "5"];
     for text in texts {
         ann.say(text);
     }
+    settled().await;
+    bob.far.let_flush(true);
     let begun = Instant::now();
     bob.gets(texts).await;
     assert_eq!(begun.elapsed(), Duration::ZERO);
