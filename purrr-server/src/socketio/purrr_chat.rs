@@ -58,6 +58,8 @@ struct Chat {
     log: Log,
     /// Whether this side was last said to be typing.
     typing: bool,
+    /// Whether this side was told that something has been read.
+    marked: bool,
 }
 
 /// What an event asks for.
@@ -257,11 +259,10 @@ impl PurrrChat {
                 self.chat = Some(Chat { partner: name, ..Chat::default() });
             }
             Event::Received(frame) => self.write_frame(frame),
-            Event::Idle | Event::Left { .. } if self.chat.is_some() => {
-                self.chat = None;
-                // The page keeps "typing" from one chat to the next unless it is told.
-                self.emit("hide_typing", None);
-                self.emit("partner_disconnected", None);
+            Event::Idle | Event::Left { .. } => {
+                if let Some(chat) = self.chat.take() {
+                    self.end_chat(&chat);
+                }
             }
             Event::Error(problem) => {
                 let message = match problem.code {
@@ -273,6 +274,16 @@ impl PurrrChat {
             // This dialect has no words for the rest, and its frontend no need of them.
             _ => {}
         }
+    }
+
+    /// Says that the chat is over. The page keeps what it shows of a partner for the next one unless it is told.
+    fn end_chat(&mut self, chat: &Chat) {
+        if chat.marked {
+            // No message has this number, so none is said to have been read: what this very page sends of an empty chat.
+            self.emit("mark_as_read", Some(json!({"messageId": -1})));
+        }
+        self.emit("hide_typing", None);
+        self.emit("partner_disconnected", None);
     }
 
     fn write_frame(&mut self, frame: Frame) {
@@ -302,6 +313,7 @@ impl PurrrChat {
             Body::Typing(on) => self.emit(if on { "show_typing" } else { "hide_typing" }, None),
             Body::Read { id } => {
                 if let Some(index) = chat.log.index_of(id) {
+                    chat.marked = true;
                     self.emit("mark_as_read", Some(json!({"messageId": index})));
                 }
             }

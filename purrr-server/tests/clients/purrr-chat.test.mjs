@@ -147,6 +147,21 @@ for (const transport of Object.keys(TRANSPORTS)) {
     }
   });
 
+  told('no read mark outlives its chat', async ({ purrrChat }) => {
+    const [ann, bob] = await paired(purrrChat, transport);
+    ann.say('read this');
+    await bob.gets('receive_message', { from: 'Ann', body: 'read this', image: null, reply: null });
+    bob.emit('read_message', { messageId: 0 });
+    await ann.gets('mark_as_read', { messageId: 0 });
+    ann.emit('disconnect_partner');
+    // The page would show it at the message with this number that the next partner has not read.
+    await ann.gets('mark_as_read', { messageId: -1 });
+    for (const person of [ann, bob]) {
+      await person.gets('hide_typing');
+      await person.gets('partner_disconnected');
+    }
+  });
+
   told('a lost connection tells the partner', async ({ purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     ann.emit('typing_start');
@@ -253,6 +268,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
 
     // The count starts anew with the next chat.
     ann.emit('disconnect_partner');
+    await ann.gets('mark_as_read', { messageId: -1 });
     for (const person of [ann, bob]) {
       await person.gets('hide_typing');
       await person.gets('partner_disconnected');
