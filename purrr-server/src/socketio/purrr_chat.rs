@@ -200,8 +200,8 @@ impl PurrrChat {
         self.said(None, Some(picture(image.into())?), None, Some(wire))
     }
 
-    /// A message to the partner. What the hub would refuse is refused here already, so that only messages which the
-    /// partner gets are counted.
+    /// A message to the partner. What the hub would refuse is refused here already, for its sender's page shows and counts
+    /// it all the same.
     fn said(
         &mut self,
         text: Option<ByteString>,
@@ -209,14 +209,11 @@ impl PurrrChat {
         reply: Option<u64>,
         verbatim: Option<Verbatim>,
     ) -> Asked {
-        let Limits { message_bytes, image_bytes, .. } = self.limits;
-        if text.as_ref().is_some_and(|text| text.len() > message_bytes) {
-            let message = format!("a text may have {message_bytes} bytes");
-            return Err(Problem::new(Code::TooLong, message));
-        }
-        if image.as_ref().is_some_and(|image| image.bytes.len() > image_bytes) {
-            let message = format!("a picture may have {image_bytes} bytes");
-            return Err(Problem::new(Code::TooLarge, message));
+        if let Err(problem) = self.check(text.as_ref(), image.as_ref()) {
+            if let Some(chat) = &mut self.chat {
+                chat.log.refused();
+            }
+            return Err(problem);
         }
         let (mut id, mut reply_id) = (None, None);
         if let Some(chat) = &mut self.chat {
@@ -226,6 +223,19 @@ impl PurrrChat {
         let message = Message { id, text, image, reply: reply_id };
         let frame = Frame { body: Body::Message(message), verbatim };
         Ok(Some(Command::Send { chat: None, frame }))
+    }
+
+    fn check(&self, text: Option<&ByteString>, image: Option<&Image>) -> Result<(), Problem> {
+        let Limits { message_bytes, image_bytes, .. } = self.limits;
+        if text.is_some_and(|text| text.len() > message_bytes) {
+            let message = format!("a text may have {message_bytes} bytes");
+            return Err(Problem::new(Code::TooLong, message));
+        }
+        if image.is_some_and(|image| image.bytes.len() > image_bytes) {
+            let message = format!("a picture may have {image_bytes} bytes");
+            return Err(Problem::new(Code::TooLarge, message));
+        }
+        Ok(())
     }
 
     fn read_message(&self, payload: Option<&str>) -> Asked {
