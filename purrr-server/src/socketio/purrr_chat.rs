@@ -8,6 +8,7 @@ use std::{
     fmt, io,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -21,6 +22,7 @@ use purrr_core::{
 };
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{json, value::RawValue};
+use tokio::time::Instant;
 
 use super::{Packet, Placeholder, binary_event, event, invalid_namespace};
 use crate::{
@@ -38,6 +40,12 @@ const SEALED: &str = "application/octet-stream";
 /// What a partner without a name is called; the frontend takes an empty name for no partner at all.
 const NAMELESS: &str = "Stranger";
 
+/// How long a client may take to see that it has another partner.
+const FENCED: Duration = Duration::from_secs(2);
+
+/// Events that mean no partner.
+const SPOKEN_TO_THE_SERVER: [&str; 3] = ["init_user", "find_partner", "disconnect_partner"];
+
 /// A Socket.IO connection as a stream of commands and a sink of events.
 pub(super) struct PurrrChat {
     socket: EioSocket,
@@ -49,6 +57,8 @@ pub(super) struct PurrrChat {
     /// An event whose attachment comes next.
     awaited: Option<ByteString>,
     chat: Option<Chat>,
+    /// Whether there was a chat before.
+    chatted: bool,
 }
 
 /// What is remembered of one chat.
@@ -60,6 +70,16 @@ struct Chat {
     typing: bool,
     /// Whether this side was told that something has been read.
     marked: bool,
+    /// What this side has to take before it can mean this chat by what it sends. None if that is so already.
+    fence: Option<Fence>,
+}
+
+/// A ping sent just before `matched`: what comes before its answer was sent to the last partner.
+struct Fence {
+    /// Known once it is sent.
+    ping: Option<u64>,
+    /// A client that does not answer is heard all the same from then on.
+    until: Instant,
 }
 
 /// What an event asks for.
@@ -68,7 +88,8 @@ type Asked = Result<Option<Command>, Problem>;
 impl PurrrChat {
     pub(super) fn new(socket: EioSocket, limits: Limits, auto_pair: bool) -> Self {
         let commands = auto_pair.then(|| Command::Find(Search::default())).into_iter().collect();
-        Self { socket, limits, commands, packets: VecDeque::new(), awaited: None, chat: None }
+        let packets = VecDeque::new();
+        Self { socket, limits, commands, packets, awaited: None, chat: None, chatted: false }
     }
 
     pub(super) fn into_socket(self) -> EioSocket {
@@ -101,6 +122,9 @@ impl PurrrChat {
 
     fn read_event(&mut self, array: &ByteString) -> Result<Asked, ()> {
         let (name, payload) = open(array)?;
+        if !SPOKEN_TO_THE_SERVER.contains(&&*name) && self.is_late() {
+            return Ok(Ok(None));
+        }
         Ok(match &*name {
             "init_user" => introduce(payload).map(Some),
             "find_partner" => Ok(Some(Command::Find(Search::default()))),
@@ -129,6 +153,9 @@ impl PurrrChat {
             let message = format!("`{}` takes no binary data", known(&name));
             return Ok(Err(Problem::new(Code::BadMessage, message)));
         }
+        if self.is_late() {
+            return Ok(Ok(None));
+        }
         if self.chat.is_none() {
             return Ok(Err(not_paired()));
         }
@@ -138,6 +165,17 @@ impl PurrrChat {
             Image { mime: ByteString::from_static(mime), encrypted: false, bytes: bytes.clone() };
         let wire = Verbatim { dialect: DIALECT, text: array, binary: Some(bytes) };
         Ok(self.said(None, Some(image), None, Some(wire)))
+    }
+
+    /// Whether what has just come was sent before this side knew that it has another partner.
+    fn is_late(&mut self) -> bool {
+        let Some(chat) = &mut self.chat else { return false };
+        let Some(fence) = &chat.fence else { return false };
+        let answered = fence.ping.is_some_and(|ping| self.socket.is_answered(ping));
+        if answered || fence.until <= Instant::now() {
+            chat.fence = None;
+        }
+        chat.fence.is_some()
     }
 
     fn send_message(&mut self, payload: Option<&str>, source: &ByteString) -> Asked {
@@ -265,8 +303,13 @@ impl PurrrChat {
                 let name = name.filter(|name| !name.is_empty());
                 let name = name.unwrap_or_else(|| ByteString::from_static(NAMELESS));
                 let key = public_key.unwrap_or_default();
+                let fence = self.chatted.then(|| {
+                    self.packets.push_back(Outgoing::PING);
+                    Fence { ping: None, until: Instant::now() + FENCED }
+                });
+                self.chatted = true;
                 self.emit("matched", Some(json!({"partnerName": &*name, "partnerPk": &*key})));
-                self.chat = Some(Chat { partner: name, ..Chat::default() });
+                self.chat = Some(Chat { partner: name, fence, ..Chat::default() });
             }
             Event::Received(frame) => self.write_frame(frame),
             Event::Idle | Event::Left { .. } => {
@@ -357,7 +400,11 @@ impl PurrrChat {
         loop {
             ready!(self.socket.poll_ready_unpin(cx))?;
             let Some(packet) = self.packets.pop_front() else { return Poll::Ready(Ok(())) };
+            let fences = packet == Outgoing::PING;
             self.socket.start_send_unpin(packet)?;
+            if fences && let Some(fence) = self.chat.as_mut().and_then(|chat| chat.fence.as_mut()) {
+                fence.ping = Some(self.socket.last_ping());
+            }
         }
     }
 }
