@@ -78,6 +78,9 @@ pub(crate) struct EioSocket {
     /// Packets that a change of transport left over.
     rest: VecDeque<Outgoing>,
     ping_due: bool,
+    /// How many pings were sent, and how many of them were answered.
+    pings: u64,
+    pongs: u64,
     fault: Option<CloseCode>,
 }
 
@@ -315,6 +318,9 @@ impl Incoming {
 }
 
 impl Outgoing {
+    /// The question whether somebody is there. Any client answers it in turn, between its other packets.
+    pub(crate) const PING: Self = Self::Text(ByteString::from_static("2"));
+
     fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -335,7 +341,18 @@ impl Outgoing {
 impl EioSocket {
     fn new(link: Link, config: &Config) -> Self {
         let heartbeat = config.heartbeat();
-        Self { link, heartbeat, rest: VecDeque::new(), ping_due: false, fault: None }
+        let rest = VecDeque::new();
+        Self { link, heartbeat, rest, ping_due: false, pings: 0, pongs: 0, fault: None }
+    }
+
+    /// Names the ping that was sent last.
+    pub(crate) const fn last_ping(&self) -> u64 {
+        self.pings
+    }
+
+    /// Whether the ping of this name was answered: then whatever comes was sent after it was taken.
+    pub(crate) const fn is_answered(&self, ping: u64) -> bool {
+        self.pongs >= ping
     }
 
     /// Ends the session, with a close code where the transport has them.
@@ -353,7 +370,7 @@ impl EioSocket {
 
     fn poll_ping(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.ping_due && Pin::new(&mut *self).poll_ready(cx)?.is_ready() {
-            Pin::new(&mut *self).start_send(Outgoing::Text(ByteString::from_static("2")))?;
+            Pin::new(&mut *self).start_send(Outgoing::PING)?;
             self.ping_due = false;
             let _ = Pin::new(&mut *self).poll_flush(cx)?;
         }
@@ -433,7 +450,10 @@ impl Stream for EioSocket {
         let this = self.get_mut();
         loop {
             match this.poll_packet(cx) {
-                Poll::Ready(Some(Incoming::Pong)) => this.heartbeat.heard(),
+                Poll::Ready(Some(Incoming::Pong)) => {
+                    this.heartbeat.heard();
+                    this.pongs = this.pings.min(this.pongs + 1);
+                }
                 Poll::Ready(Some(Incoming::Close) | None) => return Poll::Ready(None),
                 Poll::Ready(Some(packet)) => {
                     this.heartbeat.heard();
@@ -473,7 +493,9 @@ impl Sink<Outgoing> for EioSocket {
     }
 
     fn start_send(self: Pin<&mut Self>, packet: Outgoing) -> io::Result<()> {
-        match &mut self.get_mut().link {
+        let this = self.get_mut();
+        this.pings += u64::from(packet == Outgoing::PING);
+        match &mut this.link {
             Link::WebSocket(socket) => {
                 socket.start_send_unpin(packet.into_message()).map_err(io::Error::other)
             }

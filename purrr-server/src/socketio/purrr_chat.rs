@@ -8,6 +8,7 @@ use std::{
     fmt, io,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -21,6 +22,7 @@ use purrr_core::{
 };
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{json, value::RawValue};
+use tokio::time::Instant;
 
 use super::{Packet, Placeholder, binary_event, event, greeting, invalid_namespace};
 use crate::{
@@ -38,6 +40,12 @@ const SEALED: &str = "application/octet-stream";
 /// What a partner without a name is called; the frontend takes an empty name for no partner at all.
 const NAMELESS: &str = "Stranger";
 
+/// How long a client may take to see that it has another partner.
+const FENCED: Duration = Duration::from_secs(2);
+
+/// Events that mean no partner.
+const SPOKEN_TO_THE_SERVER: [&str; 3] = ["init_user", "find_partner", "disconnect_partner"];
+
 /// A Socket.IO connection as a stream of commands and a sink of events.
 pub(super) struct PurrrChat {
     socket: EioSocket,
@@ -49,6 +57,8 @@ pub(super) struct PurrrChat {
     /// An event whose attachment comes next.
     awaited: Option<ByteString>,
     chat: Option<Chat>,
+    /// Whether there was a chat before.
+    chatted: bool,
 }
 
 /// What is remembered of one chat.
@@ -58,6 +68,18 @@ struct Chat {
     log: Log,
     /// Whether this side was last said to be typing.
     typing: bool,
+    /// Whether this side was told that something has been read.
+    marked: bool,
+    /// What this side has to take before it can mean this chat by what it sends. None if that is so already.
+    fence: Option<Fence>,
+}
+
+/// A ping sent just before `matched`: what comes before its answer was sent to the last partner.
+struct Fence {
+    /// Known once it is sent.
+    ping: Option<u64>,
+    /// A client that does not answer is heard all the same from then on.
+    until: Instant,
 }
 
 /// What an event asks for.
@@ -66,7 +88,8 @@ type Asked = Result<Option<Command>, Problem>;
 impl PurrrChat {
     pub(super) fn new(socket: EioSocket, limits: Limits, auto_pair: bool) -> Self {
         let commands = auto_pair.then(|| Command::Find(Search::default())).into_iter().collect();
-        Self { socket, limits, commands, packets: VecDeque::new(), awaited: None, chat: None }
+        let packets = VecDeque::new();
+        Self { socket, limits, commands, packets, awaited: None, chat: None, chatted: false }
     }
 
     pub(super) fn into_socket(self) -> EioSocket {
@@ -99,6 +122,9 @@ impl PurrrChat {
 
     fn read_event(&mut self, array: &ByteString) -> Result<Asked, ()> {
         let (name, payload) = open(array)?;
+        if !SPOKEN_TO_THE_SERVER.contains(&&*name) && self.is_late() {
+            return Ok(Ok(None));
+        }
         Ok(match &*name {
             "init_user" => introduce(payload).map(Some),
             "find_partner" => Ok(Some(Command::Find(Search::default()))),
@@ -127,6 +153,9 @@ impl PurrrChat {
             let message = format!("`{}` takes no binary data", known(&name));
             return Ok(Err(Problem::new(Code::BadMessage, message)));
         }
+        if self.is_late() {
+            return Ok(Ok(None));
+        }
         if self.chat.is_none() {
             return Ok(Err(not_paired()));
         }
@@ -136,6 +165,17 @@ impl PurrrChat {
             Image { mime: ByteString::from_static(mime), encrypted: false, bytes: bytes.clone() };
         let wire = Verbatim { dialect: DIALECT, text: array, binary: Some(bytes) };
         Ok(self.said(None, Some(image), None, Some(wire)))
+    }
+
+    /// Whether what has just come was sent before this side knew that it has another partner.
+    fn is_late(&mut self) -> bool {
+        let Some(chat) = &mut self.chat else { return false };
+        let Some(fence) = &chat.fence else { return false };
+        let answered = fence.ping.is_some_and(|ping| self.socket.is_answered(ping));
+        if answered || fence.until <= Instant::now() {
+            chat.fence = None;
+        }
+        chat.fence.is_some()
     }
 
     fn send_message(&mut self, payload: Option<&str>, source: &ByteString) -> Asked {
@@ -198,8 +238,8 @@ impl PurrrChat {
         self.said(None, Some(picture(image.into())?), None, Some(wire))
     }
 
-    /// A message to the partner. What the hub would refuse is refused here already, so that only messages which the
-    /// partner gets are counted.
+    /// A message to the partner. What the hub would refuse is refused here already, for its sender's page shows and counts
+    /// it all the same.
     fn said(
         &mut self,
         text: Option<ByteString>,
@@ -207,14 +247,11 @@ impl PurrrChat {
         reply: Option<u64>,
         verbatim: Option<Verbatim>,
     ) -> Asked {
-        let Limits { message_bytes, image_bytes, .. } = self.limits;
-        if text.as_ref().is_some_and(|text| text.len() > message_bytes) {
-            let message = format!("a text may have {message_bytes} bytes");
-            return Err(Problem::new(Code::TooLong, message));
-        }
-        if image.as_ref().is_some_and(|image| image.bytes.len() > image_bytes) {
-            let message = format!("a picture may have {image_bytes} bytes");
-            return Err(Problem::new(Code::TooLarge, message));
+        if let Err(problem) = self.check(text.as_ref(), image.as_ref()) {
+            if let Some(chat) = &mut self.chat {
+                chat.log.refused();
+            }
+            return Err(problem);
         }
         let (mut id, mut reply_id) = (None, None);
         if let Some(chat) = &mut self.chat {
@@ -224,6 +261,19 @@ impl PurrrChat {
         let message = Message { id, text, image, reply: reply_id };
         let frame = Frame { body: Body::Message(message), verbatim };
         Ok(Some(Command::Send { chat: None, frame }))
+    }
+
+    fn check(&self, text: Option<&ByteString>, image: Option<&Image>) -> Result<(), Problem> {
+        let Limits { message_bytes, image_bytes, .. } = self.limits;
+        if text.is_some_and(|text| text.len() > message_bytes) {
+            let message = format!("a text may have {message_bytes} bytes");
+            return Err(Problem::new(Code::TooLong, message));
+        }
+        if image.is_some_and(|image| image.bytes.len() > image_bytes) {
+            let message = format!("a picture may have {image_bytes} bytes");
+            return Err(Problem::new(Code::TooLarge, message));
+        }
+        Ok(())
     }
 
     fn read_message(&self, payload: Option<&str>) -> Asked {
@@ -258,16 +308,19 @@ impl PurrrChat {
                 let name = name.unwrap_or_else(|| ByteString::from_static(NAMELESS));
                 let key = public_key.unwrap_or_default();
                 self.socket.attend(true);
+                let fence = self.chatted.then(|| {
+                    self.packets.push_back(Outgoing::PING);
+                    Fence { ping: None, until: Instant::now() + FENCED }
+                });
+                self.chatted = true;
                 self.emit("matched", Some(json!({"partnerName": &*name, "partnerPk": &*key})));
-                self.chat = Some(Chat { partner: name, ..Chat::default() });
+                self.chat = Some(Chat { partner: name, fence, ..Chat::default() });
             }
             Event::Received(frame) => self.write_frame(frame),
             Event::Idle | Event::Left { .. } => {
                 self.socket.attend(false);
-                if self.chat.take().is_some() {
-                    // The page keeps "typing" from one chat to the next unless it is told.
-                    self.emit("hide_typing", None);
-                    self.emit("partner_disconnected", None);
+                if let Some(chat) = self.chat.take() {
+                    self.end_chat(&chat);
                 }
             }
             Event::Error(problem) => {
@@ -280,6 +333,16 @@ impl PurrrChat {
             // This dialect has no words for the rest, and its frontend no need of them.
             _ => {}
         }
+    }
+
+    /// Says that the chat is over. The page keeps what it shows of a partner for the next one unless it is told.
+    fn end_chat(&mut self, chat: &Chat) {
+        if chat.marked {
+            // No message has this number, so none is said to have been read: what this very page sends of an empty chat.
+            self.emit("mark_as_read", Some(json!({"messageId": -1})));
+        }
+        self.emit("hide_typing", None);
+        self.emit("partner_disconnected", None);
     }
 
     fn write_frame(&mut self, frame: Frame) {
@@ -309,6 +372,7 @@ impl PurrrChat {
             Body::Typing(on) => self.emit(if on { "show_typing" } else { "hide_typing" }, None),
             Body::Read { id } => {
                 if let Some(index) = chat.log.index_of(id) {
+                    chat.marked = true;
                     self.emit("mark_as_read", Some(json!({"messageId": index})));
                 }
             }
@@ -342,7 +406,11 @@ impl PurrrChat {
         loop {
             ready!(self.socket.poll_ready_unpin(cx))?;
             let Some(packet) = self.packets.pop_front() else { return Poll::Ready(Ok(())) };
+            let fences = packet == Outgoing::PING;
             self.socket.start_send_unpin(packet)?;
+            if fences && let Some(fence) = self.chat.as_mut().and_then(|chat| chat.fence.as_mut()) {
+                fence.ping = Some(self.socket.last_ping());
+            }
         }
     }
 }
