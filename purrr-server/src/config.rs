@@ -21,7 +21,7 @@ pub struct Config {
     /// What is accepted from one visitor.
     pub limits: Limits,
     /// Bytes of one message on either transport, from 1,024. Default 12,000,000; a connection holds at most this much of a
-    /// message that is still arriving, and as much on its way out.
+    /// message that is still arriving, and as much on its way out, and gives both back.
     pub max_payload: usize,
     /// How often a silent connection is asked whether it is still there. Default 25 s.
     pub ping_interval: Duration,

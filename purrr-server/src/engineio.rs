@@ -358,10 +358,10 @@ impl EioSocket {
                 Link::Polling(record) => ready!(record.polling.poll_next(cx)),
                 Link::WebSocket(socket) => {
                     let polled = socket.poll_next_unpin(cx);
-                    if socket.get_mut().take_moved() {
+                    if socket.wire().take_moved() {
                         self.heartbeat.heard();
                     }
-                    if polled.is_pending() && socket.get_mut().take_unblocked() {
+                    if polled.is_pending() && socket.wire().take_unblocked() {
                         return Poll::Ready(Some(Incoming::Progress));
                     }
                     return match ready!(polled) {
