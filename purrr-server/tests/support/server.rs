@@ -81,6 +81,14 @@ impl Server {
         self.raw(request).await
     }
 
+    /// Begins an Engine.IO session that polls; returns its id.
+    pub(crate) async fn polling_session(&self) -> String {
+        let handshake = self.get("/socket.io/?EIO=4&transport=polling").await.body;
+        let greeting = handshake.strip_prefix('0').expect("a handshake is a packet of type 0");
+        let greeting: serde_json::Value = serde_json::from_str(greeting).expect("it is JSON");
+        greeting["sid"].as_str().expect("it names the session").to_owned()
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask(&format!("GET {path}"), &[]).await
     }
