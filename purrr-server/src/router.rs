@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     extract::{OriginalUri, Path, Request, State},
     http::{
-        Method, StatusCode, Version,
+        HeaderMap, Method, StatusCode, Version,
         header::{CONTENT_TYPE, HOST, ORIGIN},
     },
     middleware::{self, Next},
@@ -58,7 +58,7 @@ where
         .route("/socket.io/", socketio)
         .layer(middleware::from_fn_with_state(origins, admit));
     Router::new()
-        .route("/assets/{name}", get(async |Path(name): Path<String>| page::asset(&name)))
+        .route("/assets/{name}", get(asset))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/healthz", get(health))
@@ -109,7 +109,12 @@ async fn index(OriginalUri(asked): OriginalUri, request: Request) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
-    page::index(&format!("{}/", asked.path().trim_end_matches('/')))
+    let prefix = format!("{}/", asked.path().trim_end_matches('/'));
+    page::index(&prefix, request.headers())
+}
+
+async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    page::asset(&name, &headers)
 }
 
 async fn ready(State(hub): State<Hub>) -> (StatusCode, &'static str) {

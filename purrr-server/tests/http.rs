@@ -2,9 +2,12 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
-use axum::Router;
+use axum::{Router, body::Body, extract::Request};
 use purrr_core::Hub;
 use purrr_server::Config;
 use support::{Answer, Peer, Server, soon, wire::Wire};
@@ -12,6 +15,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
+use tower::ServiceExt;
 
 const UPGRADE: [&str; 4] = [
     "Connection: keep-alive, Upgrade",
@@ -78,6 +82,47 @@ async fn everything_the_page_asks_for_is_there() {
     for absent in ["/assets/none.js", "/assets/..%2fCargo.toml", "/assets/index.html", "/assets/"] {
         assert_eq!(server.get(absent).await.status, 404, "{absent}");
     }
+}
+
+#[tokio::test]
+async fn what_a_client_has_already_is_not_sent_again() {
+    let server = Server::start().await;
+    let mut tags = HashSet::new();
+    for path in ["/", "/assets/app.js", "/assets/style.css", "/assets/favicon.svg"] {
+        let first = server.get(path).await;
+        assert_eq!(first.status, 200, "{path}");
+        assert_eq!(first.header("cache-control"), Some("no-cache"), "{path}");
+        let tag = first.header("etag").expect("a version").to_owned();
+        assert!(tag.starts_with('"') && tag.ends_with('"') && tag.len() > 10, "{path}: {tag}");
+        assert!(tags.insert(tag.clone()), "{path}: two files have the tag {tag}");
+        for (known, status) in [
+            (tag.clone(), 304),
+            (format!("\"another\", {tag}"), 304),
+            (format!("W/{tag}"), 304),
+            ("*".to_owned(), 304),
+            ("\"another\"".to_owned(), 200),
+            (tag.trim_matches('"').to_owned(), 200),
+        ] {
+            for method in ["GET", "HEAD"] {
+                let line = format!("If-None-Match: {known}");
+                let again = server.ask(&format!("{method} {path}"), &[&line]).await;
+                assert_eq!(again.status, status, "{method} {path}, {known}");
+                assert_eq!(again.header("etag"), Some(tag.as_str()), "{method} {path}, {known}");
+                assert_eq!(again.header("cache-control"), Some("no-cache"), "{method} {path}");
+                let body = if status == 200 && method == "GET" { first.body.as_str() } else { "" };
+                assert_eq!(again.body, body, "{method} {path}, {known}");
+            }
+        }
+    }
+    assert_eq!(server.get("/assets/none.js").await.header("etag"), None);
+
+    // Under a prefix the page is another one.
+    let app: Router =
+        Router::new().nest("/a/b", purrr_server::router(Hub::memory(), Config::default()));
+    let request = Request::get("/a/b").header("host", "x").body(Body::empty()).unwrap();
+    let nested = app.oneshot(request).await.unwrap();
+    assert_eq!(nested.status(), 200);
+    assert!(!tags.contains(nested.headers()["etag"].to_str().unwrap()));
 }
 
 #[tokio::test]
