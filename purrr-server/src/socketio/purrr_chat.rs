@@ -46,6 +46,8 @@ pub(super) struct PurrrChat {
     commands: VecDeque<Command>,
     /// Packets that are due before any other event is written.
     packets: VecDeque<Outgoing>,
+    /// Among them is, or has been since the last flush, an answer that no event of the hub will flush.
+    answered: bool,
     /// An event whose attachment comes next.
     awaited: Option<ByteString>,
     chat: Option<Chat>,
@@ -66,7 +68,15 @@ type Asked = Result<Option<Command>, Problem>;
 impl PurrrChat {
     pub(super) fn new(socket: EioSocket, limits: Limits, auto_pair: bool) -> Self {
         let commands = auto_pair.then(|| Command::Find(Search::default())).into_iter().collect();
-        Self { socket, limits, commands, packets: VecDeque::new(), awaited: None, chat: None }
+        Self {
+            socket,
+            limits,
+            commands,
+            packets: VecDeque::new(),
+            answered: false,
+            awaited: None,
+            chat: None,
+        }
     }
 
     pub(super) fn into_socket(self) -> EioSocket {
@@ -90,6 +100,7 @@ impl PurrrChat {
             }
             Packet::ConnectElsewhere(namespace) => {
                 self.packets.push_back(Outgoing::Text(invalid_namespace(namespace)));
+                self.answered = true;
                 Ok(Ok(None))
             }
             Packet::Connect(_) | Packet::Ack => Ok(Ok(None)),
@@ -338,6 +349,15 @@ impl PurrrChat {
             self.socket.start_send_unpin(packet)?;
         }
     }
+
+    /// Has an answer sent. Ready when there is room for another.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.answered {
+            ready!(self.poll_packets(cx))?;
+            self.answered = self.socket.poll_flush_unpin(cx)?.is_pending();
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl Stream for PurrrChat {
@@ -349,6 +369,9 @@ impl Stream for PurrrChat {
             return Poll::Ready(Some(Input::Command(command)));
         }
         loop {
+            if ready!(this.poll_answer(cx)).is_err() {
+                return Poll::Ready(None);
+            }
             let Some(incoming) = ready!(this.socket.poll_next_unpin(cx)) else {
                 return Poll::Ready(None);
             };
