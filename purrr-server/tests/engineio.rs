@@ -102,6 +102,63 @@ async fn a_session_that_flushes_is_taken_over_with_all_that_is_left() {
 }
 
 #[tokio::test]
+async fn a_session_is_taken_over_before_anything_was_polled() {
+    let server = Server::start().await;
+    let Line::Polling { address, session, .. } = Line::polling(&server).await else {
+        panic!("it polls");
+    };
+    let socket = probe(address, &session).await;
+    assert_eq!(post(address, &session, "40").await.body, "ok");
+    // The answer waits for a poll that will not come.
+    let mut line = take_over(socket, []).await;
+    let Some(Packet::Text(connected)) = soon("an answer", line.next()).await else {
+        panic!("a text was due");
+    };
+    assert!(connected.starts_with(r#"40{"sid":""#), "{connected}");
+    line.send(r#"42["find_partner"]"#).await;
+    let waiting = Packet::Text(r#"42["waiting"]"#.to_owned());
+    assert_eq!(soon("an answer", line.next()).await, Some(waiting));
+}
+
+#[tokio::test]
+async fn a_session_that_is_held_up_both_ways_is_taken_over_with_all_that_is_left() {
+    let server = Server::start().await;
+    let (mut ann, mut bob) = Visitor::pair(&server, [Polling, Polling]).await;
+    let texts: Vec<_> = ('a'..='t').map(|c| c.to_string().repeat(200_000)).collect();
+    let event = |text: &str| format!(r#"42["chat message","{text}"]"#);
+    let body = texts.iter().map(|text| event(text)).collect::<Vec<_>>().join("\u{1e}");
+    let mut posting = Vec::new();
+    for visitor in [&ann, &bob] {
+        let Line::Polling { address, session, .. } = &visitor.line else { panic!("all poll") };
+        let (address, session, body) = (*address, session.clone(), body.clone());
+        posting.push(tokio::spawn(async move { post(address, &session, &body).await }));
+    }
+    // Nobody polls. What a chat holds under way, what waits for a poll, and one held back, for each.
+    let held = 2 * (server.hub.limits().pipe_bytes / 200_000 + 5);
+    soon("two sessions that stand still", async {
+        while server.hub.stats().frames < held as u64 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let Line::Polling { address, session, .. } = &bob.line else { panic!("all poll") };
+    let socket = probe(*address, session).await;
+    bob.line = take_over(socket, []).await;
+    for visitor in [&mut bob, &mut ann] {
+        for text in &texts {
+            let found = visitor.text().await;
+            assert!(found == event(text), "{:.40} instead of {:.40}", found, event(text));
+        }
+    }
+    for visitor in [&mut bob, &mut ann] {
+        visitor.has_nothing_new().await;
+    }
+    for answer in posting {
+        assert_eq!(soon("an answer", answer).await.unwrap().body, "ok");
+    }
+}
+
+#[tokio::test]
 async fn a_change_over_that_is_begun_and_given_up_changes_nothing() {
     let server = Server::start().await;
     let (mut ann, mut bob) = Visitor::pair(&server, [WebSocket, Polling]).await;
