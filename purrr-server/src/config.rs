@@ -18,12 +18,14 @@ use crate::heartbeat::{Heartbeat, Pace};
 pub struct Config {
     /// Where to listen. Default `0.0.0.0:3007`; port 0 lets the system choose.
     pub listen: SocketAddr,
+    /// Where people wait and frames flow. Default memory.
+    pub backend: Backend,
     /// Origins of web pages that may connect, beside the page's own. Default `http://localhost:3000`.
     pub allowed_origins: Vec<String>,
     /// What is accepted from one visitor.
     pub limits: Limits,
     /// Bytes of one message on either transport, from 1,024. Default 12,000,000; a connection holds at most this much of a
-    /// message that is still arriving, and as much on its way out.
+    /// message that is still arriving, and as much on its way out, and gives both back.
     pub max_payload: usize,
     /// How often a silent connection is asked whether it is still there. Default 25 s.
     pub ping_interval: Duration,
@@ -43,6 +45,15 @@ pub struct Config {
     pub drain: Duration,
     /// When a search widens from interests to languages, and from languages to anyone. Default 5 s and 20 s.
     pub widen_after: [Duration; 2],
+}
+
+/// Where people wait and frames flow, written as a URL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backend {
+    /// In this process, written as `memory:`.
+    #[default]
+    Memory,
 }
 
 /// The command line.
@@ -156,6 +167,9 @@ pub struct Options {
     /// Time for which they are avoided, if somebody else is there [default: 10m].
     #[arg(long, env = "PURRR_RECENT_FOR", value_name = "TIME", help_heading = "Pairing")]
     pub recent_for: Option<Span>,
+    /// Where people wait and chats run, as a URL; `memory:` is this process [default: memory:].
+    #[arg(long, env = "PURRR_BACKEND", value_name = "URL", help_heading = "Running")]
+    pub backend: Option<String>,
     /// Time that chats may take to finish when the server is told to stop [default: 20s].
     #[arg(long, env = "PURRR_DRAIN", value_name = "TIME", help_heading = "Running")]
     pub drain: Option<Span>,
@@ -217,6 +231,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 3007)),
+            backend: Backend::default(),
             allowed_origins: vec!["http://localhost:3000".to_owned()],
             limits: Limits::default(),
             max_payload: 12_000_000,
@@ -233,12 +248,16 @@ impl Default for Config {
 }
 
 impl Config {
-    /// A hub in memory that goes by this configuration's limits and schedule.
+    /// A hub on this configuration's backend that goes by its limits and schedule.
     #[must_use]
     pub fn hub(&self) -> Hub {
         let [language, anyone] = self.widen_after;
         let rule = Interests::default().widen_after(language, anyone);
-        Hub::builder().rule(rule).limits(self.limits.clone()).build()
+        let builder = Hub::builder().rule(rule).limits(self.limits.clone());
+        match self.backend {
+            // What a builder has unless it is told otherwise.
+            Backend::Memory => builder.build(),
+        }
     }
 }
 
@@ -286,6 +305,7 @@ impl Options {
         limits.recent_for = time(self.recent_for, limits.recent_for);
         let config = Config {
             listen: self.listen.as_deref().map_or(Ok(default.listen), address)?,
+            backend: self.backend.as_deref().map_or(Ok(default.backend), str::parse)?,
             allowed_origins: self.allowed_origin.clone().unwrap_or(default.allowed_origins),
             max_payload: self.max_payload.unwrap_or(default.max_payload),
             ping_interval: time(self.ping_interval, default.ping_interval),
@@ -332,6 +352,7 @@ impl Options {
             anyone_after: Some(Span(anyone)),
             recent_partners: Some(config.limits.recent_partners),
             recent_for: Some(Span(config.limits.recent_for)),
+            backend: Some(config.backend.to_string()),
             drain: Some(Span(config.drain)),
             log_format: Some(self.log_format.unwrap_or_default()),
             log: Some(self.log.clone().unwrap_or_else(|| "info".to_owned())),
@@ -369,6 +390,7 @@ impl Options {
             anyone_after: self.anyone_after.or(file.anyone_after),
             recent_partners: self.recent_partners.or(file.recent_partners),
             recent_for: self.recent_for.or(file.recent_for),
+            backend: self.backend.or(file.backend),
             drain: self.drain.or(file.drain),
             log_format: self.log_format.or(file.log_format),
             log: self.log.or(file.log),
@@ -469,6 +491,32 @@ fn unknown(name: &str, known: BTreeSet<String>) -> ConfigError {
     ConfigError::Unknown { name: name.to_owned(), nearest }
 }
 
+impl FromStr for Backend {
+    type Err = ConfigError;
+
+    fn from_str(url: &str) -> Result<Self, ConfigError> {
+        if url == "memory:" {
+            return Ok(Self::Memory);
+        }
+        // The rest of a URL may hold a password.
+        let scheme =
+            url.split_once(':').map_or_else(String::new, |(scheme, _)| format!("{scheme}:"));
+        let message = match scheme.as_str() {
+            "" | "memory:" => "must be `memory:`".to_owned(),
+            other => format!("must be `memory:`; this program has no backend for `{other}`"),
+        };
+        Err(ConfigError::Bad { option: "--backend", message })
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory:",
+        })
+    }
+}
+
 impl FromStr for Span {
     type Err = humantime::DurationError;
 
@@ -552,6 +600,12 @@ mod tests {
                 "listen = 'nowhere'",
                 "--listen must be a port or an address and port such as 127.0.0.1:3007, not \"nowhere\"",
             ),
+            (
+                "backend = 'redis://:secret@example.com/0'",
+                "--backend must be `memory:`; this program has no backend for `redis:`",
+            ),
+            ("backend = 'memory'", "--backend must be `memory:`"),
+            ("backend = 'memory://here'", "--backend must be `memory:`"),
         ] {
             assert_eq!(options(toml).resolve().unwrap_err().to_string(), message);
         }

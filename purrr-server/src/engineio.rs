@@ -27,7 +27,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures::{Sink, SinkExt, Stream, StreamExt};
-use polling::{Broken, Found, Polling};
+use polling::{Broken, Polling, Successor};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;
@@ -75,6 +75,8 @@ pub(crate) struct Sessions {
 pub(crate) struct EioSocket {
     link: Link,
     heartbeat: Heartbeat,
+    /// Packets that came before a change of transport and are still to be read.
+    early: VecDeque<Incoming>,
     /// Packets that a change of transport left over.
     rest: VecDeque<Outgoing>,
     ping_due: bool,
@@ -341,8 +343,16 @@ impl Outgoing {
 impl EioSocket {
     fn new(link: Link, config: &Config) -> Self {
         let heartbeat = config.heartbeat();
-        let rest = VecDeque::new();
-        Self { link, heartbeat, rest, ping_due: false, pings: 0, pongs: 0, fault: None }
+        Self {
+            link,
+            heartbeat,
+            early: VecDeque::new(),
+            rest: VecDeque::new(),
+            ping_due: false,
+            pings: 0,
+            pongs: 0,
+            fault: None,
+        }
     }
 
     /// Names the ping that was sent last.
@@ -377,52 +387,55 @@ impl EioSocket {
         Ok(())
     }
 
+    /// Goes on with the WebSocket that has taken over, if one has.
+    fn change_over(&mut self) {
+        if let Link::Polling(record) = &self.link
+            && let Some(Successor { socket, inbound, outbound }) = record.polling.take_successor()
+        {
+            self.link = Link::WebSocket(socket);
+            (self.early, self.rest) = (inbound, outbound);
+        }
+    }
+
     fn poll_packet(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        self.change_over();
+        if let Some(packet) = self.early.pop_front() {
+            return Poll::Ready(Some(packet));
+        }
+        // What was left over goes out even if nothing else does.
+        if let Poll::Ready(Err(_)) = self.poll_rest(cx) {
+            return Poll::Ready(None);
+        }
+        let socket = match &mut self.link {
+            Link::Gone => return Poll::Ready(None),
+            Link::Polling(record) => return record.polling.poll_next(cx),
+            Link::WebSocket(socket) => socket,
+        };
         loop {
-            let found = match &mut self.link {
-                Link::Gone => return Poll::Ready(None),
-                Link::Polling(record) => ready!(record.polling.poll_next(cx)),
-                Link::WebSocket(socket) => {
-                    let polled = socket.poll_next_unpin(cx);
-                    if socket.get_mut().take_moved() {
-                        self.heartbeat.heard();
+            let polled = socket.poll_next_unpin(cx);
+            if socket.wire().take_moved() {
+                self.heartbeat.heard();
+            }
+            if polled.is_pending() && socket.wire().take_unblocked() {
+                return Poll::Ready(Some(Incoming::Progress));
+            }
+            return match ready!(polled) {
+                Some(Ok(Message::Binary(bytes))) => Poll::Ready(Some(Incoming::Binary(bytes))),
+                Some(Ok(Message::Text(text))) => {
+                    let text = ByteString::try_from(Bytes::from(text)).ok();
+                    let packet = text.and_then(Incoming::read);
+                    if packet.is_none() {
+                        self.fault = Some(CloseCode::Policy);
                     }
-                    if polled.is_pending() && socket.get_mut().take_unblocked() {
-                        return Poll::Ready(Some(Incoming::Progress));
-                    }
-                    return match ready!(polled) {
-                        Some(Ok(Message::Binary(bytes))) => {
-                            Poll::Ready(Some(Incoming::Binary(bytes)))
-                        }
-                        Some(Ok(Message::Text(text))) => {
-                            let text = ByteString::try_from(Bytes::from(text)).ok();
-                            let packet = text.and_then(Incoming::read);
-                            if packet.is_none() {
-                                self.fault = Some(CloseCode::Policy);
-                            }
-                            Poll::Ready(packet)
-                        }
-                        Some(Ok(Message::Close(_))) | None => Poll::Ready(None),
-                        Some(Ok(_)) => continue,
-                        Some(Err(error)) => {
-                            self.fault = websocket::close_code(&error);
-                            Poll::Ready(None)
-                        }
-                    };
+                    Poll::Ready(packet)
+                }
+                Some(Ok(Message::Close(_))) | None => Poll::Ready(None),
+                Some(Ok(_)) => continue,
+                Some(Err(error)) => {
+                    self.fault = websocket::close_code(&error);
+                    Poll::Ready(None)
                 }
             };
-            match found {
-                Found::Packet(packet) => return Poll::Ready(Some(packet)),
-                Found::Closed => return Poll::Ready(None),
-                Found::Successor(socket, rest) => {
-                    self.link = Link::WebSocket(socket);
-                    self.rest = rest;
-                    // What was left over goes out even if nothing else does.
-                    if let Poll::Ready(Err(_)) = self.poll_rest(cx) {
-                        return Poll::Ready(None);
-                    }
-                }
-            }
         }
     }
 
@@ -479,6 +492,7 @@ impl Sink<Outgoing> for EioSocket {
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.change_over();
         ready!(this.poll_rest(cx))?;
         match &mut this.link {
             Link::WebSocket(socket) => socket.poll_ready_unpin(cx).map_err(io::Error::other),
@@ -509,6 +523,7 @@ impl Sink<Outgoing> for EioSocket {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.change_over();
         ready!(this.poll_rest(cx))?;
         match &mut this.link {
             Link::WebSocket(socket) => socket.poll_flush_unpin(cx).map_err(io::Error::other),

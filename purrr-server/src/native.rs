@@ -188,10 +188,10 @@ impl Stream for NativeSocket {
         let this = self.get_mut();
         loop {
             let polled = Pin::new(&mut this.socket).poll_next(cx);
-            if this.socket.get_mut().take_moved() {
+            if this.socket.wire().take_moved() {
                 this.heartbeat.heard();
             }
-            if polled.is_pending() && this.socket.get_mut().take_unblocked() {
+            if polled.is_pending() && this.socket.wire().take_unblocked() {
                 return Poll::Ready(Some(Input::Progress));
             }
             let message = match polled {

@@ -23,6 +23,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use crate::{
     config::Config,
     engineio::{EioSocket, Incoming, Outgoing, Sessions},
+    metrics::{Connections, Dialect},
 };
 
 /// What the routes of `/socket.io/` share.
@@ -30,19 +31,24 @@ use crate::{
 pub(crate) struct Front {
     hub: Hub,
     config: Arc<Config>,
+    connections: Connections,
     sessions: Sessions,
 }
 
 impl Front {
-    pub(crate) fn new(hub: Hub, config: Arc<Config>) -> Self {
-        Self { hub, sessions: Sessions::new(Arc::clone(&config)), config }
+    pub(crate) fn new(hub: Hub, config: Arc<Config>, connections: Connections) -> Self {
+        Self { hub, sessions: Sessions::new(Arc::clone(&config)), config, connections }
     }
 }
 
 /// Answers a request to `/socket.io/`.
 pub(crate) async fn handle(State(front): State<Front>, request: Request) -> Response {
-    let Front { hub, config, sessions } = front;
-    sessions.handle(request, move |socket| run(hub, config, socket)).await
+    let Front { hub, config, connections, sessions } = front;
+    let session = move |socket| async move {
+        let _counted = connections.count(Dialect::PurrrChat);
+        run(hub, config, socket).await;
+    };
+    sessions.handle(request, session).await
 }
 
 /// Runs one visitor's session.

@@ -142,6 +142,32 @@ async fn help_names_every_option_with_its_variable_and_its_default() {
     }
 }
 
+#[tokio::test]
+async fn the_backend_is_a_url_wherever_it_is_given() {
+    let path = file("backend.toml", "backend = \"redis://:secret@example.com\"\n");
+    for (arguments, variables) in [
+        (&["print-config"][..], &[][..]),
+        (&["--backend", "memory:", "print-config"], &[]),
+        (&["print-config"], &[("PURRR_BACKEND", "memory:")]),
+        (&["--backend", "memory:", "--config", &path, "print-config"], &[]),
+        (&["--config", &path, "print-config"], &[("PURRR_BACKEND", "memory:")]),
+    ] {
+        let printed: toml::Table = prints(arguments, variables).await.parse().unwrap();
+        assert_eq!(printed["backend"], "memory:".into(), "{arguments:?} {variables:?}");
+    }
+    for (arguments, variables) in [
+        (&["--backend", "redis://:secret@example.com"][..], &[][..]),
+        (&["check-config"], &[("PURRR_BACKEND", "redis://:secret@example.com")]),
+        (&["check-config", "--config", &path], &[]),
+    ] {
+        assert_eq!(
+            complains(arguments, variables).await,
+            "purrr-server: --backend must be `memory:`; this program has no backend for `redis:`\n",
+            "{arguments:?} {variables:?}"
+        );
+    }
+}
+
 // ---- Mistakes ---------------------------------------------------------------------------------------------------
 
 #[tokio::test]

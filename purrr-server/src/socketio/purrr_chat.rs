@@ -1,41 +1,39 @@
 //! The Purrr.chat dialect: its events as commands, and the hub's events as its own.
 
 mod log;
+mod payload;
+mod picture;
 
 use std::{
     borrow::Cow,
     collections::VecDeque,
-    fmt, io,
+    io,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use log::Log;
+use payload::{Index, Text, open, parse};
 use purrr_core::{
     Code, Command, Event, Frame, Hello, Input, Limits, Problem, Search,
     frame::{Body, Image, Message, Signal, SignalKind, Verbatim},
 };
-use serde::{Deserialize, Deserializer, Serialize, de};
-use serde_json::{json, value::RawValue};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::{Packet, Placeholder, binary_event, event, greeting, invalid_namespace};
 use crate::{
     engineio::{EioSocket, Incoming, Outgoing},
     key::is_p256_key,
-    native::PICTURES,
 };
 
 /// Marks frames that came as one of the events which are passed on as they are.
 const DIALECT: &str = "purrr.chat";
-
-/// The media type of a picture that only the two can open.
-const SEALED: &str = "application/octet-stream";
 
 /// What a partner without a name is called; the frontend takes an empty name for no partner at all.
 const NAMELESS: &str = "Stranger";
@@ -54,6 +52,8 @@ pub(super) struct PurrrChat {
     commands: VecDeque<Command>,
     /// Packets that are due before any other event is written.
     packets: VecDeque<Outgoing>,
+    /// Among them is, or has been since the last flush, an answer that no event of the hub will flush.
+    answered: bool,
     /// An event whose attachment comes next.
     awaited: Option<ByteString>,
     chat: Option<Chat>,
@@ -88,8 +88,16 @@ type Asked = Result<Option<Command>, Problem>;
 impl PurrrChat {
     pub(super) fn new(socket: EioSocket, limits: Limits, auto_pair: bool) -> Self {
         let commands = auto_pair.then(|| Command::Find(Search::default())).into_iter().collect();
-        let packets = VecDeque::new();
-        Self { socket, limits, commands, packets, awaited: None, chat: None, chatted: false }
+        Self {
+            socket,
+            limits,
+            commands,
+            packets: VecDeque::new(),
+            answered: false,
+            awaited: None,
+            chat: None,
+            chatted: false,
+        }
     }
 
     pub(super) fn into_socket(self) -> EioSocket {
@@ -113,6 +121,7 @@ impl PurrrChat {
             }
             Packet::ConnectElsewhere(namespace) => {
                 self.packets.push_back(Outgoing::Text(invalid_namespace(namespace)));
+                self.answered = true;
                 Ok(Ok(None))
             }
             Packet::Connect(_) | Packet::Ack => Ok(Ok(None)),
@@ -160,7 +169,7 @@ impl PurrrChat {
             return Ok(Err(not_paired()));
         }
         // What cannot be told by its first bytes is carried all the same: it may be for the other client only.
-        let mime = kind_of(&bytes).unwrap_or(SEALED);
+        let mime = picture::kind_of(&bytes).unwrap_or(picture::SEALED);
         let image =
             Image { mime: ByteString::from_static(mime), encrypted: false, bytes: bytes.clone() };
         let wire = Verbatim { dialect: DIALECT, text: array, binary: Some(bytes) };
@@ -193,7 +202,7 @@ impl PurrrChat {
         if self.chat.is_none() {
             return Err(not_paired());
         }
-        let image = image.map(|image| picture(image.in_source(source))).transpose()?;
+        let image = image.map(|image| picture::read(image.in_source(source))).transpose()?;
         if text.is_none() && image.is_none() {
             return Err(Problem::new(
                 Code::BadMessage,
@@ -235,7 +244,7 @@ impl PurrrChat {
             return Err(not_paired());
         }
         let wire = Verbatim { dialect: DIALECT, text: source.clone(), binary: None };
-        self.said(None, Some(picture(image.into())?), None, Some(wire))
+        self.said(None, Some(picture::read(image.into())?), None, Some(wire))
     }
 
     /// A message to the partner. What the hub would refuse is refused here already, for its sender's page shows and counts
@@ -362,7 +371,7 @@ impl PurrrChat {
                 let received = ReceiveMessage {
                     from: &chat.partner,
                     body: message.text.as_deref(),
-                    image: message.image.map(data_url),
+                    image: message.image.map(picture::write),
                     reply,
                 };
                 let array = serde_json::to_string(&("receive_message", received))
@@ -413,6 +422,15 @@ impl PurrrChat {
             }
         }
     }
+
+    /// Has an answer sent. Ready when there is room for another.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.answered {
+            ready!(self.poll_packets(cx))?;
+            self.answered = self.socket.poll_flush_unpin(cx)?.is_pending();
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl Stream for PurrrChat {
@@ -424,6 +442,9 @@ impl Stream for PurrrChat {
             return Poll::Ready(Some(Input::Command(command)));
         }
         loop {
+            if ready!(this.poll_answer(cx)).is_err() {
+                return Poll::Ready(None);
+            }
             let Some(incoming) = ready!(this.socket.poll_next_unpin(cx)) else {
                 return Poll::Ready(None);
             };
@@ -475,96 +496,6 @@ struct ReceiveMessage<'a> {
     image: Option<Cow<'static, str>>,
     /// Must be there even when it is null: without it the page breaks.
     reply: Option<u64>,
-}
-
-/// A string, borrowed from the packet where it has no escapes.
-struct Text<'a>(Cow<'a, str>);
-
-impl Text<'_> {
-    fn in_source(&self, source: &ByteString) -> ByteString {
-        match &self.0 {
-            Cow::Borrowed(text) => source.slice_ref(text),
-            Cow::Owned(text) => text.as_str().into(),
-        }
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-
-        impl<'de> de::Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
-
-/// An index among the messages of the chat. Any number that cannot be one is none.
-#[derive(Default)]
-struct Index(Option<u64>);
-
-impl<'de> Deserialize<'de> for Index {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = Option::<serde_json::Number>::deserialize(deserializer)?;
-        Ok(Self(number.and_then(|number| number.as_u64())))
-    }
-}
-
-/// Takes an event's array apart: its name, and its first argument if it has one.
-fn open(array: &ByteString) -> Result<(Cow<'_, str>, Option<&str>), ()> {
-    struct Opened<'a>(Cow<'a, str>, Option<&'a str>);
-
-    impl<'de> Deserialize<'de> for Opened<'de> {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct OpenedVisitor;
-
-            impl<'de> de::Visitor<'de> for OpenedVisitor {
-                type Value = Opened<'de>;
-
-                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    f.write_str("an event's name and its argument")
-                }
-
-                fn visit_seq<A: de::SeqAccess<'de>>(
-                    self,
-                    mut seq: A,
-                ) -> Result<Self::Value, A::Error> {
-                    let Text(name) =
-                        seq.next_element()?.ok_or_else(|| de::Error::invalid_length(0, &self))?;
-                    let payload = seq.next_element::<&RawValue>()?.map(RawValue::get);
-                    while seq.next_element::<de::IgnoredAny>()?.is_some() {}
-                    Ok(Opened(name, payload))
-                }
-            }
-
-            deserializer.deserialize_seq(OpenedVisitor)
-        }
-    }
-
-    let Opened(name, payload) = serde_json::from_str(array).map_err(|_| ())?;
-    Ok((name, payload))
-}
-
-/// Reads an event's argument.
-fn parse<'a, T: Deserialize<'a>>(name: &str, payload: Option<&'a str>) -> Result<T, Problem> {
-    let bad = |what: &str| Problem::new(Code::BadMessage, format!("`{name}` {what}"));
-    let payload = payload.ok_or_else(|| bad("needs an argument"))?;
-    serde_json::from_str(payload)
-        .map_err(|_| bad("has an argument with a field that is missing or of a wrong type"))
 }
 
 fn introduce(payload: Option<&str>) -> Result<Command, Problem> {
@@ -628,10 +559,6 @@ fn check_attachment(array: &ByteString) -> Result<(), ()> {
     if placeholder.is_first() { Ok(()) } else { Err(()) }
 }
 
-fn unsupported() -> Problem {
-    Problem::new(Code::UnsupportedType, "pictures are JPEG, PNG, GIF, WebP or AVIF")
-}
-
 /// Only names of this dialect are repeated to their sender.
 fn known(name: &str) -> &str {
     const NAMES: [&str; 10] = [
@@ -647,43 +574,4 @@ fn known(name: &str) -> &str {
         "chat message",
     ];
     NAMES.into_iter().find(|known| *known == name).unwrap_or("this event")
-}
-
-/// A picture as this dialect sends it: a data URL, or a ciphertext that is nobody's business.
-fn picture(image: ByteString) -> Result<Image, Problem> {
-    let Some(url) = image.strip_prefix("data:") else {
-        let mime = ByteString::from_static(SEALED);
-        return Ok(Image { mime, encrypted: true, bytes: image.into_bytes() });
-    };
-    let (mime, base64) = url.split_once(";base64,").ok_or_else(unsupported)?;
-    let mime = PICTURES.into_iter().find(|known| *known == mime).ok_or_else(unsupported)?;
-    let bytes = BASE64_STANDARD.decode(base64).map_err(|_| {
-        Problem::new(Code::BadMessage, "the data URL of a picture must be strict base64")
-    })?;
-    Ok(Image { mime: ByteString::from_static(mime), encrypted: false, bytes: bytes.into() })
-}
-
-fn data_url(image: Image) -> Cow<'static, str> {
-    let Image { mime, encrypted, bytes } = image;
-    if encrypted && let Ok(sealed) = std::str::from_utf8(&bytes) {
-        return Cow::Owned(sealed.to_owned());
-    }
-    // A ciphertext that is no text could only come from a client that broke its own dialect; its bytes still arrive.
-    let mut url = format!("data:{};base64,", &*mime);
-    BASE64_STANDARD.encode_string(&bytes, &mut url);
-    Cow::Owned(url)
-}
-
-/// The kind of picture, by the bytes it begins with.
-fn kind_of(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some("image/png"),
-        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some("image/gif"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
-        [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', b'f' | b's', ..] => {
-            Some("image/avif")
-        }
-        _ => None,
-    }
 }
