@@ -68,6 +68,7 @@ new_key_type! {
 ///
 /// A place with five interests takes about 0.7 KiB, its ticket included (measured by `benches/pairing.rs`).
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Matchmaker<S> {
     waiting: SlotMap<PlaceKey, Waiting<S>>,
     pairs: SlotMap<PairKey, [PeerId; 2]>,
@@ -83,6 +84,7 @@ pub struct Matchmaker<S> {
 
 /// A pair that was just made.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 #[must_use = "both sides have to be told"]
 pub struct Made<S> {
     /// Names the pair until it is ended with [`Matchmaker::handle_part`].
@@ -93,6 +95,7 @@ pub struct Made<S> {
 
 /// One of the two in a pair that was just made.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Side<S> {
     /// What the peer entered with.
     pub ticket: Arc<Ticket>,
@@ -125,6 +128,7 @@ enum Whereabouts {
     Paired,
 }
 
+#[cfg_attr(test, derive(Clone))]
 struct Waiting<S> {
     ticket: Arc<Ticket>,
     rule: Arc<dyn Pairing>,
@@ -139,6 +143,7 @@ struct Waiting<S> {
 
 /// Where a place stands in one line.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct Spot {
     bucket: Bucket,
     number: u64,

@@ -8,6 +8,7 @@ use crate::lobby::PersonId;
 ///
 /// Spots are numbered from front to end. Most lines have one in them, and that one takes no room of its own.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) enum Line<K> {
     #[default]
     Empty,
@@ -26,6 +27,7 @@ pub(super) struct Entry<K> {
 
 /// Stepping out leaves a gap; gaps at the front go at once and the rest when they outnumber those who wait.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Queue<K> {
     spots: VecDeque<Option<Entry<K>>>,
     /// The number of the spot at the front.
