@@ -25,6 +25,14 @@ pub(super) struct Entry<K> {
     pub(super) since: u64,
 }
 
+/// Who stands where, when all have closed ranks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moved<K> {
+    pub(super) key: K,
+    pub(super) from: u64,
+    pub(super) to: u64,
+}
+
 /// Stepping out leaves a gap; gaps at the front go at once and the rest when they outnumber those who wait.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
@@ -57,8 +65,8 @@ impl<K: Copy> Line<K> {
         }
     }
 
-    /// Steps out of a spot. Returns those whose spots have new numbers since, which is rarely anybody.
-    pub(super) fn leave(&mut self, spot: u64) -> Vec<(K, u64)> {
+    /// Steps out of a spot. Returns those whose spots have new numbers since, which is all or nobody, and rarely all.
+    pub(super) fn leave(&mut self, spot: u64) -> Vec<Moved<K>> {
         match self {
             Self::One(only, _) if *only == spot => {
                 *self = Self::Empty;
@@ -111,7 +119,7 @@ impl<K: Copy> Queue<K> {
         spot
     }
 
-    fn leave(&mut self, spot: u64) -> Vec<(K, u64)> {
+    fn leave(&mut self, spot: u64) -> Vec<Moved<K>> {
         let index = usize::try_from(spot - self.first).unwrap_or(usize::MAX);
         if self.spots.get_mut(index).and_then(Option::take).is_some() {
             self.occupied -= 1;
@@ -142,12 +150,21 @@ impl<K: Copy> Queue<K> {
         }
     }
 
-    fn close_ranks(&mut self) -> Vec<(K, u64)> {
-        self.first += self.spots.len() as u64;
+    fn close_ranks(&mut self) -> Vec<Moved<K>> {
+        let first = self.first + self.spots.len() as u64;
+        let moves = (first..).zip(self.from(0));
+        let moves = moves.map(|(to, (from, entry))| Moved { key: entry.key, from, to }).collect();
+        self.first = first;
         self.spots.retain(Option::is_some);
         self.spots.shrink_to(2 * self.occupied);
-        self.from(0).map(|(spot, entry)| (entry.key, spot)).collect()
+        moves
     }
+}
+
+/// What a spot's number has become: as many stand before it as before.
+pub(super) fn after_moves<K>(moves: &[Moved<K>], spot: u64) -> u64 {
+    let before = moves.partition_point(|moved| moved.from < spot);
+    moves.first().map_or(spot, |front| front.to + before as u64)
 }
 
 #[cfg(test)]
@@ -174,9 +191,14 @@ mod tests {
                     plain.push((key, line.join(entry(key, 1_000))));
                 } else {
                     let (_, spot) = plain.remove(step % plain.len());
-                    for (moved, spot) in line.leave(spot) {
-                        plain.iter_mut().filter(|(key, _)| *key == moved).for_each(|entry| entry.1 = spot);
+                    let looked_at = plain.get(step % plain.len().max(1)).map(|(key, _)| *key);
+                    let number = |plain: &[(usize, u64)]| plain.iter().find(|it| Some(it.0) == looked_at).map(|it| it.1);
+                    let before = number(&plain);
+                    let moves = line.leave(spot);
+                    for moved in &moves {
+                        plain.iter_mut().filter(|(key, _)| *key == moved.key).for_each(|entry| entry.1 = moved.to);
                     }
+                    prop_assert_eq!(before.map(|before| after_moves(&moves, before)), number(&plain));
                 }
                 let there: Vec<_> = line.from(0).map(|(spot, entry)| (entry.key, spot)).collect();
                 prop_assert_eq!(&there, &plain);
