@@ -491,3 +491,6 @@ impl Hasher for Fold {
 
 #[cfg(test)]
 mod exploration;
+
+#[cfg(test)]
+mod worlds;
