@@ -3,7 +3,7 @@
 use std::{
     fmt,
     future::pending,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -19,6 +19,7 @@ use crate::{
     matchmaker::{Made, Matchmaker, PlaceKey},
     pairing::Pairing,
     relay::{Pipe, Relay, RelayError},
+    sync::{Mutex, MutexGuard},
 };
 
 /// A [`Lobby`] within one process: a [`Matchmaker`] behind a plain mutex that is never held across an await.
