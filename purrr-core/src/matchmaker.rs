@@ -199,7 +199,8 @@ impl<S> Matchmaker<S> {
 
     /// A peer comes in. It may be matched at once: drain [`poll_match`](Self::poll_match).
     ///
-    /// A peer that has [waited](Ticket::waited) before stands as if it had never been away.
+    /// A peer that has [waited](Ticket::waited) before searches as widely, and counts as old, as if it had never been
+    /// away; but no longer than since time zero, so an owner's clock had better begin late.
     ///
     /// # Errors
     ///
