@@ -25,6 +25,16 @@ pub(super) struct Entry<K> {
     pub(super) since: u64,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Place<K> {
+    Taken(Entry<K>),
+    /// At least so many places from here on, or up to here, are gaps. Where a row of gaps begins or ends, it is all.
+    Gap {
+        ahead: usize,
+        behind: usize,
+    },
+}
+
 /// Who stands where, when all have closed ranks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moved<K> {
@@ -34,10 +44,13 @@ pub(super) struct Moved<K> {
 }
 
 /// Stepping out leaves a gap; gaps at the front go at once and the rest when they outnumber those who wait.
+///
+/// Until then they are passed by in one go, however long they are, or somebody at the front whom nobody wants would have
+/// everybody who comes walk along the gap behind.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Queue<K> {
-    spots: VecDeque<Option<Entry<K>>>,
+    spots: VecDeque<Place<K>>,
     /// The number of the spot at the front.
     first: u64,
     occupied: usize,
@@ -55,7 +68,7 @@ impl<K: Copy> Line<K> {
                 MIDDLE
             }
             Self::One(first, only) => {
-                let spots = VecDeque::from([Some(*only)]);
+                let spots = VecDeque::from([Place::Taken(*only)]);
                 let mut queue = Queue { spots, first: *first, occupied: 1 };
                 let spot = queue.join(entry);
                 *self = Self::Many(Box::new(queue));
@@ -109,33 +122,63 @@ impl<K: Copy> Queue<K> {
     fn join(&mut self, entry: Entry<K>) -> u64 {
         self.occupied += 1;
         // The spot at the front is never a gap.
-        if self.spots.front().is_some_and(|front| front.is_some_and(|it| entry.since < it.since)) {
+        if let Some(Place::Taken(front)) = self.spots.front()
+            && entry.since < front.since
+        {
             self.first -= 1;
-            self.spots.push_front(Some(entry));
+            self.spots.push_front(Place::Taken(entry));
             return self.first;
         }
         let spot = self.first + self.spots.len() as u64;
-        self.spots.push_back(Some(entry));
+        self.spots.push_back(Place::Taken(entry));
         spot
     }
 
     fn leave(&mut self, spot: u64) -> Vec<Moved<K>> {
         let index = usize::try_from(spot - self.first).unwrap_or(usize::MAX);
-        if self.spots.get_mut(index).and_then(Option::take).is_some() {
+        if let Some(Place::Taken(_)) = self.spots.get(index) {
+            self.open_gap(index);
             self.occupied -= 1;
         }
-        while let Some(None) = self.spots.front() {
+        while let Some(Place::Gap { .. }) = self.spots.front() {
             self.spots.pop_front();
             self.first += 1;
         }
         if self.spots.len() > 2 * self.occupied + 16 { self.close_ranks() } else { Vec::new() }
     }
 
+    /// Makes a gap of a place, and one row of it and the gaps on either side.
+    fn open_gap(&mut self, index: usize) {
+        let before = match index.checked_sub(1).map(|index| self.spots[index]) {
+            Some(Place::Gap { behind, .. }) => behind,
+            Some(Place::Taken(_)) | None => 0,
+        };
+        let after = match self.spots.get(index + 1) {
+            Some(Place::Gap { ahead, .. }) => *ahead,
+            Some(Place::Taken(_)) | None => 0,
+        };
+        self.spots[index] = Place::Gap { ahead: 1 + after, behind: 1 + before };
+        if let Place::Gap { ahead, .. } = &mut self.spots[index - before] {
+            *ahead = before + 1 + after;
+        }
+        if let Place::Gap { behind, .. } = &mut self.spots[index + after] {
+            *behind = before + 1 + after;
+        }
+    }
+
     fn from(&self, spot: u64) -> impl Iterator<Item = (u64, Entry<K>)> {
-        let passed = usize::try_from(spot.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        let passed = passed.min(self.spots.len());
-        let numbers = self.first + passed as u64..;
-        numbers.zip(self.spots.range(passed..)).filter_map(|(spot, entry)| Some((spot, (*entry)?)))
+        let mut index = usize::try_from(spot.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        std::iter::from_fn(move || {
+            loop {
+                match self.spots.get(index)? {
+                    Place::Gap { ahead, .. } => index += ahead,
+                    Place::Taken(entry) => {
+                        index += 1;
+                        return Some((self.first + index as u64 - 1, *entry));
+                    }
+                }
+            }
+        })
     }
 
     fn draw(&self, random: &mut fastrand::Rng) -> Option<Entry<K>> {
@@ -144,7 +187,7 @@ impl<K: Copy> Queue<K> {
         }
         loop {
             // Hardly more than every second spot is a gap, see `leave`.
-            if let Some(entry) = self.spots[random.usize(..self.spots.len())] {
+            if let Place::Taken(entry) = self.spots[random.usize(..self.spots.len())] {
                 return Some(entry);
             }
         }
@@ -155,7 +198,7 @@ impl<K: Copy> Queue<K> {
         let moves = (first..).zip(self.from(0));
         let moves = moves.map(|(to, (from, entry))| Moved { key: entry.key, from, to }).collect();
         self.first = first;
-        self.spots.retain(Option::is_some);
+        self.spots.retain(|place| matches!(place, Place::Taken(_)));
         self.spots.shrink_to(2 * self.occupied);
         moves
     }
@@ -209,9 +252,39 @@ mod tests {
                 }
                 if let Line::Many(queue) = &line {
                     prop_assert!(queue.spots.len() <= 2 * plain.len() + 16);
+                    prop_assert_eq!(passed_by(queue), gaps(queue));
                 }
             }
         }
+    }
+
+    /// The length of each row of gaps, by walking along it.
+    fn gaps(queue: &Queue<usize>) -> Vec<usize> {
+        let kinds: Vec<bool> =
+            queue.spots.iter().map(|place| matches!(place, Place::Gap { .. })).collect();
+        kinds.chunk_by(|a, b| a == b).filter(|row| row[0]).map(<[bool]>::len).collect()
+    }
+
+    /// How far whoever goes along the line jumps, each time it comes to a gap.
+    fn passed_by(queue: &Queue<usize>) -> Vec<usize> {
+        let mut jumps = Vec::new();
+        let mut index = 0;
+        while let Some(place) = queue.spots.get(index) {
+            index += match place {
+                Place::Taken(_) => 1,
+                Place::Gap { ahead, .. } => {
+                    jumps.push(*ahead);
+                    *ahead
+                }
+            };
+        }
+        jumps
+    }
+
+    #[test]
+    fn a_gap_takes_no_more_room_than_who_stood_there() {
+        type Key = slotmap::DefaultKey;
+        assert_eq!(size_of::<Place<Key>>(), size_of::<Entry<Key>>());
     }
 
     #[test]
