@@ -1,6 +1,6 @@
 //! Those who look in one bucket: [`Line`].
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, slice};
 
 use crate::lobby::PersonId;
 
@@ -11,7 +11,8 @@ use crate::lobby::PersonId;
 pub(super) enum Line<K> {
     #[default]
     Empty,
-    One(u64, Entry<K>),
+    /// Somebody is there; an option only so that it can be gone through as a queue is.
+    One(u64, Option<Entry<K>>),
     Many(Box<Queue<K>>),
 }
 
@@ -41,11 +42,11 @@ impl<K: Copy> Line<K> {
     pub(super) fn join(&mut self, entry: Entry<K>) -> u64 {
         match self {
             Self::Empty => {
-                *self = Self::One(MIDDLE, entry);
+                *self = Self::One(MIDDLE, Some(entry));
                 MIDDLE
             }
             Self::One(first, only) => {
-                let spots = VecDeque::from([Some(*only)]);
+                let spots = VecDeque::from([*only]);
                 let mut queue = Queue { spots, first: *first, occupied: 1 };
                 let spot = queue.join(entry);
                 *self = Self::Many(Box::new(queue));
@@ -77,19 +78,24 @@ impl<K: Copy> Line<K> {
 
     /// Everybody at or behind a spot, with their spots.
     pub(super) fn from(&self, spot: u64) -> impl Iterator<Item = (u64, Entry<K>)> {
-        let (one, many) = match self {
-            Self::Empty => (None, None),
-            Self::One(only, entry) => ((*only >= spot).then_some((*only, *entry)), None),
-            Self::Many(queue) => (None, Some(queue.from(spot))),
+        let (first, [front, back]) = match self {
+            Self::Empty => (spot, [&[][..]; 2]),
+            Self::One(only, entry) => (*only, [slice::from_ref(entry), &[]]),
+            Self::Many(queue) => (queue.first, queue.spots.as_slices().into()),
         };
-        one.into_iter().chain(many.into_iter().flatten())
+        let passed = usize::try_from(spot.saturating_sub(first)).unwrap_or(usize::MAX);
+        let in_front = passed.min(front.len());
+        let (front, back) = (&front[in_front..], &back[(passed - in_front).min(back.len())..]);
+        let numbers = first + passed as u64..;
+        let entries = front.iter().chain(back);
+        numbers.zip(entries).filter_map(|(spot, entry)| Some((spot, (*entry)?)))
     }
 
     /// Anybody, all with the same chance.
     pub(super) fn draw(&self, random: &mut fastrand::Rng) -> Option<Entry<K>> {
         match self {
             Self::Empty => None,
-            Self::One(_, entry) => Some(*entry),
+            Self::One(_, entry) => *entry,
             Self::Many(queue) => queue.draw(random),
         }
     }
@@ -121,13 +127,6 @@ impl<K: Copy> Queue<K> {
         if self.spots.len() > 2 * self.occupied + 16 { self.close_ranks() } else { Vec::new() }
     }
 
-    fn from(&self, spot: u64) -> impl Iterator<Item = (u64, Entry<K>)> {
-        let passed = usize::try_from(spot.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        let passed = passed.min(self.spots.len());
-        let numbers = self.first + passed as u64..;
-        numbers.zip(self.spots.range(passed..)).filter_map(|(spot, entry)| Some((spot, (*entry)?)))
-    }
-
     fn draw(&self, random: &mut fastrand::Rng) -> Option<Entry<K>> {
         if self.occupied == 0 {
             return None;
@@ -144,7 +143,8 @@ impl<K: Copy> Queue<K> {
         self.first += self.spots.len() as u64;
         self.spots.retain(Option::is_some);
         self.spots.shrink_to(2 * self.occupied);
-        self.from(0).map(|(spot, entry)| (entry.key, spot)).collect()
+        let spots = self.first..;
+        spots.zip(self.spots.iter().flatten()).map(|(spot, entry)| (entry.key, spot)).collect()
     }
 }
 
