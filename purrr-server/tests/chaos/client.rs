@@ -213,9 +213,9 @@ impl Client {
                 120..160 => self.typing(),
                 160..190 => self.read(),
                 // Faster than the other side can read.
-                190..196 => (0..12).for_each(|_| self.message(false)),
-                196..198 => (0..6).for_each(|_| self.message(true)),
-                198 => return self.freeze().await,
+                190..194 => (0..12).for_each(|_| self.message(false)),
+                194..196 => (0..6).for_each(|_| self.message(true)),
+                196..198 => return self.freeze().await,
                 _ => return self.vanish(),
             }
         }
@@ -225,7 +225,7 @@ impl Client {
             50..75 => self.block().await,
             // Sees whether the other side has more to say.
             _ => {
-                let patience = Duration::from_millis(match self.rng.u32(0..5) {
+                let patience = Duration::from_millis(match self.rng.u32(0..3) {
                     // For long enough to be told that the other side is gone.
                     0 => 4_500,
                     _ => self.rng.u64(0..400),

@@ -366,6 +366,11 @@ impl Reader<'_> {
 
     fn end_chat(&mut self, end: End, at: Duration) {
         if let Some(mut chat) = self.now.chat.take() {
+            let page = self.log.dialect != Dialect::Native;
+            if page && end == End::Cut && chat.received.last() == Some(&Content::Typing(false)) {
+                // It may be the one that goes before a parting which was not heard any more.
+                chat.received.pop();
+            }
             (chat.end, chat.ended_at, chat.line) = (end, at, self.line);
             self.story.chats.push(chat);
         }

@@ -168,6 +168,12 @@ fn the_page_is_told_that_nobody_types_any_more() {
     let mut scene = Scene::chat();
     scene.logs[1].dialect = Dialect::Polling;
     scene.leaves(ANN).heard(BOB, News::Left(None)).shows(&[FaultKind::TypingKept]);
+
+    // Which is no frame of the partner's, whether or not the parting comes after it.
+    let mut scene = Scene::chat();
+    scene.logs[1].dialect = Dialect::Polling;
+    scene.heard(BOB, News::Received(Content::Typing(false), None)).shows(&[]);
+    scene.leaves(ANN).heard(BOB, News::Left(None)).shows(&[]);
 }
 
 #[test]
