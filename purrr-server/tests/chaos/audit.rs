@@ -105,12 +105,23 @@ impl<'a> Auditor<'a> {
         let search = partner
             .and_then(|story| story.searches.iter().find(|search| search.name == chat.partner));
         let seen = [(person, chat.line), (chat.partner.person, 0)];
-        match search {
+        match search.map(|search| search.given_up) {
             None => self.blame(FaultKind::Unknown, &seen[..1], format!("{}", chat.partner)),
-            Some(search) if !search.given_up => {
+            Some(None) => {
                 self.blame(FaultKind::OneSided, &seen, format!("{} {}", chat.name, chat.partner));
             }
-            Some(_) => self.findings.counts.one_sided += 1,
+            Some(Some(given_up)) => {
+                self.findings.counts.one_sided += 1;
+                let due = chat.matched_at.max(given_up) + self.bounds.silence;
+                let away = self.was_away(person, chat.matched_at, chat.ended_at);
+                if chat.ended_at > due && chat.end != End::Cut && !away {
+                    self.blame(
+                        FaultKind::ToldLate,
+                        &seen,
+                        format!("{} had given up", chat.partner),
+                    );
+                }
+            }
         }
         // The other side was in no such chat, so it cannot have said anything there.
         let said = |content: &&Content| !matches!(content, Content::Typing(_) | Content::Read(_));

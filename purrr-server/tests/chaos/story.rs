@@ -43,8 +43,8 @@ pub(crate) enum End {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Search {
     pub(crate) name: Name,
-    /// It was cancelled, or nobody was there to see its outcome: a partner may have been told of a match all the same.
-    pub(crate) given_up: bool,
+    /// Since when it is cancelled, or nobody is there to see its outcome: a partner may be told of a match all the same.
+    pub(crate) given_up: Option<Duration>,
 }
 
 /// A time in which a person did not answer the server.
@@ -347,12 +347,13 @@ impl Reader<'_> {
             self.now.blocked.clear();
         }
         self.now.searching = Some(name);
-        self.story.searches.push(Search { name, given_up: false });
+        self.story.searches.push(Search { name, given_up: None });
     }
 
     fn give_up_search(&mut self) {
+        let at = self.log.entries[self.line].at;
         if let (Some(_), Some(search)) = (self.now.searching, self.story.searches.last_mut()) {
-            search.given_up = true;
+            search.given_up.get_or_insert(at);
         }
     }
 

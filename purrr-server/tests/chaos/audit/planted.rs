@@ -355,6 +355,14 @@ fn a_partner_of_the_gone_is_told_in_time_and_why() {
             scene.shows(faults);
         }
     }
+    // Or that the other side had given up before it knew of the chat.
+    for (seconds, faults) in [(3, &[][..]), (5, &[FaultKind::ToldLate])] {
+        let mut scene = Scene::new();
+        scene.did(BOB, Event::Connected).did(BOB, Event::Asked(Find(BOB)));
+        scene.did(BOB, Event::Asked(Cancel)).heard(BOB, News::Idle);
+        scene.did(ANN, Event::Connected).did(ANN, Event::Asked(Find(ANN))).matched(ANN, BOB, "x");
+        scene.pass(seconds).left(ANN, "lost").shows(faults);
+    }
     // Nor is it kept waiting for the answer to its own leave.
     let mut scene = Scene::chat();
     scene.did(ANN, Event::Vanished { reset: false }).did(BOB, Event::Asked(Leave)).pass(6);
