@@ -13,7 +13,6 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use axum::{
@@ -34,13 +33,11 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes, protocol::frame::coding::CloseCode};
 
 use crate::{
+    admission::Admission,
     config::Config,
     heartbeat::{Beat, Heartbeat},
     websocket::{self, Socket},
 };
-
-/// How long a request may take to bring its body, and a WebSocket to take a session over.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a client sent, the heartbeat's own packets included.
 #[derive(Clone, PartialEq, Eq)]
@@ -64,6 +61,7 @@ pub(crate) enum Outgoing {
 #[derive(Clone, Debug)]
 pub(crate) struct Sessions {
     config: Arc<Config>,
+    admission: Arc<Admission>,
     polling: Arc<Mutex<HashMap<String, Arc<Polling>>>>,
 }
 
@@ -109,8 +107,8 @@ enum Refusal {
 }
 
 impl Sessions {
-    pub(crate) fn new(config: Arc<Config>) -> Self {
-        Self { config, polling: Arc::default() }
+    pub(crate) fn new(config: Arc<Config>, admission: Arc<Admission>) -> Self {
+        Self { config, admission, polling: Arc::default() }
     }
 
     /// Answers a request, and starts `session` in a task of its own where the request begins one.
@@ -155,6 +153,15 @@ impl Sessions {
         if asked.version.as_deref() != Some("4") {
             return Err(Refusal::Unsupported);
         }
+        let place = match self.admission.admit(&request) {
+            Ok(place) => place,
+            Err(reason) => return Ok(reason.into_response()),
+        };
+        // A session is one connection to its end, whatever it runs over.
+        let session = move |socket| async move {
+            session(socket).await;
+            drop(place);
+        };
         Ok(if websocket {
             self.open_websocket(request, session)
         } else {
@@ -204,7 +211,8 @@ impl Sessions {
     }
 
     async fn post(&self, request: Request, polling: &Polling) -> Response {
-        let body = timeout(PATIENCE, to_bytes(request.into_body(), self.config.max_payload)).await;
+        let Config { body_timeout, max_payload, .. } = *self.config;
+        let body = timeout(body_timeout, to_bytes(request.into_body(), max_payload)).await;
         let Ok(Ok(body)) = body else {
             polling.close();
             let status = if body.is_err() {
@@ -226,31 +234,27 @@ impl Sessions {
 
     /// A WebSocket takes a polling session over: `2probe`, `3probe`, and `5` once the client has let go of its polls.
     fn take_over(&self, request: Request, polling: Arc<Polling>) -> Result<Response, Refusal> {
-        Ok(websocket::upgrade(
-            request,
-            None,
-            self.config.max_payload,
-            move |mut socket| async move {
-                let probed = matches!(
-                    timeout(PATIENCE, socket.next()).await,
-                    Ok(Some(Ok(Message::Text(text)))) if text == "2probe"
-                );
-                if !probed || polling.begin_upgrade().is_err() {
-                    return;
+        let Config { body_timeout: patience, max_payload, .. } = *self.config;
+        Ok(websocket::upgrade(request, None, max_payload, move |mut socket| async move {
+            let probed = matches!(
+                timeout(patience, socket.next()).await,
+                Ok(Some(Ok(Message::Text(text)))) if text == "2probe"
+            );
+            if !probed || polling.begin_upgrade().is_err() {
+                return;
+            }
+            let changed = timeout(patience, async {
+                socket.send(Message::text("3probe")).await.ok()?;
+                match socket.next().await {
+                    Some(Ok(Message::Text(text))) if text == "5" => Some(()),
+                    _ => None,
                 }
-                let changed = timeout(PATIENCE, async {
-                    socket.send(Message::text("3probe")).await.ok()?;
-                    match socket.next().await {
-                        Some(Ok(Message::Text(text))) if text == "5" => Some(()),
-                        _ => None,
-                    }
-                });
-                match changed.await {
-                    Ok(Some(())) => polling.finish_upgrade(Box::new(socket)),
-                    _ => polling.abandon_upgrade(),
-                }
-            },
-        ))
+            });
+            match changed.await {
+                Ok(Some(())) => polling.finish_upgrade(Box::new(socket)),
+                _ => polling.abandon_upgrade(),
+            }
+        }))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Polling>>> {

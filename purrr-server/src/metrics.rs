@@ -9,17 +9,20 @@ use prometheus_client::{
 };
 use purrr_core::{Census, Hub};
 
+use crate::admission::Admission;
+
 /// The content type of [`render`]'s text.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The hub's numbers in the OpenMetrics text format.
-pub(crate) fn render(hub: &Hub, census: Census) -> String {
+/// The hub's numbers and the door's in the OpenMetrics text format.
+pub(crate) fn render(hub: &Hub, census: Census, admission: &Admission) -> String {
     let stats = hub.stats();
     let mut registry = Registry::with_prefix("purrr");
     for (name, help, value) in [
         ("online", "People who are here", hub.online()),
         ("waiting", "People who wait for a partner", census.waiting),
         ("pairs", "Chats under way", census.pairs),
+        ("connections", "WebSockets and Engine.IO sessions", admission.connections()),
     ] {
         let gauge = Gauge::<i64, AtomicI64>::default();
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
@@ -40,6 +43,11 @@ pub(crate) fn render(hub: &Hub, census: Census) -> String {
         refused.get_or_create(&vec![("code", code.as_str())]).inc_by(*times);
     }
     registry.register("refused", "Inputs that were answered with an error", refused);
+    let turned_away = Family::<Vec<(&'static str, &'static str)>, Counter>::default();
+    for (reason, times) in admission.refused() {
+        turned_away.get_or_create(&vec![("limit", reason)]).inc_by(times);
+    }
+    registry.register("turned_away", "Connections that a limit did not let in", turned_away);
     registry.register(
         "build",
         "The program",

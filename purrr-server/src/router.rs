@@ -17,9 +17,15 @@ use purrr_core::Hub;
 use serde_json::json;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use crate::{config::Config, metrics, native, origin::Origins, page, socketio, websocket};
+use crate::{
+    admission::Admission, config::Config, metrics, native, origin::Origins, page, socketio,
+    websocket,
+};
 
 /// Everything this server answers, to serve at the root or to nest in any axum app.
+///
+/// Limits per address need to know the address: an app that is served with
+/// `into_make_service_with_connect_info::<SocketAddr>()` tells it. Without that only [`Config::max_connections`] holds.
 ///
 /// ```
 /// use purrr_core::Hub;
@@ -29,6 +35,15 @@ use crate::{config::Config, metrics, native, origin::Origins, page, socketio, we
 /// # let _ = app;
 /// ```
 pub fn router<S>(hub: Hub, config: Config) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let admission = Arc::new(Admission::new(&config));
+    routes(hub, config, admission)
+}
+
+/// The same behind a door that somebody else guards as well.
+pub(crate) fn routes<S>(hub: Hub, config: Config, admission: Arc<Admission>) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
@@ -42,11 +57,11 @@ where
             .allow_headers([CONTENT_TYPE])
     };
     let socketio = any(socketio::handle)
-        .with_state(socketio::Front::new(hub.clone(), Arc::clone(&config)))
+        .with_state(socketio::Front::new(hub.clone(), Arc::clone(&config), Arc::clone(&admission)))
         .layer(cors);
     let guarded = Router::new()
         .route("/ws", any(enter_native))
-        .with_state(Shared { hub: hub.clone(), config })
+        .with_state(Shared { hub: hub.clone(), config, admission: Arc::clone(&admission) })
         .route("/socket.io", socketio.clone())
         .route("/socket.io/", socketio)
         .layer(middleware::from_fn_with_state(origins, admit));
@@ -55,7 +70,7 @@ where
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/healthz", get(health))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(async move |State(hub): State<Hub>| metrics(&hub, &admission).await))
         // Also the root, which a router that is mounted as a service sees under two paths.
         .fallback(index)
         .with_state(hub)
@@ -67,6 +82,7 @@ where
 struct Shared {
     hub: Hub,
     config: Arc<Config>,
+    admission: Arc<Admission>,
 }
 
 async fn admit(State(origins): State<Arc<Origins>>, request: Request, next: Next) -> Response {
@@ -85,10 +101,16 @@ async fn name_host(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-async fn enter_native(State(Shared { hub, config }): State<Shared>, request: Request) -> Response {
+async fn enter_native(State(shared): State<Shared>, request: Request) -> Response {
+    let Shared { hub, config, admission } = shared;
+    let place = match admission.admit(&request) {
+        Ok(place) => place,
+        Err(reason) => return reason.into_response(),
+    };
     let max_payload = config.max_payload;
     websocket::upgrade(request, Some(native::PROTOCOL), max_payload, move |socket| async move {
         native::run(hub, &config, socket).await;
+        drop(place);
     })
 }
 
@@ -127,9 +149,10 @@ async fn health(State(hub): State<Hub>) -> Response {
     .into_response()
 }
 
-async fn metrics(State(hub): State<Hub>) -> Response {
+async fn metrics(hub: &Hub, admission: &Admission) -> Response {
     let Ok(census) = hub.census().await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&hub, census)).into_response()
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(hub, census, admission))
+        .into_response()
 }

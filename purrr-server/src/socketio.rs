@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::{
+    admission::Admission,
     config::Config,
     engineio::{EioSocket, Incoming, Outgoing, Sessions},
 };
@@ -34,8 +35,8 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    pub(crate) fn new(hub: Hub, config: Arc<Config>) -> Self {
-        Self { hub, sessions: Sessions::new(Arc::clone(&config)), config }
+    pub(crate) fn new(hub: Hub, config: Arc<Config>, admission: Arc<Admission>) -> Self {
+        Self { hub, sessions: Sessions::new(Arc::clone(&config), admission), config }
     }
 }
 

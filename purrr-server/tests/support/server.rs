@@ -89,6 +89,11 @@ impl Server {
 impl Answer {
     /// Reads one answer: to the end that its head announces, or until the server closes.
     pub(crate) async fn read(mut stream: TcpStream) -> Self {
+        Self::read_from(&mut stream).await
+    }
+
+    /// The same, and the connection stays open.
+    pub(crate) async fn read_from(stream: &mut TcpStream) -> Self {
         let mut bytes = Vec::new();
         let reading = async {
             while !Self::is_whole(&bytes) {
@@ -118,6 +123,12 @@ impl Answer {
         let answer = Self::parse(bytes);
         let length = answer.header("content-length").and_then(|length| length.parse().ok());
         answer.status == 101 || length.is_some_and(|length: usize| answer.body.len() >= length)
+    }
+
+    /// The session that a handshake of Engine.IO names.
+    pub(crate) fn sid(&self) -> &str {
+        let named = self.body.split_once("\"sid\":\"").and_then(|(_, rest)| rest.split_once('"'));
+        named.unwrap_or_else(|| panic!("a handshake names the session: {self:?}")).0
     }
 
     /// The value of a header.
