@@ -22,8 +22,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Networks of reverse proxies, whose `X-Forwarded-For` or `Forwarded` tells who is behind them. Default none.
     pub trusted_proxies: Vec<Network>,
-    /// WebSockets and Engine.IO sessions at once, from 1. Default 100,000, which hold 1 GB while nothing is said: about
-    /// 10 KB each, apart from what the system holds for their sockets.
+    /// WebSockets and Engine.IO sessions at once, from 1. Default 100,000, which hold 1.5 GB while nothing is said: about
+    /// 15 KB each, apart from what the system holds for their sockets.
     pub max_connections: usize,
     /// The same from one address, or from one network of 2^64 IPv6 addresses; 0 sets no limit. Default 1,000: more than a
     /// school behind one address brings, and a hundredth of what there is for all.
@@ -158,7 +158,7 @@ pub struct Options {
     /// Time for the body of a request, or for a WebSocket to take a polling session over [default: 10s].
     #[arg(long, env = "PURRR_BODY_TIMEOUT", value_name = "TIME", help_heading = "Network")]
     pub body_timeout: Option<Span>,
-    /// Time for which a client may take nothing of what it is sent [default: 60s].
+    /// Time for which a client may take nothing of what it is sent [default: 1m].
     #[arg(long, env = "PURRR_IDLE_TIMEOUT", value_name = "TIME", help_heading = "Network")]
     pub idle_timeout: Option<Span>,
     /// Connections at once; above it 503 [default: 100000].

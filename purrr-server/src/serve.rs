@@ -2,13 +2,22 @@
 
 mod patient;
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    mem::{replace, take},
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
     body::Body,
     extract::{ConnectInfo, Request},
 };
+use futures::FutureExt;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use patient::Patient;
@@ -85,11 +94,17 @@ async fn accept(
 ) -> Infallible {
     let mut starved = false;
     loop {
-        match listener.accept().await {
+        // Whoever had to wait has been accepted when there is nobody to accept at once.
+        let next = if starved { listener.accept().now_or_never() } else { None };
+        if next.is_none() && take(&mut starved) {
+            tracing::info!("accepting connections again");
+        }
+        let next = match next {
+            Some(next) => next,
+            None => listener.accept().await,
+        };
+        match next {
             Ok((stream, peer)) => {
-                if std::mem::take(&mut starved) {
-                    tracing::info!("accepting connections again");
-                }
                 // Whoever is refused here has not been read from, and the drop closes the socket.
                 if let Ok(place) = admission.admit_socket(peer.ip()) {
                     let service = service.clone();
@@ -102,7 +117,7 @@ async fn accept(
             Err(error) if is_one_connections(&error) => {}
             Err(error) => {
                 // Said once, not at every attempt; those who are here are served meanwhile.
-                if !std::mem::replace(&mut starved, true) {
+                if !replace(&mut starved, true) {
                     tracing::warn!(%error, "cannot accept connections; raise the limit of open files (ulimit -n)");
                 }
                 sleep(BREATH).await;

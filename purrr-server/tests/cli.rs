@@ -200,6 +200,8 @@ async fn a_mistake_in_the_file_is_shown_where_it_stands() {
 
 // ---- Running ----------------------------------------------------------------------------------------------------
 
+const SERVING: [&str; 4] = ["--listen", "127.0.0.1:0", "--log-format", "json"];
+
 /// The program, serving.
 struct Running {
     child: Child,
@@ -209,8 +211,21 @@ struct Running {
 
 impl Running {
     async fn start(arguments: &[&str]) -> Self {
-        let fixed = ["--listen", "127.0.0.1:0", "--log-format", "json"];
-        let mut child = program(&[&fixed[..], arguments].concat(), &[]).spawn().unwrap();
+        Self::spawn(program(&[&SERVING[..], arguments].concat(), &[])).await
+    }
+
+    /// The same, with no more files open at once than `files`.
+    async fn start_with_files(files: u32) -> Self {
+        let program = program(&SERVING, &[]);
+        let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &limited]).arg(program.as_std().get_program());
+        shell.args(program.as_std().get_args()).stderr(Stdio::piped()).kill_on_drop(true);
+        Self::spawn(shell).await
+    }
+
+    async fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let address = loop {
             let mut line = String::new();
@@ -229,6 +244,13 @@ impl Running {
         let pid = self.child.id().expect("it runs");
         let kill = format!("kill -{signal} {pid}");
         assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
+    }
+
+    /// The next line of the log.
+    async fn logs(&mut self) -> String {
+        let mut line = String::new();
+        soon("a line of the log", self.log.read_line(&mut line)).await.unwrap();
+        line
     }
 
     /// Waits for its end; returns the exit status and the rest of the log.
@@ -297,6 +319,30 @@ async fn a_second_signal_ends_it_at_once() {
     server.signal("TERM").await;
     let (status, _) = server.ended().await;
     assert_ne!(status, Some(0));
+}
+
+#[tokio::test]
+async fn when_files_run_out_those_who_are_here_are_served_and_it_recovers() {
+    let mut server = Running::start_with_files(64).await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        crowd.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    assert!(server.logs().await.contains("raise the limit of open files"));
+    for round in 0..100 {
+        let said = format!(r#"{{"type":"message","text":"still here {round}"}}"#);
+        ann.send(said.as_str()).await;
+        bob.gets(said).await;
+    }
+    drop(crowd);
+    // It is said that they ran out once, not at every attempt.
+    assert!(server.logs().await.contains("accepting connections again"));
+    Peer::pair(server.address).await;
+    server.signal("TERM").await;
+    ann.gets_type("draining").await;
+    drop((ann, bob));
+    assert_eq!(server.ended().await.0, Some(0));
 }
 
 #[tokio::test]
