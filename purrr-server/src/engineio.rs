@@ -10,6 +10,7 @@ mod polling;
 use std::{
     collections::{HashMap, VecDeque},
     fmt, io,
+    mem::replace,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -57,7 +58,7 @@ pub(crate) enum Outgoing {
     Binary(Bytes),
 }
 
-/// The sessions that poll, by their ids.
+/// The sessions that poll, or did before a WebSocket took them over, by their ids.
 #[derive(Clone, Debug)]
 pub(crate) struct Sessions {
     config: Arc<Config>,
@@ -68,6 +69,8 @@ pub(crate) struct Sessions {
 /// One session, whatever it runs over. Ends its record when it is dropped.
 pub(crate) struct EioSocket {
     link: Link,
+    /// Keeps the id of a session that polled before taken, after a WebSocket has taken it over.
+    record: Option<Record>,
     heartbeat: Heartbeat,
     /// Packets that a change of transport left over.
     rest: VecDeque<Outgoing>,
@@ -236,6 +239,9 @@ impl Sessions {
     fn take_over(&self, request: Request, polling: Arc<Polling>) -> Result<Response, Refusal> {
         let Config { body_timeout: patience, max_payload, .. } = *self.config;
         Ok(websocket::upgrade(request, None, max_payload, move |mut socket| async move {
+            if !polling.can_upgrade() {
+                return websocket::close(socket, CloseCode::Policy, "taken over already").await;
+            }
             let probed = matches!(
                 timeout(patience, socket.next()).await,
                 Ok(Some(Ok(Message::Text(text)))) if text == "2probe"
@@ -335,13 +341,13 @@ impl Outgoing {
 impl EioSocket {
     fn new(link: Link, config: &Config) -> Self {
         let heartbeat = Heartbeat::new(config.ping_interval, config.ping_timeout);
-        Self { link, heartbeat, rest: VecDeque::new(), ping_due: false, fault: None }
+        Self { link, record: None, heartbeat, rest: VecDeque::new(), ping_due: false, fault: None }
     }
 
     /// Ends the session, with a close code where the transport has them.
     pub(crate) async fn close(mut self, code: CloseCode, reason: &'static str) {
         let code = self.fault.unwrap_or(code);
-        if let Link::WebSocket(socket) = std::mem::replace(&mut self.link, Link::Gone) {
+        if let Link::WebSocket(socket) = replace(&mut self.link, Link::Gone) {
             websocket::close(*socket, code, reason).await;
         }
     }
@@ -393,7 +399,10 @@ impl EioSocket {
                 Found::Packet(packet) => return Poll::Ready(Some(packet)),
                 Found::Closed => return Poll::Ready(None),
                 Found::Successor(socket, rest) => {
-                    self.link = Link::WebSocket(socket);
+                    if let Link::Polling(record) = replace(&mut self.link, Link::WebSocket(socket))
+                    {
+                        self.record = Some(record);
+                    }
                     self.rest = rest;
                     // What was left over goes out even if nothing else does.
                     if let Poll::Ready(Err(_)) = self.poll_rest(cx) {
@@ -435,7 +444,13 @@ impl Stream for EioSocket {
                     return Poll::Ready(Some(packet));
                 }
                 Poll::Pending => match this.heartbeat.poll(cx) {
-                    Poll::Ready(Beat::Dead) => return Poll::Ready(None),
+                    Poll::Ready(Beat::Dead) => {
+                        // What is still to be sent waits for a poll that will not come.
+                        if let Link::Polling(record) = &this.link {
+                            record.polling.close();
+                        }
+                        return Poll::Ready(None);
+                    }
                     Poll::Ready(Beat::Ask) => this.ping_due = true,
                     Poll::Pending if this.poll_ping(cx).is_err() => return Poll::Ready(None),
                     Poll::Pending => return Poll::Pending,

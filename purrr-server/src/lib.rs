@@ -14,6 +14,7 @@ mod page;
 mod router;
 mod serve;
 mod socketio;
+pub mod transport;
 mod websocket;
 
 pub use crate::{config::Config, router::router, serve::run};

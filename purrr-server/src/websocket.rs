@@ -1,5 +1,7 @@
 //! The WebSocket upgrade that both dialects share: RFC 6455's handshake checks, small buffers, one size limit.
 
+mod watched;
+
 use std::{
     future::Future,
     io,
@@ -37,6 +39,8 @@ use tokio_tungstenite::{
         protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
 };
+
+pub(crate) use self::watched::{Heard, Watched};
 
 pub(crate) type Socket = WebSocketStream<Wire>;
 
@@ -118,7 +122,7 @@ pub(crate) async fn close(mut socket: Socket, code: CloseCode, reason: &'static 
 }
 
 /// Lets the answer to the client's own goodbye go out, if it said one.
-pub(crate) async fn finish(mut socket: Socket) {
+async fn finish(mut socket: Socket) {
     let goodbye = async {
         while let Some(Ok(_)) = socket.next().await {}
         drain(socket.get_mut()).await;
