@@ -28,7 +28,7 @@ use futures::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     time::timeout,
 };
 use tokio_tungstenite::{
@@ -130,8 +130,12 @@ async fn finish(mut socket: Socket) {
     timeout(LINGER, goodbye).await.ok();
 }
 
+/// Ends this side, as RFC 6455 wants of the server first, and reads what is left of the other.
 async fn drain(wire: &mut Wire) {
     let mut scrap = [0; 4096];
+    if wire.shutdown().await.is_err() {
+        return;
+    }
     while matches!(wire.read(&mut scrap).await, Ok(1..)) {}
 }
 
