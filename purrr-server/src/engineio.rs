@@ -37,7 +37,7 @@ use crate::{
     admission::Admission,
     config::Config,
     heartbeat::{Beat, Heartbeat},
-    websocket::{self, Socket},
+    websocket::{self, Controls, Socket},
 };
 
 /// What a client sent, the heartbeat's own packets included.
@@ -72,6 +72,7 @@ pub(crate) struct EioSocket {
     /// Keeps the id of a session that polled before taken, after a WebSocket has taken it over.
     record: Option<Record>,
     heartbeat: Heartbeat,
+    controls: Controls,
     /// Packets that a change of transport left over.
     rest: VecDeque<Outgoing>,
     ping_due: bool,
@@ -341,7 +342,9 @@ impl Outgoing {
 impl EioSocket {
     fn new(link: Link, config: &Config) -> Self {
         let heartbeat = Heartbeat::new(config.ping_interval, config.ping_timeout);
-        Self { link, record: None, heartbeat, rest: VecDeque::new(), ping_due: false, fault: None }
+        let controls = Controls::new(config);
+        let rest = VecDeque::new();
+        Self { link, record: None, heartbeat, controls, rest, ping_due: false, fault: None }
     }
 
     /// Ends the session, with a close code where the transport has them.
@@ -387,6 +390,10 @@ impl EioSocket {
                             Poll::Ready(packet)
                         }
                         Some(Ok(Message::Close(_))) | None => Poll::Ready(None),
+                        Some(Ok(_)) if self.controls.are_too_many() => {
+                            self.fault = Some(CloseCode::Policy);
+                            Poll::Ready(None)
+                        }
                         Some(Ok(_)) => continue,
                         Some(Err(error)) => {
                             self.fault = websocket::close_code(&error);

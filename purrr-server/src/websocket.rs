@@ -1,5 +1,6 @@
 //! The WebSocket upgrade that both dialects share: RFC 6455's handshake checks, small buffers, one size limit.
 
+mod controls;
 mod watched;
 
 use std::{
@@ -40,7 +41,10 @@ use tokio_tungstenite::{
     },
 };
 
-pub(crate) use self::watched::{Heard, Watched};
+pub(crate) use self::{
+    controls::Controls,
+    watched::{Heard, Watched},
+};
 
 pub(crate) type Socket = WebSocketStream<Wire>;
 

@@ -349,9 +349,15 @@ impl Stream for PurrrChat {
             return Poll::Ready(Some(Input::Command(command)));
         }
         loop {
-            let Some(incoming) = ready!(this.socket.poll_next_unpin(cx)) else {
-                return Poll::Ready(None);
+            let Poll::Ready(incoming) = this.socket.poll_next_unpin(cx) else {
+                // What was answered here and not by the hub goes out without waiting for it.
+                let due = !this.packets.is_empty();
+                if due && matches!(Pin::new(&mut *this).poll_flush(cx), Poll::Ready(Err(_))) {
+                    return Poll::Ready(None);
+                }
+                return Poll::Pending;
             };
+            let Some(incoming) = incoming else { return Poll::Ready(None) };
             if incoming == Incoming::Progress {
                 return Poll::Ready(Some(Input::Progress));
             }

@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::{
     Error, Message, Utf8Bytes, protocol::frame::coding::CloseCode,
 };
 
-use super::{Socket, close, close_code, finish};
+use super::{Controls, Socket, close, close_code, finish};
 use crate::{
     config::Config,
     heartbeat::{Beat, Heartbeat},
@@ -24,7 +24,9 @@ use crate::{
 pub(crate) struct Watched {
     socket: Socket,
     heartbeat: Heartbeat,
+    controls: Controls,
     ping_due: bool,
+    dead: bool,
     fault: Option<CloseCode>,
 }
 
@@ -40,13 +42,16 @@ pub(crate) enum Heard {
 impl Watched {
     pub(crate) fn new(socket: Socket, config: &Config) -> Self {
         let heartbeat = Heartbeat::new(config.ping_interval, config.ping_timeout);
-        Self { socket, heartbeat, ping_due: false, fault: None }
+        let controls = Controls::new(config);
+        Self { socket, heartbeat, controls, ping_due: false, dead: false, fault: None }
     }
 
     /// Says goodbye: with the code for what was wrong, else with this one, else by answering the client's.
     pub(crate) async fn end(self, goodbye: Option<(CloseCode, &'static str)>) {
         match self.fault.map(|code| (code, "")).or(goodbye) {
             Some((code, reason)) => close(self.socket, code, reason).await,
+            // Nobody is there to say goodbye to.
+            None if self.dead => {}
             None => finish(self.socket).await,
         }
     }
@@ -84,13 +89,21 @@ impl Stream for Watched {
                     return Poll::Ready(Some(Heard::Binary(bytes)));
                 }
                 Poll::Ready(Some(Ok(Message::Close(_))) | None) => return Poll::Ready(None),
-                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Ok(_))) => {
+                    if this.controls.are_too_many() {
+                        this.fault = Some(CloseCode::Policy);
+                        return Poll::Ready(None);
+                    }
+                }
                 Poll::Ready(Some(Err(error))) => {
                     this.fault = close_code(&error);
                     return Poll::Ready(None);
                 }
                 Poll::Pending => match this.heartbeat.poll(cx) {
-                    Poll::Ready(Beat::Dead) => return Poll::Ready(None),
+                    Poll::Ready(Beat::Dead) => {
+                        this.dead = true;
+                        return Poll::Ready(None);
+                    }
                     Poll::Ready(Beat::Ask) => this.ping_due = true,
                     Poll::Pending if this.poll_ping(cx).is_err() => return Poll::Ready(None),
                     Poll::Pending => return Poll::Pending,
