@@ -21,15 +21,21 @@ pub use bytestring::ByteString;
 
 pub use crate::{
     frame::Frame,
-    hub::{Chat, ChatOver, Hub, HubBuilder, PairError, Profile, Stats},
+    hub::{
+        Chat, ChatOver, Hub, HubBuilder, PairError, ParseResumeTokenError, Profile, ResumeToken,
+        Stats,
+    },
     limits::Limits,
     lobby::{
-        Census, ChatId, Interest, Lobby, LobbyError, Match, ParseChatIdError, PeerId, Place,
-        Speaks, Ticket,
+        Avoid, Census, ChatId, Interest, Lobby, LobbyError, Match, ParseChatIdError, PeerId,
+        PersonId, Place, Speaks, Ticket,
     },
     memory::{MemoryLobby, MemoryRelay},
-    pairing::{Anyone, Bucket, Interests, Pairing},
-    protocol::{Code, Command, Event, Hello, Problem, Search},
+    pairing::{
+        And, Anyone, Bucket, Choice, Interests, Languages, Pairing, PairingExt, Widening,
+        buckets_of,
+    },
+    protocol::{Code, Command, Event, Hello, Numbers, Problem, Search},
     relay::{Pipe, Reason, Received, Relay, RelayError, TrySendError},
     serve::{Ended, Input},
 };

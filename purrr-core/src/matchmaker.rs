@@ -25,6 +25,7 @@
 mod line;
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeSet, HashMap, VecDeque, hash_map::Entry},
     fmt,
     hash::{BuildHasher, Hasher},
@@ -37,7 +38,7 @@ use slotmap::{SlotMap, new_key_type};
 
 use crate::{
     lobby::{Census, PeerId, Ticket},
-    pairing::{Bucket, Pairing},
+    pairing::{Bucket, Choice, Pairing, buckets_of},
 };
 
 new_key_type! {
@@ -51,15 +52,33 @@ new_key_type! {
 ///
 /// Times are durations since any fixed start of the owner's choosing. `S` is whatever the owner wants to have handed
 /// back when a peer is matched, such as the way to tell it.
+///
+/// # Whom a peer is matched with
+///
+/// With somebody who looks in a bucket that it looks in, both rules accept and [`Ticket::may_meet`] allows. Its buckets
+/// are gone through kind by kind, best first; within a kind whoever shares most of them is taken, and among equals the
+/// rule [chooses](Pairing::choice). Who met lately is passed by until both have waited for their
+/// [`Avoid::relax_after`](crate::Avoid::relax_after).
+///
+/// # What it costs
+///
+/// Coming, going and being matched cost the same however many wait: of each bucket, at most 16 are looked at, those at
+/// its front. If all of these are refused, the search goes on through the next 256 every 100 ms. So with somebody
+/// acceptable among n in the same bucket, a peer waits at most ⌈n / 256⌉ × 100 ms.
+///
+/// A place with five interests takes about 0.7 KiB, its ticket included (measured by `benches/pairing.rs`).
 #[derive(Debug)]
 pub struct Matchmaker<S> {
     waiting: SlotMap<PlaceKey, Waiting<S>>,
     pairs: SlotMap<PairKey, [PeerId; 2]>,
     peers: HashMap<PeerId, Whereabouts, Seeded>,
     lines: HashMap<Bucket, Line<PlaceKey>, Seeded>,
-    /// When whose search widens.
+    /// When whose search goes on.
     alarms: BTreeSet<(Duration, PlaceKey)>,
     made: VecDeque<Made<S>>,
+    random: fastrand::Rng,
+    /// Room for the search under way.
+    candidates: Vec<Candidate>,
 }
 
 /// A pair that was just made.
@@ -87,6 +106,19 @@ pub struct Side<S> {
 #[non_exhaustive]
 pub struct AlreadyHere;
 
+/// How many of each bucket are looked at when somebody comes or its search widens.
+const FIRST_LOOK: usize = 16;
+
+/// How many of each bucket are looked at when a search goes on, and how long after the last look that is.
+const LATER_LOOK: usize = 256;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often somebody is drawn at random before those who have waited longest are gone through.
+const DRAWS: usize = 8;
+
+/// How many searches go on at one time, so that nobody else waits long for the machine.
+const SEARCHES: usize = 64;
+
 #[derive(Clone, Copy, Debug)]
 enum Whereabouts {
     Waiting,
@@ -97,15 +129,54 @@ struct Waiting<S> {
     ticket: Arc<Ticket>,
     rule: Arc<dyn Pairing>,
     since: Duration,
-    /// How many of the rule's widenings have passed.
-    widened: usize,
-    /// Where it stands.
-    spots: Vec<(Bucket, u64)>,
+    spots: Vec<Spot>,
+    /// When the search goes on.
+    alarm: Option<Duration>,
+    /// When it begins anew, because it widens or somebody need not be avoided any longer.
+    anew: Option<Duration>,
     seat: S,
 }
 
+/// Where a place stands in one line.
+#[derive(Debug)]
+struct Spot {
+    bucket: Bucket,
+    number: u64,
+    /// Everybody before this spot was looked at.
+    seen: u64,
+}
+
+/// Somebody in the buckets that are being gone through.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    key: PlaceKey,
+    /// How many of these buckets it stands in.
+    shared: usize,
+    /// Among equals the least is taken.
+    tie: u64,
+}
+
+/// What a search came to that found nobody.
+#[derive(Default)]
+struct Missed {
+    /// How far the line of each bucket was gone through.
+    seen: Vec<u64>,
+    /// There are more to look at.
+    unfinished: bool,
+    /// When somebody who is avoided now need not be any longer.
+    relaxes: Option<Duration>,
+}
+
+/// What speaks for or against two candidates.
+enum Verdict {
+    Fits,
+    NotBefore(Duration),
+    Never,
+}
+
 impl<S> Matchmaker<S> {
-    /// An empty waiting room. `seed` keeps those who choose interests from aiming at the hash table's weak spots.
+    /// An empty waiting room. `seed` decides all that is left to chance, and keeps those who choose interests from
+    /// aiming at the hash table's weak spots.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
@@ -115,10 +186,14 @@ impl<S> Matchmaker<S> {
             lines: HashMap::with_hasher(Seeded(seed)),
             alarms: BTreeSet::new(),
             made: VecDeque::new(),
+            random: fastrand::Rng::with_seed(seed),
+            candidates: Vec::new(),
         }
     }
 
     /// A peer comes in. It may be matched at once: drain [`poll_match`](Self::poll_match).
+    ///
+    /// A peer that has [waited](Ticket::waited) before stands as if it had never been away.
     ///
     /// # Errors
     ///
@@ -134,10 +209,11 @@ impl<S> Matchmaker<S> {
             Entry::Occupied(_) => return Err(AlreadyHere),
             Entry::Vacant(entry) => entry.insert(Whereabouts::Waiting),
         };
+        let since = now.saturating_sub(ticket.waited);
         let spots = Vec::new();
-        let key =
-            self.waiting.insert(Waiting { ticket, rule, since: now, widened: 0, spots, seat });
-        self.look(now, key);
+        let place = Waiting { ticket, rule, since, spots, alarm: None, anew: None, seat };
+        let key = self.waiting.insert(place);
+        self.look(now, key, FIRST_LOOK);
         Ok(key)
     }
 
@@ -155,14 +231,16 @@ impl<S> Matchmaker<S> {
         }
     }
 
-    /// Time has passed: searches widen.
+    /// Time has passed: searches go on. With many of them due, some stay so: see [`poll_timeout`](Self::poll_timeout).
     pub fn handle_timeout(&mut self, now: Duration) {
-        while let Some(&(due, key)) = self.alarms.first() {
-            if due > now {
-                return;
+        for _ in 0..SEARCHES {
+            match self.alarms.first() {
+                Some(&(due, key)) if due <= now => {
+                    self.alarms.pop_first();
+                    self.go_on(now, key);
+                }
+                _ => return,
             }
-            self.alarms.pop_first();
-            self.look(now, key);
         }
     }
 
@@ -177,41 +255,106 @@ impl<S> Matchmaker<S> {
         self.alarms.first().map(|(due, _)| *due)
     }
 
+    /// When it is due for this one place, which only [`handle_timeout`](Self::handle_timeout) changes.
+    #[must_use]
+    pub fn poll_timeout_of(&self, place: PlaceKey) -> Option<Duration> {
+        self.waiting.get(place)?.alarm
+    }
+
     /// How many wait, and how many pairs there are.
     #[must_use]
     pub fn census(&self) -> Census {
         Census::new(self.waiting.len() as u64, self.pairs.len() as u64)
     }
 
+    fn go_on(&mut self, now: Duration, key: PlaceKey) {
+        let Some(place) = self.waiting.get_mut(key) else { return };
+        place.alarm = None;
+        if place.anew.is_some_and(|anew| anew <= now) {
+            place.anew = None;
+            place.spots.iter_mut().for_each(|spot| spot.seen = 0);
+            self.look(now, key, FIRST_LOOK);
+        } else {
+            self.look(now, key, LATER_LOOK);
+        }
+    }
+
     /// Looks for a partner in the buckets of the hour, and where there is none, stands in them.
-    fn look(&mut self, now: Duration, key: PlaceKey) {
+    fn look(&mut self, now: Duration, key: PlaceKey, depth: usize) {
         let Some(seeker) = self.waiting.get(key) else { return };
         let waited = now.saturating_sub(seeker.since);
-        let buckets = seeker.rule.buckets(&seeker.ticket, waited);
-        if let Some(partner) = self.find_partner(key, seeker, &buckets) {
-            self.pair(partner, key);
-        } else {
-            self.stand(waited, key, &buckets);
+        let buckets = buckets_of(&*seeker.rule, &seeker.ticket, waited);
+        match self.find_partner(now, key, &buckets, depth) {
+            Ok(partner) => self.pair(key, partner),
+            Err(missed) => self.stand(now, key, &buckets, &missed),
         }
     }
 
     fn find_partner(
-        &self,
+        &mut self,
+        now: Duration,
         key: PlaceKey,
-        seeker: &Waiting<S>,
         buckets: &[Bucket],
-    ) -> Option<PlaceKey> {
-        buckets.iter().filter_map(|bucket| self.lines.get(bucket)).flat_map(Line::iter).find(
-            |other| {
-                *other != key && self.waiting.get(*other).is_some_and(|other| fits(seeker, other))
-            },
-        )
+        depth: usize,
+    ) -> Result<PlaceKey, Missed> {
+        let mut missed = Missed::default();
+        let Some(seeker) = self.waiting.get(key) else { return Err(missed) };
+        let random = seeker.rule.choice() == Choice::Random;
+        let mut fits = |candidate| {
+            let Some(other) = self.waiting.get(candidate) else { return false };
+            match judge(now, seeker, other) {
+                Verdict::Fits => true,
+                Verdict::NotBefore(time) => {
+                    let earliest = missed.relaxes.map_or(time, |relaxes| relaxes.min(time));
+                    missed.relaxes = Some(earliest);
+                    false
+                }
+                Verdict::Never => false,
+            }
+        };
+        for kind in buckets.chunk_by(|a, b| a.kind() == b.kind()) {
+            if let ([bucket], true) = (kind, random)
+                && let Some(line) = self.lines.get(bucket)
+            {
+                let drawn = (0..DRAWS)
+                    .filter_map(|_| line.draw(&mut self.random))
+                    .filter(|entry| entry.person != seeker.ticket.person)
+                    .find(|entry| fits(entry.key));
+                if let Some(entry) = drawn {
+                    return Ok(entry.key);
+                }
+            }
+            self.candidates.clear();
+            for bucket in kind {
+                let spot = seeker.spots.iter().find(|spot| spot.bucket == *bucket);
+                let mut seen = spot.map_or(0, |spot| spot.seen);
+                let mut line = self.lines.get(bucket).map(|line| line.from(seen));
+                for (spot, entry) in line.iter_mut().flatten().take(depth) {
+                    seen = spot + 1;
+                    if entry.person != seeker.ticket.person {
+                        let tie = if random { self.random.u64(..) } else { entry.since };
+                        self.candidates.push(Candidate { key: entry.key, shared: 1, tie });
+                    }
+                }
+                missed.unfinished |= line.is_some_and(|mut line| line.next().is_some());
+                missed.seen.push(seen);
+            }
+            if kind.len() > 1 {
+                count_shared(&mut self.candidates);
+            }
+            self.candidates.sort_unstable_by_key(|it| (Reverse(it.shared), it.tie, it.key));
+            if let Some(candidate) = self.candidates.iter().find(|it| fits(it.key)) {
+                return Ok(candidate.key);
+            }
+        }
+        Err(missed)
     }
 
-    fn pair(&mut self, first: PlaceKey, second: PlaceKey) {
-        let (Some(first), Some(second)) = (self.take(first), self.take(second)) else {
+    fn pair(&mut self, a: PlaceKey, b: PlaceKey) {
+        let (Some(a), Some(b)) = (self.take(a), self.take(b)) else {
             unreachable!("both were found in the waiting room a moment ago");
         };
+        let (first, second) = if a.since < b.since { (a, b) } else { (b, a) };
         let sides = [first, second].map(|place| Side { ticket: place.ticket, seat: place.seat });
         let peers = [sides[0].ticket.peer, sides[1].ticket.peer];
         let pair = self.pairs.insert(peers);
@@ -221,35 +364,46 @@ impl<S> Matchmaker<S> {
         self.made.push_back(Made { pair, sides });
     }
 
-    fn stand(&mut self, waited: Duration, key: PlaceKey, buckets: &[Bucket]) {
+    fn stand(&mut self, now: Duration, key: PlaceKey, buckets: &[Bucket], missed: &Missed) {
         let Some(place) = self.waiting.get_mut(key) else { return };
-        for bucket in buckets {
-            if !place.spots.iter().any(|(stood, _)| stood == bucket) {
-                place.spots.push((*bucket, self.lines.entry(*bucket).or_default().join(key)));
+        let since = place.since.as_nanos() as u64;
+        let entry = line::Entry { key, person: place.ticket.person, since };
+        place.spots.reserve_exact(buckets.len().saturating_sub(place.spots.len()));
+        for (bucket, seen) in buckets.iter().zip(&missed.seen) {
+            if let Some(spot) = place.spots.iter_mut().find(|spot| spot.bucket == *bucket) {
+                spot.seen = *seen;
+            } else {
+                let number = self.lines.entry(*bucket).or_default().join(entry);
+                place.spots.push(Spot { bucket: *bucket, number, seen: *seen });
             }
         }
         let schedule = place.rule.widen_at();
-        place.widened = schedule.partition_point(|due| *due <= waited);
-        if let Some(due) = schedule.get(place.widened) {
-            self.alarms.insert((place.since.saturating_add(*due), key));
+        let waited = now.saturating_sub(place.since);
+        let widens = schedule.get(schedule.partition_point(|due| *due <= waited));
+        let widens = widens.map(|due| place.since.saturating_add(*due));
+        place.anew = [place.anew, widens, missed.relaxes].into_iter().flatten().min();
+        let goes_on = missed.unfinished.then(|| now.saturating_add(PAUSE));
+        place.alarm = [place.anew, goes_on].into_iter().flatten().min();
+        if let Some(due) = place.alarm {
+            self.alarms.insert((due, key));
         }
     }
 
     /// Takes a place out of the room, its lines and its alarm.
     fn take(&mut self, key: PlaceKey) -> Option<Waiting<S>> {
         let place = self.waiting.remove(key)?;
-        if let Some(due) = place.rule.widen_at().get(place.widened) {
-            self.alarms.remove(&(place.since.saturating_add(*due), key));
+        if let Some(due) = place.alarm {
+            self.alarms.remove(&(due, key));
         }
-        for (bucket, spot) in &place.spots {
-            let Entry::Occupied(mut line) = self.lines.entry(*bucket) else { continue };
-            for (moved, spot) in line.get_mut().leave(*spot) {
+        for spot in &place.spots {
+            let Entry::Occupied(mut line) = self.lines.entry(spot.bucket) else { continue };
+            for (moved, number) in line.get_mut().leave(spot.number) {
                 let moved =
                     self.waiting.get_mut(moved).map_or(&mut [][..], |place| &mut place.spots);
-                moved
-                    .iter_mut()
-                    .filter(|(stood, _)| stood == bucket)
-                    .for_each(|stood| stood.1 = spot);
+                for stood in moved.iter_mut().filter(|stood| stood.bucket == spot.bucket) {
+                    // Numbers only grow here, so what was seen is looked at once more rather than passed by.
+                    stood.number = number;
+                }
             }
             if line.get().is_empty() {
                 line.remove();
@@ -259,10 +413,29 @@ impl<S> Matchmaker<S> {
     }
 }
 
-/// Both rules have to accept.
-fn fits<S>(a: &Waiting<S>, b: &Waiting<S>) -> bool {
-    a.rule.accepts(&a.ticket, &b.ticket)
-        && (Arc::ptr_eq(&a.rule, &b.rule) || b.rule.accepts(&b.ticket, &a.ticket))
+/// Makes one of those who stand in several of the buckets, and counts in how many.
+fn count_shared(candidates: &mut Vec<Candidate>) {
+    candidates.sort_unstable_by_key(|candidate| candidate.key);
+    candidates.dedup_by(|candidate, first| {
+        let same = candidate.key == first.key;
+        first.shared += usize::from(same);
+        same
+    });
+}
+
+fn judge<S>(now: Duration, a: &Waiting<S>, b: &Waiting<S>) -> Verdict {
+    // One rule for both is asked once.
+    let accepted = a.ticket.may_meet(&b.ticket)
+        && a.rule.accepts(&a.ticket, &b.ticket)
+        && (Arc::ptr_eq(&a.rule, &b.rule) || b.rule.accepts(&b.ticket, &a.ticket));
+    if !accepted {
+        return Verdict::Never;
+    }
+    let relaxes = [a, b].map(|it| it.since.saturating_add(it.ticket.avoid.relax_after));
+    match relaxes[0].max(relaxes[1]) {
+        relaxes if relaxes > now && a.ticket.has_met(&b.ticket) => Verdict::NotBefore(relaxes),
+        _ => Verdict::Fits,
+    }
 }
 
 impl<S> fmt::Debug for Waiting<S> {

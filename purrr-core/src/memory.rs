@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    future::pending,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -22,7 +23,7 @@ use crate::{
 
 /// A [`Lobby`] within one process: a [`Matchmaker`] behind a plain mutex that is never held across an await.
 ///
-/// There is no task behind it: each waiting [`Place`] keeps its own alarm for when its search widens.
+/// There is no task behind it: each waiting [`Place`] keeps its own alarm for when its search goes on.
 #[derive(Clone)]
 pub struct MemoryLobby {
     room: Arc<Room>,
@@ -63,25 +64,22 @@ impl Default for MemoryLobby {
 impl Lobby for MemoryLobby {
     async fn enter(&self, ticket: Ticket, rule: Arc<dyn Pairing>) -> Result<Place, LobbyError> {
         let room = Arc::clone(&self.room);
-        let entered = room.now();
         let (seat, mut matched) = oneshot::channel();
         let mut machine = room.lock();
         let key = machine
-            .handle_enter(entered, Arc::new(ticket), Arc::clone(&rule), seat)
+            .handle_enter(room.now(), Arc::new(ticket), rule, seat)
             .map_err(|_| LobbyError::AlreadyHere)?;
+        let mut alarm = machine.poll_timeout_of(key);
         room.announce(machine);
         let seat = Seat { room, key };
         Ok(Place::new(async move {
-            for widening in rule.widen_at() {
-                let due = seat.room.opened + entered.saturating_add(*widening);
+            loop {
                 tokio::select! {
                     biased;
                     made = &mut matched => return Ok(seat.expect(made)),
-                    () = sleep_until(due) => seat.room.pass_time(),
+                    () = seat.room.reaches(alarm) => alarm = seat.room.pass_time(seat.key),
                 }
             }
-            let made = matched.await;
-            Ok(seat.expect(made))
         }))
     }
 
@@ -108,10 +106,21 @@ impl Room {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pass_time(self: &Arc<Self>) {
+    /// Resolves at a time of the machine's, or never if there is none or it is beyond the clock's end.
+    async fn reaches(&self, alarm: Option<Duration>) {
+        match alarm.and_then(|alarm| self.opened.checked_add(alarm)) {
+            Some(due) => sleep_until(due).await,
+            None => pending().await,
+        }
+    }
+
+    /// Lets searches go on, and returns when this place's next does.
+    fn pass_time(self: &Arc<Self>, place: PlaceKey) -> Option<Duration> {
         let mut machine = self.lock();
         machine.handle_timeout(self.now());
+        let alarm = machine.poll_timeout_of(place);
         self.announce(machine);
+        alarm
     }
 
     /// Tells everybody who was matched, with the lock released: a side that is gone drops its match, which takes the

@@ -60,20 +60,98 @@ pub trait Pairing: fmt::Debug + Send + Sync + 'static {
         &[]
     }
 
+    /// Whom to take among those who fit equally well. Whoever has waited longest, by default.
+    fn choice(&self) -> Choice {
+        Choice::Oldest
+    }
+
     /// The last word on two candidates. Must not depend on their order. Everybody, by default.
+    ///
+    /// A veto is for the few: what keeps many apart belongs into the buckets, since whoever is refused was looked at.
     fn accepts(&self, a: &Ticket, b: &Ticket) -> bool {
         let _ = (a, b);
         true
     }
 }
 
-/// Where two tickets can meet: the 128-bit FNV-1a hash of a namespace and a value, the same on every machine.
+/// Whom to take among those who fit equally well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Choice {
+    /// Whoever has waited longest.
+    Oldest,
+    /// Anybody, all with the same chance.
+    Random,
+}
+
+/// Rules made of rules.
+pub trait PairingExt: Pairing + Sized {
+    /// Pairs those whom both rules would pair.
+    ///
+    /// A bucket of the result stands for one of each rule, so their numbers multiply. Where the two rules choose
+    /// differently, this one's [`choice`](Pairing::choice) holds.
+    ///
+    /// ```
+    /// use purrr_core::{Interests, Languages, PairingExt};
+    /// let rule = Languages.and(Interests::default());
+    /// # let _ = rule;
+    /// ```
+    fn and<R: Pairing>(self, other: R) -> And<Self, R> {
+        let mut widen_at = [self.widen_at(), other.widen_at()].concat();
+        widen_at.sort_unstable();
+        widen_at.dedup();
+        And { first: self, second: other, widen_at }
+    }
+
+    /// Pairs by this rule at first, and by `other` as well once somebody has waited for `after`.
+    ///
+    /// A ticket for which this rule names no bucket looks by `other` at once. What either rule refuses stays refused.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use purrr_core::{Anyone, Languages, PairingExt};
+    /// let rule = Languages.widening(Duration::from_secs(30), Anyone);
+    /// # let _ = rule;
+    /// ```
+    fn widening<R: Pairing>(self, after: Duration, other: R) -> Widening<Self, R> {
+        let mut widen_at = [self.widen_at(), other.widen_at()].concat();
+        widen_at.push(after);
+        widen_at.extend(other.widen_at().iter().map(|due| after.saturating_add(*due)));
+        widen_at.sort_unstable();
+        widen_at.dedup();
+        Widening { first: self, second: other, after, widen_at }
+    }
+}
+
+impl<R: Pairing> PairingExt for R {}
+
+/// Two rules at once: see [`PairingExt::and`].
+#[derive(Clone, Debug)]
+pub struct And<A, B> {
+    first: A,
+    second: B,
+    widen_at: Vec<Duration>,
+}
+
+/// One rule, and later another one as well: see [`PairingExt::widening`].
+#[derive(Clone, Debug)]
+pub struct Widening<A, B> {
+    first: A,
+    second: B,
+    after: Duration,
+    widen_at: Vec<Duration>,
+}
+
+/// Where two tickets can meet: the hash of a namespace and a value, the same on every machine.
 ///
-/// Two values that happen to share a hash meet in one bucket; [`Pairing::accepts`] has the last word.
+/// Buckets of one namespace are of one kind: the more of them two tickets share, the better they fit. The upper 32 of
+/// the 128 bits are the FNV-1a hash of the namespace, the rest those of the FNV-1a hash of both
+/// (<http://www.isthe.com/chongo/tech/comp/fnv/>). Two values that happen to share a hash meet in one bucket;
+/// [`Pairing::accepts`] has the last word.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bucket(u128);
 
-/// Pairs whoever is there, if both have a usable key or neither has.
+/// Pairs whoever is there, any two of those who wait with the same chance.
 ///
 /// ```
 /// use purrr_core::{Anyone, Hub};
@@ -83,10 +161,20 @@ pub struct Bucket(u128);
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Anyone;
 
+/// Pairs those who share a language. Those who name none are paired with each other.
+///
+/// ```
+/// use purrr_core::{Hub, Languages};
+/// let hub = Hub::builder().rule(Languages).build();
+/// # let _ = hub;
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Languages;
+
 /// Pairs by shared interests, then by a shared language, then whoever is there.
 ///
-/// A ticket that names neither looks among everybody at once. A pair needs, as with [`Anyone`], a usable key on both
-/// sides or on neither.
+/// Whoever shares most interests is met first, and among equals whoever has waited longest. A ticket that names neither
+/// looks among everybody at once.
 ///
 /// ```
 /// use std::time::Duration;
@@ -101,22 +189,73 @@ pub struct Interests {
     widen_at: [Duration; 2],
 }
 
+/// The buckets in which a lobby has `ticket` look, each once: those of its rule, apart from those of tickets that it
+/// could not talk to at all.
+///
+/// For backends. Whoever encrypts can talk to nobody who does not, so the two are kept apart here, whatever the rule.
+#[must_use]
+pub fn buckets_of(rule: &dyn Pairing, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
+    let mut buckets = rule.buckets(ticket, waited);
+    let mut distinct = 0;
+    for index in 0..buckets.len() {
+        if !buckets[..distinct].contains(&buckets[index]) {
+            buckets.swap(distinct, index);
+            distinct += 1;
+        }
+    }
+    buckets.truncate(distinct);
+    if ticket.hello.encrypts {
+        for bucket in &mut buckets {
+            *bucket = bucket.sealed();
+        }
+    }
+    buckets
+}
+
 impl Bucket {
     /// The bucket of `value` within `namespace`.
     #[must_use]
     pub fn new(namespace: &str, value: &str) -> Self {
-        // FNV-1a, 128 bit: the parameters of http://www.isthe.com/chongo/tech/comp/fnv/.
-        const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-        const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
         // 0xff occurs in no UTF-8, so it parts the two without ambiguity.
-        let bytes = namespace.bytes().chain([0xff]).chain(value.bytes());
-        Self(bytes.fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME)))
+        let both = namespace.bytes().chain([0xff]).chain(value.bytes());
+        let (offset, prime) = (0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, (1 << 88) + 0x13b);
+        let value =
+            both.fold(offset, |hash: u128, byte| (hash ^ u128::from(byte)).wrapping_mul(prime));
+        let kind = namespace.bytes().fold(0x811c_9dc5, |hash: u32, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+        Self::of_kind(kind, value)
     }
 
     /// The bits of the hash, for backends.
     #[must_use]
     pub const fn to_bits(self) -> u128 {
         self.0
+    }
+
+    /// What two buckets of the same namespace have in common.
+    #[must_use]
+    pub const fn kind(self) -> u32 {
+        (self.0 >> 96) as u32
+    }
+
+    const fn of_kind(kind: u32, value: u128) -> Self {
+        Self((kind as u128) << 96 | (value & (u128::MAX >> 32)))
+    }
+
+    /// The bucket that stands for this one and another at once.
+    const fn with(self, other: Self) -> Self {
+        // Not symmetric, so that swapped values of two kinds don't meet; odd, so that nothing is lost.
+        const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+        Self::of_kind(
+            self.kind().rotate_left(1) ^ other.kind(),
+            self.0.wrapping_mul(SPREAD) ^ other.0,
+        )
+    }
+
+    /// The same bucket, for those who encrypt.
+    const fn sealed(self) -> Self {
+        Self(!self.0)
     }
 }
 
@@ -126,18 +265,30 @@ impl fmt::Debug for Bucket {
     }
 }
 
-/// Whoever encrypts can talk to nobody who does not, so the two are kept apart by bucket and cost each other nothing.
-const fn namespace(ticket: &Ticket, open: &'static str, sealed: &'static str) -> &'static str {
-    if ticket.hello.encrypts { sealed } else { open }
+fn anyone() -> Bucket {
+    Bucket::new("anyone", "")
 }
 
-fn anyone(ticket: &Ticket) -> Bucket {
-    Bucket::new(namespace(ticket, "anyone", "anyone sealed"), "")
+fn languages(ticket: &Ticket) -> impl Iterator<Item = Bucket> {
+    ticket.search.languages.iter().map(|tag| Bucket::new("language", tag.as_ref()))
 }
 
 impl Pairing for Anyone {
+    fn buckets(&self, _: &Ticket, _: Duration) -> Vec<Bucket> {
+        vec![anyone()]
+    }
+
+    fn choice(&self) -> Choice {
+        Choice::Random
+    }
+}
+
+impl Pairing for Languages {
     fn buckets(&self, ticket: &Ticket, _: Duration) -> Vec<Bucket> {
-        vec![anyone(ticket)]
+        if ticket.search.languages.is_empty() {
+            return vec![Bucket::new("no language", "")];
+        }
+        languages(ticket).collect()
     }
 }
 
@@ -158,16 +309,14 @@ impl Interests {
 
 impl Pairing for Interests {
     fn buckets(&self, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
-        let Ticket { search, .. } = ticket;
-        let interest = namespace(ticket, "interest", "interest sealed");
-        let language = namespace(ticket, "language", "language sealed");
+        let interests = &ticket.search.interests;
         let mut buckets: Vec<Bucket> =
-            search.interests.iter().map(|tag| Bucket::new(interest, tag.as_ref())).collect();
-        if waited >= self.widen_at[0] || search.interests.is_empty() {
-            buckets.extend(search.languages.iter().map(|tag| Bucket::new(language, tag.as_ref())));
+            interests.iter().map(|tag| Bucket::new("interest", tag.as_ref())).collect();
+        if waited >= self.widen_at[0] || interests.is_empty() {
+            buckets.extend(languages(ticket));
         }
         if waited >= self.widen_at[1] || buckets.is_empty() {
-            buckets.push(anyone(ticket));
+            buckets.push(anyone());
         }
         buckets
     }
@@ -177,10 +326,57 @@ impl Pairing for Interests {
     }
 }
 
+impl<A: Pairing, B: Pairing> Pairing for And<A, B> {
+    fn buckets(&self, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
+        let (first, second) =
+            (self.first.buckets(ticket, waited), self.second.buckets(ticket, waited));
+        let with_first = |second: &Bucket| first.iter().map(|first| first.with(*second)).collect();
+        second.iter().flat_map(|second| -> Vec<Bucket> { with_first(second) }).collect()
+    }
+
+    fn widen_at(&self) -> &[Duration] {
+        &self.widen_at
+    }
+
+    fn choice(&self) -> Choice {
+        self.first.choice()
+    }
+
+    fn accepts(&self, a: &Ticket, b: &Ticket) -> bool {
+        self.first.accepts(a, b) && self.second.accepts(a, b)
+    }
+}
+
+impl<A: Pairing, B: Pairing> Pairing for Widening<A, B> {
+    fn buckets(&self, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
+        let mut buckets = self.first.buckets(ticket, waited);
+        if self.first.buckets(ticket, Duration::ZERO).is_empty() {
+            buckets.extend(self.second.buckets(ticket, waited));
+        } else if let Some(waited) = waited.checked_sub(self.after) {
+            buckets.extend(self.second.buckets(ticket, waited));
+        }
+        buckets
+    }
+
+    fn widen_at(&self) -> &[Duration] {
+        &self.widen_at
+    }
+
+    fn choice(&self) -> Choice {
+        self.first.choice()
+    }
+
+    fn accepts(&self, a: &Ticket, b: &Ticket) -> bool {
+        self.first.accepts(a, b) && self.second.accepts(a, b)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{lobby::PeerId, protocol::Search};
+
+    const EVER: Duration = Duration::from_secs(3600);
 
     fn ticket(interests: &[&str], languages: &[&str]) -> Ticket {
         let search = Search::for_interests(interests.iter().copied())
@@ -188,11 +384,19 @@ mod tests {
         Ticket { search, ..Ticket::new(PeerId::from_bits(1)) }
     }
 
+    /// Whether two tickets that have waited so many seconds each look in a common bucket.
+    fn meet(rule: &dyn Pairing, a: (&Ticket, u64), b: (&Ticket, u64)) -> bool {
+        let [a, b] =
+            [a, b].map(|(ticket, waited)| buckets_of(rule, ticket, Duration::from_secs(waited)));
+        a.iter().any(|bucket| b.contains(bucket))
+    }
+
     #[test]
     fn a_bucket_is_the_published_hash() {
-        // FNV-1a of the bytes "a" ff "b", computed apart from this code.
-        assert_eq!(Bucket::new("", "").to_bits(), fnv(&[0xff]));
-        assert_eq!(Bucket::new("a", "b").to_bits(), fnv(&[b'a', 0xff, b'b']));
+        // Computed apart from this code, by a script that follows the publication.
+        assert_eq!(fnv(b"a\xffb"), 0xa68d_639c_1d8b_5822_836d_bc79_7891_b879);
+        assert_eq!(Bucket::new("a", "b").to_bits() << 32, fnv(b"a\xffb") << 32);
+        assert_eq!(Bucket::new("a", "b").kind(), 0xe40c_292c);
         assert_ne!(Bucket::new("ab", "c"), Bucket::new("a", "bc"));
     }
 
@@ -220,13 +424,83 @@ mod tests {
         let open = ticket(&["cats"], &["en"]);
         let mut sealed = open.clone();
         sealed.hello.encrypts = true;
-        let ever = Duration::from_secs(3600);
-        for rule in [&Anyone as &dyn Pairing, &Interests::default()] {
-            let there = rule.buckets(&open, ever);
-            assert!(
-                rule.buckets(&sealed, ever).iter().all(|bucket| !there.contains(bucket)),
-                "{rule:?}"
-            );
+        let composed = Languages.and(Interests::default());
+        for rule in [&Anyone as &dyn Pairing, &Languages, &Interests::default(), &composed] {
+            assert!(meet(rule, (&open, 0), (&open, 0)), "{rule:?}");
+            assert!(meet(rule, (&sealed, 0), (&sealed, 0)), "{rule:?}");
+            assert!(!meet(rule, (&open, 3600), (&sealed, 3600)), "{rule:?}");
         }
+    }
+
+    #[test]
+    fn languages_pair_those_who_share_one_and_those_who_name_none() {
+        let [english, both, french, none] =
+            [&["en"][..], &["fr", "en"], &["fr"], &[]].map(|languages| ticket(&[], languages));
+        for (a, b, expected) in [
+            (&english, &both, true),
+            (&french, &both, true),
+            (&english, &french, false),
+            (&none, &none, true),
+            (&none, &english, false),
+        ] {
+            assert_eq!(meet(&Languages, (a, 3600), (b, 3600)), expected, "{a:?} {b:?}");
+        }
+    }
+
+    #[test]
+    fn both_rules_have_to_pair() {
+        let rule = Languages.and(Interests::default());
+        let cats = ticket(&["cats"], &["en"]);
+        assert!(meet(&rule, (&cats, 0), (&ticket(&["tea", "cats"], &["fr", "en"]), 0)));
+        assert!(!meet(&rule, (&cats, 3600), (&ticket(&["cats"], &["fr"]), 3600)));
+        let tea = ticket(&["tea"], &["en"]);
+        assert!(!meet(&rule, (&cats, 19), (&tea, 4)));
+        assert!(meet(&rule, (&cats, 20), (&tea, 20)));
+        // "en" about "fr" is not "fr" about "en".
+        assert!(!meet(&rule, (&ticket(&["en"], &["fr"]), 0), (&ticket(&["fr"], &["en"]), 0)));
+    }
+
+    #[test]
+    fn a_rule_widens_into_another() {
+        let rule = Languages.widening(Duration::from_secs(30), Interests::default());
+        let [english, french] = [&["en"], &["fr"]].map(|languages| ticket(&["cats"], languages));
+        assert!(!meet(&rule, (&english, 29), (&french, 3600)));
+        assert!(meet(&rule, (&english, 30), (&french, 30)));
+        let widenings: Vec<u64> = rule.widen_at().iter().map(Duration::as_secs).collect();
+        assert_eq!(widenings, [5, 20, 30, 35, 50]);
+    }
+
+    /// A rule without buckets for anybody.
+    #[derive(Clone, Copy, Debug)]
+    struct Nowhere;
+
+    impl Pairing for Nowhere {
+        fn buckets(&self, _: &Ticket, _: Duration) -> Vec<Bucket> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn who_has_no_bucket_widens_at_once() {
+        let rule = Nowhere.widening(Duration::from_secs(30), Anyone);
+        let cats = ticket(&["cats"], &[]);
+        assert!(meet(&rule, (&cats, 0), (&cats, 0)));
+    }
+
+    #[test]
+    fn each_bucket_is_named_once_and_never_goes_away() {
+        let rule = Languages.widening(Duration::from_secs(2), Interests::default()).and(Anyone);
+        let both = ticket(&["cats"], &["en", "en"]);
+        let mut before: Vec<Bucket> = Vec::new();
+        for seconds in 0..40 {
+            let buckets = buckets_of(&rule, &both, Duration::from_secs(seconds));
+            let mut distinct = buckets.clone();
+            distinct.sort_unstable();
+            distinct.dedup();
+            assert_eq!(distinct.len(), buckets.len());
+            assert!(before.iter().all(|bucket| buckets.contains(bucket)));
+            before = buckets;
+        }
+        assert_eq!(before, buckets_of(&rule, &both, EVER));
     }
 }

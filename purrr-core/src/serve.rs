@@ -1,7 +1,7 @@
 //! The shell of a [`Session`]: one task that owns a transport, a search and a pipe.
 
 use std::{
-    future::{Future, poll_fn},
+    future::poll_fn,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -12,7 +12,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     frame::Frame,
-    hub::{Found, Inner, Phase, Profile, SearchError},
+    hub::{
+        Profile,
+        inner::{Found, Guest, Inner, Phase, Searching},
+    },
     lobby::PeerId,
     protocol::{Command, Event, Problem},
     relay::{Pipe, Received, TrySendError},
@@ -28,6 +31,11 @@ pub enum Input {
     Refused(Problem),
     /// Nothing to do: the transport has taken some of what it was given, so it is slow but not stuck.
     Progress,
+    /// Nothing has come from the peer for a while, though it was asked whether it is there. While it waits, nobody is
+    /// paired with it until [`SignOfLife`](Self::SignOfLife).
+    Silence,
+    /// Something came after a [`Silence`](Self::Silence).
+    SignOfLife,
 }
 
 /// How a session ended.
@@ -60,19 +68,23 @@ const BUDGET: usize = 128;
 /// Commands are not read while so many events wait to be taken by the transport.
 const BACKLOG: usize = 16;
 
-type Searching = Pin<Box<dyn Future<Output = Result<Found, SearchError>> + Send>>;
-
 pub(crate) async fn serve<T, I>(hub: &Arc<Inner>, transport: T, profile: Profile) -> Ended
 where
     T: Stream<Item = I> + Sink<Event>,
     I: Into<Input>,
 {
-    let _presence = hub.arrive();
-    let Profile { hello, search, speaks } = profile;
-    let mut session = Session::new(PeerId::random(), hello, search, speaks, hub.limits_shared());
-    session.welcome(hub.online());
+    let Profile { hello, search, speaks, person, resume } = profile;
+    let mut guest = Guest::arrive(hub, person);
+    if let Some(token) = resume {
+        guest.resume(token);
+    }
+    let limits = Arc::clone(&hub.limits);
+    let mut session = Session::new(PeerId::random(), hello, search, speaks, limits);
+    session.welcome(guest.token(), hub.online());
     let mut serving = Serving {
         hub,
+        guest,
+        waiting_since: None,
         session,
         transport: pin!(transport),
         searching: None,
@@ -80,6 +92,7 @@ where
         held: None,
         arrived: 0,
         unflushed: false,
+        full: false,
         alarm: None,
         closing: None,
     };
@@ -109,7 +122,10 @@ where
 }
 
 struct Serving<'h, 't, T> {
-    hub: &'h Arc<Inner>,
+    hub: &'h Inner,
+    guest: Guest,
+    /// When the search began, pauses included.
+    waiting_since: Option<Instant>,
     session: Session,
     transport: Pin<&'t mut T>,
     searching: Option<Searching>,
@@ -119,6 +135,8 @@ struct Serving<'h, 't, T> {
     /// The partner's messages given to the transport since it was last flushed.
     arrived: u64,
     unflushed: bool,
+    /// The transport had no room when it was last asked.
+    full: bool,
     alarm: Option<Pin<Box<Sleep>>>,
     closing: Option<Closing>,
 }
@@ -150,12 +168,12 @@ where
                 Ok(moved) => progress |= moved,
                 Err(ended) => return Poll::Ready(ended),
             }
-            progress |= self.poll_alarm(cx);
             if let Some(closing) = self.closing
                 && let Poll::Ready(ended) = self.poll_close(cx, closing)
             {
                 return Poll::Ready(ended);
             }
+            progress |= self.poll_alarm(cx);
             if !progress {
                 return Poll::Pending;
             }
@@ -171,8 +189,22 @@ where
     fn obey(&mut self) {
         while let Some(action) = self.session.poll_lobby() {
             match action {
-                LobbyAction::Enter(ticket) => self.searching = Some(self.hub.search(*ticket)),
-                LobbyAction::Leave => self.searching = None,
+                LobbyAction::Enter(mut ticket) => {
+                    let since = *self.waiting_since.get_or_insert_with(Instant::now);
+                    ticket.waited = since.elapsed();
+                    self.searching = Some(self.guest.search(*ticket));
+                }
+                LobbyAction::Pause => self.searching = None,
+                LobbyAction::Leave => {
+                    self.searching = None;
+                    self.waiting_since = None;
+                }
+                LobbyAction::Block(person) => self.guest.block(person),
+                LobbyAction::Resume(token) => {
+                    if !self.guest.resume(token) {
+                        self.session.handle_unknown_token();
+                    }
+                }
                 LobbyAction::Part(reason) => {
                     self.held = None;
                     self.arrived = 0;
@@ -192,6 +224,7 @@ where
             return false;
         };
         self.searching = None;
+        self.waiting_since = None;
         match found {
             Ok(Found { chat, partner, pipe }) => {
                 self.pipe = Some(pipe);
@@ -248,34 +281,44 @@ where
                     pipe.report_progress();
                 }
             }
+            Input::Silence => self.session.handle_silence(),
+            Input::SignOfLife => self.session.handle_sign_of_life(),
             Input::Command(command) => {
-                if let Some(frame) = self.session.handle_command(command, self.hub.online()) {
-                    self.hub.count_frame(frame.weight());
+                let numbers = || self.hub.numbers();
+                if let Some(frame) = self.session.handle_command(command, numbers) {
+                    self.hub.stats.count_frame(frame.weight());
                     self.held = Some(frame);
                 }
-                // A leave is heard before the partner's last frames are passed on.
-                self.obey();
             }
         }
     }
 
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
-        let (mut progress, mut full) = (false, false);
+        let mut progress = false;
+        if self.has_said_all() {
+            return Ok(progress);
+        }
         for _ in 0..BUDGET {
             match self.transport.as_mut().poll_ready(cx) {
-                Poll::Ready(Ok(())) => self.session.handle_flow(Stalled::Own),
+                Poll::Ready(Ok(())) => {
+                    // To have room is no sign of life, but to have room again is.
+                    if std::mem::take(&mut self.full) {
+                        self.session.handle_flow(Stalled::Own);
+                    }
+                }
                 Poll::Ready(Err(_)) => return Err(Ended::Lost),
                 Poll::Pending => {
-                    self.session.handle_stall(Stalled::Own, Instant::now().into_std());
-                    full = true;
+                    self.full = true;
+                    self.note_own_stall();
                     break;
                 }
             }
             let Some(event) = self.next_event(cx) else { break };
             if let Event::Error(problem) = &event {
-                self.hub.count_refused(problem.code);
+                self.hub.stats.count_refused(problem.code);
             }
             self.transport.as_mut().start_send(event).map_err(|_| Ended::Lost)?;
+            self.session.handle_flow(Stalled::Own);
             self.unflushed = true;
             progress = true;
         }
@@ -284,12 +327,10 @@ where
                 Poll::Ready(Ok(())) => {
                     self.flushed();
                     // What was flushed may have made room, of which nobody would be told again.
-                    progress |= full;
+                    progress |= self.full;
                 }
                 Poll::Ready(Err(_)) => return Err(Ended::Lost),
-                Poll::Pending => {
-                    self.session.handle_stall(Stalled::Own, Instant::now().into_std());
-                }
+                Poll::Pending => self.note_own_stall(),
             }
         }
         Ok(progress)
@@ -358,9 +399,22 @@ where
             Closing::Slow => return Poll::Ready(Ended::Slow),
             Closing::Drained => Ended::Drained,
         };
-        if self.unflushed || self.session.backlog() > 0 {
+        if !self.has_said_all() {
             return Poll::Pending;
         }
-        self.transport.as_mut().poll_close(cx).map(|_| ended)
+        let closed = self.transport.as_mut().poll_close(cx);
+        if closed.is_pending() {
+            self.note_own_stall();
+        }
+        closed.map(|_| ended)
+    }
+
+    /// Whether only closing is left to do. From then on the transport is asked for nothing else.
+    fn has_said_all(&self) -> bool {
+        self.closing.is_some() && !self.unflushed && self.session.backlog() == 0
+    }
+
+    fn note_own_stall(&mut self) {
+        self.session.handle_stall(Stalled::Own, Instant::now().into_std());
     }
 }

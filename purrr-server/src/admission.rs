@@ -102,11 +102,6 @@ impl Admission {
             .map_err(|_| self.refuse(Reason::Sockets, who, Instant::now()))
     }
 
-    /// Connections there are now.
-    pub(crate) fn connections(&self) -> u64 {
-        u64::try_from(self.connections.taken()).unwrap_or(u64::MAX)
-    }
-
     /// How many were refused, by reason.
     pub(crate) fn refused(&self) -> [(&'static str, u64); Reason::ALL.len()] {
         Reason::ALL
@@ -226,12 +221,12 @@ mod tests {
         let third = admit("2001:db8:0:2::1").unwrap();
         assert_eq!(admit("192.0.2.1").unwrap_err(), Reason::Full);
         assert_eq!(admission.admit_at(None, now).unwrap_err(), Reason::Full);
-        assert_eq!(admission.connections(), 3);
+        assert_eq!(admission.connections.taken(), 3);
         drop((first, second));
         let fourth = admission.admit_at(None, now).unwrap();
-        assert_eq!(admission.connections(), 2);
+        assert_eq!(admission.connections.taken(), 2);
         drop((third, fourth));
-        assert_eq!(admission.connections(), 0);
+        assert_eq!(admission.connections.taken(), 0);
         assert_eq!(admission.refused()[..2], [("connections", 2), ("address", 1)]);
     }
 

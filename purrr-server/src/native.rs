@@ -118,7 +118,7 @@ impl NativeSocket {
 /// What `purrr-core` cannot check: the key, and the name of the command it stands in.
 fn complete(command: Command, text: ByteString) -> Result<Command, Problem> {
     match command {
-        Command::Hello(mut hello) => {
+        Command::Hello { mut hello, resume } => {
             if let Some(key) = &hello.public_key {
                 if !is_p256_key(key) {
                     return Err(Problem::new(
@@ -128,7 +128,7 @@ fn complete(command: Command, text: ByteString) -> Result<Command, Problem> {
                 }
                 hello.encrypts = true;
             }
-            Ok(Command::Hello(hello))
+            Ok(Command::Hello { hello, resume })
         }
         command => Ok(verbatim(command, Verbatim { dialect: DIALECT, text, binary: None })),
     }
@@ -165,6 +165,8 @@ impl Stream for NativeSocket {
                 Some(Heard::Text(text)) => this.read_text(text),
                 Some(Heard::Binary(bytes)) => this.read_binary(bytes),
                 Some(Heard::Progress) => return Poll::Ready(Some(Input::Progress)),
+                Some(Heard::Silence) => return Poll::Ready(Some(Input::Silence)),
+                Some(Heard::SignOfLife) => return Poll::Ready(Some(Input::SignOfLife)),
                 None => return Poll::Ready(None),
             };
             if let Some(read) = read {
@@ -183,6 +185,11 @@ impl Sink<Event> for NativeSocket {
 
     fn start_send(self: Pin<&mut Self>, event: Event) -> Result<(), Error> {
         let this = self.get_mut();
+        match event {
+            Event::Waiting(_) | Event::Matched { .. } => this.socket.attend(true),
+            Event::Idle | Event::Left { .. } => this.socket.attend(false),
+            _ => {}
+        }
         let mut frames = encode(event).into_iter();
         if let Some(first) = frames.next() {
             Pin::new(&mut this.socket).start_send(first)?;

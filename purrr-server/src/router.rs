@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     extract::{OriginalUri, Path, Request, State},
     http::{
-        Method, StatusCode, Version,
+        HeaderMap, Method, StatusCode, Version,
         header::{CONTENT_TYPE, HOST, ORIGIN},
     },
     middleware::{self, Next},
@@ -18,8 +18,12 @@ use serde_json::json;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::{
-    admission::Admission, config::Config, metrics, native, origin::Origins, page, socketio,
-    websocket,
+    admission::Admission,
+    config::Config,
+    metrics::{self, Connections, Dialect},
+    native,
+    origin::Origins,
+    page, socketio, websocket,
 };
 
 /// Everything this server answers, to serve at the root or to nest in any axum app.
@@ -56,21 +60,33 @@ where
             .allow_methods([Method::GET, Method::POST])
             .allow_headers([CONTENT_TYPE])
     };
+    let connections = Connections::default();
     let socketio = any(socketio::handle)
-        .with_state(socketio::Front::new(hub.clone(), Arc::clone(&config), Arc::clone(&admission)))
+        .with_state(socketio::Front::new(
+            hub.clone(),
+            Arc::clone(&config),
+            connections.clone(),
+            Arc::clone(&admission),
+        ))
         .layer(cors);
+    let native = Native {
+        hub: hub.clone(),
+        config,
+        connections: connections.clone(),
+        admission: Arc::clone(&admission),
+    };
     let guarded = Router::new()
         .route("/ws", any(enter_native))
-        .with_state(Shared { hub: hub.clone(), config, admission: Arc::clone(&admission) })
+        .with_state(native)
         .route("/socket.io", socketio.clone())
         .route("/socket.io/", socketio)
         .layer(middleware::from_fn_with_state(origins, admit));
     Router::new()
-        .route("/assets/{name}", get(async |Path(name): Path<String>| page::asset(&name)))
+        .route("/assets/{name}", get(asset))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/healthz", get(health))
-        .route("/metrics", get(async move |State(hub): State<Hub>| metrics(&hub, &admission).await))
+        .route("/metrics", get(metrics).with_state((hub.clone(), connections, admission)))
         // Also the root, which a router that is mounted as a service sees under two paths.
         .fallback(index)
         .with_state(hub)
@@ -79,10 +95,11 @@ where
 }
 
 #[derive(Clone)]
-struct Shared {
+struct Native {
     hub: Hub,
     config: Arc<Config>,
     admission: Arc<Admission>,
+    connections: Connections,
 }
 
 async fn admit(State(origins): State<Arc<Origins>>, request: Request, next: Next) -> Response {
@@ -101,14 +118,15 @@ async fn name_host(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-async fn enter_native(State(shared): State<Shared>, request: Request) -> Response {
-    let Shared { hub, config, admission } = shared;
+async fn enter_native(State(native): State<Native>, request: Request) -> Response {
+    let Native { hub, config, connections, admission } = native;
     let place = match admission.admit(&request) {
         Ok(place) => place,
         Err(reason) => return reason.into_response(),
     };
     let max_payload = config.max_payload;
     websocket::upgrade(request, Some(native::PROTOCOL), max_payload, move |socket| async move {
+        let _counted = connections.count(Dialect::Native);
         native::run(hub, &config, socket).await;
         drop(place);
     })
@@ -121,7 +139,12 @@ async fn index(OriginalUri(asked): OriginalUri, request: Request) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
-    page::index(&format!("{}/", asked.path().trim_end_matches('/')))
+    let prefix = format!("{}/", asked.path().trim_end_matches('/'));
+    page::index(&prefix, request.headers())
+}
+
+async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    page::asset(&name, &headers)
 }
 
 async fn ready(State(hub): State<Hub>) -> (StatusCode, &'static str) {
@@ -149,10 +172,12 @@ async fn health(State(hub): State<Hub>) -> Response {
     .into_response()
 }
 
-async fn metrics(hub: &Hub, admission: &Admission) -> Response {
+async fn metrics(
+    State((hub, connections, admission)): State<(Hub, Connections, Arc<Admission>)>,
+) -> Response {
     let Ok(census) = hub.census().await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(hub, census, admission))
-        .into_response()
+    let text = metrics::render(&hub, census, &connections, &admission);
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }

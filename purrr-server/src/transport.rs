@@ -132,7 +132,7 @@ impl Stream for Connection {
                         .map(Packet::Text)
                         .expect("a text message is UTF-8"),
                     Some(Heard::Binary(bytes)) => Packet::Binary(bytes),
-                    Some(Heard::Progress) => continue,
+                    Some(Heard::Progress | Heard::Silence | Heard::SignOfLife) => continue,
                     None => return Poll::Ready(None),
                 },
                 Link::EngineIo(socket) => match ready!(Pin::new(socket).poll_next(cx)) {

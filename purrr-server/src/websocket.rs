@@ -1,16 +1,11 @@
 //! The WebSocket upgrade that both dialects share: RFC 6455's handshake checks, small buffers, one size limit.
 
 mod controls;
+mod socket;
 mod watched;
+mod wire;
 
-use std::{
-    future::Future,
-    io,
-    mem::take,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{future::Future, time::Duration};
 
 use axum::{
     body::Body,
@@ -26,46 +21,22 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures::{SinkExt, StreamExt};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
 };
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        Error, Message,
-        handshake::derive_accept_key,
-        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
-    },
+use tokio_tungstenite::tungstenite::{
+    Error, Message,
+    handshake::derive_accept_key,
+    protocol::{CloseFrame, frame::coding::CloseCode},
 };
 
+use self::wire::Wire;
 pub(crate) use self::{
     controls::Controls,
+    socket::Socket,
     watched::{Heard, Watched},
 };
-
-pub(crate) type Socket = WebSocketStream<Wire>;
-
-/// The connection under a [`Socket`], which remembers whether anything has moved on it.
-///
-/// A picture takes minutes on a slow line, and nobody can answer a ping in the midst of it; its bytes are the sign of
-/// life.
-#[derive(Debug)]
-pub(crate) struct Wire {
-    io: TokioIo<Upgraded>,
-    moved: bool,
-    /// Something was written after there was no room for it.
-    unblocked: bool,
-    blocked: bool,
-}
-
-/// What the socket reads into; most messages are a few hundred bytes, and this much is held per connection.
-const READ_BUFFER: usize = 4 * 1024;
-
-/// How much may wait to be written before the socket asks for patience.
-const WRITE_BUFFER_MAX: usize = 256 * 1024;
 
 /// How long the unread rest of a message that was too large is read and thrown away, so that the close arrives.
 const LINGER: Duration = Duration::from_secs(2);
@@ -90,15 +61,7 @@ where
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgraded.await else { return };
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(0)
-            .max_write_buffer_size(WRITE_BUFFER_MAX.max(max_payload + 1024))
-            .max_message_size(Some(max_payload))
-            .max_frame_size(Some(max_payload));
-        let io =
-            Wire { io: TokioIo::new(upgraded), moved: false, unblocked: false, blocked: false };
-        session(WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await).await;
+        session(Socket::new(upgraded, max_payload).await).await;
     });
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -114,12 +77,13 @@ where
 
 /// Says goodbye with a code, and reads what is still coming for a moment, lest it turn the close into a reset.
 pub(crate) async fn close(mut socket: Socket, code: CloseCode, reason: &'static str) {
+    socket.abandon();
     let goodbye = async {
         let frame = CloseFrame { code, reason: reason.into() };
         if socket.send(Message::Close(Some(frame))).await.is_err() {
             return;
         }
-        drain(socket.get_mut()).await;
+        drain(socket.wire()).await;
     };
     // Whoever does not close in time is cut off by the drop.
     timeout(LINGER, goodbye).await.ok();
@@ -129,7 +93,7 @@ pub(crate) async fn close(mut socket: Socket, code: CloseCode, reason: &'static 
 async fn finish(mut socket: Socket) {
     let goodbye = async {
         while let Some(Ok(_)) = socket.next().await {}
-        drain(socket.get_mut()).await;
+        drain(socket.wire()).await;
     };
     timeout(LINGER, goodbye).await.ok();
 }
@@ -141,58 +105,6 @@ async fn drain(wire: &mut Wire) {
         return;
     }
     while matches!(wire.read(&mut scrap).await, Ok(1..)) {}
-}
-
-impl Wire {
-    /// Whether anything has moved since this was last asked.
-    pub(crate) fn take_moved(&mut self) -> bool {
-        take(&mut self.moved)
-    }
-
-    /// Whether the other side has taken something, after it had not, since this was last asked.
-    pub(crate) fn take_unblocked(&mut self) -> bool {
-        take(&mut self.unblocked)
-    }
-
-    fn wrote<T>(&mut self, written: &Poll<io::Result<T>>) {
-        // Room after there was none means that the other side has taken something.
-        self.unblocked |= self.blocked && written.is_ready();
-        self.moved |= self.unblocked;
-        self.blocked = written.is_pending();
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.io).poll_read(cx, buffer);
-        self.moved |= buffer.filled().len() > before;
-        read
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.wrote(&written);
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
 }
 
 /// The close code that RFC 6455 wants for what was wrong with the peer's frames.

@@ -1,4 +1,4 @@
-//! WebSockets byte by byte: fragments, halves of messages, slow pictures, and what the partner is told.
+//! WebSocket frames: those that come in parts or slowly, and those that the server sends.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use purrr_server::Config;
 use support::{
     Peer, Server, soon,
-    wire::{CLOSE, CONTINUATION, FIN, Frame, PING, PONG, TEXT, Wire, frame, head},
+    wire::{BINARY, CLOSE, CONTINUATION, FIN, Frame, PING, PONG, TEXT, Wire, frame, head},
 };
 use tokio::{io::AsyncReadExt, net::TcpSocket};
 
@@ -22,9 +22,77 @@ async fn fragments_make_one_message_and_pings_between_them_are_answered() {
         wire.send(&frame(CONTINUATION, &[*byte])).await;
     }
     wire.send(&frame(FIN | CONTINUATION, b"")).await;
-    assert_eq!(wire.next().await, Some(Frame { opcode: PONG, payload: b"still there?".to_vec() }));
+    assert_eq!(
+        wire.next().await,
+        Some(Frame { first: FIN | PONG, payload: b"still there?".to_vec() })
+    );
     let idle = br#"{"type":"idle"}"#.to_vec();
-    assert_eq!(wire.next().await, Some(Frame { opcode: TEXT, payload: idle }));
+    assert_eq!(wire.next().await, Some(Frame { first: FIN | TEXT, payload: idle }));
+}
+
+/// Bytes of one frame that the server sends, at most.
+const FRAGMENT_MAX: usize = 64 * 1024;
+
+#[tokio::test]
+async fn what_is_large_goes_out_in_fragments_and_arrives_whole() {
+    let server = Server::start().await;
+    let mut ann = Peer::connect(server.address, "Ann").await;
+    ann.send(r#"{"type":"find"}"#).await;
+    ann.gets_type("waiting").await;
+    let mut wire = Wire::connect(&server).await;
+    wire.say(r#"{"type":"find"}"#).await;
+    ann.gets_matched("{}", "[]").await;
+    while !wire.message().await.0.starts_with(br#"{"type":"matched""#) {}
+
+    // Characters of three bytes, so that some are cut in two.
+    let said = format!(r#"{{"type":"message","text":"{}"}}"#, "€".repeat(80_000));
+    let announced = r#"{"type":"image","id":1,"mime":"image/png","size":1000001}"#;
+    let picture: Vec<u8> = (0..=250).cycle().take(1_000_001).collect();
+    ann.send(&said).await;
+    ann.send(announced).await;
+    ann.send_bytes(picture.clone()).await;
+    for (message, kind) in
+        [(said.as_bytes(), TEXT), (announced.as_bytes(), TEXT), (&picture, BINARY)]
+    {
+        let (arrived, frames) = wire.message().await;
+        assert!(arrived == message, "{} bytes of {}", arrived.len(), message.len());
+        assert_eq!(frames[0].opcode(), kind);
+        for frame in &frames[1..] {
+            assert_eq!(frame.opcode(), CONTINUATION);
+        }
+        let most = frames.iter().map(|frame| frame.payload.len()).max();
+        assert!(most <= Some(FRAGMENT_MAX), "{most:?} bytes in a frame");
+        assert!(frames.len() <= message.len() / 4_096 + 1, "{} frames", frames.len());
+    }
+    // And with a library on the other side.
+    for text in [said.as_str(), announced] {
+        wire.say(text).await;
+    }
+    wire.send(&frame(FIN | BINARY, &picture)).await;
+    ann.gets_type("delivered").await;
+    ann.gets(&said).await;
+    ann.gets(announced).await;
+    assert!(ann.bytes().await == picture, "the picture arrives as it was sent");
+}
+
+#[tokio::test]
+async fn a_ping_is_answered_between_the_fragments_of_a_picture() {
+    let server = Server::start().await;
+    let mut ann = Peer::connect(server.address, "Ann").await;
+    ann.send(r#"{"type":"find"}"#).await;
+    ann.gets_type("waiting").await;
+    let mut wire = Wire::connect(&server).await;
+    wire.say(r#"{"type":"find"}"#).await;
+    ann.gets_matched("{}", "[]").await;
+    // More than the system holds for a connection.
+    let size = 9_500_000;
+    ann.send(format!(r#"{{"type":"image","id":1,"mime":"image/png","size":{size}}}"#)).await;
+    ann.send_bytes(vec![7; size]).await;
+    while wire.next().await.unwrap().first != BINARY {}
+    wire.send(&frame(FIN | PING, b"still there?")).await;
+    while wire.next().await.unwrap().first != FIN | PONG {}
+    // A message that ends after the answer was not held up by it, nor the answer by the message.
+    assert_eq!(wire.next().await.unwrap().opcode(), CONTINUATION);
 }
 
 #[tokio::test]
@@ -62,7 +130,7 @@ async fn half_a_message_is_not_waited_for() {
     wire.send(b"ten bytes!").await;
     let began = Instant::now();
     while let Some(frame) = wire.next().await {
-        assert!(matches!(frame.opcode, PING | CLOSE), "{frame:?}");
+        assert!(matches!(frame.opcode(), PING | CLOSE), "{frame:?}");
     }
     assert!(began.elapsed() < Duration::from_secs(5), "open for {:?}", began.elapsed());
 }
@@ -81,7 +149,7 @@ async fn a_picture_that_comes_slowly_is_waited_for() {
     bob.gets_matched("{}", "[]").await;
     let announced = r#"{"type":"image","id":1,"mime":"image/png","size":40}"#;
     wire.say(announced).await;
-    wire.send(&head(FIN | 2, 40)).await;
+    wire.send(&head(FIN | BINARY, 40)).await;
     let sending = async {
         // A browser sends a picture as one frame and cannot answer a ping in the midst of it.
         let mut pace = tokio::time::interval(Duration::from_millis(30));

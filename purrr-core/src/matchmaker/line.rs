@@ -1,35 +1,115 @@
-//! Those who look in one bucket, oldest first: [`Line`].
+//! Those who look in one bucket: [`Line`].
 
 use std::collections::VecDeque;
 
+use crate::lobby::PersonId;
+
 /// A queue from which anybody can step out in constant time.
 ///
+/// Spots are numbered from front to end. Most lines have one in them, and that one takes no room of its own.
+#[derive(Debug, Default)]
+pub(super) enum Line<K> {
+    #[default]
+    Empty,
+    One(u64, Entry<K>),
+    Many(Box<Queue<K>>),
+}
+
+/// Who stands in a line, with what must be known of them to pass them by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry<K> {
+    pub(super) key: K,
+    pub(super) person: PersonId,
+    /// Since when the peer has waited, in nanoseconds.
+    pub(super) since: u64,
+}
+
 /// Stepping out leaves a gap; gaps at the front go at once and the rest when they outnumber those who wait.
 #[derive(Debug)]
-pub(super) struct Line<K> {
-    spots: VecDeque<Option<K>>,
+pub(super) struct Queue<K> {
+    spots: VecDeque<Option<Entry<K>>>,
     /// The number of the spot at the front.
     first: u64,
     occupied: usize,
 }
 
-impl<K> Default for Line<K> {
-    fn default() -> Self {
-        Self { spots: VecDeque::new(), first: 0, occupied: 0 }
-    }
-}
+/// The number of a line's first spot: far from both ends, since a line grows at either.
+const MIDDLE: u64 = 1 << 62;
 
 impl<K: Copy> Line<K> {
-    /// Stands at the end and returns the number of the spot.
-    pub(super) fn join(&mut self, key: K) -> u64 {
-        let spot = self.first + self.spots.len() as u64;
-        self.spots.push_back(Some(key));
-        self.occupied += 1;
-        spot
+    /// Stands at the end, or at the front if it has waited longer than whoever stands there. Returns the spot's number.
+    pub(super) fn join(&mut self, entry: Entry<K>) -> u64 {
+        match self {
+            Self::Empty => {
+                *self = Self::One(MIDDLE, entry);
+                MIDDLE
+            }
+            Self::One(first, only) => {
+                let spots = VecDeque::from([Some(*only)]);
+                let mut queue = Queue { spots, first: *first, occupied: 1 };
+                let spot = queue.join(entry);
+                *self = Self::Many(Box::new(queue));
+                spot
+            }
+            Self::Many(queue) => queue.join(entry),
+        }
     }
 
     /// Steps out of a spot. Returns those whose spots have new numbers since, which is rarely anybody.
     pub(super) fn leave(&mut self, spot: u64) -> Vec<(K, u64)> {
+        match self {
+            Self::One(only, _) if *only == spot => {
+                *self = Self::Empty;
+                Vec::new()
+            }
+            Self::Empty | Self::One(..) => Vec::new(),
+            Self::Many(queue) => queue.leave(spot),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::One(..) => false,
+            Self::Many(queue) => queue.occupied == 0,
+        }
+    }
+
+    /// Everybody at or behind a spot, with their spots.
+    pub(super) fn from(&self, spot: u64) -> impl Iterator<Item = (u64, Entry<K>)> {
+        let (one, many) = match self {
+            Self::Empty => (None, None),
+            Self::One(only, entry) => ((*only >= spot).then_some((*only, *entry)), None),
+            Self::Many(queue) => (None, Some(queue.from(spot))),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    /// Anybody, all with the same chance.
+    pub(super) fn draw(&self, random: &mut fastrand::Rng) -> Option<Entry<K>> {
+        match self {
+            Self::Empty => None,
+            Self::One(_, entry) => Some(*entry),
+            Self::Many(queue) => queue.draw(random),
+        }
+    }
+}
+
+impl<K: Copy> Queue<K> {
+    fn join(&mut self, entry: Entry<K>) -> u64 {
+        self.occupied += 1;
+        // The spot at the front is never a gap.
+        if self.spots.front().is_some_and(|front| front.is_some_and(|it| entry.since < it.since)) {
+            self.first -= 1;
+            self.spots.push_front(Some(entry));
+            return self.first;
+        }
+        let spot = self.first + self.spots.len() as u64;
+        self.spots.push_back(Some(entry));
+        spot
+    }
+
+    fn leave(&mut self, spot: u64) -> Vec<(K, u64)> {
         let index = usize::try_from(spot - self.first).unwrap_or(usize::MAX);
         if self.spots.get_mut(index).and_then(Option::take).is_some() {
             self.occupied -= 1;
@@ -41,20 +121,30 @@ impl<K: Copy> Line<K> {
         if self.spots.len() > 2 * self.occupied + 16 { self.close_ranks() } else { Vec::new() }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.occupied == 0
+    fn from(&self, spot: u64) -> impl Iterator<Item = (u64, Entry<K>)> {
+        let passed = usize::try_from(spot.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let passed = passed.min(self.spots.len());
+        let numbers = self.first + passed as u64..;
+        numbers.zip(self.spots.range(passed..)).filter_map(|(spot, entry)| Some((spot, (*entry)?)))
     }
 
-    /// Everybody, oldest first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = K> {
-        self.spots.iter().filter_map(|spot| *spot)
+    fn draw(&self, random: &mut fastrand::Rng) -> Option<Entry<K>> {
+        if self.occupied == 0 {
+            return None;
+        }
+        loop {
+            // Hardly more than every second spot is a gap, see `leave`.
+            if let Some(entry) = self.spots[random.usize(..self.spots.len())] {
+                return Some(entry);
+            }
+        }
     }
 
     fn close_ranks(&mut self) -> Vec<(K, u64)> {
         self.first += self.spots.len() as u64;
         self.spots.retain(Option::is_some);
         self.spots.shrink_to(2 * self.occupied);
-        self.iter().zip(self.first..).collect()
+        self.from(0).map(|(spot, entry)| (entry.key, spot)).collect()
     }
 }
 
@@ -64,25 +154,62 @@ mod tests {
 
     use super::*;
 
+    const fn entry(key: usize, since: u64) -> Entry<usize> {
+        Entry { key, person: PersonId::from_bits(0), since }
+    }
+
     proptest! {
         /// Against the plainest thing that does the same.
         #[test]
         fn order_and_numbers_survive_any_leaving(steps in prop::collection::vec(0_usize..60, 1..400)) {
             let mut line = Line::default();
             let mut plain: Vec<(usize, u64)> = Vec::new();
-            for (name, step) in steps.into_iter().enumerate() {
-                if step < 30 || plain.is_empty() {
-                    plain.push((name, line.join(name)));
+            for (key, step) in steps.into_iter().enumerate() {
+                if step == 29 {
+                    // Somebody who has waited longer than all the rest.
+                    plain.insert(0, (key, line.join(entry(key, 400 - key as u64))));
+                } else if step < 30 || plain.is_empty() {
+                    plain.push((key, line.join(entry(key, 1_000))));
                 } else {
                     let (_, spot) = plain.remove(step % plain.len());
                     for (moved, spot) in line.leave(spot) {
                         plain.iter_mut().filter(|(key, _)| *key == moved).for_each(|entry| entry.1 = spot);
                     }
                 }
-                prop_assert!(line.iter().eq(plain.iter().map(|(key, _)| *key)));
+                let there: Vec<_> = line.from(0).map(|(spot, entry)| (entry.key, spot)).collect();
+                prop_assert_eq!(&there, &plain);
                 prop_assert_eq!(line.is_empty(), plain.is_empty());
-                prop_assert!(line.spots.len() <= 2 * plain.len() + 16);
+                if let Some((_, spot)) = plain.get(step % plain.len().max(1)) {
+                    let behind = plain.iter().filter(|(_, other)| other >= spot).count();
+                    prop_assert_eq!(line.from(*spot).count(), behind);
+                }
+                if let Line::Many(queue) = &line {
+                    prop_assert!(queue.spots.len() <= 2 * plain.len() + 16);
+                }
             }
         }
+    }
+
+    #[test]
+    fn everybody_is_drawn_as_often() {
+        const PEOPLE: usize = 20;
+        const DRAWS: usize = 40_000;
+        let mut line = Line::default();
+        let spots: Vec<u64> = (0..2 * PEOPLE).map(|key| line.join(entry(key, 0))).collect();
+        // Gaps of all lengths.
+        for gone in (0..2 * PEOPLE).filter(|key| (key * key) % 4 == 1) {
+            line.leave(spots[gone]);
+        }
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut drawn = [0_usize; 2 * PEOPLE];
+        for _ in 0..DRAWS {
+            drawn[line.draw(&mut random).unwrap().key] += 1;
+        }
+        let expected = (DRAWS / PEOPLE) as f64;
+        let there: Vec<f64> = line.from(0).map(|(_, entry)| drawn[entry.key] as f64).collect();
+        assert_eq!(there.len(), PEOPLE);
+        let chi_square: f64 = there.iter().map(|drawn| (drawn - expected).powi(2) / expected).sum();
+        // 19 degrees of freedom: one in a thousand honest draws is above this, and the seed is fixed.
+        assert!(chi_square < 43.8, "{chi_square}");
     }
 }

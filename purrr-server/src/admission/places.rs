@@ -58,6 +58,7 @@ impl Places {
         Ok(Place { places: Arc::clone(this), address })
     }
 
+    #[cfg(test)]
     pub(super) fn taken(&self) -> usize {
         self.lock().all
     }

@@ -20,7 +20,6 @@ use crate::{
 /// A socket with its heartbeat, which remembers what was wrong with the client's frames.
 ///
 /// The stream ends when the client says goodbye, breaks the protocol or is not there any more.
-#[derive(Debug)]
 pub(crate) struct Watched {
     socket: Socket,
     heartbeat: Heartbeat,
@@ -37,13 +36,27 @@ pub(crate) enum Heard {
     Binary(Bytes),
     /// Nothing, but the client has taken something after it had not.
     Progress,
+    /// Nothing, not even the answer to a ping.
+    Silence,
+    /// Something after a silence.
+    SignOfLife,
 }
 
 impl Watched {
     pub(crate) fn new(socket: Socket, config: &Config) -> Self {
-        let heartbeat = Heartbeat::new(config.ping_interval, config.ping_timeout);
-        let controls = Controls::new(config);
-        Self { socket, heartbeat, controls, ping_due: false, dead: false, fault: None }
+        Self {
+            socket,
+            heartbeat: config.heartbeat(),
+            controls: Controls::new(config),
+            ping_due: false,
+            dead: false,
+            fault: None,
+        }
+    }
+
+    /// Somebody else depends on this client now, or not any longer.
+    pub(crate) fn attend(&mut self, attends: bool) {
+        self.heartbeat.attend(attends);
     }
 
     /// Says goodbye: with the code for what was wrong, else with this one, else by answering the client's.
@@ -75,10 +88,10 @@ impl Stream for Watched {
         let this = self.get_mut();
         loop {
             let polled = Pin::new(&mut this.socket).poll_next(cx);
-            if this.socket.get_mut().take_moved() {
+            if this.socket.wire().take_moved() {
                 this.heartbeat.heard();
             }
-            if polled.is_pending() && this.socket.get_mut().take_unblocked() {
+            if polled.is_pending() && this.socket.wire().take_unblocked() {
                 return Poll::Ready(Some(Heard::Progress));
             }
             match polled {
@@ -105,6 +118,8 @@ impl Stream for Watched {
                         return Poll::Ready(None);
                     }
                     Poll::Ready(Beat::Ask) => this.ping_due = true,
+                    Poll::Ready(Beat::Silence) => return Poll::Ready(Some(Heard::Silence)),
+                    Poll::Ready(Beat::SignOfLife) => return Poll::Ready(Some(Heard::SignOfLife)),
                     Poll::Pending if this.poll_ping(cx).is_err() => return Poll::Ready(None),
                     Poll::Pending => return Poll::Pending,
                 },

@@ -16,7 +16,7 @@ use std::time::Duration;
 use purrr_server::Config;
 use support::{
     Answer, Peer, Server, soon,
-    wire::{CLOSE, FIN, Frame, PING, TEXT, Wire, frame},
+    wire::{CLOSE, FIN, PING, TEXT, Wire, frame},
 };
 use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
@@ -222,7 +222,7 @@ impl Row {
         let stream = server.connect().await;
         let mut wire = match self.door {
             Door::Native | Door::Talking => Wire::shake_hands(server, stream).await,
-            _ => Wire::open(server, "/socket.io/?EIO=4&transport=websocket", stream).await,
+            _ => Wire::upgrade(server, stream, "/socket.io/?EIO=4&transport=websocket").await,
         };
         if matches!(self.door, Door::SocketIo | Door::EngineIo) {
             wire.next().await.unwrap();
@@ -247,20 +247,25 @@ impl Row {
         wire.send(&sent).await;
         let mut said = Vec::new();
         loop {
-            match wire.next().await {
-                Some(Frame { opcode: TEXT, payload }) => {
-                    let text = String::from_utf8(payload).unwrap();
+            let Some(frame) = wire.next().await else {
+                return match self.want {
+                    Ends | Starves => Ok(()),
+                    _ => Err(format!("ended without a word after {said:?}")),
+                };
+            };
+            let asked = match frame.opcode() {
+                TEXT => {
+                    let text = String::from_utf8(frame.payload).unwrap();
                     if goes_on && (text.contains(ANSWER) || text.starts_with(NOT_THERE)) {
                         return self.judge_said(&said);
                     }
-                    if text == "2" {
-                        return Err(format!("goes on after {said:?}"));
-                    }
+                    let asked = text == "2";
                     said.push(text);
+                    asked
                 }
-                Some(Frame { opcode: CLOSE, payload }) => {
+                CLOSE => {
                     wire.stream.shutdown().await.ok();
-                    let code = match payload[..] {
+                    let code = match frame.payload[..] {
                         [high, low, ..] => u16::from_be_bytes([high, low]),
                         _ => 0,
                     };
@@ -270,12 +275,10 @@ impl Row {
                         _ => Err(format!("closed with {code} after {said:?}")),
                     };
                 }
-                Some(Frame { opcode: PING, .. }) if !matches!(self.want, Starves) => {
-                    return Err(format!("goes on after {said:?}"));
-                }
-                None if matches!(self.want, Ends | Starves) => return Ok(()),
-                Some(_) => {}
-                None => return Err(format!("ended without a word after {said:?}")),
+                opcode => opcode == PING,
+            };
+            if asked && !matches!(self.want, Starves) {
+                return Err(format!("goes on after {said:?}"));
             }
         }
     }
@@ -305,14 +308,13 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     async fn open(server: &'a Server) -> Self {
-        let greeting = server.get("/socket.io/?EIO=4&transport=polling").await;
-        Self { server, sid: greeting.sid().to_owned() }
+        Self { server, sid: server.polling_session().await }
     }
 
     async fn join(server: &'a Server) -> Self {
         let session = Self::open(server).await;
         assert_eq!(session.post(b"40").await.body, "ok");
-        assert!(session.poll().await.body.starts_with(r#"40{"sid":"#));
+        assert!(session.poll().await.body.starts_with("40{"));
         session
     }
 

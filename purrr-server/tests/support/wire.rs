@@ -1,4 +1,4 @@
-//! A WebSocket on which the test writes every byte itself.
+//! A client that writes every byte of its WebSocket itself.
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use tokio::{
@@ -6,11 +6,12 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Server, UPGRADE, soon};
+use super::{Server, soon};
 
 pub(crate) const FIN: u8 = 0x80;
 pub(crate) const TEXT: u8 = 0x1;
 pub(crate) const CONTINUATION: u8 = 0x0;
+pub(crate) const BINARY: u8 = 0x2;
 pub(crate) const CLOSE: u8 = 0x8;
 pub(crate) const PING: u8 = 0x9;
 pub(crate) const PONG: u8 = 0xA;
@@ -22,7 +23,8 @@ pub(crate) struct Wire {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
-    pub(crate) opcode: u8,
+    /// The first byte: [`FIN`] or not, and the opcode.
+    pub(crate) first: u8,
     pub(crate) payload: Vec<u8>,
 }
 
@@ -34,18 +36,18 @@ impl Wire {
 
     /// The same over a connection that is already there.
     pub(crate) async fn shake_hands(server: &Server, stream: TcpStream) -> Self {
-        let mut wire = Self::open(server, "/ws", stream).await;
+        let mut wire = Self::upgrade(server, stream, "/ws").await;
         let welcome = wire.next().await.unwrap();
         assert!(welcome.payload.starts_with(br#"{"type":"welcome""#));
         wire
     }
 
-    /// Shakes hands for this path and reads nothing more.
-    pub(crate) async fn open(server: &Server, path: &str, mut stream: TcpStream) -> Self {
+    /// Only the upgrade, at any path.
+    pub(crate) async fn upgrade(server: &Server, mut stream: TcpStream, path: &str) -> Self {
         let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {}\r\n{}\r\n\r\n",
-            server.address,
-            UPGRADE.join("\r\n")
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            server.address
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut head = Vec::new();
@@ -68,8 +70,8 @@ impl Wire {
     /// The next frame, or `None` at the clean end of the stream. A reset fails the test.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         soon("a frame", async {
-            let opcode = match self.stream.read_u8().await {
-                Ok(first) => first & 0x0F,
+            let first = match self.stream.read_u8().await {
+                Ok(first) => first,
                 Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return None,
                 Err(error) => panic!("the connection was not closed but cut: {error}"),
             };
@@ -80,21 +82,45 @@ impl Wire {
             };
             let mut payload = vec![0; usize::try_from(length).unwrap()];
             self.stream.read_exact(&mut payload).await.unwrap();
-            Some(Frame { opcode, payload })
+            Some(Frame { first, payload })
         })
         .await
+    }
+
+    /// The next message and the frames that it came in. Control frames are left out.
+    pub(crate) async fn message(&mut self) -> (Vec<u8>, Vec<Frame>) {
+        let (mut message, mut frames) = (Vec::new(), Vec::new());
+        loop {
+            let frame = self.next().await.expect("a message is due");
+            if frame.opcode() >= CLOSE {
+                continue;
+            }
+            let last = frame.first & FIN != 0;
+            message.extend_from_slice(&frame.payload);
+            frames.push(frame);
+            if last {
+                return (message, frames);
+            }
+        }
     }
 
     /// Reads up to the close and the end of the stream; returns the close code, if there was a close.
     pub(crate) async fn close_code(mut self) -> Option<u16> {
         let close = loop {
-            if let Frame { opcode: CLOSE, payload } = self.next().await? {
-                break payload;
+            let frame = self.next().await?;
+            if frame.opcode() == CLOSE {
+                break frame.payload;
             }
         };
         self.stream.shutdown().await.ok();
         assert_eq!(self.next().await, None, "nothing follows a close");
         Some(u16::from_be_bytes([close[0], close[1]]))
+    }
+}
+
+impl Frame {
+    pub(crate) const fn opcode(&self) -> u8 {
+        self.first & 0x0F
     }
 }
 
