@@ -376,6 +376,30 @@ async fn when_files_run_out_those_who_are_here_are_served_and_it_recovers() {
 }
 
 #[tokio::test]
+async fn a_refusal_is_told_once_with_the_option_to_set_and_half_an_address() {
+    let server = Running::start(&["--max-connections-per-address", "1"]).await;
+    let ask = async || {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let request = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        Answer::read(stream).await.status
+    };
+    assert_eq!(ask().await, 200);
+    for _ in 0..20 {
+        assert_eq!(ask().await, 503);
+    }
+    server.signal("TERM").await;
+    let (_, log) = server.ended().await;
+    let told: Vec<_> = log.lines().filter(|line| line.contains("refused a connection")).collect();
+    // At most once a second, whatever this took.
+    assert!((1..20).contains(&told.len()), "{log}");
+    for words in ["--max-connections-per-address", "--trusted-proxy", "127.0.0.0/24"] {
+        assert!(told[0].contains(words), "{words} in: {log}");
+    }
+    assert!(!log.contains("127.0.0.1"), "{log}");
+}
+
+#[tokio::test]
 async fn what_people_say_is_in_no_log() {
     let server = Running::start(&["--log", "info,purrr_core=trace,purrr_server=trace"]).await;
     let mut ann = Peer::connect(server.address, "Ann").await;
