@@ -405,3 +405,14 @@ async fn a_body_that_never_comes_is_not_waited_for() {
     let answer = Answer::read(stream).await;
     assert_eq!(answer.status, 408, "{answer:?}");
 }
+
+#[tokio::test]
+async fn whoever_asks_and_never_reads_is_cut_off() {
+    let mut config = Config::default();
+    config.idle_timeout = SHORT;
+    let server = Server::with(config).await;
+    let mut stream = server.connect().await;
+    let asking =
+        async { while stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.is_ok() {} };
+    soon("the end of a connection that is not read from", asking).await;
+}
