@@ -15,7 +15,10 @@ use std::{
 
 use axum::{
     extract::{ConnectInfo, Request},
-    http::{StatusCode, header::RETRY_AFTER},
+    http::{
+        StatusCode,
+        header::{CONNECTION, RETRY_AFTER},
+    },
     response::{IntoResponse, Response},
 };
 use tokio::time::Instant;
@@ -190,7 +193,9 @@ impl IntoResponse for Reason {
             }
             _ => (StatusCode::SERVICE_UNAVAILABLE, RETRY_FULL, "too many connections\n"),
         };
-        (status, [(RETRY_AFTER, wait.to_string())], why).into_response()
+        // The socket is needed for somebody else.
+        let headers = [(RETRY_AFTER, wait.to_string()), (CONNECTION, "close".to_owned())];
+        (status, headers, why).into_response()
     }
 }
 
