@@ -190,7 +190,7 @@ pub struct Interests {
 }
 
 /// The buckets in which a lobby has `ticket` look, each once: those of its rule, apart from those of tickets that it
-/// could not talk to at all.
+/// could not talk to at all. Those of a kind stand together, where the rule names the first of them.
 ///
 /// For backends. Whoever encrypts can talk to nobody who does not, so the two are kept apart here, whatever the rule.
 #[must_use]
@@ -198,8 +198,13 @@ pub fn buckets_of(rule: &dyn Pairing, ticket: &Ticket, waited: Duration) -> Vec<
     let mut buckets = rule.buckets(ticket, waited);
     let mut distinct = 0;
     for index in 0..buckets.len() {
-        if !buckets[..distinct].contains(&buckets[index]) {
-            buckets.swap(distinct, index);
+        let bucket = buckets[index];
+        let before = &buckets[..distinct];
+        if !before.contains(&bucket) {
+            let last_of_kind = before.iter().rposition(|other| other.kind() == bucket.kind());
+            let place = last_of_kind.map_or(distinct, |last| last + 1);
+            buckets.copy_within(place..distinct, place + 1);
+            buckets[place] = bucket;
             distinct += 1;
         }
     }
@@ -468,6 +473,15 @@ mod tests {
         assert!(meet(&rule, (&english, 30), (&french, 30)));
         let widenings: Vec<u64> = rule.widen_at().iter().map(Duration::as_secs).collect();
         assert_eq!(widenings, [5, 20, 30, 35, 50]);
+    }
+
+    #[test]
+    fn a_kind_is_looked_through_at_once_however_rules_are_composed() {
+        let both = ticket(&["cats", "tea"], &["en", "fr"]);
+        let rule = Interests::default().and(Languages);
+        let kinds: Vec<u32> =
+            buckets_of(&rule, &both, EVER).iter().map(|bucket| bucket.kind()).collect();
+        assert_eq!(kinds.chunk_by(|a, b| a == b).map(<[u32]>::len).collect::<Vec<_>>(), [4, 4, 2]);
     }
 
     /// A rule without buckets for anybody.
