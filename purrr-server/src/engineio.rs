@@ -10,10 +10,10 @@ mod polling;
 use std::{
     collections::{HashMap, VecDeque},
     fmt, io,
+    mem::replace,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use axum::{
@@ -34,13 +34,11 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes, protocol::frame::coding::CloseCode};
 
 use crate::{
+    admission::Admission,
     config::Config,
     heartbeat::{Beat, Heartbeat},
-    websocket::{self, Socket},
+    websocket::{self, Controls, Socket},
 };
-
-/// How long a request may take to bring its body, and a WebSocket to take a session over.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a client sent, the heartbeat's own packets included.
 #[derive(Clone, PartialEq, Eq)]
@@ -64,17 +62,21 @@ pub(crate) enum Outgoing {
     Binary(Bytes),
 }
 
-/// The sessions that poll, by their ids.
+/// The sessions that poll, or did before a WebSocket took them over, by their ids.
 #[derive(Clone, Debug)]
 pub(crate) struct Sessions {
     config: Arc<Config>,
+    admission: Arc<Admission>,
     polling: Arc<Mutex<HashMap<String, Arc<Polling>>>>,
 }
 
 /// One session, whatever it runs over. Ends its record when it is dropped.
 pub(crate) struct EioSocket {
     link: Link,
+    /// Keeps the id of a session that polled before taken, after a WebSocket has taken it over.
+    record: Option<Record>,
     heartbeat: Heartbeat,
+    controls: Controls,
     /// Packets that came before a change of transport and are still to be read.
     early: VecDeque<Incoming>,
     /// Packets that a change of transport left over.
@@ -118,8 +120,8 @@ enum Refusal {
 }
 
 impl Sessions {
-    pub(crate) fn new(config: Arc<Config>) -> Self {
-        Self { config, polling: Arc::default() }
+    pub(crate) fn new(config: Arc<Config>, admission: Arc<Admission>) -> Self {
+        Self { config, admission, polling: Arc::default() }
     }
 
     /// Answers a request, and starts `session` in a task of its own where the request begins one.
@@ -164,6 +166,15 @@ impl Sessions {
         if asked.version.as_deref() != Some("4") {
             return Err(Refusal::Unsupported);
         }
+        let place = match self.admission.admit(&request) {
+            Ok(place) => place,
+            Err(reason) => return Ok(reason.into_response()),
+        };
+        // A session is one connection to its end, whatever it runs over.
+        let session = move |socket| async move {
+            session(socket).await;
+            drop(place);
+        };
         Ok(if websocket {
             self.open_websocket(request, session)
         } else {
@@ -213,7 +224,8 @@ impl Sessions {
     }
 
     async fn post(&self, request: Request, polling: &Polling) -> Response {
-        let body = timeout(PATIENCE, to_bytes(request.into_body(), self.config.max_payload)).await;
+        let Config { body_timeout, max_payload, .. } = *self.config;
+        let body = timeout(body_timeout, to_bytes(request.into_body(), max_payload)).await;
         let Ok(Ok(body)) = body else {
             polling.close();
             let status = if body.is_err() {
@@ -235,31 +247,30 @@ impl Sessions {
 
     /// A WebSocket takes a polling session over: `2probe`, `3probe`, and `5` once the client has let go of its polls.
     fn take_over(&self, request: Request, polling: Arc<Polling>) -> Result<Response, Refusal> {
-        Ok(websocket::upgrade(
-            request,
-            None,
-            self.config.max_payload,
-            move |mut socket| async move {
-                let probed = matches!(
-                    timeout(PATIENCE, socket.next()).await,
-                    Ok(Some(Ok(Message::Text(text)))) if text == "2probe"
-                );
-                if !probed || polling.begin_upgrade().is_err() {
-                    return;
+        let Config { body_timeout: patience, max_payload, .. } = *self.config;
+        Ok(websocket::upgrade(request, None, max_payload, move |mut socket| async move {
+            if !polling.can_upgrade() {
+                return websocket::close(socket, CloseCode::Policy, "taken over already").await;
+            }
+            let probed = matches!(
+                timeout(patience, socket.next()).await,
+                Ok(Some(Ok(Message::Text(text)))) if text == "2probe"
+            );
+            if !probed || polling.begin_upgrade().is_err() {
+                return;
+            }
+            let changed = timeout(patience, async {
+                socket.send(Message::text("3probe")).await.ok()?;
+                match socket.next().await {
+                    Some(Ok(Message::Text(text))) if text == "5" => Some(()),
+                    _ => None,
                 }
-                let changed = timeout(PATIENCE, async {
-                    socket.send(Message::text("3probe")).await.ok()?;
-                    match socket.next().await {
-                        Some(Ok(Message::Text(text))) if text == "5" => Some(()),
-                        _ => None,
-                    }
-                });
-                match changed.await {
-                    Ok(Some(())) => polling.finish_upgrade(Box::new(socket)),
-                    _ => polling.abandon_upgrade(),
-                }
-            },
-        ))
+            });
+            match changed.await {
+                Ok(Some(())) => polling.finish_upgrade(Box::new(socket)),
+                _ => polling.abandon_upgrade(),
+            }
+        }))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Polling>>> {
@@ -342,10 +353,11 @@ impl Outgoing {
 
 impl EioSocket {
     fn new(link: Link, config: &Config) -> Self {
-        let heartbeat = config.heartbeat();
         Self {
             link,
-            heartbeat,
+            record: None,
+            heartbeat: config.heartbeat(),
+            controls: Controls::new(config),
             early: VecDeque::new(),
             rest: VecDeque::new(),
             ping_due: false,
@@ -368,7 +380,7 @@ impl EioSocket {
     /// Ends the session, with a close code where the transport has them.
     pub(crate) async fn close(mut self, code: CloseCode, reason: &'static str) {
         let code = self.fault.unwrap_or(code);
-        if let Link::WebSocket(socket) = std::mem::replace(&mut self.link, Link::Gone) {
+        if let Link::WebSocket(socket) = replace(&mut self.link, Link::Gone) {
             websocket::close(*socket, code, reason).await;
         }
     }
@@ -392,8 +404,10 @@ impl EioSocket {
         if let Link::Polling(record) = &self.link
             && let Some(Successor { socket, inbound, outbound }) = record.polling.take_successor()
         {
-            self.link = Link::WebSocket(socket);
             (self.early, self.rest) = (inbound, outbound);
+            if let Link::Polling(record) = replace(&mut self.link, Link::WebSocket(socket)) {
+                self.record = Some(record);
+            }
         }
     }
 
@@ -430,6 +444,10 @@ impl EioSocket {
                     Poll::Ready(packet)
                 }
                 Some(Ok(Message::Close(_))) | None => Poll::Ready(None),
+                Some(Ok(_)) if self.controls.are_too_many() => {
+                    self.fault = Some(CloseCode::Policy);
+                    Poll::Ready(None)
+                }
                 Some(Ok(_)) => continue,
                 Some(Err(error)) => {
                     self.fault = websocket::close_code(&error);
@@ -473,7 +491,13 @@ impl Stream for EioSocket {
                     return Poll::Ready(Some(packet));
                 }
                 Poll::Pending => match this.heartbeat.poll(cx) {
-                    Poll::Ready(Beat::Dead) => return Poll::Ready(None),
+                    Poll::Ready(Beat::Dead) => {
+                        // What is still to be sent waits for a poll that will not come.
+                        if let Link::Polling(record) = &this.link {
+                            record.polling.close();
+                        }
+                        return Poll::Ready(None);
+                    }
                     Poll::Ready(Beat::Ask) => this.ping_due = true,
                     Poll::Ready(Beat::Silence) => return Poll::Ready(Some(Incoming::Silence)),
                     Poll::Ready(Beat::SignOfLife) => {

@@ -1,6 +1,8 @@
 //! The WebSocket upgrade that both dialects share: RFC 6455's handshake checks, small buffers, one size limit.
 
+mod controls;
 mod socket;
+mod watched;
 mod wire;
 
 use std::{future::Future, time::Duration};
@@ -19,15 +21,22 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures::{SinkExt, StreamExt};
-use tokio::{io::AsyncReadExt, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 use tokio_tungstenite::tungstenite::{
     Error, Message,
     handshake::derive_accept_key,
     protocol::{CloseFrame, frame::coding::CloseCode},
 };
 
-pub(crate) use self::socket::Socket;
 use self::wire::Wire;
+pub(crate) use self::{
+    controls::Controls,
+    socket::Socket,
+    watched::{Heard, Watched},
+};
 
 /// How long the unread rest of a message that was too large is read and thrown away, so that the close arrives.
 const LINGER: Duration = Duration::from_secs(2);
@@ -81,7 +90,7 @@ pub(crate) async fn close(mut socket: Socket, code: CloseCode, reason: &'static 
 }
 
 /// Lets the answer to the client's own goodbye go out, if it said one.
-pub(crate) async fn finish(mut socket: Socket) {
+async fn finish(mut socket: Socket) {
     let goodbye = async {
         while let Some(Ok(_)) = socket.next().await {}
         drain(socket.wire()).await;
@@ -89,8 +98,12 @@ pub(crate) async fn finish(mut socket: Socket) {
     timeout(LINGER, goodbye).await.ok();
 }
 
+/// Ends this side, as RFC 6455 wants of the server first, and reads what is left of the other.
 async fn drain(wire: &mut Wire) {
     let mut scrap = [0; 4096];
+    if wire.shutdown().await.is_err() {
+        return;
+    }
     while matches!(wire.read(&mut scrap).await, Ok(1..)) {}
 }
 
