@@ -25,7 +25,7 @@ use tokio_tungstenite::{
 use super::wire::Wire;
 
 /// What the socket reads into; most messages are a few hundred bytes, and this much is held per connection.
-const READ_BUFFER: usize = 4 * 1024;
+const READ_BUFFER: usize = 1024;
 
 /// Bytes of a message that go into one frame.
 ///
@@ -37,7 +37,7 @@ const FRAGMENT: usize = 16 * 1024;
 const WRITE_BUFFER_MAX: usize = 256 * 1024;
 
 /// Messages from here on, if they are kept, are kept apart from the buffer they were read into.
-const LARGE: usize = 2 * READ_BUFFER;
+const LARGE: usize = 4 * READ_BUFFER;
 
 /// A WebSocket on the server's side.
 ///

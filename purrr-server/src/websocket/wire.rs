@@ -12,8 +12,8 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes that are read at once where a frame begins; what is not its head is handed on later.
-const AHEAD: usize = 4 * 1024;
+/// Bytes that are read at once. Whoever reads gets them piece by piece, which spares it a buffer of this size.
+const AHEAD: usize = 16 * 1024;
 
 /// The longest head of a frame: two bytes, eight of length, four of mask.
 const HEAD_MAX: usize = 14;
@@ -152,16 +152,6 @@ impl AsyncRead for Wire {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.ahead.is_empty() && this.frames.left > 0 {
-            let count = this.frames.next_part(buffer.remaining());
-            let mut payload = ReadBuf::new(buffer.initialize_unfilled_to(count));
-            ready!(Pin::new(&mut this.io).poll_read(cx, &mut payload))?;
-            let count = payload.filled().len();
-            this.frames.pass(payload.filled());
-            this.moved |= count > 0;
-            buffer.advance(count);
-            return Poll::Ready(Ok(()));
-        }
         if this.ahead.is_empty() {
             let mut ahead = [const { MaybeUninit::uninit() }; AHEAD];
             let mut ahead = ReadBuf::uninit(&mut ahead);
