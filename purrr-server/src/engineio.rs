@@ -18,13 +18,12 @@ use std::{
 
 use axum::{
     Json,
-    body::to_bytes,
     extract::{Query, Request},
     http::{Method, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use polling::{Broken, Polling, Successor};
@@ -225,15 +224,13 @@ impl Sessions {
 
     async fn post(&self, request: Request, polling: &Polling) -> Response {
         let Config { body_timeout, max_payload, .. } = *self.config;
-        let body = timeout(body_timeout, to_bytes(request.into_body(), max_payload)).await;
-        let Ok(Ok(body)) = body else {
-            polling.close();
-            let status = if body.is_err() {
-                StatusCode::REQUEST_TIMEOUT
-            } else {
-                StatusCode::PAYLOAD_TOO_LARGE
-            };
-            return status.into_response();
+        let body = timeout(body_timeout, read_body(request, max_payload, polling)).await;
+        let body = match body.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT)) {
+            Ok(body) => body,
+            Err(status) => {
+                polling.close();
+                return status.into_response();
+            }
         };
         let Ok(packets) = polling::split(body) else {
             polling.close();
@@ -276,6 +273,28 @@ impl Sessions {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Polling>>> {
         self.polling.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Reads a request's body.
+///
+/// A client that polls sends one request at a time, so it cannot answer a ping in the midst of a picture; the bytes of the
+/// picture are its sign of life.
+async fn read_body(
+    request: Request,
+    max_payload: usize,
+    polling: &Polling,
+) -> Result<Bytes, StatusCode> {
+    let mut pieces = request.into_body().into_data_stream();
+    let mut body = BytesMut::new();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|_| StatusCode::BAD_REQUEST)?;
+        if body.len() + piece.len() > max_payload {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        body.extend_from_slice(&piece);
+        polling.hear();
+    }
+    Ok(body.freeze())
 }
 
 async fn poll(polling: &Polling) -> Result<Response, Refusal> {
@@ -422,7 +441,13 @@ impl EioSocket {
         }
         let socket = match &mut self.link {
             Link::Gone => return Poll::Ready(None),
-            Link::Polling(record) => return record.polling.poll_next(cx),
+            Link::Polling(record) => {
+                let polled = record.polling.poll_next(cx);
+                if record.polling.take_moved() {
+                    self.heartbeat.heard();
+                }
+                return polled;
+            }
             Link::WebSocket(socket) => socket,
         };
         loop {

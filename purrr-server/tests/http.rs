@@ -392,6 +392,31 @@ async fn headers_without_end_are_cut_off() {
 }
 
 #[tokio::test]
+async fn a_body_that_comes_slowly_is_a_sign_of_life() {
+    let mut config = Config::default();
+    config.ping_interval = SHORT;
+    config.ping_timeout = 4 * SHORT;
+    let server = Server::with(config).await;
+    let session = server.polling_session().await;
+    let target = format!("/socket.io/?EIO=4&transport=polling&sid={session}");
+    let post = |length: usize| {
+        format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")
+    };
+    assert_eq!(server.raw(format!("{}40", post(2))).await.body, "ok");
+    // The client cannot answer a ping before it has sent all of this, which takes longer than an answer may.
+    let event = r#"42["slow"]"#;
+    let mut stream = server.connect().await;
+    stream.write_all(post(event.len()).as_bytes()).await.unwrap();
+    for byte in event.as_bytes() {
+        tokio::time::sleep(SHORT).await;
+        stream.write_all(&[*byte]).await.unwrap();
+    }
+    assert_eq!(Answer::read(stream).await.body, "ok");
+    let answer = server.get(&target).await.body;
+    assert!(answer.contains("40{") && answer.contains(r#"42["error""#), "{answer}");
+}
+
+#[tokio::test]
 async fn a_body_that_never_comes_is_not_waited_for() {
     let mut config = Config::default();
     config.body_timeout = SHORT;

@@ -42,6 +42,8 @@ struct State {
     /// The request that waits for something to send.
     poll: Option<oneshot::Sender<String>>,
     posting: bool,
+    /// Something has come, if not yet a whole packet, since this was last asked.
+    moved: bool,
     upgrading: bool,
     /// The WebSocket that takes over, until the session has taken it.
     successor: Option<Box<Socket>>,
@@ -103,6 +105,18 @@ impl Polling {
             }
             taken.await;
         }
+    }
+
+    /// Some of a request's body has come.
+    pub(super) fn hear(&self) {
+        let mut state = self.lock();
+        state.moved = true;
+        state.wake();
+    }
+
+    /// Whether anything has come since this was last asked.
+    pub(super) fn take_moved(&self) -> bool {
+        std::mem::take(&mut self.lock().moved)
     }
 
     /// Whether a WebSocket may still take this session over.
