@@ -26,9 +26,10 @@ mod line;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, HashMap, VecDeque, hash_map::Entry},
+    collections::{BTreeSet, BinaryHeap, HashMap, VecDeque, hash_map::Entry},
     fmt,
     hash::{BuildHasher, Hasher},
+    iter, mem,
     sync::Arc,
     time::Duration,
 };
@@ -146,14 +147,20 @@ struct Spot {
     seen: u64,
 }
 
-/// Somebody in the buckets that are being gone through.
-#[derive(Clone, Copy, Debug)]
+/// Somebody in the buckets that are being gone through. The greatest is taken first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
-    key: PlaceKey,
     /// How many of these buckets it stands in.
     shared: usize,
     /// Among equals the least is taken.
-    tie: u64,
+    tie: Reverse<u64>,
+    key: Reverse<PlaceKey>,
+}
+
+impl Candidate {
+    const fn new(key: PlaceKey, tie: u64) -> Self {
+        Self { shared: 1, tie: Reverse(tie), key: Reverse(key) }
+    }
 }
 
 /// What a search came to that found nobody.
@@ -328,23 +335,28 @@ impl<S> Matchmaker<S> {
             for bucket in kind {
                 let spot = seeker.spots.iter().find(|spot| spot.bucket == *bucket);
                 let mut seen = spot.map_or(0, |spot| spot.seen);
-                let mut line = self.lines.get(bucket).map(|line| line.from(seen));
-                for (spot, entry) in line.iter_mut().flatten().take(depth) {
-                    seen = spot + 1;
-                    if entry.person != seeker.ticket.person {
-                        let tie = if random { self.random.u64(..) } else { entry.since };
-                        self.candidates.push(Candidate { key: entry.key, shared: 1, tie });
+                if let Some(line) = self.lines.get(bucket) {
+                    let mut line = line.from(seen);
+                    for (spot, entry) in line.by_ref().take(depth) {
+                        seen = spot + 1;
+                        if entry.person != seeker.ticket.person {
+                            let tie = if random { self.random.u64(..) } else { entry.since };
+                            self.candidates.push(Candidate::new(entry.key, tie));
+                        }
                     }
+                    missed.unfinished |= line.next().is_some();
                 }
-                missed.unfinished |= line.is_some_and(|mut line| line.next().is_some());
                 missed.seen.push(seen);
             }
             if kind.len() > 1 {
                 count_shared(&mut self.candidates);
             }
-            self.candidates.sort_unstable_by_key(|it| (Reverse(it.shared), it.tie, it.key));
-            if let Some(candidate) = self.candidates.iter().find(|it| fits(it.key)) {
-                return Ok(candidate.key);
+            // Mostly the first one fits, so a heap beats sorting them.
+            let mut best = BinaryHeap::from(mem::take(&mut self.candidates));
+            let found = iter::from_fn(|| best.pop()).find(|candidate| fits(candidate.key.0));
+            self.candidates = best.into_vec();
+            if let Some(candidate) = found {
+                return Ok(candidate.key.0);
             }
         }
         Err(missed)
