@@ -1,6 +1,6 @@
 //! Those who look in one bucket: [`Line`].
 
-use std::{collections::VecDeque, slice};
+use std::{collections::VecDeque, mem, slice};
 
 use crate::lobby::PersonId;
 
@@ -11,8 +11,8 @@ use crate::lobby::PersonId;
 pub(super) enum Line<K> {
     #[default]
     Empty,
-    /// Somebody is there; an option only so that it can be gone through as a queue is.
-    One(u64, Option<Entry<K>>),
+    /// Its spot is taken.
+    One(u64, Spot<K>),
     Many(Box<Queue<K>>),
 }
 
@@ -28,10 +28,31 @@ pub(super) struct Entry<K> {
 /// Stepping out leaves a gap; gaps at the front go at once and the rest when they outnumber those who wait.
 #[derive(Debug)]
 pub(super) struct Queue<K> {
-    spots: VecDeque<Option<Entry<K>>>,
+    spots: VecDeque<Spot<K>>,
     /// The number of the spot at the front.
     first: u64,
     occupied: usize,
+}
+
+/// Gaps side by side make a run, which is passed by in one step however long it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Spot<K> {
+    Taken(Entry<K>),
+    Gap {
+        /// At the first gap of a run its length, and at the others no more than is left of it.
+        ahead: usize,
+        /// At the last gap of a run its length.
+        behind: usize,
+    },
+}
+
+/// Those in some spots, from front to end.
+#[derive(Debug)]
+struct Entries<'a, K> {
+    spots: &'a [Spot<K>],
+    /// What comes after `spots`.
+    rest: &'a [Spot<K>],
+    number: u64,
 }
 
 /// The number of a line's first spot: far from both ends, since a line grows at either.
@@ -42,7 +63,7 @@ impl<K: Copy> Line<K> {
     pub(super) fn join(&mut self, entry: Entry<K>) -> u64 {
         match self {
             Self::Empty => {
-                *self = Self::One(MIDDLE, Some(entry));
+                *self = Self::One(MIDDLE, Spot::Taken(entry));
                 MIDDLE
             }
             Self::One(first, only) => {
@@ -78,24 +99,21 @@ impl<K: Copy> Line<K> {
 
     /// Everybody at or behind a spot, with their spots.
     pub(super) fn from(&self, spot: u64) -> impl Iterator<Item = (u64, Entry<K>)> {
-        let (first, [front, back]) = match self {
-            Self::Empty => (spot, [&[][..]; 2]),
-            Self::One(only, entry) => (*only, [slice::from_ref(entry), &[]]),
-            Self::Many(queue) => (queue.first, queue.spots.as_slices().into()),
+        let (number, (spots, rest)) = match self {
+            Self::Empty => (spot, Default::default()),
+            Self::One(only, entry) => (*only, (slice::from_ref(entry), Default::default())),
+            Self::Many(queue) => (queue.first, queue.spots.as_slices()),
         };
-        let passed = usize::try_from(spot.saturating_sub(first)).unwrap_or(usize::MAX);
-        let in_front = passed.min(front.len());
-        let (front, back) = (&front[in_front..], &back[(passed - in_front).min(back.len())..]);
-        let numbers = first + passed as u64..;
-        let entries = front.iter().chain(back);
-        numbers.zip(entries).filter_map(|(spot, entry)| Some((spot, (*entry)?)))
+        let mut entries = Entries { spots, rest, number };
+        entries.pass(usize::try_from(spot.saturating_sub(number)).unwrap_or(usize::MAX));
+        entries
     }
 
     /// Anybody, all with the same chance.
     pub(super) fn draw(&self, random: &mut fastrand::Rng) -> Option<Entry<K>> {
         match self {
             Self::Empty => None,
-            Self::One(_, entry) => *entry,
+            Self::One(_, spot) => spot.entry(),
             Self::Many(queue) => queue.draw(random),
         }
     }
@@ -105,26 +123,48 @@ impl<K: Copy> Queue<K> {
     fn join(&mut self, entry: Entry<K>) -> u64 {
         self.occupied += 1;
         // The spot at the front is never a gap.
-        if self.spots.front().is_some_and(|front| front.is_some_and(|it| entry.since < it.since)) {
+        let front = self.spots.front().and_then(Spot::entry);
+        if front.is_some_and(|front| entry.since < front.since) {
             self.first -= 1;
-            self.spots.push_front(Some(entry));
+            self.spots.push_front(Spot::Taken(entry));
             return self.first;
         }
         let spot = self.first + self.spots.len() as u64;
-        self.spots.push_back(Some(entry));
+        self.spots.push_back(Spot::Taken(entry));
         spot
     }
 
     fn leave(&mut self, spot: u64) -> Vec<(K, u64)> {
         let index = usize::try_from(spot - self.first).unwrap_or(usize::MAX);
-        if self.spots.get_mut(index).and_then(Option::take).is_some() {
+        if let Some(Spot::Taken(_)) = self.spots.get(index) {
             self.occupied -= 1;
+            self.open_gap(index);
         }
-        while let Some(None) = self.spots.front() {
-            self.spots.pop_front();
-            self.first += 1;
+        if let Some(Spot::Gap { ahead, .. }) = self.spots.front().copied() {
+            self.spots.drain(..ahead);
+            self.first += ahead as u64;
         }
         if self.spots.len() > 2 * self.occupied + 16 { self.close_ranks() } else { Vec::new() }
+    }
+
+    /// Makes one run of a new gap and of those on its sides.
+    fn open_gap(&mut self, index: usize) {
+        let behind = match index.checked_sub(1).map(|index| self.spots[index]) {
+            Some(Spot::Gap { behind, .. }) => behind,
+            _ => 0,
+        };
+        let ahead = match self.spots.get(index + 1) {
+            Some(Spot::Gap { ahead, .. }) => *ahead,
+            _ => 0,
+        };
+        let length = behind + 1 + ahead;
+        self.spots[index] = Spot::Gap { ahead: ahead + 1, behind: behind + 1 };
+        if behind > 0 {
+            self.spots[index - behind] = Spot::Gap { ahead: length, behind: 1 };
+        }
+        if ahead > 0 {
+            self.spots[index + ahead] = Spot::Gap { ahead: 1, behind: length };
+        }
     }
 
     fn draw(&self, random: &mut fastrand::Rng) -> Option<Entry<K>> {
@@ -133,7 +173,7 @@ impl<K: Copy> Queue<K> {
         }
         loop {
             // Hardly more than every second spot is a gap, see `leave`.
-            if let Some(entry) = self.spots[random.usize(..self.spots.len())] {
+            if let Spot::Taken(entry) = self.spots[random.usize(..self.spots.len())] {
                 return Some(entry);
             }
         }
@@ -141,10 +181,53 @@ impl<K: Copy> Queue<K> {
 
     fn close_ranks(&mut self) -> Vec<(K, u64)> {
         self.first += self.spots.len() as u64;
-        self.spots.retain(Option::is_some);
+        self.spots.retain(|spot| matches!(spot, Spot::Taken(_)));
         self.spots.shrink_to(2 * self.occupied);
         let spots = self.first..;
-        spots.zip(self.spots.iter().flatten()).map(|(spot, entry)| (entry.key, spot)).collect()
+        let entries = self.spots.iter().filter_map(Spot::entry);
+        spots.zip(entries).map(|(spot, entry)| (entry.key, spot)).collect()
+    }
+}
+
+impl<K: Copy> Spot<K> {
+    const fn entry(&self) -> Option<Entry<K>> {
+        match self {
+            Self::Taken(entry) => Some(*entry),
+            Self::Gap { .. } => None,
+        }
+    }
+}
+
+impl<K> Entries<'_, K> {
+    fn pass(&mut self, spots: usize) {
+        self.number += spots as u64;
+        match self.spots.get(spots..) {
+            Some(spots) => self.spots = spots,
+            None => {
+                let spots = spots - self.spots.len();
+                self.spots = mem::take(&mut self.rest).get(spots..).unwrap_or_default();
+            }
+        }
+    }
+}
+
+impl<K: Copy> Iterator for Entries<'_, K> {
+    type Item = (u64, Entry<K>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if self.spots.is_empty() {
+                self.spots = mem::take(&mut self.rest);
+            }
+            match *self.spots.first()? {
+                Spot::Taken(entry) => {
+                    let number = self.number;
+                    self.pass(1);
+                    return Some((number, entry));
+                }
+                Spot::Gap { ahead, .. } => self.pass(ahead),
+            }
+        }
     }
 }
 
@@ -188,6 +271,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn gaps_take_no_time() {
+        // Back to front, front to back, and every second one first: however gaps come about, they become one.
+        let orders: [fn(u64) -> u64; 3] =
+            [|n| 998 - n, |n| n + 1, |n| if n < 499 { 2 * n + 2 } else { 2 * (n - 499) + 1 }];
+        for order in orders {
+            let mut line = Line::default();
+            let spots: Vec<u64> = (0..2_000).map(|key| line.join(entry(key, 0))).collect();
+            for gone in (0..998).map(order) {
+                line.leave(spots[gone as usize]);
+            }
+            let Line::Many(queue) = &line else { panic!("{line:?}") };
+            let (spots, rest) = queue.spots.as_slices();
+            let mut entries = Entries { spots, rest, number: 0 };
+            assert_eq!(entries.next().map(|(_, entry)| entry.key), Some(0));
+            assert!(matches!(entries.spots[0], Spot::Gap { ahead: 998, .. }), "{entries:?}");
+        }
+        assert_eq!(size_of::<Spot<crate::matchmaker::PlaceKey>>(), 24);
     }
 
     #[test]
