@@ -11,8 +11,8 @@ use crate::lobby::PersonId;
 pub(super) enum Line<K> {
     #[default]
     Empty,
-    /// Its spot is taken.
-    One(u64, Spot<K>),
+    /// In the middle, in a spot that is taken.
+    One(Spot<K>),
     Many(Box<Queue<K>>),
 }
 
@@ -63,12 +63,12 @@ impl<K: Copy> Line<K> {
     pub(super) fn join(&mut self, entry: Entry<K>) -> u64 {
         match self {
             Self::Empty => {
-                *self = Self::One(MIDDLE, Spot::Taken(entry));
+                *self = Self::One(Spot::Taken(entry));
                 MIDDLE
             }
-            Self::One(first, only) => {
+            Self::One(only) => {
                 let spots = VecDeque::from([*only]);
-                let mut queue = Queue { spots, first: *first, occupied: 1 };
+                let mut queue = Queue { spots, first: MIDDLE, occupied: 1 };
                 let spot = queue.join(entry);
                 *self = Self::Many(Box::new(queue));
                 spot
@@ -80,7 +80,7 @@ impl<K: Copy> Line<K> {
     /// Steps out of a spot. Returns those whose spots have new numbers since, which is rarely anybody.
     pub(super) fn leave(&mut self, spot: u64) -> Vec<(K, u64)> {
         match self {
-            Self::One(only, _) if *only == spot => {
+            Self::One(_) if spot == MIDDLE => {
                 *self = Self::Empty;
                 Vec::new()
             }
@@ -101,7 +101,7 @@ impl<K: Copy> Line<K> {
     pub(super) fn from(&self, spot: u64) -> impl Iterator<Item = (u64, Entry<K>)> {
         let (number, (spots, rest)) = match self {
             Self::Empty => (spot, Default::default()),
-            Self::One(only, entry) => (*only, (slice::from_ref(entry), Default::default())),
+            Self::One(only) => (MIDDLE, (slice::from_ref(only), Default::default())),
             Self::Many(queue) => (queue.first, queue.spots.as_slices()),
         };
         let mut entries = Entries { spots, rest, number };
@@ -113,7 +113,7 @@ impl<K: Copy> Line<K> {
     pub(super) fn draw(&self, random: &mut fastrand::Rng) -> Option<Entry<K>> {
         match self {
             Self::Empty => None,
-            Self::One(_, spot) => spot.entry(),
+            Self::One(only) => only.entry(),
             Self::Many(queue) => queue.draw(random),
         }
     }
@@ -291,6 +291,7 @@ mod tests {
             assert!(matches!(entries.spots[0], Spot::Gap { ahead: 998, .. }), "{entries:?}");
         }
         assert_eq!(size_of::<Spot<crate::matchmaker::PlaceKey>>(), 24);
+        assert_eq!(size_of::<Line<crate::matchmaker::PlaceKey>>(), 32);
     }
 
     #[test]
