@@ -35,7 +35,7 @@ use std::{
 };
 
 use line::Line;
-use slotmap::{SlotMap, new_key_type};
+use slotmap::{Key, SlotMap, new_key_type};
 
 use crate::{
     lobby::{Census, PeerId, Ticket},
@@ -80,6 +80,7 @@ pub struct Matchmaker<S> {
     random: fastrand::Rng,
     /// Room for the search under way.
     candidates: Vec<Candidate>,
+    table: Vec<usize>,
 }
 
 /// A pair that was just made.
@@ -195,6 +196,7 @@ impl<S> Matchmaker<S> {
             made: VecDeque::new(),
             random: fastrand::Rng::with_seed(seed),
             candidates: Vec::new(),
+            table: Vec::new(),
         }
     }
 
@@ -349,7 +351,7 @@ impl<S> Matchmaker<S> {
                 missed.seen.push(seen);
             }
             if kind.len() > 1 {
-                count_shared(&mut self.candidates);
+                count_shared(&mut self.candidates, &mut self.table);
             }
             // Mostly the first one fits, so a heap beats sorting them.
             let mut best = BinaryHeap::from(mem::take(&mut self.candidates));
@@ -425,14 +427,29 @@ impl<S> Matchmaker<S> {
     }
 }
 
-/// Makes one of those who stand in several of the buckets, and counts in how many.
-fn count_shared(candidates: &mut Vec<Candidate>) {
-    candidates.sort_unstable_by_key(|candidate| candidate.key);
-    candidates.dedup_by(|candidate, first| {
-        let same = candidate.key == first.key;
-        first.shared += usize::from(same);
-        same
-    });
+/// Makes one of those who stand in several of the buckets, and counts in how many. `table` is room to do so.
+fn count_shared(candidates: &mut Vec<Candidate>, table: &mut Vec<usize>) {
+    const FREE: usize = usize::MAX;
+    // Open addressing, at most half full; places are numbered, so they need no hash to be spread.
+    let size = (2 * candidates.len()).next_power_of_two();
+    table.clear();
+    table.resize(size, FREE);
+    let mut distinct = 0;
+    for index in 0..candidates.len() {
+        let candidate = candidates[index];
+        let mut slot = candidate.key.0.data().as_ffi() as usize % size;
+        while table[slot] != FREE && candidates[table[slot]].key != candidate.key {
+            slot = (slot + 1) % size;
+        }
+        if table[slot] == FREE {
+            table[slot] = distinct;
+            candidates[distinct] = candidate;
+            distinct += 1;
+        } else {
+            candidates[table[slot]].shared += 1;
+        }
+    }
+    candidates.truncate(distinct);
 }
 
 fn judge<S>(now: Duration, a: &Waiting<S>, b: &Waiting<S>) -> Verdict {
