@@ -67,7 +67,8 @@ new_key_type! {
 /// its front. If all of these are refused, the search goes on through the next 256 every 100 ms. So with somebody
 /// acceptable among n in the same bucket, a peer waits at most ⌈n / 256⌉ × 100 ms.
 ///
-/// A place with five interests takes about 0.7 KiB, its ticket included (measured by `benches/pairing.rs`).
+/// A place with five interests takes about 1 KiB, its ticket included, and 1.3 KiB if nobody shares any of them (measured
+/// by `benches/memory.rs`).
 #[derive(Debug)]
 pub struct Matchmaker<S> {
     waiting: SlotMap<PlaceKey, Waiting<S>>,
