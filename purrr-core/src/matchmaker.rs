@@ -68,7 +68,7 @@ new_key_type! {
 /// acceptable among n in the same bucket, a peer waits at most ⌈(n - 16) / 256⌉ × 100 ms, and not at all among 16. A
 /// search begins anew, and takes that long once more, when somebody it had to avoid need not be avoided any longer.
 ///
-/// A place with five interests takes about 1 KiB, its ticket included, and 1.3 KiB if nobody shares any of them (measured
+/// A place with five interests takes at most 1 KiB, its ticket included, and 1.2 KiB if nobody shares any of them (measured
 /// by `benches/memory.rs`).
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
