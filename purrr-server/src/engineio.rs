@@ -31,12 +31,11 @@ use polling::{Broken, Found, Polling};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes, protocol::frame::coding::CloseCode};
 
 use crate::{
     config::Config,
     heartbeat::{Beat, Heartbeat},
-    websocket::{self, Socket},
+    websocket::{self, CloseCode, Message, Socket},
 };
 
 /// How long a request may take to bring its body, and a WebSocket to take a session over.
@@ -185,7 +184,7 @@ impl Sessions {
         let greeting = self.greeting(&new_sid(), &[]);
         let config = Arc::clone(&self.config);
         websocket::upgrade(request, None, self.config.max_payload, move |mut socket| async move {
-            if socket.send(Message::text(greeting)).await.is_ok() {
+            if socket.send(Message::Text(greeting.into())).await.is_ok() {
                 session(EioSocket::new(Link::WebSocket(Box::new(socket)), &config)).await;
             }
         })
@@ -239,7 +238,7 @@ impl Sessions {
                     return;
                 }
                 let changed = timeout(PATIENCE, async {
-                    socket.send(Message::text("3probe")).await.ok()?;
+                    socket.send(Message::Text(ByteString::from_static("3probe"))).await.ok()?;
                     match socket.next().await {
                         Some(Ok(Message::Text(text))) if text == "5" => Some(()),
                         _ => None,
@@ -320,9 +319,7 @@ impl Outgoing {
 
     fn into_message(self) -> Message {
         match self {
-            Self::Text(text) => Message::Text(
-                Utf8Bytes::try_from(text.into_bytes()).expect("a byte string is UTF-8"),
-            ),
+            Self::Text(text) => Message::Text(text),
             Self::Binary(bytes) => Message::Binary(bytes),
         }
     }
@@ -358,10 +355,10 @@ impl EioSocket {
                 Link::Polling(record) => ready!(record.polling.poll_next(cx)),
                 Link::WebSocket(socket) => {
                     let polled = socket.poll_next_unpin(cx);
-                    if socket.get_mut().take_moved() {
+                    if socket.take_moved() {
                         self.heartbeat.heard();
                     }
-                    if polled.is_pending() && socket.get_mut().take_unblocked() {
+                    if polled.is_pending() && socket.take_unblocked() {
                         return Poll::Ready(Some(Incoming::Progress));
                     }
                     return match ready!(polled) {
@@ -369,15 +366,14 @@ impl EioSocket {
                             Poll::Ready(Some(Incoming::Binary(bytes)))
                         }
                         Some(Ok(Message::Text(text))) => {
-                            let text = ByteString::try_from(Bytes::from(text)).ok();
-                            let packet = text.and_then(Incoming::read);
+                            let packet = Incoming::read(text);
                             if packet.is_none() {
                                 self.fault = Some(CloseCode::Policy);
                             }
                             Poll::Ready(packet)
                         }
-                        Some(Ok(Message::Close(_))) | None => Poll::Ready(None),
-                        Some(Ok(_)) => continue,
+                        None => Poll::Ready(None),
+                        Some(Ok(Message::Ping)) => continue,
                         Some(Err(error)) => {
                             self.fault = websocket::close_code(&error);
                             Poll::Ready(None)

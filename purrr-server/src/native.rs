@@ -14,15 +14,12 @@ use purrr_core::{
     frame::{Body, Message as Said, Verbatim},
     protocol::{self, ImageHead, Parsed},
 };
-use tokio_tungstenite::tungstenite::{
-    Error, Message, Utf8Bytes, protocol::frame::coding::CloseCode,
-};
 
 use crate::{
     config::Config,
     heartbeat::{Beat, Heartbeat},
     key::is_p256_key,
-    websocket::{self, Socket},
+    websocket::{self, CloseCode, Message, Socket, SocketError},
 };
 
 /// The subprotocol a client may offer.
@@ -76,7 +73,7 @@ impl NativeSocket {
     }
 
     /// Reads a text frame. `None` if it was the head of a picture.
-    fn read_text(&mut self, text: Utf8Bytes) -> Option<Result<Command, Problem>> {
+    fn read_text(&mut self, text: ByteString) -> Option<Result<Command, Problem>> {
         if let Some(Awaited::Picture(picture)) = self.awaited.take() {
             let problem = Problem::new(
                 Code::BadMessage,
@@ -86,9 +83,6 @@ impl NativeSocket {
             // The text itself is dropped with it: which of the two was meant cannot be told.
             return Some(Err(problem.about(id)));
         }
-        let Ok(text) = ByteString::try_from(Bytes::from(text)) else {
-            return Some(Err(Problem::new(Code::BadMessage, "not UTF-8")));
-        };
         match protocol::parse(&text) {
             Ok(Parsed::Command(command)) => Some(complete(command, text)),
             Ok(Parsed::Image(head)) => match checked_head(&head) {
@@ -122,9 +116,9 @@ impl NativeSocket {
     }
 
     /// Sends a ping that is due as soon as the socket takes it.
-    fn poll_ping(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+    fn poll_ping(&mut self, cx: &mut Context<'_>) -> Result<(), SocketError> {
         if self.ping_due && Pin::new(&mut self.socket).poll_ready(cx)?.is_ready() {
-            Pin::new(&mut self.socket).start_send(Message::Ping(Bytes::new()))?;
+            Pin::new(&mut self.socket).start_send(Message::Ping)?;
             self.ping_due = false;
             // What cannot be flushed now goes with the next flush or when the socket next reads.
             let _ = Pin::new(&mut self.socket).poll_flush(cx)?;
@@ -132,7 +126,7 @@ impl NativeSocket {
         Ok(())
     }
 
-    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         loop {
             ready!(Pin::new(&mut self.socket).poll_ready(cx))?;
             let Some(message) = self.rest.pop_front() else { return Poll::Ready(Ok(())) };
@@ -188,10 +182,10 @@ impl Stream for NativeSocket {
         let this = self.get_mut();
         loop {
             let polled = Pin::new(&mut this.socket).poll_next(cx);
-            if this.socket.get_mut().take_moved() {
+            if this.socket.take_moved() {
                 this.heartbeat.heard();
             }
-            if polled.is_pending() && this.socket.get_mut().take_unblocked() {
+            if polled.is_pending() && this.socket.take_unblocked() {
                 return Poll::Ready(Some(Input::Progress));
             }
             let message = match polled {
@@ -214,8 +208,7 @@ impl Stream for NativeSocket {
             let read = match message {
                 Message::Text(text) => this.read_text(text),
                 Message::Binary(bytes) => this.read_binary(bytes),
-                Message::Close(_) => return Poll::Ready(None),
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => None,
+                Message::Ping => None,
             };
             if let Some(read) = read {
                 return Poll::Ready(Some(read.into()));
@@ -225,13 +218,13 @@ impl Stream for NativeSocket {
 }
 
 impl Sink<Event> for NativeSocket {
-    type Error = Error;
+    type Error = SocketError;
 
-    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         self.get_mut().poll_rest(cx)
     }
 
-    fn start_send(self: Pin<&mut Self>, event: Event) -> Result<(), Error> {
+    fn start_send(self: Pin<&mut Self>, event: Event) -> Result<(), SocketError> {
         let this = self.get_mut();
         let mut frames = encode(event).into_iter();
         if let Some(first) = frames.next() {
@@ -241,14 +234,14 @@ impl Sink<Event> for NativeSocket {
         Ok(())
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         let this = self.get_mut();
         ready!(this.poll_rest(cx))?;
         Pin::new(&mut this.socket).poll_flush(cx)
     }
 
     /// Says nothing: which close code to send is known only when the session has ended.
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         self.poll_flush(cx)
     }
 }
@@ -256,10 +249,12 @@ impl Sink<Event> for NativeSocket {
 /// An event as the frames that carry it: a picture takes two, and one that came with a text three.
 fn encode(event: Event) -> impl IntoIterator<Item = Message> {
     let Event::Received(frame) = event else {
-        return [Some(text(json(&event))), None, None].into_iter().flatten();
+        return [Some(Message::Text(json(&event))), None, None].into_iter().flatten();
     };
     if let Some(Verbatim { dialect: DIALECT, text: wire, binary }) = frame.verbatim {
-        return [Some(text(wire)), binary.map(Message::Binary), None].into_iter().flatten();
+        return [Some(Message::Text(wire)), binary.map(Message::Binary), None]
+            .into_iter()
+            .flatten();
     }
     let Frame { body, .. } = frame;
     let Body::Message(Said { id, text: Some(said), image: Some(image), reply }) = body else {
@@ -267,7 +262,7 @@ fn encode(event: Event) -> impl IntoIterator<Item = Message> {
             Body::Message(Said { image: Some(image), .. }) => Some(image.bytes.clone()),
             _ => None,
         };
-        let head = text(json(&Event::Received(Frame::new(body))));
+        let head = Message::Text(json(&Event::Received(Frame::new(body))));
         return [Some(head), binary.map(Message::Binary), None].into_iter().flatten();
     };
     let bytes = image.bytes.clone();
@@ -275,14 +270,10 @@ fn encode(event: Event) -> impl IntoIterator<Item = Message> {
         Said { id, text: Some(said), image: None, reply },
         Said { id, text: None, image: Some(image), reply },
     ]
-    .map(|said| text(json(&Event::Received(Frame::new(Body::Message(said))))));
+    .map(|said| Message::Text(json(&Event::Received(Frame::new(Body::Message(said))))));
     [Some(words), Some(head), Some(Message::Binary(bytes))].into_iter().flatten()
 }
 
 fn json(event: &Event) -> ByteString {
     serde_json::to_string(event).expect("an event has only strings for keys").into()
-}
-
-fn text(text: ByteString) -> Message {
-    Message::Text(Utf8Bytes::try_from(text.into_bytes()).expect("a byte string is UTF-8"))
 }

@@ -18,11 +18,11 @@ use purrr_core::{Ended, Hub, Profile};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::{
     config::Config,
     engineio::{EioSocket, Incoming, Outgoing, Sessions},
+    websocket::CloseCode,
 };
 
 /// What the routes of `/socket.io/` share.

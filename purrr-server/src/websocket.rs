@@ -1,13 +1,9 @@
-//! The WebSocket upgrade that both dialects share: RFC 6455's handshake checks, small buffers, one size limit.
+//! The WebSocket that both dialects share: RFC 6455's handshake, one size limit, and goodbyes.
 
-use std::{
-    future::Future,
-    io,
-    mem::take,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+mod frame;
+mod socket;
+
+use std::{future::Future, time::Duration};
 
 use axum::{
     body::Body,
@@ -23,41 +19,20 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures::{SinkExt, StreamExt};
-use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
-    time::timeout,
-};
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        Error, Message,
-        handshake::derive_accept_key,
-        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
-    },
-};
+use sha1::{Digest, Sha1};
+pub(crate) use socket::{Message, Socket, SocketError};
+use tokio::{io::AsyncReadExt, time::timeout};
 
-pub(crate) type Socket = WebSocketStream<Wire>;
-
-/// The connection under a [`Socket`], which remembers whether anything has moved on it.
-///
-/// A picture takes minutes on a slow line, and nobody can answer a ping in the midst of it; its bytes are the sign of
-/// life.
-#[derive(Debug)]
-pub(crate) struct Wire {
-    io: TokioIo<Upgraded>,
-    moved: bool,
-    /// Something was written after there was no room for it.
-    unblocked: bool,
-    blocked: bool,
+/// Why a connection is closed, as RFC 6455 numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CloseCode {
+    Away = 1001,
+    Protocol = 1002,
+    Invalid = 1007,
+    Policy = 1008,
+    Size = 1009,
 }
-
-/// What the socket reads into; most messages are a few hundred bytes, and this much is held per connection.
-const READ_BUFFER: usize = 4 * 1024;
-
-/// How much may wait to be written before the socket asks for patience.
-const WRITE_BUFFER_MAX: usize = 256 * 1024;
 
 /// How long the unread rest of a message that was too large is read and thrown away, so that the close arrives.
 const LINGER: Duration = Duration::from_secs(2);
@@ -82,15 +57,7 @@ where
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgraded.await else { return };
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(0)
-            .max_write_buffer_size(WRITE_BUFFER_MAX.max(max_payload + 1024))
-            .max_message_size(Some(max_payload))
-            .max_frame_size(Some(max_payload));
-        let io =
-            Wire { io: TokioIo::new(upgraded), moved: false, unblocked: false, blocked: false };
-        session(WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await).await;
+        session(Socket::new(TokioIo::new(upgraded), max_payload)).await;
     });
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -107,11 +74,10 @@ where
 /// Says goodbye with a code, and reads what is still coming for a moment, lest it turn the close into a reset.
 pub(crate) async fn close(mut socket: Socket, code: CloseCode, reason: &'static str) {
     let goodbye = async {
-        let frame = CloseFrame { code, reason: reason.into() };
-        if socket.send(Message::Close(Some(frame))).await.is_err() {
-            return;
+        socket.queue_close(code, reason);
+        if socket.flush().await.is_ok() {
+            drain(&mut socket).await;
         }
-        drain(socket.get_mut()).await;
     };
     // Whoever does not close in time is cut off by the drop.
     timeout(LINGER, goodbye).await.ok();
@@ -121,76 +87,30 @@ pub(crate) async fn close(mut socket: Socket, code: CloseCode, reason: &'static 
 pub(crate) async fn finish(mut socket: Socket) {
     let goodbye = async {
         while let Some(Ok(_)) = socket.next().await {}
-        drain(socket.get_mut()).await;
+        drain(&mut socket).await;
     };
     timeout(LINGER, goodbye).await.ok();
 }
 
-async fn drain(wire: &mut Wire) {
+async fn drain(socket: &mut Socket) {
     let mut scrap = [0; 4096];
-    while matches!(wire.read(&mut scrap).await, Ok(1..)) {}
-}
-
-impl Wire {
-    /// Whether anything has moved since this was last asked.
-    pub(crate) fn take_moved(&mut self) -> bool {
-        take(&mut self.moved)
-    }
-
-    /// Whether the other side has taken something, after it had not, since this was last asked.
-    pub(crate) fn take_unblocked(&mut self) -> bool {
-        take(&mut self.unblocked)
-    }
-
-    fn wrote<T>(&mut self, written: &Poll<io::Result<T>>) {
-        // Room after there was none means that the other side has taken something.
-        self.unblocked |= self.blocked && written.is_ready();
-        self.moved |= self.unblocked;
-        self.blocked = written.is_pending();
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.io).poll_read(cx, buffer);
-        self.moved |= buffer.filled().len() > before;
-        read
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.wrote(&written);
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
+    while matches!(socket.io().read(&mut scrap).await, Ok(1..)) {}
 }
 
 /// The close code that RFC 6455 wants for what was wrong with the peer's frames.
-pub(crate) fn close_code(error: &Error) -> Option<CloseCode> {
+pub(crate) const fn close_code(error: &SocketError) -> Option<CloseCode> {
     match error {
-        Error::Capacity(_) => Some(CloseCode::Size),
-        Error::Utf8(_) => Some(CloseCode::Invalid),
-        Error::Protocol(_) => Some(CloseCode::Protocol),
-        _ => None,
+        SocketError::Fault(code) => Some(*code),
+        SocketError::Io(_) => None,
     }
+}
+
+/// What the server answers to a client's key, to show that it speaks WebSocket.
+fn derive_accept_key(key: &[u8]) -> String {
+    let mut hash = Sha1::new();
+    hash.update(key);
+    hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    BASE64_STANDARD.encode(hash.finalize())
 }
 
 struct Refusal(StatusCode, &'static str);

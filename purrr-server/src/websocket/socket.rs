@@ -1,0 +1,438 @@
+//! A WebSocket's server side as a stream and a sink of messages: [`Socket`].
+//!
+//! Own code, because the libraries there are keep a read buffer for each connection and copy what they send. Here an
+//! idle connection holds no buffer at all: what comes is read into one that the connections of a thread share, and
+//! only what a message needs is copied out of it. A large message is read to where it stays, and sent from there.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    io::{self, IoSlice},
+    mem::take,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytestring::ByteString;
+use futures::{Sink, Stream};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::poll_read_buf;
+
+use super::{
+    CloseCode,
+    frame::{Head, LONGEST_HEAD, Opcode, check_close, unmask, write_head},
+};
+
+/// What goes over a [`Socket`]. Pongs are neither shown nor asked for, and closes end the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// Text, which has been checked to be UTF-8.
+    Text(ByteString),
+    Binary(Bytes),
+    /// Asks the client whether it is still there. What a client asks is answered here.
+    Ping,
+}
+
+/// Why a [`Socket`] is of no more use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SocketError {
+    /// The client broke the protocol, or a limit; the code to close with.
+    #[error("the client's frames ask for a close with {}", *.0 as u16)]
+    Fault(CloseCode),
+    /// The connection failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A connection after its upgrade.
+///
+/// Holds no buffer while nothing is under way. In the worst case it holds one message of `max_payload` that is coming
+/// in and [`READ_BUFFER`] that was read ahead, and on the way out [`WRITE_BUFFER`] and one message, which it shares.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    io: TokioIo<Upgraded>,
+    max_payload: usize,
+    /// Bytes that were read and belong to frames after the last one, or the beginning of a head.
+    ahead: BytesMut,
+    /// A frame whose payload has not come to its end.
+    partial: Option<Frame>,
+    /// A message whose last fragment has not come.
+    fragments: Option<(Opcode, BytesMut)>,
+    out: Outbox,
+    /// An answer that is due as soon as there is room for it.
+    pong: Option<Bytes>,
+    /// The connection took no more than it did; until it does, nothing is added.
+    blocked: bool,
+    /// The client has said goodbye, or is gone.
+    over: bool,
+    moved: bool,
+    /// Something was written after there was no room for it.
+    unblocked: bool,
+}
+
+/// Bytes on their way out, in order: the parts and then the tail.
+#[derive(Debug, Default)]
+struct Outbox {
+    /// Large payloads, shared with whoever else holds them, and what goes between them.
+    parts: VecDeque<Bytes>,
+    /// Heads and small payloads, one after the other.
+    tail: BytesMut,
+    length: usize,
+}
+
+/// A frame and its payload, or what of it has come.
+type Frame = (Head, BytesMut);
+
+/// What one look at the connection gave.
+enum Read {
+    Frame(Frame),
+    /// Part of one, which is kept.
+    Part,
+    /// The end of the stream.
+    End,
+}
+
+/// How much is read at once, where it is not known how much will come.
+const READ_BUFFER: usize = 16 * 1024;
+
+/// How much may be on its way out before the socket asks for patience.
+const WRITE_BUFFER: usize = 16 * 1024;
+
+/// From this many bytes on a payload is not copied to be sent.
+const LARGE: usize = 4 * 1024;
+
+/// How much room a large payload is given to begin with. More comes as it is filled: who announces much has sent nothing yet.
+const FIRST_ROOM: usize = 64 * 1024;
+
+/// Parts handed to the system at once.
+const VECTORS: usize = 8;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BUFFER]);
+}
+
+impl Socket {
+    pub(super) fn new(io: TokioIo<Upgraded>, max_payload: usize) -> Self {
+        Self {
+            io,
+            max_payload,
+            ahead: BytesMut::new(),
+            partial: None,
+            fragments: None,
+            out: Outbox::default(),
+            pong: None,
+            blocked: false,
+            over: false,
+            moved: false,
+            unblocked: false,
+        }
+    }
+
+    /// Whether anything has moved since this was last asked.
+    ///
+    /// A picture takes minutes on a slow line, and nobody can answer a ping in the midst of it; its bytes are the sign
+    /// of life.
+    pub(crate) fn take_moved(&mut self) -> bool {
+        take(&mut self.moved)
+    }
+
+    /// Whether the other side has taken something, after it had not, since this was last asked.
+    pub(crate) fn take_unblocked(&mut self) -> bool {
+        take(&mut self.unblocked)
+    }
+
+    /// Queues a close, after which nothing else may be sent.
+    pub(super) fn queue_close(&mut self, code: CloseCode, reason: &str) {
+        let mut payload = BytesMut::with_capacity(2 + reason.len());
+        payload.put_u16(code as u16);
+        payload.put_slice(reason.as_bytes());
+        self.out.push(Opcode::Close, payload.freeze());
+    }
+
+    /// The connection itself, to read what is still coming and throw it away.
+    pub(super) const fn io(&mut self) -> &mut TokioIo<Upgraded> {
+        &mut self.io
+    }
+
+    /// Reads the next frame, with its mask taken off. `None` if the client is gone.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, SocketError>> {
+        loop {
+            if self.partial.is_some() {
+                return self.poll_rest(cx);
+            }
+            let mut ahead = take(&mut self.ahead);
+            if let Some((used, frame)) = self.take_frame(&ahead).map_err(SocketError::Fault)? {
+                ahead.advance(used);
+                if !ahead.is_empty() {
+                    self.ahead = ahead;
+                }
+                if frame.is_some() {
+                    return Poll::Ready(Ok(frame));
+                }
+                continue;
+            }
+            // Nothing but the beginning of a head is left, and the rest of it is read to behind that.
+            let read = SCRATCH.with_borrow_mut(|scratch| {
+                let mut buffer = ReadBuf::new(scratch);
+                buffer.put_slice(&ahead);
+                ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+                let bytes = buffer.filled();
+                if bytes.len() == ahead.len() {
+                    return Poll::Ready(Ok(Read::End));
+                }
+                self.moved = true;
+                match self.take_frame(bytes).map_err(SocketError::Fault)? {
+                    None => ahead = bytes.into(),
+                    Some((used, frame)) => {
+                        ahead = bytes[used..].into();
+                        if let Some(frame) = frame {
+                            return Poll::Ready(Ok(Read::Frame(frame)));
+                        }
+                    }
+                }
+                Poll::Ready(Ok::<_, SocketError>(Read::Part))
+            });
+            self.ahead = ahead;
+            match ready!(read)? {
+                Read::Frame(frame) => return Poll::Ready(Ok(Some(frame))),
+                Read::Part => {}
+                Read::End => return Poll::Ready(Ok(None)),
+            }
+        }
+    }
+
+    /// Takes the frame that `bytes` begin with and returns how many of them it had. A frame that is not whole becomes
+    /// the partial one, and there is `None` in its place. Nothing at all if not even the head is whole.
+    fn take_frame(&mut self, bytes: &[u8]) -> Result<Option<(usize, Option<Frame>)>, CloseCode> {
+        let Some((head, begin)) = Head::read(bytes, self.max_payload)? else { return Ok(None) };
+        let payload = &bytes[begin..];
+        let Some(payload) = payload.get(..head.length) else {
+            let mut begun = BytesMut::with_capacity(head.length.min(FIRST_ROOM.max(payload.len())));
+            begun.put_slice(payload);
+            self.partial = Some((head, begun));
+            return Ok(Some((bytes.len(), None)));
+        };
+        let mut payload = BytesMut::from(payload);
+        unmask(&mut payload, head.mask);
+        Ok(Some((begin + head.length, Some((head, payload)))))
+    }
+
+    /// Reads the rest of a frame to where it stays.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, SocketError>> {
+        let Some((head, payload)) = &mut self.partial else { return Poll::Ready(Ok(None)) };
+        while payload.len() < head.length {
+            let missing = head.length - payload.len();
+            if payload.capacity() == payload.len() {
+                payload.reserve(missing.min(payload.len()));
+            }
+            let mut room = (&mut *payload).limit(missing);
+            if ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut room))? == 0 {
+                return Poll::Ready(Ok(None));
+            }
+            self.moved = true;
+        }
+        let mut frame = self.partial.take();
+        if let Some((head, payload)) = &mut frame {
+            unmask(payload, head.mask);
+        }
+        Poll::Ready(Ok(frame))
+    }
+
+    /// Makes of a frame what it is part of. `None` if there is no message yet.
+    fn handle_frame(
+        &mut self,
+        head: Head,
+        payload: BytesMut,
+    ) -> Result<Option<Message>, CloseCode> {
+        match head.opcode {
+            Opcode::Pong => return Ok(None),
+            Opcode::Ping => {
+                // Whoever asks without reading the answers is answered once.
+                self.pong = Some(payload.freeze());
+                return Ok(None);
+            }
+            Opcode::Close => {
+                let code = check_close(&payload)?;
+                let code = code
+                    .map_or_else(Bytes::new, |code| Bytes::copy_from_slice(&code.to_be_bytes()));
+                self.out.push(Opcode::Close, code);
+                self.over = true;
+                return Ok(None);
+            }
+            Opcode::Text | Opcode::Binary if self.fragments.is_some() => {
+                return Err(CloseCode::Protocol);
+            }
+            Opcode::Text | Opcode::Binary if head.last => {
+                return message(head.opcode, payload).map(Some);
+            }
+            Opcode::Text | Opcode::Binary => {
+                self.fragments = Some((head.opcode, payload));
+                return Ok(None);
+            }
+            Opcode::Continuation => {}
+        }
+        let (opcode, mut whole) = self.fragments.take().ok_or(CloseCode::Protocol)?;
+        if whole.len() + payload.len() > self.max_payload {
+            return Err(CloseCode::Size);
+        }
+        whole.put(payload);
+        if head.last {
+            return message(opcode, whole).map(Some);
+        }
+        self.fragments = Some((opcode, whole));
+        Ok(None)
+    }
+
+    /// Writes until nothing is left or the connection takes no more.
+    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if let (false, Some(payload)) = (self.blocked, self.pong.take()) {
+                self.out.push(Opcode::Pong, payload);
+            }
+            if self.out.length == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            let written = self.out.poll_write(Pin::new(&mut self.io), cx);
+            // Room after there was none means that the other side has taken something.
+            self.unblocked |= self.blocked && written.is_ready();
+            self.moved |= self.unblocked;
+            self.blocked = written.is_pending();
+            if ready!(written)? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+    }
+}
+
+fn message(opcode: Opcode, payload: BytesMut) -> Result<Message, CloseCode> {
+    let payload = payload.freeze();
+    if opcode == Opcode::Binary {
+        return Ok(Message::Binary(payload));
+    }
+    ByteString::try_from(payload).map(Message::Text).map_err(|_| CloseCode::Invalid)
+}
+
+impl Stream for Socket {
+    type Item = Result<Message, SocketError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        while !this.over {
+            let frame = match ready!(this.poll_frame(cx)) {
+                Ok(frame) => frame,
+                Err(error) => {
+                    this.over = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            };
+            let Some((head, payload)) = frame else {
+                this.over = true;
+                return Poll::Ready(None);
+            };
+            let answered = head.opcode.is_control();
+            match this.handle_frame(head, payload) {
+                Ok(Some(message)) => return Poll::Ready(Some(Ok(message))),
+                Ok(None) if answered => {
+                    // What does not go out now goes with the next flush.
+                    if let Poll::Ready(Err(error)) = this.poll_write_out(cx) {
+                        this.over = true;
+                        return Poll::Ready(Some(Err(error.into())));
+                    }
+                }
+                Ok(None) => {}
+                Err(code) => {
+                    this.over = true;
+                    return Poll::Ready(Some(Err(SocketError::Fault(code))));
+                }
+            }
+        }
+        // The answer to the client's goodbye, or what could not be said before it.
+        this.poll_write_out(cx).map(|_| None)
+    }
+}
+
+impl Sink<Message> for Socket {
+    type Error = SocketError;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        let this = self.get_mut();
+        if this.blocked || this.out.length >= WRITE_BUFFER {
+            ready!(this.poll_write_out(cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), SocketError> {
+        let this = self.get_mut();
+        match message {
+            Message::Text(text) => this.out.push(Opcode::Text, text.into_bytes()),
+            Message::Binary(bytes) => this.out.push(Opcode::Binary, bytes),
+            Message::Ping => this.out.push(Opcode::Ping, Bytes::new()),
+        }
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        self.get_mut().poll_write_out(cx).map_err(SocketError::Io)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        self.poll_flush(cx)
+    }
+}
+
+impl Outbox {
+    fn push(&mut self, opcode: Opcode, payload: Bytes) {
+        let small = payload.len() < LARGE;
+        let before = self.tail.len();
+        self.tail.reserve(LONGEST_HEAD + if small { payload.len() } else { 0 });
+        write_head(opcode, payload.len(), &mut self.tail);
+        if small {
+            self.tail.put_slice(&payload);
+            self.length += self.tail.len() - before;
+        } else {
+            self.length += self.tail.len() - before + payload.len();
+            self.parts.push_back(self.tail.split().freeze());
+            self.parts.push_back(payload);
+        }
+    }
+
+    fn poll_write(
+        &mut self,
+        io: Pin<&mut TokioIo<Upgraded>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let written = if self.parts.is_empty() {
+            ready!(io.poll_write(cx, &self.tail))?
+        } else {
+            let mut slices = [IoSlice::new(&[]); VECTORS];
+            let parts = self.parts.iter().map(|part| &part[..]).chain([&self.tail[..]]);
+            let filled =
+                slices.iter_mut().zip(parts).map(|(slice, part)| *slice = IoSlice::new(part));
+            let filled = filled.count();
+            ready!(io.poll_write_vectored(cx, &slices[..filled]))?
+        };
+        self.advance(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        self.length -= written;
+        while let Some(part) = self.parts.front_mut() {
+            if written < part.len() {
+                part.advance(written);
+                return;
+            }
+            written -= part.len();
+            self.parts.pop_front();
+        }
+        self.tail.advance(written);
+        if self.length == 0 {
+            // What is idle holds nothing.
+            *self = Self::default();
+        }
+    }
+}
