@@ -22,7 +22,7 @@ use futures::{SinkExt, StreamExt};
 use hyper_util::rt::TokioIo;
 use sha1::{Digest, Sha1};
 pub(crate) use socket::{Message, Socket, SocketError};
-use tokio::{io::AsyncReadExt, time::timeout};
+use tokio::time::timeout;
 
 /// Why a connection is closed, as RFC 6455 numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub(crate) async fn close(mut socket: Socket, code: CloseCode, reason: &'static 
     let goodbye = async {
         socket.queue_close(code, reason);
         if socket.flush().await.is_ok() {
-            drain(&mut socket).await;
+            socket.discard().await;
         }
     };
     // Whoever does not close in time is cut off by the drop.
@@ -87,14 +87,9 @@ pub(crate) async fn close(mut socket: Socket, code: CloseCode, reason: &'static 
 pub(crate) async fn finish(mut socket: Socket) {
     let goodbye = async {
         while let Some(Ok(_)) = socket.next().await {}
-        drain(&mut socket).await;
+        socket.discard().await;
     };
     timeout(LINGER, goodbye).await.ok();
-}
-
-async fn drain(socket: &mut Socket) {
-    let mut scrap = [0; 4096];
-    while matches!(socket.io().read(&mut scrap).await, Ok(1..)) {}
 }
 
 /// The close code that RFC 6455 wants for what was wrong with the peer's frames.

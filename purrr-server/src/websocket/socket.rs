@@ -7,6 +7,7 @@
 use std::{
     cell::RefCell,
     collections::VecDeque,
+    future::poll_fn,
     io::{self, IoSlice},
     mem::take,
     pin::Pin,
@@ -152,9 +153,21 @@ impl Socket {
         self.out.push(Opcode::Close, payload.freeze());
     }
 
-    /// The connection itself, to read what is still coming and throw it away.
-    pub(super) const fn io(&mut self) -> &mut TokioIo<Upgraded> {
-        &mut self.io
+    /// Reads what is still coming and throws it away.
+    pub(super) async fn discard(&mut self) {
+        // Not into a buffer of its own, for which every session would have room from its beginning.
+        poll_fn(|cx| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                loop {
+                    let mut buffer = ReadBuf::new(scratch);
+                    let polled = Pin::new(&mut self.io).poll_read(cx, &mut buffer);
+                    if ready!(polled).is_err() || buffer.filled().is_empty() {
+                        return Poll::Ready(());
+                    }
+                }
+            })
+        })
+        .await;
     }
 
     /// Reads the next frame, with its mask taken off. `None` if the client is gone.
