@@ -232,7 +232,17 @@ impl Pipe {
 
     /// Polls for the next frame. After [`Received::Parted`] it yields that forever.
     pub fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Received> {
+        self.receive(cx, lock(&self.channel))
+    }
+
+    /// [`poll_recv`](Self::poll_recv) and then [`take_receipts`](Self::take_receipts), in one step.
+    pub(crate) fn poll_recv_and_receipts(&mut self, cx: &Context<'_>) -> (Poll<Received>, u64) {
         let mut channel = lock(&self.channel);
+        let receipts = std::mem::take(&mut channel.lanes[self.side].receipts);
+        (self.receive(cx, channel), receipts)
+    }
+
+    fn receive(&self, cx: &Context<'_>, mut channel: MutexGuard<'_, Channel>) -> Poll<Received> {
         let parted = channel.parted;
         let lane = &mut channel.lanes[1 - self.side];
         let Some(frame) = lane.frames.pop_front() else {

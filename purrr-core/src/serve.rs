@@ -57,24 +57,31 @@ impl From<Result<Command, Problem>> for Input {
 /// Frames and commands handled before other tasks get their turn.
 const BUDGET: usize = 128;
 
+/// Commands read before what there is to tell gets its turn.
+const BATCH: usize = 16;
+
 /// Commands are not read while so many events wait to be taken by the transport.
 const BACKLOG: usize = 16;
 
 type Searching = Pin<Box<dyn Future<Output = Result<Found, SearchError>> + Send>>;
 
-pub(crate) async fn serve<T, I>(hub: &Arc<Inner>, transport: T, profile: Profile) -> Ended
+/// Built before it is polled, so that the future holds the session once and not also as an argument.
+pub(crate) fn serve<T, I>(
+    hub: &Arc<Inner>,
+    transport: T,
+    profile: Profile,
+) -> impl Future<Output = Ended>
 where
     T: Stream<Item = I> + Sink<Event>,
     I: Into<Input>,
 {
-    let _presence = hub.arrive();
+    let presence = hub.arrive();
     let Profile { hello, search, speaks } = profile;
     let mut session = Session::new(PeerId::random(), hello, search, speaks, hub.limits_shared());
     session.welcome(hub.online());
     let mut serving = Serving {
         hub,
         session,
-        transport: pin!(transport),
         searching: None,
         pipe: None,
         held: None,
@@ -83,35 +90,38 @@ where
         alarm: None,
         closing: None,
     };
-    let mut phase_change = pin!(hub.phase_change());
-    let mut phase = Phase::Open;
-    // A task keeps its waker, so the signal that all sessions share is registered with once, not once per frame.
-    let mut registered = None;
-    poll_fn(|cx| {
-        if hub.phase() != phase {
-            // Listened for anew before it is read, so that no change falls between the two.
-            phase_change.set(hub.phase_change());
-            registered = None;
-            phase = hub.phase();
-            serving.enter_phase(phase);
-        }
-        if !registered.as_ref().is_some_and(|waker| cx.waker().will_wake(waker)) {
-            if phase_change.as_mut().poll(cx).is_ready() {
+    async move {
+        let _presence = presence;
+        let mut transport = pin!(transport);
+        let mut phase_change = pin!(hub.phase_change());
+        let mut phase = Phase::Open;
+        // A task keeps its waker, so the signal that all sessions share is registered with once, not once per frame.
+        let mut registered = None;
+        poll_fn(|cx| {
+            if hub.phase() != phase {
+                // Listened for anew before it is read, so that no change falls between the two.
                 phase_change.set(hub.phase_change());
-                cx.waker().wake_by_ref();
-            } else {
-                registered = Some(cx.waker().clone());
+                registered = None;
+                phase = hub.phase();
+                serving.enter_phase(phase);
             }
-        }
-        serving.poll(cx)
-    })
-    .await
+            if !registered.as_ref().is_some_and(|waker| cx.waker().will_wake(waker)) {
+                if phase_change.as_mut().poll(cx).is_ready() {
+                    phase_change.set(hub.phase_change());
+                    cx.waker().wake_by_ref();
+                } else {
+                    registered = Some(cx.waker().clone());
+                }
+            }
+            serving.poll(cx, transport.as_mut())
+        })
+        .await
+    }
 }
 
-struct Serving<'h, 't, T> {
+struct Serving<'h> {
     hub: &'h Arc<Inner>,
     session: Session,
-    transport: Pin<&'t mut T>,
     searching: Option<Searching>,
     pipe: Option<Pipe>,
     /// A frame that the partner's full queue did not take; until it does, no further command is read.
@@ -123,11 +133,7 @@ struct Serving<'h, 't, T> {
     closing: Option<Closing>,
 }
 
-impl<T, I> Serving<'_, '_, T>
-where
-    T: Stream<Item = I> + Sink<Event>,
-    I: Into<Input>,
-{
+impl Serving<'_> {
     fn enter_phase(&mut self, phase: Phase) {
         match phase {
             Phase::Open => {}
@@ -136,27 +142,33 @@ where
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+    fn poll<T, I>(&mut self, cx: &mut Context<'_>, mut transport: Pin<&mut T>) -> Poll<Ended>
+    where
+        T: Stream<Item = I> + Sink<Event>,
+        I: Into<Input>,
+    {
         let mut budget = BUDGET;
         loop {
             self.obey();
-            let mut progress = self.poll_search(cx);
-            progress |= self.poll_held(cx);
-            match self.poll_output(cx) {
-                Ok(moved) => progress |= moved,
+            // Each of these does all it can in this order; there is another turn only if a later one made work for an
+            // earlier one, or may have more to do itself.
+            let mut again = self.poll_search(cx);
+            again |= self.poll_held(cx);
+            match self.poll_output(cx, transport.as_mut()) {
+                Ok(more) => again |= more,
                 Err(ended) => return Poll::Ready(ended),
             }
-            match self.poll_input(cx) {
-                Ok(moved) => progress |= moved,
+            match self.poll_input(cx, transport.as_mut()) {
+                Ok(more) => again |= more,
                 Err(ended) => return Poll::Ready(ended),
             }
-            progress |= self.poll_alarm(cx);
+            again |= self.poll_alarm(cx);
             if let Some(closing) = self.closing
-                && let Poll::Ready(ended) = self.poll_close(cx, closing)
+                && let Poll::Ready(ended) = self.poll_close(cx, transport.as_mut(), closing)
             {
                 return Poll::Ready(ended);
             }
-            if !progress {
+            if !again {
                 return Poll::Pending;
             }
             budget -= 1;
@@ -207,7 +219,14 @@ where
 
     /// Tries again to send what the partner had no room for.
     fn poll_held(&mut self, cx: &Context<'_>) -> bool {
-        let (Some(frame), Some(pipe)) = (self.held.take(), &mut self.pipe) else { return false };
+        let Some(frame) = self.held.take() else { return false };
+        self.send(cx, frame);
+        self.held.is_none()
+    }
+
+    /// Sends a frame to the partner, or holds it while there is no room.
+    fn send(&mut self, cx: &Context<'_>, frame: Frame) {
+        let Some(pipe) = &mut self.pipe else { return };
         match pipe.poll_send(cx, frame) {
             Err(TrySendError::Full(frame)) => {
                 self.held = Some(frame);
@@ -215,31 +234,44 @@ where
                     self.session.handle_flow(Stalled::Partner);
                 }
                 self.session.handle_stall(Stalled::Partner, Instant::now().into_std());
-                false
             }
             // Parted: the pipe will say so to whoever reads it.
-            Ok(()) | Err(TrySendError::Parted(_)) => {
-                self.session.handle_flow(Stalled::Partner);
-                true
-            }
+            Ok(()) | Err(TrySendError::Parted(_)) => self.session.handle_flow(Stalled::Partner),
         }
     }
 
-    fn poll_input(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
-        if self.held.is_some() || self.closing.is_some() || self.session.backlog() >= BACKLOG {
-            return Ok(false);
-        }
-        match self.transport.as_mut().poll_next(cx) {
-            Poll::Pending => Ok(false),
-            Poll::Ready(None) => Err(Ended::Lost),
-            Poll::Ready(Some(input)) => {
-                self.handle_input(input.into());
-                Ok(true)
+    /// Reads commands, and goes on as long as they are frames that the partner has room for. Returns whether there is
+    /// something to do about what was read.
+    fn poll_input<T, I>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut transport: Pin<&mut T>,
+    ) -> Result<bool, Ended>
+    where
+        T: Stream<Item = I>,
+        I: Into<Input>,
+    {
+        for _ in 0..BATCH {
+            if self.held.is_some() || self.closing.is_some() || self.session.backlog() >= BACKLOG {
+                return Ok(false);
+            }
+            match transport.as_mut().poll_next(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(None) => return Err(Ended::Lost),
+                Poll::Ready(Some(input)) => {
+                    if let Some(frame) = self.handle_input(input.into()) {
+                        self.send(cx, frame);
+                    } else {
+                        return Ok(true);
+                    }
+                }
             }
         }
+        Ok(true)
     }
 
-    fn handle_input(&mut self, input: Input) {
+    /// Returns the frame to send to the partner, if that is what came.
+    fn handle_input(&mut self, input: Input) -> Option<Frame> {
         match input {
             Input::Refused(problem) => self.session.handle_refused(problem),
             Input::Progress => {
@@ -249,42 +281,55 @@ where
                 }
             }
             Input::Command(command) => {
-                if let Some(frame) = self.session.handle_command(command, self.hub.online()) {
+                let frame = self.session.handle_command(command, self.hub.online());
+                if let Some(frame) = &frame {
                     self.hub.count_frame(frame.weight());
-                    self.held = Some(frame);
+                } else {
+                    // A leave is heard before the partner's last frames are passed on.
+                    self.obey();
                 }
-                // A leave is heard before the partner's last frames are passed on.
-                self.obey();
+                return frame;
             }
         }
+        None
     }
 
-    fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
-        let (mut progress, mut full) = (false, false);
+    /// Passes on what there is to tell, and flushes it. Returns whether there may be more.
+    fn poll_output<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut transport: Pin<&mut T>,
+    ) -> Result<bool, Ended>
+    where
+        T: Sink<Event>,
+    {
+        let (mut more, mut full) = (true, false);
         for _ in 0..BUDGET {
-            match self.transport.as_mut().poll_ready(cx) {
+            match transport.as_mut().poll_ready(cx) {
                 Poll::Ready(Ok(())) => self.session.handle_flow(Stalled::Own),
                 Poll::Ready(Err(_)) => return Err(Ended::Lost),
                 Poll::Pending => {
                     self.session.handle_stall(Stalled::Own, Instant::now().into_std());
-                    full = true;
+                    (more, full) = (false, true);
                     break;
                 }
             }
-            let Some(event) = self.next_event(cx) else { break };
+            let Some(event) = self.next_event(cx) else {
+                more = false;
+                break;
+            };
             if let Event::Error(problem) = &event {
                 self.hub.count_refused(problem.code);
             }
-            self.transport.as_mut().start_send(event).map_err(|_| Ended::Lost)?;
+            transport.as_mut().start_send(event).map_err(|_| Ended::Lost)?;
             self.unflushed = true;
-            progress = true;
         }
         if self.unflushed {
-            match self.transport.as_mut().poll_flush(cx) {
+            match transport.poll_flush(cx) {
                 Poll::Ready(Ok(())) => {
                     self.flushed();
                     // What was flushed may have made room, of which nobody would be told again.
-                    progress |= full;
+                    more |= full;
                 }
                 Poll::Ready(Err(_)) => return Err(Ended::Lost),
                 Poll::Pending => {
@@ -292,7 +337,7 @@ where
                 }
             }
         }
-        Ok(progress)
+        Ok(more)
     }
 
     /// The session's own news comes first; then what the partner sent.
@@ -302,8 +347,7 @@ where
                 return Some(event);
             }
             let pipe = self.pipe.as_mut()?;
-            let received = pipe.poll_recv(cx);
-            let receipts = pipe.take_receipts();
+            let (received, receipts) = pipe.poll_recv_and_receipts(cx);
             if receipts > 0 {
                 self.session.handle_receipts(receipts);
                 if let Poll::Ready(Received::Parted(_)) = received {
@@ -353,7 +397,15 @@ where
         true
     }
 
-    fn poll_close(&mut self, cx: &mut Context<'_>, closing: Closing) -> Poll<Ended> {
+    fn poll_close<T>(
+        &self,
+        cx: &mut Context<'_>,
+        transport: Pin<&mut T>,
+        closing: Closing,
+    ) -> Poll<Ended>
+    where
+        T: Sink<Event>,
+    {
         let ended = match closing {
             Closing::Slow => return Poll::Ready(Ended::Slow),
             Closing::Drained => Ended::Drained,
@@ -361,6 +413,6 @@ where
         if self.unflushed || self.session.backlog() > 0 {
             return Poll::Pending;
         }
-        self.transport.as_mut().poll_close(cx).map(|_| ended)
+        transport.poll_close(cx).map(|_| ended)
     }
 }

@@ -29,17 +29,21 @@ pub(crate) const PROTOCOL: &str = "purrr.v1";
 const DIALECT: &str = "native";
 
 /// Runs one visitor's session on an upgraded socket.
-pub(crate) async fn run(hub: Hub, config: &Config, socket: Socket) {
+///
+/// The socket is wrapped before the future begins, which so has room for it once.
+pub(crate) fn run(hub: Hub, config: &Config, socket: Socket) -> impl Future<Output = ()> + use<> {
     let mut native = NativeSocket::new(socket, config);
-    let ended = hub.serve(&mut native, Profile::default()).await;
-    let NativeSocket { socket, fault, .. } = native;
-    let (code, reason) = match (fault, ended) {
-        (Some(code), _) => (code, ""),
-        (None, Ended::Slow) => (CloseCode::Policy, "slow"),
-        (None, Ended::Drained) => (CloseCode::Away, "draining"),
-        (None, _) => return websocket::finish(socket).await,
-    };
-    websocket::close(socket, code, reason).await;
+    async move {
+        let ended = hub.serve(&mut native, Profile::default()).await;
+        let NativeSocket { socket, fault, .. } = native;
+        let (code, reason) = match (fault, ended) {
+            (Some(code), _) => (code, ""),
+            (None, Ended::Slow) => (CloseCode::Policy, "slow"),
+            (None, Ended::Drained) => (CloseCode::Away, "draining"),
+            (None, _) => return websocket::finish(socket).await,
+        };
+        websocket::close(socket, code, reason).await;
+    }
 }
 
 /// A WebSocket as a stream of commands and a sink of events.

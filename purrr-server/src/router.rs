@@ -87,8 +87,8 @@ async fn name_host(request: Request, next: Next) -> Response {
 
 async fn enter_native(State(Shared { hub, config }): State<Shared>, request: Request) -> Response {
     let max_payload = config.max_payload;
-    websocket::upgrade(request, Some(native::PROTOCOL), max_payload, move |socket| async move {
-        native::run(hub, &config, socket).await;
+    websocket::upgrade(request, Some(native::PROTOCOL), max_payload, move |socket| {
+        native::run(hub, &config, socket)
     })
 }
 
