@@ -347,14 +347,9 @@ impl Serving<'_> {
                 return Some(event);
             }
             let pipe = self.pipe.as_mut()?;
-            let (received, receipts) = pipe.poll_recv_and_receipts(cx);
-            if receipts > 0 {
-                self.session.handle_receipts(receipts);
-                if let Poll::Ready(Received::Parted(_)) = received {
-                    // The receipts first; the parting is still there afterwards.
-                    continue;
-                }
-            }
+            let mut receipts = 0;
+            let received = pipe.poll_recv_and_receipts(cx, &mut receipts);
+            self.session.handle_receipts(receipts);
             match received {
                 Poll::Ready(Received::Frame(frame)) => {
                     self.arrived += u64::from(frame.wants_receipt());
@@ -362,6 +357,8 @@ impl Serving<'_> {
                         return Some(event);
                     }
                 }
+                // The receipts are told first; the parting is still there afterwards.
+                Poll::Ready(Received::Parted(_)) if receipts > 0 => {}
                 Poll::Ready(Received::Parted(reason)) => {
                     self.session.handle_parted(reason);
                     self.obey();

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -15,6 +15,8 @@ pub(crate) struct Heartbeat {
     interval: Duration,
     patience: Duration,
     timer: Pin<Box<Sleep>>,
+    /// Whom the timer wakes.
+    registered: Option<Waker>,
     asked: bool,
     heard: bool,
 }
@@ -29,7 +31,14 @@ pub(crate) enum Beat {
 
 impl Heartbeat {
     pub(crate) fn new(interval: Duration, patience: Duration) -> Self {
-        Self { interval, patience, timer: Box::pin(sleep(interval)), asked: false, heard: false }
+        Self {
+            interval,
+            patience,
+            timer: Box::pin(sleep(interval)),
+            registered: None,
+            asked: false,
+            heard: false,
+        }
     }
 
     /// Something came from the other side. Cheap enough to call for every frame.
@@ -38,8 +47,14 @@ impl Heartbeat {
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Beat> {
+        // Asked for with every frame, and a look at a timer that is set costs less than setting it.
+        let set = self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if set && !self.timer.is_elapsed() {
+            return Poll::Pending;
+        }
         loop {
             if self.timer.as_mut().poll(cx).is_pending() {
+                self.registered = Some(cx.waker().clone());
                 return Poll::Pending;
             }
             if !self.asked {
@@ -56,6 +71,7 @@ impl Heartbeat {
     }
 
     fn rest(&mut self, pause: Duration) {
+        self.registered = None;
         self.timer.as_mut().reset(Instant::now() + pause);
     }
 }

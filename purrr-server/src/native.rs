@@ -112,8 +112,10 @@ impl NativeSocket {
             Some(Awaited::Refused) => None,
             Some(Awaited::Picture(picture)) => {
                 let (head, text) = *picture;
-                Some(head.complete(bytes.clone()).map(|command| {
-                    verbatim(command, Verbatim { dialect: DIALECT, text, binary: Some(bytes) })
+                Some(head.complete(bytes.clone()).map(|mut command| {
+                    let wire = Verbatim { dialect: DIALECT, text, binary: Some(bytes) };
+                    keep(&mut command, wire);
+                    command
                 }))
             }
         }
@@ -140,30 +142,26 @@ impl NativeSocket {
 }
 
 /// What `purrr-core` cannot check: the key, and the name of the command it stands in.
-fn complete(command: Command, text: ByteString) -> Result<Command, Problem> {
-    match command {
-        Command::Hello(mut hello) => {
-            if let Some(key) = &hello.public_key {
-                if !is_p256_key(key) {
-                    return Err(Problem::new(
-                        Code::BadMessage,
-                        "`publicKey` must be an uncompressed P-256 point (65 bytes) in base64",
-                    ));
-                }
-                hello.encrypts = true;
-            }
-            Ok(Command::Hello(hello))
+fn complete(mut command: Command, text: ByteString) -> Result<Command, Problem> {
+    if let Command::Hello(hello) = &mut command
+        && let Some(key) = &hello.public_key
+    {
+        if !is_p256_key(key) {
+            return Err(Problem::new(
+                Code::BadMessage,
+                "`publicKey` must be an uncompressed P-256 point (65 bytes) in base64",
+            ));
         }
-        command => Ok(verbatim(command, Verbatim { dialect: DIALECT, text, binary: None })),
+        hello.encrypts = true;
     }
+    keep(&mut command, Verbatim { dialect: DIALECT, text, binary: None });
+    Ok(command)
 }
 
-fn verbatim(command: Command, wire: Verbatim) -> Command {
-    match command {
-        Command::Send { chat, frame } => {
-            Command::Send { chat, frame: Frame { verbatim: Some(wire), ..frame } }
-        }
-        other => other,
+/// Keeps what came, so that it can be forwarded as it is. A frame is large, so it stays where it is.
+fn keep(command: &mut Command, wire: Verbatim) {
+    if let Command::Send { frame, .. } = command {
+        frame.verbatim = Some(wire);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod frame;
 mod socket;
+mod wire;
 
 use std::{future::Future, time::Duration};
 
@@ -19,7 +20,6 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures::{SinkExt, StreamExt};
-use hyper_util::rt::TokioIo;
 use sha1::{Digest, Sha1};
 pub(crate) use socket::{Message, Socket, SocketError};
 use tokio::time::timeout;
@@ -57,7 +57,7 @@ where
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgraded.await else { return };
-        session(Socket::new(TokioIo::new(upgraded), max_payload)).await;
+        session(Socket::new(upgraded, max_payload)).await;
     });
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

@@ -18,13 +18,13 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 use futures::{Sink, Stream};
 use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 use super::{
     CloseCode,
     frame::{Head, LONGEST_HEAD, Opcode, check_close, unmask, write_head},
+    wire::Wire,
 };
 
 /// What goes over a [`Socket`]. Pongs are neither shown nor asked for, and closes end the stream.
@@ -54,7 +54,7 @@ pub(crate) enum SocketError {
 /// in and [`READ_BUFFER`] that was read ahead, and on the way out [`WRITE_BUFFER`] and one message, which it shares.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    io: TokioIo<Upgraded>,
+    wire: Wire,
     max_payload: usize,
     /// Bytes that were read and belong to frames after the last one, or the beginning of a head.
     ahead: BytesMut,
@@ -116,11 +116,12 @@ thread_local! {
 }
 
 impl Socket {
-    pub(super) fn new(io: TokioIo<Upgraded>, max_payload: usize) -> Self {
+    pub(super) fn new(upgraded: Upgraded, max_payload: usize) -> Self {
+        let (wire, ahead) = Wire::new(upgraded);
         Self {
-            io,
+            wire,
             max_payload,
-            ahead: BytesMut::new(),
+            ahead: ahead.into(),
             partial: None,
             fragments: None,
             out: Outbox::default(),
@@ -160,7 +161,7 @@ impl Socket {
             SCRATCH.with_borrow_mut(|scratch| {
                 loop {
                     let mut buffer = ReadBuf::new(scratch);
-                    let polled = Pin::new(&mut self.io).poll_read(cx, &mut buffer);
+                    let polled = Pin::new(&mut self.wire).poll_read(cx, &mut buffer);
                     if ready!(polled).is_err() || buffer.filled().is_empty() {
                         return Poll::Ready(());
                     }
@@ -191,7 +192,7 @@ impl Socket {
             let read = SCRATCH.with_borrow_mut(|scratch| {
                 let mut buffer = ReadBuf::new(scratch);
                 buffer.put_slice(&ahead);
-                ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+                ready!(Pin::new(&mut self.wire).poll_read(cx, &mut buffer))?;
                 let bytes = buffer.filled();
                 if bytes.len() == ahead.len() {
                     return Poll::Ready(Ok(Read::End));
@@ -242,7 +243,7 @@ impl Socket {
                 payload.reserve(missing.min(payload.len()));
             }
             let mut room = (&mut *payload).limit(missing);
-            if ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut room))? == 0 {
+            if ready!(poll_read_buf(Pin::new(&mut self.wire), cx, &mut room))? == 0 {
                 return Poll::Ready(Ok(None));
             }
             self.moved = true;
@@ -308,7 +309,7 @@ impl Socket {
             if self.out.length == 0 {
                 return Poll::Ready(Ok(()));
             }
-            let written = self.out.poll_write(Pin::new(&mut self.io), cx);
+            let written = self.out.poll_write(Pin::new(&mut self.wire), cx);
             // Room after there was none means that the other side has taken something.
             self.unblocked |= self.blocked && written.is_ready();
             self.moved |= self.unblocked;
@@ -389,7 +390,9 @@ impl Sink<Message> for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        self.get_mut().poll_write_out(cx).map_err(SocketError::Io)
+        let this = self.get_mut();
+        ready!(this.poll_write_out(cx))?;
+        Pin::new(&mut this.wire).poll_flush(cx).map_err(SocketError::Io)
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
@@ -415,18 +418,18 @@ impl Outbox {
 
     fn poll_write(
         &mut self,
-        io: Pin<&mut TokioIo<Upgraded>>,
+        wire: Pin<&mut Wire>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let written = if self.parts.is_empty() {
-            ready!(io.poll_write(cx, &self.tail))?
+            ready!(wire.poll_write(cx, &self.tail))?
         } else {
             let mut slices = [IoSlice::new(&[]); VECTORS];
             let parts = self.parts.iter().map(|part| &part[..]).chain([&self.tail[..]]);
             let filled =
                 slices.iter_mut().zip(parts).map(|(slice, part)| *slice = IoSlice::new(part));
             let filled = filled.count();
-            ready!(io.poll_write_vectored(cx, &slices[..filled]))?
+            ready!(wire.poll_write_vectored(cx, &slices[..filled]))?
         };
         self.advance(written);
         Poll::Ready(Ok(written))
