@@ -1,26 +1,27 @@
 //! The face of the library: [`Hub`], which ties lobby, rule and relay together, and [`Chat`].
 
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+mod acquaintances;
+mod crowd;
+pub(crate) mod inner;
+mod stats;
+
+use std::{sync::Arc, time::Duration};
 
 use futures::{Sink, Stream};
-use tokio::sync::{Notify, futures::Notified};
+use inner::{Found, Guest, Inner, Phase, SearchError};
+use tokio::time::timeout;
 
+pub use self::{
+    acquaintances::{ParseResumeTokenError, ResumeToken},
+    stats::Stats,
+};
 use crate::{
     frame::Frame,
     limits::Limits,
-    lobby::{Census, ChatId, Lobby, LobbyError, PeerId, Speaks, Ticket},
+    lobby::{Census, ChatId, Lobby, LobbyError, PeerId, PersonId, Speaks, Ticket},
     memory::{MemoryLobby, MemoryRelay},
     pairing::{Interests, Pairing},
-    protocol::{Code, Event, Hello, Search},
+    protocol::{Event, Hello, Search},
     relay::{Pipe, Reason, Received, Relay, RelayError},
     serve::{Ended, Input, serve},
 };
@@ -63,16 +64,21 @@ pub struct Profile {
     pub search: Search,
     /// What its client can take.
     pub speaks: Speaks,
+    /// Who is behind the peer, if the embedder knows: the same person never meets itself, nor whom it has blocked.
+    /// Default: somebody nobody knows yet.
+    pub person: Option<PersonId>,
+    /// The token of an earlier session of the same person, if its transport knows one. One that is nobody's, or not any
+    /// more, changes nothing.
+    pub resume: Option<ResumeToken>,
 }
 
 /// A running chat, as one of its two peers has it. Dropping it tells the partner.
 #[derive(Debug)]
 pub struct Chat {
-    hub: Arc<Inner>,
+    guest: Guest,
     id: ChatId,
     partner: Arc<Ticket>,
     pipe: Pipe,
-    _presence: Presence,
 }
 
 /// Why [`Hub::pair`] found nobody.
@@ -95,22 +101,6 @@ pub enum PairError {
 #[error("the chat is over")]
 #[non_exhaustive]
 pub struct ChatOver;
-
-/// What a hub has done since it was built. Counters only grow.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Sessions begun, and [`Chat`]s asked for.
-    pub arrivals: u64,
-    /// Times that a peer was matched: two for each pair.
-    pub matches: u64,
-    /// Frames that peers sent to their partners.
-    pub frames: u64,
-    /// Bytes of those frames' contents.
-    pub bytes: u64,
-    /// What was refused, by code.
-    pub refused: Vec<(Code, u64)>,
-}
 
 impl Hub {
     /// Puts a hub together.
@@ -135,19 +125,19 @@ impl Hub {
     ///
     /// Dropping the future leaves the lobby. If a partner had just been found, it is told.
     pub async fn pair(&self, profile: Profile) -> Result<Chat, PairError> {
-        let presence = self.inner.arrive();
-        let Profile { hello, search, speaks } = profile;
+        let Profile { hello, search, speaks, person, resume } = profile;
+        let mut guest = Guest::arrive(&self.inner, person);
+        if let Some(token) = resume {
+            guest.resume(token);
+        }
         let ticket = Ticket { hello, search, speaks, ..Ticket::new(PeerId::random()) };
         let change = self.inner.phase_change();
         if self.is_draining() {
             return Err(PairError::Draining);
         }
         tokio::select! {
-            found = self.inner.search(ticket) => match found {
-                Ok(Found { chat: id, partner, pipe }) => {
-                    let hub = Arc::clone(&self.inner);
-                    Ok(Chat { hub, id, partner, pipe, _presence: presence })
-                }
+            found = guest.search(ticket) => match found {
+                Ok(Found { chat: id, partner, pipe }) => Ok(Chat { guest, id, partner, pipe }),
                 Err(SearchError::Lobby(error)) => Err(PairError::Lobby(error)),
                 Err(SearchError::Relay(error)) => Err(PairError::Relay(error)),
             },
@@ -214,9 +204,9 @@ impl Hub {
         /// For the last words to be sent.
         const GOODBYE: Duration = Duration::from_secs(1);
         self.inner.enter(Phase::Draining);
-        if tokio::time::timeout(window, self.inner.empty()).await.is_err() {
+        if timeout(window, self.inner.crowd.empty()).await.is_err() {
             self.inner.enter(Phase::Closed);
-            tokio::time::timeout(GOODBYE, self.inner.empty()).await.ok();
+            timeout(GOODBYE, self.inner.crowd.empty()).await.ok();
         }
     }
 }
@@ -250,18 +240,7 @@ impl HubBuilder {
         let (lobby, relay) = backend
             .unwrap_or_else(|| (Arc::new(MemoryLobby::new(limits.clone())), Arc::new(MemoryRelay)));
         let rule = rule.unwrap_or_else(|| Arc::new(Interests::default()));
-        Hub {
-            inner: Arc::new(Inner {
-                lobby,
-                relay,
-                rule,
-                limits: Arc::new(limits),
-                phase: AtomicU8::new(Phase::Open as u8),
-                phase_changed: Notify::new(),
-                crowd: Arc::default(),
-                stats: Counters::default(),
-            }),
-        }
+        Hub { inner: Arc::new(Inner::new((lobby, relay), rule, limits)) }
     }
 }
 
@@ -296,15 +275,22 @@ impl Chat {
     ///
     /// # Errors
     ///
-    /// [`ChatOver`] once either side has parted.
+    /// [`ChatOver`] once either side has parted or the hub has ended the chat.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped before it is ready, nothing was sent.
     pub async fn send(&mut self, frame: Frame) -> Result<(), ChatOver> {
+        if self.guest.hub.phase() == Phase::Closed {
+            return Err(ChatOver);
+        }
         let weight = frame.weight();
-        self.pipe.send(frame).await.map_err(|_| ChatOver)?;
-        self.hub.count_frame(weight);
+        tokio::select! {
+            biased;
+            sent = self.pipe.send(frame) => sent.map_err(|_| ChatOver)?,
+            () = self.guest.hub.closed() => return Err(ChatOver),
+        }
+        self.guest.hub.stats.count_frame(weight);
         Ok(())
     }
 
@@ -331,188 +317,33 @@ impl Chat {
     ///
     /// Safe: a frame is taken only when it is returned.
     pub async fn recv(&mut self) -> Result<Frame, Reason> {
-        loop {
-            let change = self.hub.phase_change();
-            if self.hub.phase() == Phase::Closed {
-                return Err(Reason::Ended);
-            }
-            tokio::select! {
-                biased;
-                received = self.pipe.recv() => return match received {
-                    Received::Frame(frame) => {
-                        self.pipe.acknowledge(u64::from(frame.wants_receipt()));
-                        Ok(frame)
-                    }
-                    Received::Parted(reason) => Err(reason),
-                },
-                () = change => {}
-            }
+        tokio::select! {
+            biased;
+            received = self.pipe.recv() => match received {
+                Received::Frame(frame) => {
+                    self.pipe.acknowledge(u64::from(frame.wants_receipt()));
+                    Ok(frame)
+                }
+                Received::Parted(reason) => Err(reason),
+            },
+            () = self.guest.hub.closed() => Err(Reason::Ended),
         }
+    }
+
+    /// By which this person is known again: see [`Profile::resume`].
+    #[must_use]
+    pub const fn resume_token(&self) -> ResumeToken {
+        self.guest.token()
     }
 
     /// Leaves the partner.
     pub fn leave(self) {
         self.pipe.part(Reason::Left);
     }
-}
 
-/// What a search ends with when it ends well.
-pub(crate) struct Found {
-    pub(crate) chat: ChatId,
-    pub(crate) partner: Arc<Ticket>,
-    pub(crate) pipe: Pipe,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SearchError {
-    #[error(transparent)]
-    Lobby(#[from] LobbyError),
-    #[error(transparent)]
-    Relay(#[from] RelayError),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    Open = 0,
-    Draining = 1,
-    Closed = 2,
-}
-
-pub(crate) struct Inner {
-    lobby: Arc<dyn Lobby>,
-    relay: Arc<dyn Relay>,
-    rule: Arc<dyn Pairing>,
-    limits: Arc<Limits>,
-    phase: AtomicU8,
-    phase_changed: Notify,
-    crowd: Arc<Crowd>,
-    stats: Counters,
-}
-
-/// Who is here, counted.
-#[derive(Debug, Default)]
-struct Crowd {
-    size: AtomicU64,
-    emptied: Notify,
-}
-
-/// Counts a peer as here until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Presence(Arc<Crowd>);
-
-#[derive(Debug, Default)]
-struct Counters {
-    arrivals: AtomicU64,
-    matches: AtomicU64,
-    frames: AtomicU64,
-    bytes: AtomicU64,
-    refused: [AtomicU64; Code::ALL.len()],
-}
-
-impl Inner {
-    pub(crate) fn arrive(&self) -> Presence {
-        self.stats.arrivals.fetch_add(1, Ordering::Relaxed);
-        self.crowd.size.fetch_add(1, Ordering::Relaxed);
-        Presence(Arc::clone(&self.crowd))
-    }
-
-    pub(crate) fn online(&self) -> u64 {
-        self.crowd.size.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn limits_shared(&self) -> Arc<Limits> {
-        Arc::clone(&self.limits)
-    }
-
-    /// Enters the lobby, waits and opens the chat. Dropping the future undoes whatever of it was done.
-    pub(crate) fn search(
-        self: &Arc<Self>,
-        ticket: Ticket,
-    ) -> Pin<Box<dyn Future<Output = Result<Found, SearchError>> + Send>> {
-        let hub = Arc::clone(self);
-        Box::pin(async move {
-            let place = hub.lobby.enter(ticket, Arc::clone(&hub.rule)).await?;
-            let mut made = place.await?;
-            let pipe = hub.relay.open(&mut made).await?;
-            hub.stats.matches.fetch_add(1, Ordering::Relaxed);
-            Ok(Found { chat: made.chat(), partner: Arc::clone(made.partner()), pipe })
-        })
-    }
-
-    pub(crate) fn phase(&self) -> Phase {
-        match self.phase.load(Ordering::Acquire) {
-            0 => Phase::Open,
-            1 => Phase::Draining,
-            _ => Phase::Closed,
-        }
-    }
-
-    /// Resolves when the phase changes after this call, even if it is polled only later.
-    pub(crate) fn phase_change(&self) -> Notified<'_> {
-        self.phase_changed.notified()
-    }
-
-    fn enter(&self, phase: Phase) {
-        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
-        self.phase_changed.notify_waiters();
-    }
-
-    /// When to come back: spread over five seconds, so that those who were sent away do not all return at once.
-    pub(crate) fn retry_after_ms(&self) -> u64 {
-        fastrand::u64(1_000..=6_000)
-    }
-
-    pub(crate) fn count_frame(&self, weight: usize) {
-        self.stats.frames.fetch_add(1, Ordering::Relaxed);
-        self.stats.bytes.fetch_add(weight as u64, Ordering::Relaxed);
-    }
-
-    pub(crate) fn count_refused(&self, code: Code) {
-        self.stats.refused[code as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    async fn empty(&self) {
-        loop {
-            let emptied = self.crowd.emptied.notified();
-            if self.online() == 0 {
-                return;
-            }
-            emptied.await;
-        }
-    }
-}
-
-impl fmt::Debug for Inner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hub")
-            .field("lobby", &self.lobby)
-            .field("rule", &self.rule)
-            .field("online", &self.online())
-            .field("phase", &self.phase())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        if self.0.size.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.emptied.notify_waiters();
-        }
-    }
-}
-
-impl Counters {
-    fn read(&self) -> Stats {
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Stats {
-            arrivals: of(&self.arrivals),
-            matches: of(&self.matches),
-            frames: of(&self.frames),
-            bytes: of(&self.bytes),
-            refused: Code::ALL
-                .into_iter()
-                .map(|code| (code, of(&self.refused[code as usize])))
-                .collect(),
-        }
+    /// Leaves the partner, and never meets that person again. The partner sees that it was left.
+    pub fn block(self) {
+        self.guest.block(self.partner.person);
+        self.leave();
     }
 }

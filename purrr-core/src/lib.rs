@@ -21,7 +21,10 @@ pub use bytestring::ByteString;
 
 pub use crate::{
     frame::Frame,
-    hub::{Chat, ChatOver, Hub, HubBuilder, PairError, Profile, Stats},
+    hub::{
+        Chat, ChatOver, Hub, HubBuilder, PairError, ParseResumeTokenError, Profile, ResumeToken,
+        Stats,
+    },
     limits::Limits,
     lobby::{
         Avoid, Census, ChatId, Interest, Lobby, LobbyError, Match, ParseChatIdError, PeerId,
@@ -32,7 +35,7 @@ pub use crate::{
         And, Anyone, Bucket, Choice, Interests, Languages, Pairing, PairingExt, Widening,
         buckets_of,
     },
-    protocol::{Code, Command, Event, Hello, Problem, Search},
+    protocol::{Code, Command, Event, Hello, Numbers, Problem, Search},
     relay::{Pipe, Reason, Received, Relay, RelayError, TrySendError},
     serve::{Ended, Input},
 };

@@ -7,8 +7,9 @@ use std::time::Duration;
 /// Nothing here is unlimited. What exceeds a limit is refused with an [`Event::Error`](crate::Event) that names
 /// the limit; the chat goes on.
 ///
-/// The worst case held for one chat is twice `pipe_bytes` plus twice the largest single frame, since a frame
-/// above `pipe_bytes` is taken only into an empty queue: with the defaults 2 × 1 MiB + 2 × 9.5 MB = 21 MB.
+/// The worst case held for one chat is, each way, a full queue and one frame that it did not take. A frame above
+/// `pipe_bytes` is taken only into an empty queue, so with the defaults that is two of the largest messages, a text
+/// with a picture: 2 × 2 × 9.8 MB = 39 MB. What the transports hold comes on top.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -34,9 +35,22 @@ pub struct Limits {
     pub pipe_items: usize,
     /// Bytes under way in one direction of a chat. Default 1 MiB. A larger frame goes alone.
     pub pipe_bytes: usize,
-    /// Messages of one sender whose receipt is still owed. Default 4,096 (8 bytes each); past it the oldest
-    /// receipts are given up.
+    /// Messages of one sender whose receipt is still owed. Default 4,096 (8 bytes each); past it a message that
+    /// wants one is refused.
     pub receipts: usize,
+    /// How many of the last partners somebody does not meet again at once. Default 5; 0 for whoever is there.
+    pub recent_partners: usize,
+    /// For how long. Default 10 minutes.
+    pub recent_for: Duration,
+    /// How long somebody waits before meeting one of them after all, if nobody else is there. Default 3 s.
+    pub recent_relax: Duration,
+    /// People that one person can have blocked. Default 256 (2 KiB); past it the earliest block is forgotten.
+    pub blocks: usize,
+    /// How long a person who has blocked somebody is known again, by its resume token, after it went. Default 24 hours.
+    pub resume_for: Duration,
+    /// People who are known again. Default 100,000, which takes about 30 MB, and 230 MB if each of them has made full use
+    /// of `blocks`; past it those who would be forgotten first are.
+    pub remembered: usize,
     /// How long one peer may keep another waiting with a full queue before the chat ends as lost, and how long a
     /// transport may take nothing before its session ends. Default 10 s.
     pub stall: Duration,
@@ -57,6 +71,12 @@ impl Default for Limits {
             pipe_items: 256,
             pipe_bytes: 1024 * 1024,
             receipts: 4_096,
+            recent_partners: 5,
+            recent_for: Duration::from_secs(600),
+            recent_relax: Duration::from_secs(3),
+            blocks: 256,
+            resume_for: Duration::from_secs(24 * 3_600),
+            remembered: 100_000,
             stall: Duration::from_secs(10),
         }
     }

@@ -235,6 +235,16 @@ impl Ticket {
 }
 
 impl Avoid {
+    /// The same, and none of these until it has waited for `relax_after`.
+    #[must_use]
+    pub fn recently(
+        self,
+        people: impl IntoIterator<Item = PersonId>,
+        relax_after: Duration,
+    ) -> Self {
+        Self { recent: people.into_iter().collect(), relax_after, ..self }
+    }
+
     /// The same, and never one of these.
     #[must_use]
     pub fn blocking(self, people: impl IntoIterator<Item = PersonId>) -> Self {

@@ -4,7 +4,7 @@
 //! in a single pass; [`Event`] serialises to one. Whatever is wrong with an input is a [`Problem`] that can be told
 //! to its sender.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -16,6 +16,7 @@ use serde::{
 
 use crate::{
     frame::{Body, Frame, Image, Message, Signal, SignalKind},
+    hub::ResumeToken,
     limits::Limits,
     lobby::{ChatId, Interest, PeerId},
     relay::Reason,
@@ -29,7 +30,12 @@ pub const MAX_ID: u64 = (1 << 53) - 1;
 #[non_exhaustive]
 pub enum Command {
     /// Says who one is. May be repeated; a partner already there keeps what it was told.
-    Hello(Hello),
+    Hello {
+        /// As the partner will be told.
+        hello: Hello,
+        /// The token of an earlier session of the same person.
+        resume: Option<ResumeToken>,
+    },
     /// Asks to be paired. Idempotent while waiting.
     Find(Search),
     /// Stops waiting.
@@ -45,6 +51,8 @@ pub enum Command {
     Next,
     /// Leaves the partner, or stops waiting.
     Leave,
+    /// Leaves the partner, and is never paired with that person again. The partner sees that it was left.
+    Block,
     /// Asks for something that this version does not do.
     Unsupported {
         /// Its name on the wire.
@@ -82,16 +90,15 @@ pub enum Event {
     Welcome {
         /// Names this session in logs and reports. No secret, and never told to a partner.
         session: PeerId,
+        /// By which this person is known again in a later session: a secret between the two of us.
+        resume: ResumeToken,
         /// How many are here.
         online: u64,
         /// What is accepted.
         limits: Box<Limits>,
     },
     /// The search has begun.
-    Waiting {
-        /// How many are here.
-        online: u64,
-    },
+    Waiting(Numbers),
     /// Neither waiting nor paired.
     Idle,
     /// Paired. Everything until [`Event::Left`] belongs to this chat.
@@ -124,6 +131,18 @@ pub enum Event {
         /// When to come back, in milliseconds from now.
         retry_after_ms: u64,
     },
+}
+
+/// How things stand in the lobby, as a peer is told when its search begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Numbers {
+    /// How many are here.
+    pub online: u64,
+    /// How many of them were waiting before.
+    pub waiting: u64,
+    /// How long a search has been taking lately: the median of the last ones, if there were enough to tell.
+    pub estimate: Option<Duration>,
 }
 
 /// Something a peer asked for that could not be done, in words meant for that peer.
@@ -172,6 +191,8 @@ pub enum Code {
     PartnerSlow,
     /// Too much at once.
     RateLimited,
+    /// A resume token that is nobody's, or not any more.
+    UnknownSession,
 }
 
 /// What one text frame of the native dialect holds.
@@ -348,7 +369,7 @@ impl fmt::Display for DataFault {
 
 impl Code {
     /// Every code, in the order of their discriminants.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BadMessage,
         Self::UnknownType,
         Self::NotPaired,
@@ -363,6 +384,7 @@ impl Code {
         Self::Unavailable,
         Self::PartnerSlow,
         Self::RateLimited,
+        Self::UnknownSession,
     ];
 
     /// The code as it stands on the wire.
@@ -383,6 +405,7 @@ impl Code {
             Self::Unavailable => "unavailable",
             Self::PartnerSlow => "partner-slow",
             Self::RateLimited => "rate-limited",
+            Self::UnknownSession => "unknown-session",
         }
     }
 }
@@ -498,14 +521,14 @@ impl Draft<'_> {
             None => return Err(Problem::new(Code::BadMessage, "a message needs the field `type`")),
         };
         let command = match kind {
-            "hello" if self.value(Field::Resume).is_some() => {
-                Command::Unsupported { what: "resume" }
-            }
-            "hello" => Command::Hello(Hello {
-                name: self.text(Field::Name, source)?,
-                public_key: self.text(Field::PublicKey, source)?,
-                encrypts: false,
-            }),
+            "hello" => Command::Hello {
+                hello: Hello {
+                    name: self.text(Field::Name, source)?,
+                    public_key: self.text(Field::PublicKey, source)?,
+                    encrypts: false,
+                },
+                resume: self.resume()?,
+            },
             "find" => Command::Find(Search {
                 interests: self.tags(Field::Interests)?,
                 languages: self.tags(Field::Languages)?,
@@ -544,7 +567,7 @@ impl Draft<'_> {
                     encrypted: self.flag(Field::Encrypted)?.unwrap_or(false),
                 }));
             }
-            "block" => Command::Unsupported { what: "block" },
+            "block" => Command::Block,
             "report" => Command::Unsupported { what: "report" },
             _ => {
                 return Err(Problem::new(
@@ -627,6 +650,15 @@ impl Draft<'_> {
             None => Ok(None),
             Some(Value::Text(chat)) => Ok(Some(chat.parse().unwrap_or(ChatId::NONE))),
             Some(_) => Err(wrong(Field::Chat, "a string")),
+        }
+    }
+
+    /// What is not spelled like a token of ours is nobody's, and gets the same answer.
+    fn resume(&self) -> Result<Option<ResumeToken>, Problem> {
+        match self.value(Field::Resume) {
+            None => Ok(None),
+            Some(Value::Text(token)) => Ok(Some(token.parse().unwrap_or(ResumeToken::NOBODYS))),
+            Some(_) => Err(wrong(Field::Resume, "a string")),
         }
     }
 
@@ -789,16 +821,20 @@ impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         match self {
-            Self::Welcome { session, online, limits } => {
+            Self::Welcome { session, resume, online, limits } => {
                 map.serialize_entry("type", "welcome")?;
                 map.serialize_entry("protocol", &1)?;
                 map.serialize_entry("session", &session.to_string())?;
+                map.serialize_entry("resume", &resume.to_string())?;
                 map.serialize_entry("online", online)?;
                 map.serialize_entry("limits", &AnnouncedLimits(limits))?;
             }
-            Self::Waiting { online } => {
+            Self::Waiting(Numbers { online, waiting, estimate }) => {
                 map.serialize_entry("type", "waiting")?;
                 map.serialize_entry("online", online)?;
+                map.serialize_entry("waiting", waiting)?;
+                let estimate = estimate.map(|wait| wait.as_millis() as u64);
+                serialize_some("estimateMs", estimate, &mut map)?;
             }
             Self::Idle => map.serialize_entry("type", "idle")?,
             Self::Matched { chat, name, public_key, shared } => {
@@ -948,11 +984,14 @@ mod tests {
         assert_eq!(command(r#"{"type":"leave","later":[1,{"x":null}]}"#), Command::Leave);
         assert_eq!(
             command(r#"{"name":"Ann","publicKey":"BK==","type":"hello"}"#),
-            Command::Hello(Hello {
-                name: Some("Ann".into()),
-                public_key: Some("BK==".into()),
-                encrypts: false
-            })
+            Command::Hello {
+                hello: Hello {
+                    name: Some("Ann".into()),
+                    public_key: Some("BK==".into()),
+                    encrypts: false
+                },
+                resume: None
+            }
         );
         assert_eq!(
             command(r#"{"type":"find","interests":["cats","Katzen \u00fc"],"languages":null}"#),
@@ -984,7 +1023,16 @@ mod tests {
                 }))
             }
         );
-        assert_eq!(command(r#"{"type":"block"}"#), Command::Unsupported { what: "block" });
+        assert_eq!(command(r#"{"type":"block"}"#), Command::Block);
+        assert_eq!(command(r#"{"type":"report"}"#), Command::Unsupported { what: "report" });
+        for resume in ["", "nope", "00000000000000000000000000000000"] {
+            let source = format!(r#"{{"type":"hello","resume":"{resume}"}}"#);
+            let hello = Hello::default();
+            assert_eq!(
+                command(&source),
+                Command::Hello { hello, resume: Some(ResumeToken::NOBODYS) }
+            );
+        }
     }
 
     #[test]
@@ -1098,7 +1146,18 @@ mod tests {
     fn every_event_is_written() {
         let chat = ChatId::from_bits(1);
         for (event, json) in [
-            (Event::Waiting { online: 3 }, r#"{"type":"waiting","online":3}"#.to_owned()),
+            (
+                Event::Waiting(Numbers { online: 3, waiting: 1, estimate: None }),
+                r#"{"type":"waiting","online":3,"waiting":1}"#.to_owned(),
+            ),
+            (
+                Event::Waiting(Numbers {
+                    online: 3,
+                    waiting: 1,
+                    estimate: Some(Duration::from_millis(1_500)),
+                }),
+                r#"{"type":"waiting","online":3,"waiting":1,"estimateMs":1500}"#.to_owned(),
+            ),
             (Event::Idle, r#"{"type":"idle"}"#.to_owned()),
             (
                 Event::Matched {

@@ -12,7 +12,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     frame::Frame,
-    hub::{Found, Inner, Phase, Profile, SearchError},
+    hub::{
+        Profile,
+        inner::{Found, Guest, Inner, Phase, Searching},
+    },
     lobby::PeerId,
     protocol::{Command, Event, Problem},
     relay::{Pipe, Received, TrySendError},
@@ -28,6 +31,11 @@ pub enum Input {
     Refused(Problem),
     /// Nothing to do: the transport has taken some of what it was given, so it is slow but not stuck.
     Progress,
+    /// Nothing has come from the peer for a while, though it was asked whether it is there. While it waits, nobody is
+    /// paired with it until [`SignOfLife`](Self::SignOfLife).
+    Silence,
+    /// Something came after a [`Silence`](Self::Silence).
+    SignOfLife,
 }
 
 /// How a session ended.
@@ -63,8 +71,6 @@ const BATCH: usize = 16;
 /// Commands are not read while so many events wait to be taken by the transport.
 const BACKLOG: usize = 16;
 
-type Searching = Pin<Box<dyn Future<Output = Result<Found, SearchError>> + Send>>;
-
 /// Built before it is polled, so that the future holds the session once and not also as an argument.
 pub(crate) fn serve<T, I>(
     hub: &Arc<Inner>,
@@ -75,23 +81,29 @@ where
     T: Stream<Item = I> + Sink<Event>,
     I: Into<Input>,
 {
-    let presence = hub.arrive();
-    let Profile { hello, search, speaks } = profile;
-    let mut session = Session::new(PeerId::random(), hello, search, speaks, hub.limits_shared());
-    session.welcome(hub.online());
+    let Profile { hello, search, speaks, person, resume } = profile;
+    let mut guest = Guest::arrive(hub, person);
+    if let Some(token) = resume {
+        guest.resume(token);
+    }
+    let limits = Arc::clone(&hub.limits);
+    let mut session = Session::new(PeerId::random(), hello, search, speaks, limits);
+    session.welcome(guest.token(), hub.online());
     let mut serving = Serving {
         hub,
+        guest,
+        waiting_since: None,
         session,
         searching: None,
         pipe: None,
         held: None,
         arrived: 0,
         unflushed: false,
+        full: false,
         alarm: None,
         closing: None,
     };
     async move {
-        let _presence = presence;
         let mut transport = pin!(transport);
         let mut phase_change = pin!(hub.phase_change());
         let mut phase = Phase::Open;
@@ -120,7 +132,10 @@ where
 }
 
 struct Serving<'h> {
-    hub: &'h Arc<Inner>,
+    hub: &'h Inner,
+    guest: Guest,
+    /// When the search began, pauses included.
+    waiting_since: Option<Instant>,
     session: Session,
     searching: Option<Searching>,
     pipe: Option<Pipe>,
@@ -129,6 +144,8 @@ struct Serving<'h> {
     /// The partner's messages given to the transport since it was last flushed.
     arrived: u64,
     unflushed: bool,
+    /// The transport had no room when it was last asked.
+    full: bool,
     alarm: Option<Pin<Box<Sleep>>>,
     closing: Option<Closing>,
 }
@@ -162,12 +179,12 @@ impl Serving<'_> {
                 Ok(more) => again |= more,
                 Err(ended) => return Poll::Ready(ended),
             }
-            again |= self.poll_alarm(cx);
             if let Some(closing) = self.closing
                 && let Poll::Ready(ended) = self.poll_close(cx, transport.as_mut(), closing)
             {
                 return Poll::Ready(ended);
             }
+            again |= self.poll_alarm(cx);
             if !again {
                 return Poll::Pending;
             }
@@ -183,8 +200,22 @@ impl Serving<'_> {
     fn obey(&mut self) {
         while let Some(action) = self.session.poll_lobby() {
             match action {
-                LobbyAction::Enter(ticket) => self.searching = Some(self.hub.search(*ticket)),
-                LobbyAction::Leave => self.searching = None,
+                LobbyAction::Enter(mut ticket) => {
+                    let since = *self.waiting_since.get_or_insert_with(Instant::now);
+                    ticket.waited = since.elapsed();
+                    self.searching = Some(self.guest.search(*ticket));
+                }
+                LobbyAction::Pause => self.searching = None,
+                LobbyAction::Leave => {
+                    self.searching = None;
+                    self.waiting_since = None;
+                }
+                LobbyAction::Block(person) => self.guest.block(person),
+                LobbyAction::Resume(token) => {
+                    if !self.guest.resume(token) {
+                        self.session.handle_unknown_token();
+                    }
+                }
                 LobbyAction::Part(reason) => {
                     self.held = None;
                     self.arrived = 0;
@@ -204,6 +235,7 @@ impl Serving<'_> {
             return false;
         };
         self.searching = None;
+        self.waiting_since = None;
         match found {
             Ok(Found { chat, partner, pipe }) => {
                 self.pipe = Some(pipe);
@@ -241,7 +273,7 @@ impl Serving<'_> {
     }
 
     /// Reads commands, and goes on as long as they are frames that the partner has room for. Returns whether there is
-    /// something to do about what was read.
+    /// something to do about what was read, or may be more to read.
     fn poll_input<T, I>(
         &mut self,
         cx: &mut Context<'_>,
@@ -258,13 +290,10 @@ impl Serving<'_> {
             match transport.as_mut().poll_next(cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(None) => return Err(Ended::Lost),
-                Poll::Ready(Some(input)) => {
-                    if let Some(frame) = self.handle_input(input.into()) {
-                        self.send(cx, frame);
-                    } else {
-                        return Ok(true);
-                    }
-                }
+                Poll::Ready(Some(input)) => match self.handle_input(input.into()) {
+                    Some(frame) => self.send(cx, frame),
+                    None => return Ok(true),
+                },
             }
         }
         Ok(true)
@@ -280,13 +309,12 @@ impl Serving<'_> {
                     pipe.report_progress();
                 }
             }
+            Input::Silence => self.session.handle_silence(),
+            Input::SignOfLife => self.session.handle_sign_of_life(),
             Input::Command(command) => {
-                let frame = self.session.handle_command(command, self.hub.online());
+                let frame = self.session.handle_command(command, || self.hub.numbers());
                 if let Some(frame) = &frame {
-                    self.hub.count_frame(frame.weight());
-                } else {
-                    // A leave is heard before the partner's last frames are passed on.
-                    self.obey();
+                    self.hub.stats.count_frame(frame.weight());
                 }
                 return frame;
             }
@@ -303,14 +331,22 @@ impl Serving<'_> {
     where
         T: Sink<Event>,
     {
-        let (mut more, mut full) = (true, false);
+        if self.has_said_all() {
+            return Ok(false);
+        }
+        let mut more = true;
         for _ in 0..BUDGET {
             match transport.as_mut().poll_ready(cx) {
-                Poll::Ready(Ok(())) => self.session.handle_flow(Stalled::Own),
+                Poll::Ready(Ok(())) => {
+                    // To have room is no sign of life, but to have room again is.
+                    if std::mem::take(&mut self.full) {
+                        self.session.handle_flow(Stalled::Own);
+                    }
+                }
                 Poll::Ready(Err(_)) => return Err(Ended::Lost),
                 Poll::Pending => {
-                    self.session.handle_stall(Stalled::Own, Instant::now().into_std());
-                    (more, full) = (false, true);
+                    (more, self.full) = (false, true);
+                    self.note_own_stall();
                     break;
                 }
             }
@@ -319,9 +355,10 @@ impl Serving<'_> {
                 break;
             };
             if let Event::Error(problem) = &event {
-                self.hub.count_refused(problem.code);
+                self.hub.stats.count_refused(problem.code);
             }
             transport.as_mut().start_send(event).map_err(|_| Ended::Lost)?;
+            self.session.handle_flow(Stalled::Own);
             self.unflushed = true;
         }
         if self.unflushed {
@@ -329,12 +366,10 @@ impl Serving<'_> {
                 Poll::Ready(Ok(())) => {
                     self.flushed();
                     // What was flushed may have made room, of which nobody would be told again.
-                    more |= full;
+                    more |= self.full;
                 }
                 Poll::Ready(Err(_)) => return Err(Ended::Lost),
-                Poll::Pending => {
-                    self.session.handle_stall(Stalled::Own, Instant::now().into_std());
-                }
+                Poll::Pending => self.note_own_stall(),
             }
         }
         Ok(more)
@@ -395,7 +430,7 @@ impl Serving<'_> {
     }
 
     fn poll_close<T>(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         transport: Pin<&mut T>,
         closing: Closing,
@@ -407,9 +442,22 @@ impl Serving<'_> {
             Closing::Slow => return Poll::Ready(Ended::Slow),
             Closing::Drained => Ended::Drained,
         };
-        if self.unflushed || self.session.backlog() > 0 {
+        if !self.has_said_all() {
             return Poll::Pending;
         }
-        transport.poll_close(cx).map(|_| ended)
+        let closed = transport.poll_close(cx);
+        if closed.is_pending() {
+            self.note_own_stall();
+        }
+        closed.map(|_| ended)
+    }
+
+    /// Whether only closing is left to do. From then on the transport is asked for nothing else.
+    fn has_said_all(&self) -> bool {
+        self.closing.is_some() && !self.unflushed && self.session.backlog() == 0
+    }
+
+    fn note_own_stall(&mut self) {
+        self.session.handle_stall(Stalled::Own, Instant::now().into_std());
     }
 }

@@ -5,23 +5,24 @@
 //! [`poll_timeout`](Session::poll_timeout).
 //!
 //! ```
-//! use purrr_core::{Command, Event, Hello, Limits, PeerId, Search, Speaks};
+//! use purrr_core::{Command, Event, Hello, Limits, Numbers, PeerId, Search, Speaks};
 //! use purrr_core::session::{LobbyAction, Session};
 //!
 //! let mut session =
 //!     Session::new(PeerId::from_bits(1), Hello::named("Ann"), Search::default(), Speaks::default(), Limits::default());
-//! assert_eq!(session.handle_command(Command::Find(Search::default()), 1), None);
+//! assert_eq!(session.handle_command(Command::Find(Search::default()), Numbers::default), None);
 //! assert!(matches!(session.poll_lobby(), Some(LobbyAction::Enter(_))));
-//! assert_eq!(session.poll_event(), Some(Event::Waiting { online: 1 }));
+//! assert_eq!(session.poll_event(), Some(Event::Waiting(Numbers::default())));
 //! ```
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use crate::{
     frame::{Body, Frame, SignalKind},
+    hub::ResumeToken,
     limits::Limits,
-    lobby::{ChatId, Interest, PeerId, Speaks, Ticket},
-    protocol::{Code, Command, Event, Hello, Problem, Search},
+    lobby::{ChatId, Interest, PeerId, PersonId, Speaks, Ticket},
+    protocol::{Code, Command, Event, Hello, Numbers, Problem, Search},
     relay::Reason,
 };
 
@@ -44,10 +45,17 @@ pub struct Session {
 /// What a [`Session`] wants of the lobby or of the chat it is in. Done in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LobbyAction {
-    /// Enter with this ticket, and tell of the outcome by `handle_matched` or `handle_search_failed`.
+    /// Enter with this ticket, and tell of the outcome by `handle_matched` or `handle_search_failed`. After
+    /// [`Pause`](Self::Pause), as somebody who has waited all the while.
     Enter(Box<Ticket>),
+    /// Give the place up for a while, until the next `Enter` or `Leave`.
+    Pause,
     /// Give the place up.
     Leave,
+    /// Never pair this peer's person with that one again.
+    Block(PersonId),
+    /// Find out who had this token, and tell of the outcome by `handle_unknown_token` if it was nobody.
+    Resume(ResumeToken),
     /// Part from the partner.
     Part(Reason),
     /// Close the transport once everything has been said.
@@ -75,8 +83,14 @@ pub enum Stalled {
 #[derive(Debug)]
 enum State {
     Idle,
-    Waiting,
-    Paired { chat: ChatId, partner: Arc<Ticket> },
+    /// `paused` while it is doubtful whether the peer is there to be paired.
+    Waiting {
+        paused: bool,
+    },
+    Paired {
+        chat: ChatId,
+        partner: Arc<Ticket>,
+    },
     Closed,
 }
 
@@ -105,28 +119,39 @@ impl Session {
 
     /// The peer asks for something. Returns the frame to send to the partner, if that is what it asked.
     ///
-    /// `online` is how many are here, for the peer to know.
-    pub fn handle_command(&mut self, command: Command, online: u64) -> Option<Frame> {
+    /// `numbers` are for the peer to know when it begins to wait, and asked for only then.
+    pub fn handle_command(
+        &mut self,
+        command: Command,
+        numbers: impl FnOnce() -> Numbers,
+    ) -> Option<Frame> {
         match command {
             Command::Send { chat, frame } => return self.admit(chat, frame),
-            Command::Hello(hello) => self.introduce(hello),
+            Command::Hello { hello, resume } => self.introduce(hello, resume),
             Command::Find(search) => match self.state {
                 State::Paired { .. } => self.refuse(already_paired()),
-                State::Waiting => self.tell(Event::Waiting { online }),
+                State::Waiting { .. } => self.tell(Event::Waiting(numbers())),
                 State::Idle | State::Closed => match self.checked(search) {
                     Ok(search) => {
                         self.ticket.search = search;
-                        self.seek(online);
+                        self.seek(numbers());
                     }
                     Err(problem) => self.refuse(problem),
                 },
             },
             Command::Next => match self.state {
-                State::Waiting => self.tell(Event::Waiting { online }),
+                State::Waiting { .. } => self.tell(Event::Waiting(numbers())),
                 _ => {
                     self.part(Reason::Next);
-                    self.seek(online);
+                    self.seek(numbers());
                 }
+            },
+            Command::Block => match &self.state {
+                State::Paired { partner, .. } => {
+                    self.lobby.push_back(LobbyAction::Block(partner.person));
+                    self.leave();
+                }
+                _ => self.refuse(Problem::new(Code::NotPaired, "there is no partner to block")),
             },
             Command::Cancel if matches!(self.state, State::Paired { .. }) => {
                 self.refuse(already_paired());
@@ -143,6 +168,30 @@ impl Session {
     /// The peer sent something that could not be read.
     pub fn handle_refused(&mut self, problem: Problem) {
         self.refuse(problem);
+    }
+
+    /// The token that was to be resumed is nobody's. The peer stays who it was.
+    pub fn handle_unknown_token(&mut self) {
+        self.refuse(Problem::new(
+            Code::UnknownSession,
+            "this `resume` is no token, or not any more; use the one of the last `welcome`, once",
+        ));
+    }
+
+    /// Nothing has come from the peer for a while, though it was asked. If it waits, nobody is paired with it meanwhile.
+    pub fn handle_silence(&mut self) {
+        if let State::Waiting { paused: paused @ false } = &mut self.state {
+            *paused = true;
+            self.lobby.push_back(LobbyAction::Pause);
+        }
+    }
+
+    /// The peer is there after all.
+    pub fn handle_sign_of_life(&mut self) {
+        if let State::Waiting { paused: paused @ true } = &mut self.state {
+            *paused = false;
+            self.enter();
+        }
     }
 
     /// The lobby found a partner.
@@ -224,7 +273,7 @@ impl Session {
         }
         self.draining = true;
         self.tell(Event::Draining { retry_after_ms });
-        if matches!(self.state, State::Waiting) {
+        if matches!(self.state, State::Waiting { .. }) {
             self.leave();
         }
         self.close_if_draining();
@@ -273,9 +322,9 @@ impl Session {
     }
 
     /// Tells the peer of its session; the first thing an owner does.
-    pub fn welcome(&mut self, online: u64) {
+    pub fn welcome(&mut self, resume: ResumeToken, online: u64) {
         let limits = Box::new(Limits::clone(&self.limits));
-        self.tell(Event::Welcome { session: self.ticket.peer, online, limits });
+        self.tell(Event::Welcome { session: self.ticket.peer, resume, online, limits });
     }
 
     /// Names the peer.
@@ -337,7 +386,10 @@ impl Session {
         Ok(())
     }
 
-    fn introduce(&mut self, hello: Hello) {
+    fn introduce(&mut self, hello: Hello, resume: Option<ResumeToken>) {
+        if let Some(token) = resume {
+            self.lobby.push_back(LobbyAction::Resume(token));
+        }
         let Limits { name_chars, key_bytes, .. } = *self.limits;
         let name = hello.name.as_ref().map_or(0, |name| name.chars().count());
         let key = hello.public_key.as_ref().map_or(0, |key| key.len());
@@ -358,7 +410,7 @@ impl Session {
         })
     }
 
-    fn seek(&mut self, online: u64) {
+    fn seek(&mut self, numbers: Numbers) {
         if self.draining || matches!(self.state, State::Closed) {
             self.refuse(Problem::new(
                 Code::Draining,
@@ -369,13 +421,17 @@ impl Session {
             self.close_if_draining();
             return;
         }
-        self.state = State::Waiting;
+        self.state = State::Waiting { paused: false };
+        self.enter();
+        self.tell(Event::Waiting(numbers));
+    }
+
+    fn enter(&mut self) {
         self.lobby.push_back(LobbyAction::Enter(Box::new(self.ticket.clone())));
-        self.tell(Event::Waiting { online });
     }
 
     fn leave(&mut self) {
-        if let State::Waiting = self.state {
+        if let State::Waiting { .. } = self.state {
             self.state = State::Idle;
             self.lobby.push_back(LobbyAction::Leave);
         }
@@ -405,7 +461,7 @@ impl Session {
         match self.state {
             // Whoever does not even take the goodbye is not waited for.
             State::Closed if closing == Closing::Drained => return,
-            State::Waiting => self.lobby.push_back(LobbyAction::Leave),
+            State::Waiting { .. } => self.lobby.push_back(LobbyAction::Leave),
             State::Idle | State::Paired { .. } | State::Closed => {}
         }
         self.state = State::Closed;

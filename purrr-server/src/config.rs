@@ -10,23 +10,33 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use purrr_core::{Hub, Interests, Limits};
 use serde::{Deserialize, Serialize};
 
+use crate::heartbeat::{Heartbeat, Pace};
+
 /// What a server does and allows. Built from [`Config::default`] by changing fields.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
     /// Where to listen. Default `0.0.0.0:3007`; port 0 lets the system choose.
     pub listen: SocketAddr,
+    /// Where people wait and frames flow. Default memory.
+    pub backend: Backend,
     /// Origins of web pages that may connect, beside the page's own. Default `http://localhost:3000`.
     pub allowed_origins: Vec<String>,
     /// What is accepted from one visitor.
     pub limits: Limits,
     /// Bytes of one message on either transport, from 1,024. Default 12,000,000; a connection holds at most this much of a
-    /// message that is still arriving, and as much on its way out.
+    /// message that is still arriving, and as much on its way out, and gives both back.
     pub max_payload: usize,
     /// How often a silent connection is asked whether it is still there. Default 25 s.
     pub ping_interval: Duration,
     /// How long the answer may take. Default 20 s.
     pub ping_timeout: Duration,
+    /// The same for somebody who waits or chats, whom somebody else depends on. Default 5 s, and never longer than
+    /// `ping_interval`.
+    pub chat_ping_interval: Duration,
+    /// How long the answer may take then. Default 4 s, and never longer than `ping_timeout`. While it is more than a second
+    /// late, nobody is paired with the one who owes it.
+    pub chat_ping_timeout: Duration,
     /// How long a Socket.IO connection may take to say which namespace it wants. Default 45 s.
     pub connect_timeout: Duration,
     /// How long a client may take to send the head of a request, and its first byte. Default 5 s.
@@ -35,6 +45,15 @@ pub struct Config {
     pub drain: Duration,
     /// When a search widens from interests to languages, and from languages to anyone. Default 5 s and 20 s.
     pub widen_after: [Duration; 2],
+}
+
+/// Where people wait and frames flow, written as a URL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backend {
+    /// In this process, written as `memory:`.
+    #[default]
+    Memory,
 }
 
 /// The command line.
@@ -109,6 +128,12 @@ pub struct Options {
     /// Time for the answer [default: 20s].
     #[arg(long, env = "PURRR_PING_TIMEOUT", value_name = "TIME", help_heading = "Network")]
     pub ping_timeout: Option<Span>,
+    /// Time between two such questions to somebody who waits or chats [default: 5s].
+    #[arg(long, env = "PURRR_CHAT_PING_INTERVAL", value_name = "TIME", help_heading = "Network")]
+    pub chat_ping_interval: Option<Span>,
+    /// Time for the answer of somebody who waits or chats [default: 4s].
+    #[arg(long, env = "PURRR_CHAT_PING_TIMEOUT", value_name = "TIME", help_heading = "Network")]
+    pub chat_ping_timeout: Option<Span>,
     /// Time for a Socket.IO client to name its namespace [default: 45s].
     #[arg(long, env = "PURRR_CONNECT_TIMEOUT", value_name = "TIME", help_heading = "Network")]
     pub connect_timeout: Option<Span>,
@@ -136,6 +161,15 @@ pub struct Options {
     /// Time after which a search goes on to anyone [default: 20s].
     #[arg(long, env = "PURRR_ANYONE_AFTER", value_name = "TIME", help_heading = "Pairing")]
     pub anyone_after: Option<Span>,
+    /// Last partners whom nobody meets again at once [default: 5; 0 for whoever is there].
+    #[arg(long, env = "PURRR_RECENT_PARTNERS", value_name = "COUNT", help_heading = "Pairing")]
+    pub recent_partners: Option<usize>,
+    /// Time for which they are avoided, if somebody else is there [default: 10m].
+    #[arg(long, env = "PURRR_RECENT_FOR", value_name = "TIME", help_heading = "Pairing")]
+    pub recent_for: Option<Span>,
+    /// Where people wait and chats run, as a URL; `memory:` is this process [default: memory:].
+    #[arg(long, env = "PURRR_BACKEND", value_name = "URL", help_heading = "Running")]
+    pub backend: Option<String>,
     /// Time that chats may take to finish when the server is told to stop [default: 20s].
     #[arg(long, env = "PURRR_DRAIN", value_name = "TIME", help_heading = "Running")]
     pub drain: Option<Span>,
@@ -197,11 +231,14 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 3007)),
+            backend: Backend::default(),
             allowed_origins: vec!["http://localhost:3000".to_owned()],
             limits: Limits::default(),
             max_payload: 12_000_000,
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
+            chat_ping_interval: Duration::from_secs(5),
+            chat_ping_timeout: Duration::from_secs(4),
             connect_timeout: Duration::from_secs(45),
             header_timeout: Duration::from_secs(5),
             drain: Duration::from_secs(20),
@@ -211,12 +248,28 @@ impl Default for Config {
 }
 
 impl Config {
-    /// A hub in memory that goes by this configuration's limits and schedule.
+    /// A hub on this configuration's backend that goes by its limits and schedule.
     #[must_use]
     pub fn hub(&self) -> Hub {
         let [language, anyone] = self.widen_after;
         let rule = Interests::default().widen_after(language, anyone);
-        Hub::builder().rule(rule).limits(self.limits.clone()).build()
+        let builder = Hub::builder().rule(rule).limits(self.limits.clone());
+        match self.backend {
+            // What a builder has unless it is told otherwise.
+            Backend::Memory => builder.build(),
+        }
+    }
+}
+
+impl Config {
+    /// When to ask a client whether it is still there.
+    pub(crate) fn heartbeat(&self) -> Heartbeat {
+        let calm = Pace { interval: self.ping_interval, patience: self.ping_timeout };
+        let attentive = Pace {
+            interval: self.chat_ping_interval.min(calm.interval),
+            patience: self.chat_ping_timeout.min(calm.patience),
+        };
+        Heartbeat::new(calm, attentive)
     }
 }
 
@@ -248,12 +301,17 @@ impl Options {
         limits.name_chars = self.name_chars.unwrap_or(limits.name_chars);
         limits.interests = self.interests.unwrap_or(limits.interests);
         limits.stall = time(self.stall, limits.stall);
+        limits.recent_partners = self.recent_partners.unwrap_or(limits.recent_partners);
+        limits.recent_for = time(self.recent_for, limits.recent_for);
         let config = Config {
             listen: self.listen.as_deref().map_or(Ok(default.listen), address)?,
+            backend: self.backend.as_deref().map_or(Ok(default.backend), str::parse)?,
             allowed_origins: self.allowed_origin.clone().unwrap_or(default.allowed_origins),
             max_payload: self.max_payload.unwrap_or(default.max_payload),
             ping_interval: time(self.ping_interval, default.ping_interval),
             ping_timeout: time(self.ping_timeout, default.ping_timeout),
+            chat_ping_interval: time(self.chat_ping_interval, default.chat_ping_interval),
+            chat_ping_timeout: time(self.chat_ping_timeout, default.chat_ping_timeout),
             connect_timeout: time(self.connect_timeout, default.connect_timeout),
             header_timeout: time(self.header_timeout, default.header_timeout),
             drain: time(self.drain, default.drain),
@@ -281,6 +339,8 @@ impl Options {
             header_timeout: Some(Span(config.header_timeout)),
             ping_interval: Some(Span(config.ping_interval)),
             ping_timeout: Some(Span(config.ping_timeout)),
+            chat_ping_interval: Some(Span(config.chat_ping_interval)),
+            chat_ping_timeout: Some(Span(config.chat_ping_timeout)),
             connect_timeout: Some(Span(config.connect_timeout)),
             max_payload: Some(config.max_payload),
             message_bytes: Some(config.limits.message_bytes),
@@ -290,6 +350,9 @@ impl Options {
             stall: Some(Span(config.limits.stall)),
             language_after: Some(Span(language)),
             anyone_after: Some(Span(anyone)),
+            recent_partners: Some(config.limits.recent_partners),
+            recent_for: Some(Span(config.limits.recent_for)),
+            backend: Some(config.backend.to_string()),
             drain: Some(Span(config.drain)),
             log_format: Some(self.log_format.unwrap_or_default()),
             log: Some(self.log.clone().unwrap_or_else(|| "info".to_owned())),
@@ -314,6 +377,8 @@ impl Options {
             header_timeout: self.header_timeout.or(file.header_timeout),
             ping_interval: self.ping_interval.or(file.ping_interval),
             ping_timeout: self.ping_timeout.or(file.ping_timeout),
+            chat_ping_interval: self.chat_ping_interval.or(file.chat_ping_interval),
+            chat_ping_timeout: self.chat_ping_timeout.or(file.chat_ping_timeout),
             connect_timeout: self.connect_timeout.or(file.connect_timeout),
             max_payload: self.max_payload.or(file.max_payload),
             message_bytes: self.message_bytes.or(file.message_bytes),
@@ -323,6 +388,9 @@ impl Options {
             stall: self.stall.or(file.stall),
             language_after: self.language_after.or(file.language_after),
             anyone_after: self.anyone_after.or(file.anyone_after),
+            recent_partners: self.recent_partners.or(file.recent_partners),
+            recent_for: self.recent_for.or(file.recent_for),
+            backend: self.backend.or(file.backend),
             drain: self.drain.or(file.drain),
             log_format: self.log_format.or(file.log_format),
             log: self.log.or(file.log),
@@ -344,6 +412,8 @@ impl Config {
         for (option, time) in [
             ("--ping-interval", self.ping_interval),
             ("--ping-timeout", self.ping_timeout),
+            ("--chat-ping-interval", self.chat_ping_interval),
+            ("--chat-ping-timeout", self.chat_ping_timeout),
             ("--connect-timeout", self.connect_timeout),
             ("--header-timeout", self.header_timeout),
             ("--stall", self.limits.stall),
@@ -419,6 +489,32 @@ fn unknown(name: &str, known: BTreeSet<String>) -> ConfigError {
         .filter(|(distance, known)| *distance <= known.len() / 2)
         .map(|(_, known)| known);
     ConfigError::Unknown { name: name.to_owned(), nearest }
+}
+
+impl FromStr for Backend {
+    type Err = ConfigError;
+
+    fn from_str(url: &str) -> Result<Self, ConfigError> {
+        if url == "memory:" {
+            return Ok(Self::Memory);
+        }
+        // The rest of a URL may hold a password.
+        let scheme =
+            url.split_once(':').map_or_else(String::new, |(scheme, _)| format!("{scheme}:"));
+        let message = match scheme.as_str() {
+            "" | "memory:" => "must be `memory:`".to_owned(),
+            other => format!("must be `memory:`; this program has no backend for `{other}`"),
+        };
+        Err(ConfigError::Bad { option: "--backend", message })
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory:",
+        })
+    }
 }
 
 impl FromStr for Span {
@@ -504,6 +600,12 @@ mod tests {
                 "listen = 'nowhere'",
                 "--listen must be a port or an address and port such as 127.0.0.1:3007, not \"nowhere\"",
             ),
+            (
+                "backend = 'redis://:secret@example.com/0'",
+                "--backend must be `memory:`; this program has no backend for `redis:`",
+            ),
+            ("backend = 'memory'", "--backend must be `memory:`"),
+            ("backend = 'memory://here'", "--backend must be `memory:`"),
         ] {
             assert_eq!(options(toml).resolve().unwrap_err().to_string(), message);
         }

@@ -27,7 +27,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures::{Sink, SinkExt, Stream, StreamExt};
-use polling::{Broken, Found, Polling};
+use polling::{Broken, Polling, Successor};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;
@@ -50,6 +50,10 @@ pub(crate) enum Incoming {
     Close,
     /// Nothing came, but the client has taken something after it had not.
     Progress,
+    /// Nothing came, not even the answer to a ping.
+    Silence,
+    /// Something came after a silence.
+    SignOfLife,
 }
 
 /// What a client is sent. A text is a whole packet, its type included, so that it is written once.
@@ -70,9 +74,14 @@ pub(crate) struct Sessions {
 pub(crate) struct EioSocket {
     link: Link,
     heartbeat: Heartbeat,
+    /// Packets that came before a change of transport and are still to be read.
+    early: VecDeque<Incoming>,
     /// Packets that a change of transport left over.
     rest: VecDeque<Outgoing>,
     ping_due: bool,
+    /// How many pings were sent, and how many of them were answered.
+    pings: u64,
+    pongs: u64,
     fault: Option<CloseCode>,
 }
 
@@ -310,6 +319,9 @@ impl Incoming {
 }
 
 impl Outgoing {
+    /// The question whether somebody is there. Any client answers it in turn, between its other packets.
+    pub(crate) const PING: Self = Self::Text(ByteString::from_static("2"));
+
     fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -327,8 +339,27 @@ impl Outgoing {
 
 impl EioSocket {
     fn new(link: Link, config: &Config) -> Self {
-        let heartbeat = Heartbeat::new(config.ping_interval, config.ping_timeout);
-        Self { link, heartbeat, rest: VecDeque::new(), ping_due: false, fault: None }
+        let heartbeat = config.heartbeat();
+        Self {
+            link,
+            heartbeat,
+            early: VecDeque::new(),
+            rest: VecDeque::new(),
+            ping_due: false,
+            pings: 0,
+            pongs: 0,
+            fault: None,
+        }
+    }
+
+    /// Names the ping that was sent last.
+    pub(crate) const fn last_ping(&self) -> u64 {
+        self.pings
+    }
+
+    /// Whether the ping of this name was answered: then whatever comes was sent after it was taken.
+    pub(crate) const fn is_answered(&self, ping: u64) -> bool {
+        self.pongs >= ping
     }
 
     /// Ends the session, with a close code where the transport has them.
@@ -339,60 +370,68 @@ impl EioSocket {
         }
     }
 
+    /// Somebody else depends on this client now, or not any longer.
+    pub(crate) fn attend(&mut self, attends: bool) {
+        self.heartbeat.attend(attends);
+    }
+
     fn poll_ping(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.ping_due && Pin::new(&mut *self).poll_ready(cx)?.is_ready() {
-            Pin::new(&mut *self).start_send(Outgoing::Text(ByteString::from_static("2")))?;
+            Pin::new(&mut *self).start_send(Outgoing::PING)?;
             self.ping_due = false;
             let _ = Pin::new(&mut *self).poll_flush(cx)?;
         }
         Ok(())
     }
 
+    /// Goes on with the WebSocket that has taken over, if one has.
+    fn change_over(&mut self) {
+        if let Link::Polling(record) = &self.link
+            && let Some(Successor { socket, inbound, outbound }) = record.polling.take_successor()
+        {
+            self.link = Link::WebSocket(socket);
+            (self.early, self.rest) = (inbound, outbound);
+        }
+    }
+
     fn poll_packet(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        self.change_over();
+        if let Some(packet) = self.early.pop_front() {
+            return Poll::Ready(Some(packet));
+        }
+        // What was left over goes out even if nothing else does.
+        if let Poll::Ready(Err(_)) = self.poll_rest(cx) {
+            return Poll::Ready(None);
+        }
+        let socket = match &mut self.link {
+            Link::Gone => return Poll::Ready(None),
+            Link::Polling(record) => return record.polling.poll_next(cx),
+            Link::WebSocket(socket) => socket,
+        };
         loop {
-            let found = match &mut self.link {
-                Link::Gone => return Poll::Ready(None),
-                Link::Polling(record) => ready!(record.polling.poll_next(cx)),
-                Link::WebSocket(socket) => {
-                    let polled = socket.poll_next_unpin(cx);
-                    if socket.take_moved() {
-                        self.heartbeat.heard();
+            let polled = socket.poll_next_unpin(cx);
+            if socket.take_moved() {
+                self.heartbeat.heard();
+            }
+            if polled.is_pending() && socket.take_unblocked() {
+                return Poll::Ready(Some(Incoming::Progress));
+            }
+            return match ready!(polled) {
+                Some(Ok(Message::Binary(bytes))) => Poll::Ready(Some(Incoming::Binary(bytes))),
+                Some(Ok(Message::Text(text))) => {
+                    let packet = Incoming::read(text);
+                    if packet.is_none() {
+                        self.fault = Some(CloseCode::Policy);
                     }
-                    if polled.is_pending() && socket.take_unblocked() {
-                        return Poll::Ready(Some(Incoming::Progress));
-                    }
-                    return match ready!(polled) {
-                        Some(Ok(Message::Binary(bytes))) => {
-                            Poll::Ready(Some(Incoming::Binary(bytes)))
-                        }
-                        Some(Ok(Message::Text(text))) => {
-                            let packet = Incoming::read(text);
-                            if packet.is_none() {
-                                self.fault = Some(CloseCode::Policy);
-                            }
-                            Poll::Ready(packet)
-                        }
-                        None => Poll::Ready(None),
-                        Some(Ok(Message::Ping)) => continue,
-                        Some(Err(error)) => {
-                            self.fault = websocket::close_code(&error);
-                            Poll::Ready(None)
-                        }
-                    };
+                    Poll::Ready(packet)
+                }
+                None => Poll::Ready(None),
+                Some(Ok(Message::Ping)) => continue,
+                Some(Err(error)) => {
+                    self.fault = websocket::close_code(&error);
+                    Poll::Ready(None)
                 }
             };
-            match found {
-                Found::Packet(packet) => return Poll::Ready(Some(packet)),
-                Found::Closed => return Poll::Ready(None),
-                Found::Successor(socket, rest) => {
-                    self.link = Link::WebSocket(socket);
-                    self.rest = rest;
-                    // What was left over goes out even if nothing else does.
-                    if let Poll::Ready(Err(_)) = self.poll_rest(cx) {
-                        return Poll::Ready(None);
-                    }
-                }
-            }
         }
     }
 
@@ -420,7 +459,10 @@ impl Stream for EioSocket {
         let this = self.get_mut();
         loop {
             match this.poll_packet(cx) {
-                Poll::Ready(Some(Incoming::Pong)) => this.heartbeat.heard(),
+                Poll::Ready(Some(Incoming::Pong)) => {
+                    this.heartbeat.heard();
+                    this.pongs = this.pings.min(this.pongs + 1);
+                }
                 Poll::Ready(Some(Incoming::Close) | None) => return Poll::Ready(None),
                 Poll::Ready(Some(packet)) => {
                     this.heartbeat.heard();
@@ -429,6 +471,10 @@ impl Stream for EioSocket {
                 Poll::Pending => match this.heartbeat.poll(cx) {
                     Poll::Ready(Beat::Dead) => return Poll::Ready(None),
                     Poll::Ready(Beat::Ask) => this.ping_due = true,
+                    Poll::Ready(Beat::Silence) => return Poll::Ready(Some(Incoming::Silence)),
+                    Poll::Ready(Beat::SignOfLife) => {
+                        return Poll::Ready(Some(Incoming::SignOfLife));
+                    }
                     Poll::Pending if this.poll_ping(cx).is_err() => return Poll::Ready(None),
                     Poll::Pending => return Poll::Pending,
                 },
@@ -442,6 +488,7 @@ impl Sink<Outgoing> for EioSocket {
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.change_over();
         ready!(this.poll_rest(cx))?;
         match &mut this.link {
             Link::WebSocket(socket) => socket.poll_ready_unpin(cx).map_err(io::Error::other),
@@ -456,7 +503,9 @@ impl Sink<Outgoing> for EioSocket {
     }
 
     fn start_send(self: Pin<&mut Self>, packet: Outgoing) -> io::Result<()> {
-        match &mut self.get_mut().link {
+        let this = self.get_mut();
+        this.pings += u64::from(packet == Outgoing::PING);
+        match &mut this.link {
             Link::WebSocket(socket) => {
                 socket.start_send_unpin(packet.into_message()).map_err(io::Error::other)
             }
@@ -470,6 +519,7 @@ impl Sink<Outgoing> for EioSocket {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.change_over();
         ready!(this.poll_rest(cx))?;
         match &mut this.link {
             Link::WebSocket(socket) => socket.poll_flush_unpin(cx).map_err(io::Error::other),
@@ -499,6 +549,8 @@ impl fmt::Debug for Incoming {
             Self::Pong => f.write_str("Pong"),
             Self::Close => f.write_str("Close"),
             Self::Progress => f.write_str("Progress"),
+            Self::Silence => f.write_str("Silence"),
+            Self::SignOfLife => f.write_str("SignOfLife"),
         }
     }
 }

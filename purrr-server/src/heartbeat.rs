@@ -3,41 +3,72 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Asks every `interval` and gives up when nothing at all was heard for `patience` after asking.
+/// Asks at intervals and gives up when nothing at all was heard for some time after asking.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
-    interval: Duration,
-    patience: Duration,
+    /// For somebody whom nobody waits for, and for somebody who waits or chats.
+    calm: Pace,
+    attentive: Pace,
+    attends: bool,
     timer: Pin<Box<Sleep>>,
-    /// Whom the timer wakes.
-    registered: Option<Waker>,
-    asked: bool,
+    state: State,
     heard: bool,
 }
+
+/// How often to ask, and how long to wait for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pace {
+    pub(crate) interval: Duration,
+    pub(crate) patience: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Resting,
+    Asked,
+    /// Asked, and [`GRACE`] is over without an answer.
+    Doubting,
+}
+
+/// After which an answer is late: enough for a slow line, and little enough that a stranger would wait for it.
+const GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Beat {
     /// Ask now.
     Ask,
+    /// The answer is late.
+    Silence,
+    /// Something came after all.
+    SignOfLife,
     /// Nobody is there.
     Dead,
 }
 
 impl Heartbeat {
-    pub(crate) fn new(interval: Duration, patience: Duration) -> Self {
-        Self {
-            interval,
-            patience,
-            timer: Box::pin(sleep(interval)),
-            registered: None,
-            asked: false,
-            heard: false,
+    pub(crate) fn new(calm: Pace, attentive: Pace) -> Self {
+        let timer = Box::pin(sleep(calm.interval));
+        Self { calm, attentive, attends: false, timer, state: State::Resting, heard: false }
+    }
+
+    /// Somebody else depends on this one now, or not any longer.
+    pub(crate) fn attend(&mut self, attends: bool) {
+        if attends == self.attends {
+            return;
+        }
+        self.attends = attends;
+        let soonest = match self.state {
+            State::Resting => self.pace().interval,
+            State::Asked | State::Doubting => self.pace().patience,
+        };
+        if attends && self.timer.deadline() > Instant::now() + soonest {
+            self.rest(soonest);
         }
     }
 
@@ -47,31 +78,42 @@ impl Heartbeat {
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Beat> {
-        // Asked for with every frame, and a look at a timer that is set costs less than setting it.
-        let set = self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-        if set && !self.timer.is_elapsed() {
-            return Poll::Pending;
-        }
         loop {
+            if self.state == State::Doubting && self.heard {
+                self.state = State::Resting;
+                self.rest(self.pace().interval);
+                return Poll::Ready(Beat::SignOfLife);
+            }
             if self.timer.as_mut().poll(cx).is_pending() {
-                self.registered = Some(cx.waker().clone());
                 return Poll::Pending;
             }
-            if !self.asked {
-                (self.asked, self.heard) = (true, false);
-                self.rest(self.patience);
-                return Poll::Ready(Beat::Ask);
+            let Pace { interval, patience } = self.pace();
+            let grace = patience.min(GRACE);
+            match self.state {
+                State::Resting => {
+                    (self.state, self.heard) = (State::Asked, false);
+                    self.rest(grace);
+                    return Poll::Ready(Beat::Ask);
+                }
+                State::Asked if self.heard => {
+                    self.state = State::Resting;
+                    self.rest(interval.saturating_sub(grace));
+                }
+                State::Asked => {
+                    self.state = State::Doubting;
+                    self.rest(patience - grace);
+                    return Poll::Ready(Beat::Silence);
+                }
+                State::Doubting => return Poll::Ready(Beat::Dead),
             }
-            if !self.heard {
-                return Poll::Ready(Beat::Dead);
-            }
-            self.asked = false;
-            self.rest(self.interval.saturating_sub(self.patience));
         }
     }
 
+    const fn pace(&self) -> Pace {
+        if self.attends { self.attentive } else { self.calm }
+    }
+
     fn rest(&mut self, pause: Duration) {
-        self.registered = None;
         self.timer.as_mut().reset(Instant::now() + pause);
     }
 }
@@ -82,17 +124,63 @@ mod tests {
 
     use super::*;
 
+    const fn pace(interval: u64, patience: u64) -> Pace {
+        Pace { interval: Duration::from_secs(interval), patience: Duration::from_secs(patience) }
+    }
+
+    struct Story(Heartbeat, Instant);
+
+    impl Story {
+        fn new() -> Self {
+            Self(Heartbeat::new(pace(25, 20), pace(5, 4)), Instant::now())
+        }
+
+        /// The next beat, and at which second it comes.
+        async fn next(&mut self) -> (u64, Beat) {
+            let beat = poll_fn(|cx| self.0.poll(cx)).await;
+            (self.1.elapsed().as_secs(), beat)
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn asks_at_the_interval_and_gives_up_after_the_patience() {
-        let began = Instant::now();
-        let mut heart = Heartbeat::new(Duration::from_secs(25), Duration::from_secs(20));
+        let mut story = Story::new();
         for round in 1..=2 {
-            assert_eq!(poll_fn(|cx| heart.poll(cx)).await, Beat::Ask);
-            assert_eq!(began.elapsed().as_secs(), 25 * round);
-            heart.heard();
+            assert_eq!(story.next().await, (25 * round, Beat::Ask));
+            story.0.heard();
         }
-        assert_eq!(poll_fn(|cx| heart.poll(cx)).await, Beat::Ask);
-        assert_eq!(poll_fn(|cx| heart.poll(cx)).await, Beat::Dead);
-        assert_eq!(began.elapsed().as_secs(), 95);
+        assert_eq!(story.next().await, (75, Beat::Ask));
+        assert_eq!(story.next().await, (76, Beat::Silence));
+        assert_eq!(story.next().await, (95, Beat::Dead));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_answer_is_a_sign_of_life() {
+        let mut story = Story::new();
+        assert_eq!(story.next().await, (25, Beat::Ask));
+        assert_eq!(story.next().await, (26, Beat::Silence));
+        story.0.heard();
+        assert_eq!(story.next().await, (26, Beat::SignOfLife));
+        assert_eq!(story.next().await, (51, Beat::Ask));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_froze_while_somebody_depends_on_it_is_found_within_nine_seconds() {
+        let mut story = Story::new();
+        story.0.attend(true);
+        assert_eq!(story.next().await, (5, Beat::Ask));
+        story.0.heard();
+        assert_eq!(story.next().await, (10, Beat::Ask));
+        assert_eq!(story.next().await, (11, Beat::Silence));
+        assert_eq!(story.next().await, (14, Beat::Dead));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attention_shortens_what_is_under_way() {
+        let mut story = Story::new();
+        assert_eq!(story.next().await, (25, Beat::Ask));
+        assert_eq!(story.next().await, (26, Beat::Silence));
+        story.0.attend(true);
+        assert_eq!(story.next().await, (30, Beat::Dead));
     }
 }

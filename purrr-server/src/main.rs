@@ -69,7 +69,11 @@ fn log(options: &Options) -> anyhow::Result<()> {
     let filter =
         EnvFilter::try_new(filter).with_context(|| format!("--log cannot be {filter:?}"))?;
     let terminal = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Whoever reads the log may go away. To complain of that on the same stream would panic.
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     match options.log_format.unwrap_or_default() {
         LogFormat::Pretty => lines.with_ansi(terminal).init(),
         LogFormat::Auto if terminal => lines.init(),

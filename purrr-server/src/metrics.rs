@@ -1,6 +1,9 @@
-//! What Prometheus reads at `/metrics`.
+//! What Prometheus reads at `/metrics`: [`render`], and [`Connections`], which the hub does not count.
 
-use std::sync::atomic::AtomicI64;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, AtomicU64, Ordering},
+};
 
 use prometheus_client::{
     encoding::text::encode,
@@ -12,8 +15,57 @@ use purrr_core::{Census, Hub};
 /// The content type of [`render`]'s text.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The hub's numbers in the OpenMetrics text format.
-pub(crate) fn render(hub: &Hub, census: Census) -> String {
+/// Which dialect a connection speaks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Dialect {
+    Native,
+    PurrrChat,
+}
+
+/// How many connections are open in each dialect. A polling session is one for as long as it lasts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Connections {
+    open: Arc<[AtomicU64; Dialect::ALL.len()]>,
+}
+
+/// A connection that is counted as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    connections: Connections,
+    dialect: Dialect,
+}
+
+impl Dialect {
+    const ALL: [Self; 2] = [Self::Native, Self::PurrrChat];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::PurrrChat => "purrr-chat",
+        }
+    }
+}
+
+impl Connections {
+    /// Counts a connection until the value is dropped.
+    pub(crate) fn count(&self, dialect: Dialect) -> Counted {
+        self.of(dialect).fetch_add(1, Ordering::Relaxed);
+        Counted { connections: self.clone(), dialect }
+    }
+
+    fn of(&self, dialect: Dialect) -> &AtomicU64 {
+        &self.open[dialect as usize]
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.connections.of(self.dialect).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The hub's numbers, and these, in the OpenMetrics text format.
+pub(crate) fn render(hub: &Hub, census: Census, connections: &Connections) -> String {
     let stats = hub.stats();
     let mut registry = Registry::with_prefix("purrr");
     for (name, help, value) in [
@@ -25,6 +77,12 @@ pub(crate) fn render(hub: &Hub, census: Census) -> String {
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         registry.register(name, help, gauge);
     }
+    let open = Family::<Vec<(&'static str, &'static str)>, Gauge<u64, AtomicU64>>::default();
+    for dialect in Dialect::ALL {
+        let count = connections.of(dialect).load(Ordering::Relaxed);
+        open.get_or_create(&vec![("dialect", dialect.name())]).set(count);
+    }
+    registry.register("connections", "Connections that are open", open);
     for (name, help, value) in [
         ("arrivals", "People who came", stats.arrivals),
         ("matches", "Times somebody was matched; two for each pair", stats.matches),

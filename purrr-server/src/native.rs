@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     heartbeat::{Beat, Heartbeat},
     key::is_p256_key,
+    metrics::Counted,
     websocket::{self, CloseCode, Message, Socket, SocketError},
 };
 
@@ -31,9 +32,15 @@ const DIALECT: &str = "native";
 /// Runs one visitor's session on an upgraded socket.
 ///
 /// The socket is wrapped before the future begins, which so has room for it once.
-pub(crate) fn run(hub: Hub, config: &Config, socket: Socket) -> impl Future<Output = ()> + use<> {
+pub(crate) fn run(
+    hub: Hub,
+    config: &Config,
+    counted: Counted,
+    socket: Socket,
+) -> impl Future<Output = ()> + use<> {
     let mut native = NativeSocket::new(socket, config);
     async move {
+        let _counted = counted;
         let ended = hub.serve(&mut native, Profile::default()).await;
         let NativeSocket { socket, fault, .. } = native;
         let (code, reason) = match (fault, ended) {
@@ -68,7 +75,7 @@ impl NativeSocket {
     fn new(socket: Socket, config: &Config) -> Self {
         Self {
             socket,
-            heartbeat: Heartbeat::new(config.ping_interval, config.ping_timeout),
+            heartbeat: config.heartbeat(),
             awaited: None,
             rest: VecDeque::new(),
             ping_due: false,
@@ -143,7 +150,7 @@ impl NativeSocket {
 
 /// What `purrr-core` cannot check: the key, and the name of the command it stands in.
 fn complete(mut command: Command, text: ByteString) -> Result<Command, Problem> {
-    if let Command::Hello(hello) = &mut command
+    if let Command::Hello { hello, .. } = &mut command
         && let Some(key) = &hello.public_key
     {
         if !is_p256_key(key) {
@@ -203,6 +210,8 @@ impl Stream for NativeSocket {
                         this.ping_due = true;
                         continue;
                     }
+                    Poll::Ready(Beat::Silence) => return Poll::Ready(Some(Input::Silence)),
+                    Poll::Ready(Beat::SignOfLife) => return Poll::Ready(Some(Input::SignOfLife)),
                     Poll::Pending if this.poll_ping(cx).is_err() => return Poll::Ready(None),
                     Poll::Pending => return Poll::Pending,
                 },
@@ -228,6 +237,11 @@ impl Sink<Event> for NativeSocket {
 
     fn start_send(self: Pin<&mut Self>, event: Event) -> Result<(), SocketError> {
         let this = self.get_mut();
+        match event {
+            Event::Waiting(_) | Event::Matched { .. } => this.heartbeat.attend(true),
+            Event::Idle | Event::Left { .. } => this.heartbeat.attend(false),
+            _ => {}
+        }
         let mut frames = encode(event).into_iter();
         if let Some(first) = frames.next() {
             Pin::new(&mut this.socket).start_send(first)?;

@@ -1,12 +1,19 @@
 //! The page and what belongs to it, embedded in the program.
 
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::Path,
+    sync::LazyLock,
+};
+
 use axum::{
     body::Body,
     http::{
-        HeaderValue, StatusCode,
+        HeaderMap, HeaderValue, StatusCode,
         header::{
-            CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
-            X_CONTENT_TYPE_OPTIONS,
+            CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+            REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
         },
     },
     response::{IntoResponse, Response},
@@ -20,17 +27,20 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       connect-src 'self'; font-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'";
 
 /// The page, for a server that is mounted at `prefix`, which ends in a slash.
-pub(crate) fn index(prefix: &str) -> Response {
+pub(crate) fn index(prefix: &str, asked: &HeaderMap) -> Response {
     let Some(page) = WEB.get_file("index.html").and_then(|file| file.contents_utf8()) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let prefix = prefix.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
-    let page = page.replace("<base href=\"./\">", &format!("<base href=\"{prefix}\">"));
-    guarded("text/html; charset=utf-8", Body::from(page))
+    let tag = tag(&(digest("index.html"), prefix));
+    let page = || {
+        let prefix = prefix.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+        Body::from(page.replace("<base href=\"./\">", &format!("<base href=\"{prefix}\">")))
+    };
+    guarded("text/html; charset=utf-8", tag, asked, page)
 }
 
 /// A file of the page, or 404.
-pub(crate) fn asset(name: &str) -> Response {
+pub(crate) fn asset(name: &str, asked: &HeaderMap) -> Response {
     let content_type = match name.rsplit_once('.').map(|(_, extension)| extension) {
         Some("css") => "text/css; charset=utf-8",
         Some("js") => "text/javascript; charset=utf-8",
@@ -39,16 +49,30 @@ pub(crate) fn asset(name: &str) -> Response {
         _ => return StatusCode::NOT_FOUND.into_response(),
     };
     match WEB.get_file(name) {
-        Some(file) => guarded(content_type, Body::from(file.contents())),
+        Some(file) => {
+            guarded(content_type, tag(&digest(name)), asked, || Body::from(file.contents()))
+        }
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
-fn guarded(content_type: &'static str, body: Body) -> Response {
-    let mut response = Response::new(body);
+/// The answer with its headers, or 304 if the client has this version already.
+fn guarded(
+    content_type: &'static str,
+    tag: HeaderValue,
+    asked: &HeaderMap,
+    body: impl FnOnce() -> Body,
+) -> Response {
+    let mut response = if has(asked, &tag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let mut response = Response::new(body());
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        response
+    };
+    response.headers_mut().insert(ETAG, tag);
     for (name, value) in [
-        (CONTENT_TYPE, content_type),
-        // The files change only with the program, and a stale half of the page is worse than a request.
+        // The files change only with the program, and a stale half of the page is worse than a request that costs nothing.
         (CACHE_CONTROL, "no-cache"),
         (CONTENT_SECURITY_POLICY, POLICY),
         (REFERRER_POLICY, "no-referrer"),
@@ -57,4 +81,33 @@ fn guarded(content_type: &'static str, body: Body) -> Response {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// RFC 9110, section 13.1.2: whether the client names this version among those it has.
+fn has(asked: &HeaderMap, tag: &HeaderValue) -> bool {
+    asked
+        .get_all(IF_NONE_MATCH)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .any(|found| found == "*" || found.strip_prefix("W/").unwrap_or(found) == tag)
+}
+
+/// What tells the contents of a file from any other version of it. Each file is read once.
+fn digest(name: &str) -> Option<u64> {
+    static DIGESTS: LazyLock<HashMap<&Path, u64>> =
+        LazyLock::new(|| WEB.files().map(|file| (file.path(), hash(file.contents()))).collect());
+    DIGESTS.get(Path::new(name)).copied()
+}
+
+fn tag(version: &impl Hash) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{:016x}\"", hash(version))).expect("hex digits are ASCII")
+}
+
+/// The same in every process of one program, so that any of several behind one address knows it.
+fn hash(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }

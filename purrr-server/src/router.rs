@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     extract::{OriginalUri, Path, Request, State},
     http::{
-        Method, StatusCode, Version,
+        HeaderMap, Method, StatusCode, Version,
         header::{CONTENT_TYPE, HOST, ORIGIN},
     },
     middleware::{self, Next},
@@ -17,7 +17,13 @@ use purrr_core::Hub;
 use serde_json::json;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use crate::{config::Config, metrics, native, origin::Origins, page, socketio, websocket};
+use crate::{
+    config::Config,
+    metrics::{self, Connections, Dialect},
+    native,
+    origin::Origins,
+    page, socketio, websocket,
+};
 
 /// Everything this server answers, to serve at the root or to nest in any axum app.
 ///
@@ -41,21 +47,22 @@ where
             .allow_methods([Method::GET, Method::POST])
             .allow_headers([CONTENT_TYPE])
     };
+    let connections = Connections::default();
     let socketio = any(socketio::handle)
-        .with_state(socketio::Front::new(hub.clone(), Arc::clone(&config)))
+        .with_state(socketio::Front::new(hub.clone(), Arc::clone(&config), connections.clone()))
         .layer(cors);
     let guarded = Router::new()
         .route("/ws", any(enter_native))
-        .with_state(Shared { hub: hub.clone(), config })
+        .with_state(Native { hub: hub.clone(), config, connections: connections.clone() })
         .route("/socket.io", socketio.clone())
         .route("/socket.io/", socketio)
         .layer(middleware::from_fn_with_state(origins, admit));
     Router::new()
-        .route("/assets/{name}", get(async |Path(name): Path<String>| page::asset(&name)))
+        .route("/assets/{name}", get(asset))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/healthz", get(health))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(metrics).with_state((hub.clone(), connections)))
         // Also the root, which a router that is mounted as a service sees under two paths.
         .fallback(index)
         .with_state(hub)
@@ -64,9 +71,10 @@ where
 }
 
 #[derive(Clone)]
-struct Shared {
+struct Native {
     hub: Hub,
     config: Arc<Config>,
+    connections: Connections,
 }
 
 async fn admit(State(origins): State<Arc<Origins>>, request: Request, next: Next) -> Response {
@@ -85,10 +93,11 @@ async fn name_host(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-async fn enter_native(State(Shared { hub, config }): State<Shared>, request: Request) -> Response {
+async fn enter_native(State(native): State<Native>, request: Request) -> Response {
+    let Native { hub, config, connections } = native;
     let max_payload = config.max_payload;
     websocket::upgrade(request, Some(native::PROTOCOL), max_payload, move |socket| {
-        native::run(hub, &config, socket)
+        native::run(hub, &config, connections.count(Dialect::Native), socket)
     })
 }
 
@@ -99,7 +108,12 @@ async fn index(OriginalUri(asked): OriginalUri, request: Request) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
-    page::index(&format!("{}/", asked.path().trim_end_matches('/')))
+    let prefix = format!("{}/", asked.path().trim_end_matches('/'));
+    page::index(&prefix, request.headers())
+}
+
+async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    page::asset(&name, &headers)
 }
 
 async fn ready(State(hub): State<Hub>) -> (StatusCode, &'static str) {
@@ -127,9 +141,10 @@ async fn health(State(hub): State<Hub>) -> Response {
     .into_response()
 }
 
-async fn metrics(State(hub): State<Hub>) -> Response {
+async fn metrics(State((hub, connections)): State<(Hub, Connections)>) -> Response {
     let Ok(census) = hub.census().await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&hub, census)).into_response()
+    let text = metrics::render(&hub, census, &connections);
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures::{SinkExt, StreamExt};
 use purrr_chat::PurrrChat;
-use purrr_core::{Ended, Hub, Profile};
+use purrr_core::{Ended, Hub, Profile, ResumeToken};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;
@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use crate::{
     config::Config,
     engineio::{EioSocket, Incoming, Outgoing, Sessions},
+    metrics::{Connections, Dialect},
     websocket::CloseCode,
 };
 
@@ -30,30 +31,37 @@ use crate::{
 pub(crate) struct Front {
     hub: Hub,
     config: Arc<Config>,
+    connections: Connections,
     sessions: Sessions,
 }
 
 impl Front {
-    pub(crate) fn new(hub: Hub, config: Arc<Config>) -> Self {
-        Self { hub, sessions: Sessions::new(Arc::clone(&config)), config }
+    pub(crate) fn new(hub: Hub, config: Arc<Config>, connections: Connections) -> Self {
+        Self { hub, sessions: Sessions::new(Arc::clone(&config)), config, connections }
     }
 }
 
 /// Answers a request to `/socket.io/`.
 pub(crate) async fn handle(State(front): State<Front>, request: Request) -> Response {
-    let Front { hub, config, sessions } = front;
-    sessions.handle(request, move |socket| run(hub, config, socket)).await
+    let Front { hub, config, connections, sessions } = front;
+    let session = move |socket| async move {
+        let _counted = connections.count(Dialect::PurrrChat);
+        run(hub, config, socket).await;
+    };
+    sessions.handle(request, session).await
 }
 
 /// Runs one visitor's session.
 async fn run(hub: Hub, config: Arc<Config>, mut socket: EioSocket) {
     let connected = timeout(config.connect_timeout, connect(&mut socket)).await;
-    let Ok(Some(Auth { auto_pair })) = connected else {
+    let Ok(Some(Auth { auto_pair, pid })) = connected else {
         return socket.close(CloseCode::Policy, "no namespace was asked for").await;
     };
     let mut chat = PurrrChat::new(socket, hub.limits().clone(), auto_pair);
     let mut profile = Profile::default();
     profile.speaks.candidates = false;
+    // A client that is new here and one whose past is forgotten are greeted alike.
+    profile.resume = pid.and_then(|token| token.parse().ok());
     let ended = hub.serve(&mut chat, profile).await;
     let (code, reason) = match ended {
         Ended::Slow => (CloseCode::Policy, "slow"),
@@ -68,26 +76,25 @@ async fn run(hub: Hub, config: Arc<Config>, mut socket: EioSocket) {
 struct Auth {
     #[serde(rename = "autoPair", default)]
     auto_pair: bool,
+    /// What it was greeted with the last time. Clients of version 4.6 and later bring it along when they reconnect.
+    #[serde(default)]
+    pid: Option<String>,
 }
 
-/// Waits for the one namespace to be asked for. `None` if anything else is said first.
+/// Waits for the one namespace to be asked for, which the greeting answers. `None` if anything else is said first.
 async fn connect(socket: &mut EioSocket) -> Option<Auth> {
     loop {
         let packet = match socket.next().await? {
             Incoming::Text(packet) => packet,
-            Incoming::Progress => continue,
+            Incoming::Progress | Incoming::Silence | Incoming::SignOfLife => continue,
             _ => return None,
         };
         match Packet::read(&packet)? {
             Packet::Connect(auth) => {
-                let auth = match auth {
-                    "" => Auth::default(),
-                    json => serde_json::from_str(json).ok()?,
+                return match auth {
+                    "" => Some(Auth::default()),
+                    json => serde_json::from_str(json).ok(),
                 };
-                let sid = format!("{:032x}", rand::random::<u128>());
-                let answer = format!("40{}", json!({"sid": sid}));
-                socket.send(Outgoing::Text(answer.into())).await.ok()?;
-                return Some(auth);
             }
             Packet::ConnectElsewhere(namespace) => refuse(socket, namespace).await?,
             _ => return None,
@@ -104,6 +111,13 @@ fn invalid_namespace(namespace: &str) -> ByteString {
     const ECHOED: usize = 256;
     let namespace: String = namespace.chars().take(ECHOED).collect();
     format!("44{namespace},{}", json!({"message": "Invalid namespace"})).into()
+}
+
+/// The answer to a client that asked for the main namespace: who it is here, and by what it is known again.
+fn greeting(resume: ResumeToken) -> Outgoing {
+    let sid = format!("{:032x}", rand::random::<u128>());
+    let greeting = json!({"sid": sid, "pid": resume.to_string()});
+    Outgoing::Text(format!("40{greeting}").into())
 }
 
 /// A packet of the protocol, as a client sends it.

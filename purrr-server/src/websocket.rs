@@ -73,6 +73,7 @@ where
 
 /// Says goodbye with a code, and reads what is still coming for a moment, lest it turn the close into a reset.
 pub(crate) async fn close(mut socket: Socket, code: CloseCode, reason: &'static str) {
+    socket.abandon();
     let goodbye = async {
         socket.queue_close(code, reason);
         if socket.flush().await.is_ok() {

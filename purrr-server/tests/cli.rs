@@ -142,6 +142,32 @@ async fn help_names_every_option_with_its_variable_and_its_default() {
     }
 }
 
+#[tokio::test]
+async fn the_backend_is_a_url_wherever_it_is_given() {
+    let path = file("backend.toml", "backend = \"redis://:secret@example.com\"\n");
+    for (arguments, variables) in [
+        (&["print-config"][..], &[][..]),
+        (&["--backend", "memory:", "print-config"], &[]),
+        (&["print-config"], &[("PURRR_BACKEND", "memory:")]),
+        (&["--backend", "memory:", "--config", &path, "print-config"], &[]),
+        (&["--config", &path, "print-config"], &[("PURRR_BACKEND", "memory:")]),
+    ] {
+        let printed: toml::Table = prints(arguments, variables).await.parse().unwrap();
+        assert_eq!(printed["backend"], "memory:".into(), "{arguments:?} {variables:?}");
+    }
+    for (arguments, variables) in [
+        (&["--backend", "redis://:secret@example.com"][..], &[][..]),
+        (&["check-config"], &[("PURRR_BACKEND", "redis://:secret@example.com")]),
+        (&["check-config", "--config", &path], &[]),
+    ] {
+        assert_eq!(
+            complains(arguments, variables).await,
+            "purrr-server: --backend must be `memory:`; this program has no backend for `redis:`\n",
+            "{arguments:?} {variables:?}"
+        );
+    }
+}
+
 // ---- Mistakes ---------------------------------------------------------------------------------------------------
 
 #[tokio::test]
@@ -223,10 +249,8 @@ impl Running {
         Self { child, log, address }
     }
 
-    async fn signal(&self, signal: &str) {
-        let pid = self.child.id().expect("it runs");
-        let kill = format!("kill -{signal} {pid}");
-        assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
+    async fn signal(&self, name: &str) {
+        signal(&self.child, name).await;
     }
 
     /// Waits for its end; returns the exit status and the rest of the log.
@@ -236,6 +260,12 @@ impl Running {
         let status = soon("the program's end", self.child.wait()).await.unwrap();
         (status.code(), log)
     }
+}
+
+async fn signal(child: &Child, name: &str) {
+    let pid = child.id().expect("it runs");
+    let kill = format!("kill -{name} {pid}");
+    assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
 }
 
 #[tokio::test]
@@ -322,4 +352,17 @@ async fn what_people_say_is_in_no_log() {
     assert_eq!(status, Some(0));
     assert!(log.contains("draining"), "{log}");
     assert!(!log.contains("PLANTED"), "{log}");
+}
+
+#[tokio::test]
+async fn it_serves_on_when_nobody_reads_its_log() {
+    let Running { mut child, log, address } = Running::start(&[]).await;
+    drop(log);
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = "GET /ws HTTP/1.1\r\nHost: a\r\nOrigin: https://evil.example\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    // That a page of another origin was refused is logged, and so is the end.
+    assert_eq!(Answer::read(stream).await.status, 403);
+    signal(&child, "TERM").await;
+    assert_eq!(soon("the program's end", child.wait()).await.unwrap().code(), Some(0));
 }

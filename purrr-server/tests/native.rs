@@ -25,10 +25,12 @@ async fn welcome_comes_first_and_tells_the_limits() {
     let (mut ann, _) = Peer::connect_offering(server.address, "Ann", None).await;
     let welcome = ann.text().await;
     let session = welcome.split('"').nth(9).expect("a welcome names the session");
+    let resume = welcome.split('"').nth(13).expect("a welcome brings a token");
+    assert_eq!(resume.len(), 32);
     assert_eq!(
         welcome,
         format!(
-            r#"{{"type":"welcome","protocol":1,"session":"{session}","online":1,"limits":{{"messageBytes":262144,"imageBytes":9500000,"signalBytes":262144,"nameChars":256,"interests":32,"interestChars":64,"languages":8,"languageChars":35}}}}"#
+            r#"{{"type":"welcome","protocol":1,"session":"{session}","resume":"{resume}","online":1,"limits":{{"messageBytes":262144,"imageBytes":9500000,"signalBytes":262144,"nameChars":256,"interests":32,"interestChars":64,"languages":8,"languageChars":35}}}}"#
         )
     );
     let (mut bob, _) = Peer::connect_offering(server.address, "Bob", None).await;
@@ -57,9 +59,9 @@ async fn two_who_search_are_matched_and_told_of_each_other() {
     let mut bob = Peer::connect(server.address, "Bob").await;
     ann.send(r#"{"type":"hello","name":"Ann \"1\" ü"}"#).await;
     ann.send(r#"{"type":"find","interests":["Trains","cats "],"languages":["en"]}"#).await;
-    ann.gets(r#"{"type":"waiting","online":2}"#).await;
+    ann.gets(r#"{"type":"waiting","online":2,"waiting":0}"#).await;
     bob.send(r#"{"type":"find","interests":["chess","CATS"]}"#).await;
-    bob.gets(r#"{"type":"waiting","online":2}"#).await;
+    bob.gets(r#"{"type":"waiting","online":2,"waiting":1}"#).await;
     let chat = ann.gets_matched("{}", r#"["cats"]"#).await;
     assert_eq!(bob.gets_matched(r#"{"name":"Ann \"1\" ü"}"#, r#"["cats"]"#).await, chat);
 }
@@ -69,9 +71,9 @@ async fn finding_twice_is_finding_once() {
     let server = Server::start().await;
     let mut ann = Peer::connect(server.address, "Ann").await;
     ann.send(r#"{"type":"find"}"#).await;
-    ann.gets(r#"{"type":"waiting","online":1}"#).await;
+    ann.gets(r#"{"type":"waiting","online":1,"waiting":0}"#).await;
     ann.send(r#"{"type":"find","interests":["cats"]}"#).await;
-    ann.gets(r#"{"type":"waiting","online":1}"#).await;
+    ann.gets(r#"{"type":"waiting","online":1,"waiting":1}"#).await;
     assert_eq!(server.hub.census().await.unwrap().waiting, 1);
 
     let mut bob = Peer::connect(server.address, "Bob").await;
@@ -284,16 +286,16 @@ async fn what_was_meant_for_another_chat_is_dropped() {
 
 #[tokio::test]
 async fn next_leaves_and_searches_in_one_step() {
-    let server = Server::start().await;
+    let server = Server::with(config(|config| config.limits.recent_partners = 0)).await;
     let (mut ann, mut bob, chat) = Peer::pair(server.address).await;
     ann.send(r#"{"type":"next"}"#).await;
-    ann.gets(r#"{"type":"waiting","online":2}"#).await;
+    ann.gets(r#"{"type":"waiting","online":2,"waiting":0}"#).await;
     bob.gets(r#"{"type":"left","reason":"next"}"#).await;
     // Whoever was left is idle, and may search again.
     bob.send(r#"{"type":"message","id":8,"text":"are you there?"}"#).await;
     bob.gets_error("not-paired", Some(8)).await;
     bob.send(r#"{"type":"find"}"#).await;
-    bob.gets(r#"{"type":"waiting","online":2}"#).await;
+    bob.gets(r#"{"type":"waiting","online":2,"waiting":1}"#).await;
     let new_chat = bob.gets_matched("{}", "[]").await;
     assert_eq!(ann.gets_matched("{}", "[]").await, new_chat);
     assert_ne!(chat, new_chat);
@@ -373,9 +375,9 @@ async fn nonsense_is_answered_and_changes_nothing() {
         (r#"{"type":"signal","kind":"PLANTED"}"#, "bad-message", None, "`kind`"),
         (r#"{"type":"find","interests":"PLANTED"}"#, "bad-message", None, "`interests`"),
         (r#"{"type":"image","id":4,"mime":"image/png"}"#, "bad-message", Some(4), "`size`"),
-        (r#"{"type":"block"}"#, "not-supported", None, "block"),
+        (r#"{"type":"hello","resume":"PLANTED"}"#, "unknown-session", None, "`resume`"),
+        (r#"{"type":"hello","resume":7}"#, "bad-message", None, "`resume`"),
         (r#"{"type":"report","reason":"PLANTED"}"#, "not-supported", None, "report"),
-        (r#"{"type":"hello","resume":"PLANTED"}"#, "not-supported", None, "resume"),
     ] {
         ann.send(frame).await;
         let message = ann.gets_error(code, id).await;

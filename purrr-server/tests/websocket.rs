@@ -1,130 +1,15 @@
-//! WebSocket frames that break RFC 6455, one connection each: the close code, and that the partner is told.
-
-#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+//! WebSocket frames: those that break RFC 6455, those that come in parts or slowly, and those that the server sends.
 
 mod support;
 
 use std::time::{Duration, Instant};
 
 use purrr_server::Config;
-use support::{Peer, Server, soon};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
+use support::{
+    Peer, Server, soon,
+    wire::{BINARY, CLOSE, CONTINUATION, FIN, Frame, PING, PONG, TEXT, Wire, close, frame, head},
 };
-
-const FIN: u8 = 0x80;
-const TEXT: u8 = 0x1;
-const CONTINUATION: u8 = 0x0;
-const CLOSE: u8 = 0x8;
-const PING: u8 = 0x9;
-const PONG: u8 = 0xA;
-
-/// A connection on which the test writes every byte itself.
-struct Wire {
-    stream: TcpStream,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Frame {
-    opcode: u8,
-    payload: Vec<u8>,
-}
-
-impl Wire {
-    /// Connects, shakes hands and reads the welcome.
-    async fn connect(server: &Server) -> Self {
-        Self::shake_hands(server, server.connect().await).await
-    }
-
-    /// The same over a connection that is already there.
-    async fn shake_hands(server: &Server, mut stream: TcpStream) -> Self {
-        let request = format!(
-            "GET /ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            server.address
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(soon("the handshake", stream.read_u8()).await.unwrap());
-        }
-        assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
-        let mut wire = Self { stream };
-        let welcome = wire.next().await.unwrap();
-        assert!(welcome.payload.starts_with(br#"{"type":"welcome""#));
-        wire
-    }
-
-    async fn send(&mut self, bytes: &[u8]) {
-        // The server may have closed already: what it said is still to be read.
-        self.stream.write_all(bytes).await.ok();
-    }
-
-    async fn say(&mut self, text: &str) {
-        self.send(&frame(FIN | TEXT, text.as_bytes())).await;
-    }
-
-    /// The next frame, or `None` at the clean end of the stream. A reset fails the test.
-    async fn next(&mut self) -> Option<Frame> {
-        soon("a frame", async {
-            let opcode = match self.stream.read_u8().await {
-                Ok(first) => first & 0x0F,
-                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return None,
-                Err(error) => panic!("the connection was not closed but cut: {error}"),
-            };
-            let length = match self.stream.read_u8().await.unwrap() {
-                126 => u64::from(self.stream.read_u16().await.unwrap()),
-                127 => self.stream.read_u64().await.unwrap(),
-                short => u64::from(short),
-            };
-            let mut payload = vec![0; usize::try_from(length).unwrap()];
-            self.stream.read_exact(&mut payload).await.unwrap();
-            Some(Frame { opcode, payload })
-        })
-        .await
-    }
-
-    /// Reads up to the close and the end of the stream; returns the close code, if there was a close.
-    async fn close_code(mut self) -> Option<u16> {
-        let close = loop {
-            if let Frame { opcode: CLOSE, payload } = self.next().await? {
-                break payload;
-            }
-        };
-        self.stream.shutdown().await.ok();
-        assert_eq!(self.next().await, None, "nothing follows a close");
-        Some(u16::from_be_bytes([close[0], close[1]]))
-    }
-}
-
-/// A frame as a client sends it, masked with zeros.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = head(first, payload.len() as u64);
-    bytes.extend_from_slice(payload);
-    bytes
-}
-
-fn head(first: u8, length: u64) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match length {
-        0..126 => bytes.push(0x80 | length as u8),
-        126..0x1_0000 => {
-            bytes.push(0x80 | 126);
-            bytes.extend_from_slice(&(length as u16).to_be_bytes());
-        }
-        _ => {
-            bytes.push(0x80 | 127);
-            bytes.extend_from_slice(&length.to_be_bytes());
-        }
-    }
-    bytes.extend_from_slice(&[0; 4]);
-    bytes
-}
-
-fn close(code: u16, reason: &[u8]) -> Vec<u8> {
-    frame(FIN | CLOSE, &[&code.to_be_bytes(), reason].concat())
-}
+use tokio::{io::AsyncReadExt, net::TcpSocket};
 
 #[tokio::test]
 async fn frames_that_break_the_protocol_are_closed_with_the_right_code() {
@@ -179,9 +64,77 @@ async fn fragments_make_one_message_and_pings_between_them_are_answered() {
         wire.send(&frame(CONTINUATION, &[*byte])).await;
     }
     wire.send(&frame(FIN | CONTINUATION, b"")).await;
-    assert_eq!(wire.next().await, Some(Frame { opcode: PONG, payload: b"still there?".to_vec() }));
+    assert_eq!(
+        wire.next().await,
+        Some(Frame { first: FIN | PONG, payload: b"still there?".to_vec() })
+    );
     let idle = br#"{"type":"idle"}"#.to_vec();
-    assert_eq!(wire.next().await, Some(Frame { opcode: TEXT, payload: idle }));
+    assert_eq!(wire.next().await, Some(Frame { first: FIN | TEXT, payload: idle }));
+}
+
+/// Bytes of one frame that the server sends, at most.
+const FRAGMENT_MAX: usize = 64 * 1024;
+
+#[tokio::test]
+async fn what_is_large_goes_out_in_fragments_and_arrives_whole() {
+    let server = Server::start().await;
+    let mut ann = Peer::connect(server.address, "Ann").await;
+    ann.send(r#"{"type":"find"}"#).await;
+    ann.gets_type("waiting").await;
+    let mut wire = Wire::connect(&server).await;
+    wire.say(r#"{"type":"find"}"#).await;
+    ann.gets_matched("{}", "[]").await;
+    while !wire.message().await.0.starts_with(br#"{"type":"matched""#) {}
+
+    // Characters of three bytes, so that some are cut in two.
+    let said = format!(r#"{{"type":"message","text":"{}"}}"#, "€".repeat(80_000));
+    let announced = r#"{"type":"image","id":1,"mime":"image/png","size":1000001}"#;
+    let picture: Vec<u8> = (0..=250).cycle().take(1_000_001).collect();
+    ann.send(&said).await;
+    ann.send(announced).await;
+    ann.send_bytes(picture.clone()).await;
+    for (message, kind) in
+        [(said.as_bytes(), TEXT), (announced.as_bytes(), TEXT), (&picture, BINARY)]
+    {
+        let (arrived, frames) = wire.message().await;
+        assert!(arrived == message, "{} bytes of {}", arrived.len(), message.len());
+        assert_eq!(frames[0].opcode(), kind);
+        for frame in &frames[1..] {
+            assert_eq!(frame.opcode(), CONTINUATION);
+        }
+        let most = frames.iter().map(|frame| frame.payload.len()).max();
+        assert!(most <= Some(FRAGMENT_MAX), "{most:?} bytes in a frame");
+        assert!(frames.len() <= message.len() / 4_096 + 1, "{} frames", frames.len());
+    }
+    // And with a library on the other side.
+    for text in [said.as_str(), announced] {
+        wire.say(text).await;
+    }
+    wire.send(&frame(FIN | BINARY, &picture)).await;
+    ann.gets_type("delivered").await;
+    ann.gets(&said).await;
+    ann.gets(announced).await;
+    assert!(ann.bytes().await == picture, "the picture arrives as it was sent");
+}
+
+#[tokio::test]
+async fn a_ping_is_answered_between_the_fragments_of_a_picture() {
+    let server = Server::start().await;
+    let mut ann = Peer::connect(server.address, "Ann").await;
+    ann.send(r#"{"type":"find"}"#).await;
+    ann.gets_type("waiting").await;
+    let mut wire = Wire::connect(&server).await;
+    wire.say(r#"{"type":"find"}"#).await;
+    ann.gets_matched("{}", "[]").await;
+    // More than the system holds for a connection.
+    let size = 9_500_000;
+    ann.send(format!(r#"{{"type":"image","id":1,"mime":"image/png","size":{size}}}"#)).await;
+    ann.send_bytes(vec![7; size]).await;
+    while wire.next().await.unwrap().first != BINARY {}
+    wire.send(&frame(FIN | PING, b"still there?")).await;
+    while wire.next().await.unwrap().first != FIN | PONG {}
+    // A message that ends after the answer was not held up by it, nor the answer by the message.
+    assert_eq!(wire.next().await.unwrap().opcode(), CONTINUATION);
 }
 
 #[tokio::test]
@@ -219,7 +172,7 @@ async fn half_a_message_is_not_waited_for() {
     wire.send(b"ten bytes!").await;
     let began = Instant::now();
     while let Some(frame) = wire.next().await {
-        assert!(matches!(frame.opcode, PING | CLOSE), "{frame:?}");
+        assert!(matches!(frame.opcode(), PING | CLOSE), "{frame:?}");
     }
     assert!(began.elapsed() < Duration::from_secs(5), "open for {:?}", began.elapsed());
 }
@@ -238,7 +191,7 @@ async fn a_picture_that_comes_slowly_is_waited_for() {
     bob.gets_matched("{}", "[]").await;
     let announced = r#"{"type":"image","id":1,"mime":"image/png","size":40}"#;
     wire.say(announced).await;
-    wire.send(&head(FIN | 2, 40)).await;
+    wire.send(&head(FIN | BINARY, 40)).await;
     let sending = async {
         // A browser sends a picture as one frame and cannot answer a ping in the midst of it.
         let mut pace = tokio::time::interval(Duration::from_millis(30));

@@ -7,8 +7,9 @@ import { Composer } from './composer.js';
 import { Connection } from './connection.js';
 import { Identity, canEncrypt } from './crypto.js';
 import { recall, remember } from './memory.js';
+import { keepToken, lastToken } from './session.js';
 import { Transcript } from './transcript.js';
-import { Attention, Banner, byId, notice, show, showOnline } from './view.js';
+import { Attention, Banner, byId, notice, show, showNumbers } from './view.js';
 
 /** How often somebody who waits is told how many are here. */
 const CENSUS_EVERY = 10_000;
@@ -34,6 +35,8 @@ let chat = null;
 /** Who this person is in the search that is under way, or the chat that came of it. */
 let identity = null;
 let limits = null;
+/** By what the server knows this person again: the last connection's token, or the last visit's. */
+let token = await lastToken();
 /** Until the server has answered a `cancel`, a match from before it may still arrive. */
 let cancelling = false;
 let preparing = false;
@@ -72,6 +75,7 @@ function begin() {
   byId('leave').addEventListener('click', () => ask(true));
   byId('stay').addEventListener('click', () => ask(false));
   byId('really-leave').addEventListener('click', () => leave());
+  byId('block').addEventListener('click', block);
   byId('again').addEventListener('click', find);
   byId('home').addEventListener('click', goHome);
   document.addEventListener('keydown', (event) => {
@@ -152,6 +156,12 @@ function leave(why = 'You left the chat.') {
   endChat(why);
 }
 
+/** Leaves, and never meets this person again. */
+function block() {
+  connection.send({ type: 'block' });
+  endChat(`You left, and won’t meet ${chat.name} again.`);
+}
+
 function goHome() {
   enter('start');
 }
@@ -161,7 +171,7 @@ function receive(frame, bytes) {
     case 'welcome':
       return arrive(frame);
     case 'waiting':
-      return showOnline(frame.online);
+      return showNumbers(frame);
     case 'idle':
       cancelling = false;
       return allowFinding();
@@ -178,9 +188,14 @@ function receive(frame, bytes) {
 }
 
 async function arrive(welcome) {
+  if (token) {
+    connection.send({ type: 'hello', resume: token });
+  }
+  token = welcome.resume;
+  keepToken(token);
   limits = welcome.limits;
   interests.limit = limits.interests;
-  showOnline(welcome.online);
+  showNumbers(welcome);
   banner.hide();
   allowFinding();
   if (phase === 'waiting') {
@@ -202,13 +217,14 @@ function lost(retryAt) {
 }
 
 function fail(error) {
-  const answersTooLate = error.code === 'already-paired' || error.code === 'draining';
+  // What came too late for what happened meanwhile, and a past that the server has forgotten.
+  const passed = ['already-paired', 'draining', 'not-paired', 'unknown-session'].includes(error.code);
   if (error.id !== undefined) {
     chat?.handle(error);
   } else if (error.code === 'unavailable' && phase === 'waiting') {
     enter('start');
     notice('Nobody can be found just now. Try again in a moment.');
-  } else if (error.code !== 'not-paired' && !answersTooLate) {
+  } else if (!passed) {
     notice(`The server could not do that: ${error.message}.`);
   }
 }

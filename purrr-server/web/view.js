@@ -25,12 +25,23 @@ export function notice(text) {
   noticeTimer = setTimeout(() => (line.textContent = ''), NOTICE_STAYS);
 }
 
-/** Says how many people are here, in both places where that is said. */
-export function showOnline(online) {
-  const words = online === 1 ? 'You are the only one here just now.' : `${online.toLocaleString()} people are here.`;
+/** Says how many people are here and how long a search takes, as far as that is known, in both places where it is said. */
+export function showNumbers({ online, estimateMs }) {
+  let words = online === 1 ? 'You are the only one here just now.' : `${online.toLocaleString()} people are here.`;
+  if (online > 1 && estimateMs !== undefined) {
+    words += ` It has lately taken ${duration(estimateMs)} to find somebody.`;
+  }
   for (const line of document.querySelectorAll('.online')) {
     line.textContent = words;
   }
+}
+
+function duration(milliseconds) {
+  const seconds = Math.ceil(milliseconds / 1000);
+  if (seconds <= 1) {
+    return 'a moment';
+  }
+  return seconds < 90 ? `about ${seconds} seconds` : `about ${Math.round(seconds / 60)} minutes`;
 }
 
 /** The banner above everything: how the connection is. */

@@ -13,6 +13,10 @@ enum Step {
     Cancel,
     Next,
     Leave,
+    Block,
+    Resume,
+    Silence,
+    SignOfLife,
     Say,
     SayElsewhere,
     Matched,
@@ -26,11 +30,15 @@ enum Step {
     Close,
 }
 
-const STEPS: [Step; 17] = [
+const STEPS: [Step; 21] = [
     Step::Find,
     Step::Cancel,
     Step::Next,
     Step::Leave,
+    Step::Block,
+    Step::Resume,
+    Step::Silence,
+    Step::SignOfLife,
     Step::Say,
     Step::SayElsewhere,
     Step::Matched,
@@ -58,13 +66,20 @@ enum Bug {
     EveryEpoch,
     /// Says nothing when the partner parts.
     SilentParting,
+    /// Does not enter the lobby again when the peer was there after all.
+    ForgottenPause,
+    /// Leaves a blocked partner, and no more.
+    BlockThatOnlyLeaves,
 }
 
 /// What a shell has, and what the peer was told.
 #[derive(Clone, Copy, Debug, Default, Hash, PartialEq, Eq)]
 struct Known {
     place: bool,
+    /// The place was given up until the peer is heard of.
+    paused: bool,
     pipe: bool,
+    told_waiting: bool,
     told_paired: bool,
     closing: bool,
 }
@@ -78,14 +93,17 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
     for step in history {
         let was = known;
         let mut sent = None;
-        let mut command =
-            |session: &mut Session, command| sent = session.handle_command(command, 1);
+        let mut command = |session: &mut Session, command| {
+            sent = session.handle_command(command, Numbers::default)
+        };
         match *step {
             // A shell whose transport is closing reads nothing more from it.
             Step::Find
             | Step::Cancel
             | Step::Next
             | Step::Leave
+            | Step::Block
+            | Step::Resume
             | Step::Say
             | Step::SayElsewhere
                 if known.closing => {}
@@ -93,6 +111,17 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
             Step::Cancel => command(&mut session, Command::Cancel),
             Step::Next => command(&mut session, Command::Next),
             Step::Leave => command(&mut session, Command::Leave),
+            Step::Block if bug == Bug::BlockThatOnlyLeaves => {
+                command(&mut session, Command::Leave);
+            }
+            Step::Block => command(&mut session, Command::Block),
+            Step::Resume => command(
+                &mut session,
+                Command::Hello { hello: Hello::default(), resume: Some(ResumeToken::NOBODYS) },
+            ),
+            Step::Silence => session.handle_silence(),
+            Step::SignOfLife if bug == Bug::ForgottenPause => {}
+            Step::SignOfLife => session.handle_sign_of_life(),
             Step::Say => command(&mut session, Command::say("hello")),
             Step::SayElsewhere => {
                 let chat = (bug != Bug::EveryEpoch).then_some(ChatId::from_bits(2));
@@ -123,10 +152,20 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
         if sent.is_some() != wanted {
             return Err(format!("{step:?} sent {sent:?} while {was:?}"));
         }
-        obey(&mut session, &mut known, bug)?;
+        let blocked = obey(&mut session, &mut known, bug)?;
+        if blocked != (*step == Step::Block && was.pipe && !was.closing) {
+            return Err(format!("{step:?} blocked {blocked} while {was:?}"));
+        }
         listen(&mut session, &mut known, bug)?;
         if *step == Step::Late && session.poll_timeout().is_some() {
             return Err("a deadline that has passed still stands".to_owned());
+        }
+        if known.paused && *step == Step::SignOfLife {
+            return Err("a peer that is there has no place".to_owned());
+        }
+        // Whoever was told to wait waits, and the other way round.
+        if known.told_waiting != (known.place || known.paused) && !known.closing {
+            return Err(format!("the peer was told otherwise than is: {known:?}"));
         }
         // Whoever was told of a partner is in a chat, and the other way round.
         if known.told_paired != known.pipe && !known.closing {
@@ -136,12 +175,17 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
     Ok((known, format!("{session:?}")))
 }
 
-fn obey(session: &mut Session, known: &mut Known, bug: Bug) -> Result<(), String> {
+/// Does what the session wants, and returns whether that was to block the partner.
+fn obey(session: &mut Session, known: &mut Known, bug: Bug) -> Result<bool, String> {
+    let mut blocked = false;
     while let Some(action) = session.poll_lobby() {
         let fits = match &action {
             LobbyAction::Part(Reason::Next) if bug == Bug::NextWithoutParting => continue,
             LobbyAction::Enter(_) => !known.place && !known.pipe && !known.closing,
-            LobbyAction::Leave => known.place,
+            LobbyAction::Pause => known.place,
+            LobbyAction::Leave => known.place || known.paused,
+            LobbyAction::Block(person) => known.pipe && *person == PersonId::from_bits(2),
+            LobbyAction::Resume(_) => !known.closing,
             LobbyAction::Part(_) => known.pipe,
             LobbyAction::Close(closing) => !known.closing || *closing == Closing::Slow,
         };
@@ -149,28 +193,30 @@ fn obey(session: &mut Session, known: &mut Known, bug: Bug) -> Result<(), String
             return Err(format!("{action:?} while {known:?}"));
         }
         match action {
-            LobbyAction::Enter(_) => known.place = true,
-            LobbyAction::Leave => known.place = false,
+            LobbyAction::Enter(_) => (known.place, known.paused) = (true, false),
+            LobbyAction::Pause => (known.place, known.paused) = (false, true),
+            LobbyAction::Leave => (known.place, known.paused) = (false, false),
+            LobbyAction::Block(_) => blocked = true,
+            LobbyAction::Resume(_) => session.handle_unknown_token(),
             LobbyAction::Part(_) => known.pipe = false,
             LobbyAction::Close(_) => known.closing = true,
         }
     }
-    Ok(())
+    Ok(blocked)
 }
 
 fn listen(session: &mut Session, known: &mut Known, bug: Bug) -> Result<(), String> {
     while let Some(event) = session.poll_event() {
         match event {
             Event::Matched { .. } if known.told_paired => return Err("matched twice".to_owned()),
-            Event::Matched { .. } => known.told_paired = true,
-            Event::Waiting { .. } if !known.place => {
-                return Err("waiting, without a place in the lobby".to_owned());
-            }
+            Event::Matched { .. } => (known.told_waiting, known.told_paired) = (false, true),
             Event::Left { .. } if bug == Bug::SilentParting => {}
             Event::Left { .. } if !known.told_paired => {
                 return Err("left, without having been matched".to_owned());
             }
-            Event::Left { .. } | Event::Idle | Event::Waiting { .. } => known.told_paired = false,
+            Event::Left { .. } => known.told_paired = false,
+            Event::Idle => (known.told_waiting, known.told_paired) = (false, false),
+            Event::Waiting(_) => (known.told_waiting, known.told_paired) = (true, false),
             _ => {}
         }
     }
@@ -209,6 +255,8 @@ fn planted_bugs_are_caught() {
         (Bug::NextWithoutParting, "Enter("),
         (Bug::EveryEpoch, "SayElsewhere sent"),
         (Bug::SilentParting, "told otherwise"),
+        (Bug::ForgottenPause, "has no place"),
+        (Bug::BlockThatOnlyLeaves, "Block blocked false"),
     ] {
         let found = explore(bug).unwrap_err();
         assert!(found.contains(fault), "{found}");

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    mem::take,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
@@ -52,11 +53,11 @@ struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Broken;
 
-/// What the session finds when it looks for input.
-pub(super) enum Found {
-    Packet(Incoming),
-    Successor(Box<Socket>, VecDeque<Outgoing>),
-    Closed,
+/// The WebSocket that takes a session over, and what was under way on polls.
+pub(super) struct Successor {
+    pub(super) socket: Box<Socket>,
+    pub(super) inbound: VecDeque<Incoming>,
+    pub(super) outbound: VecDeque<Outgoing>,
 }
 
 impl Polling {
@@ -131,26 +132,39 @@ impl Polling {
         self.taken.notify_waiters();
     }
 
-    pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Found> {
+    /// The WebSocket that has taken over, once. Polling is over then.
+    ///
+    /// Asked for before anything else: once a client has changed over it polls no more, and to wait for a poll then is to
+    /// wait for ever.
+    pub(super) fn take_successor(&self) -> Option<Successor> {
+        let mut state = self.lock();
+        if state.closed {
+            return None;
+        }
+        let socket = state.successor.take()?;
+        let (inbound, outbound) = (take(&mut state.inbound), take(&mut state.outbound));
+        state.close();
+        self.taken.notify_waiters();
+        Some(Successor { socket, inbound, outbound })
+    }
+
+    /// What the client sent. `None` when the session is over.
+    pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Incoming>> {
         let mut state = self.lock();
         if let Some(packet) = state.inbound.pop_front() {
             if state.inbound.is_empty() {
                 self.taken.notify_waiters();
             }
-            return Poll::Ready(Found::Packet(packet));
+            return Poll::Ready(Some(packet));
         }
         if state.closed {
-            return Poll::Ready(Found::Closed);
-        }
-        if let Some(socket) = state.successor.take() {
-            state.close();
-            let rest = std::mem::take(&mut state.outbound);
-            return Poll::Ready(Found::Successor(socket, rest));
+            return Poll::Ready(None);
         }
         state.session = Some(cx.waker().clone());
         Poll::Pending
     }
 
+    /// Ready with whether the session goes on when there is room for a packet.
     pub(super) fn poll_ready(&self, cx: &Context<'_>) -> Poll<bool> {
         let mut state = self.lock();
         if state.closed {
@@ -159,8 +173,7 @@ impl Polling {
         if state.outbound_bytes >= OUTBOUND_MAX {
             state.answer_poll();
         }
-        let moving = state.successor.is_some();
-        if moving || state.outbound.is_empty() || state.outbound_bytes < OUTBOUND_MAX {
+        if state.outbound_bytes < OUTBOUND_MAX {
             return Poll::Ready(true);
         }
         state.session = Some(cx.waker().clone());
@@ -173,13 +186,11 @@ impl Polling {
         state.outbound.push_back(packet);
     }
 
-    /// Ready when a poll has taken everything, or when the WebSocket that takes over will.
-    ///
-    /// Once a client has changed over it polls no more: to wait for a poll then is to wait for ever.
+    /// Ready when a poll has taken everything.
     pub(super) fn poll_flush(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         state.answer_poll();
-        if state.outbound.is_empty() || state.closed || state.successor.is_some() {
+        if state.outbound.is_empty() || state.closed {
             return Poll::Ready(());
         }
         state.session = Some(cx.waker().clone());
@@ -312,9 +323,6 @@ mod tests {
         assert_eq!(polling.poll().map(drop), Err(Broken));
         assert_eq!(first.await.unwrap(), "1");
         let noop = Waker::noop();
-        assert!(matches!(
-            polling.poll_next(&Context::from_waker(noop)),
-            Poll::Ready(Found::Closed)
-        ));
+        assert_eq!(polling.poll_next(&Context::from_waker(noop)), Poll::Ready(None));
     }
 }

@@ -1,42 +1,48 @@
 //! The Purrr.chat dialect: its events as commands, and the hub's events as its own.
 
 mod log;
+mod payload;
+mod picture;
 
 use std::{
     borrow::Cow,
     collections::VecDeque,
-    fmt, io,
+    io,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use log::Log;
+use payload::{Index, Text, open, parse};
 use purrr_core::{
     Code, Command, Event, Frame, Hello, Input, Limits, Problem, Search,
     frame::{Body, Image, Message, Signal, SignalKind, Verbatim},
 };
-use serde::{Deserialize, Deserializer, Serialize, de};
-use serde_json::{json, value::RawValue};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::time::Instant;
 
-use super::{Packet, Placeholder, binary_event, event, invalid_namespace};
+use super::{Packet, Placeholder, binary_event, event, greeting, invalid_namespace};
 use crate::{
     engineio::{EioSocket, Incoming, Outgoing},
     key::is_p256_key,
-    native::PICTURES,
 };
 
 /// Marks frames that came as one of the events which are passed on as they are.
 const DIALECT: &str = "purrr.chat";
 
-/// The media type of a picture that only the two can open.
-const SEALED: &str = "application/octet-stream";
-
 /// What a partner without a name is called; the frontend takes an empty name for no partner at all.
 const NAMELESS: &str = "Stranger";
+
+/// How long a client may take to see that it has another partner.
+const FENCED: Duration = Duration::from_secs(2);
+
+/// Events that mean no partner.
+const SPOKEN_TO_THE_SERVER: [&str; 3] = ["init_user", "find_partner", "disconnect_partner"];
 
 /// A Socket.IO connection as a stream of commands and a sink of events.
 pub(super) struct PurrrChat {
@@ -46,9 +52,13 @@ pub(super) struct PurrrChat {
     commands: VecDeque<Command>,
     /// Packets that are due before any other event is written.
     packets: VecDeque<Outgoing>,
+    /// Among them is, or has been since the last flush, an answer that no event of the hub will flush.
+    answered: bool,
     /// An event whose attachment comes next.
     awaited: Option<ByteString>,
     chat: Option<Chat>,
+    /// Whether there was a chat before.
+    chatted: bool,
 }
 
 /// What is remembered of one chat.
@@ -58,6 +68,18 @@ struct Chat {
     log: Log,
     /// Whether this side was last said to be typing.
     typing: bool,
+    /// Whether this side was told that something has been read.
+    marked: bool,
+    /// What this side has to take before it can mean this chat by what it sends. None if that is so already.
+    fence: Option<Fence>,
+}
+
+/// A ping sent just before `matched`: what comes before its answer was sent to the last partner.
+struct Fence {
+    /// Known once it is sent.
+    ping: Option<u64>,
+    /// A client that does not answer is heard all the same from then on.
+    until: Instant,
 }
 
 /// What an event asks for.
@@ -66,7 +88,16 @@ type Asked = Result<Option<Command>, Problem>;
 impl PurrrChat {
     pub(super) fn new(socket: EioSocket, limits: Limits, auto_pair: bool) -> Self {
         let commands = auto_pair.then(|| Command::Find(Search::default())).into_iter().collect();
-        Self { socket, limits, commands, packets: VecDeque::new(), awaited: None, chat: None }
+        Self {
+            socket,
+            limits,
+            commands,
+            packets: VecDeque::new(),
+            answered: false,
+            awaited: None,
+            chat: None,
+            chatted: false,
+        }
     }
 
     pub(super) fn into_socket(self) -> EioSocket {
@@ -90,6 +121,7 @@ impl PurrrChat {
             }
             Packet::ConnectElsewhere(namespace) => {
                 self.packets.push_back(Outgoing::Text(invalid_namespace(namespace)));
+                self.answered = true;
                 Ok(Ok(None))
             }
             Packet::Connect(_) | Packet::Ack => Ok(Ok(None)),
@@ -99,6 +131,9 @@ impl PurrrChat {
 
     fn read_event(&mut self, array: &ByteString) -> Result<Asked, ()> {
         let (name, payload) = open(array)?;
+        if !SPOKEN_TO_THE_SERVER.contains(&&*name) && self.is_late() {
+            return Ok(Ok(None));
+        }
         Ok(match &*name {
             "init_user" => introduce(payload).map(Some),
             "find_partner" => Ok(Some(Command::Find(Search::default()))),
@@ -127,15 +162,29 @@ impl PurrrChat {
             let message = format!("`{}` takes no binary data", known(&name));
             return Ok(Err(Problem::new(Code::BadMessage, message)));
         }
+        if self.is_late() {
+            return Ok(Ok(None));
+        }
         if self.chat.is_none() {
             return Ok(Err(not_paired()));
         }
         // What cannot be told by its first bytes is carried all the same: it may be for the other client only.
-        let mime = kind_of(&bytes).unwrap_or(SEALED);
+        let mime = picture::kind_of(&bytes).unwrap_or(picture::SEALED);
         let image =
             Image { mime: ByteString::from_static(mime), encrypted: false, bytes: bytes.clone() };
         let wire = Verbatim { dialect: DIALECT, text: array, binary: Some(bytes) };
         Ok(self.said(None, Some(image), None, Some(wire)))
+    }
+
+    /// Whether what has just come was sent before this side knew that it has another partner.
+    fn is_late(&mut self) -> bool {
+        let Some(chat) = &mut self.chat else { return false };
+        let Some(fence) = &chat.fence else { return false };
+        let answered = fence.ping.is_some_and(|ping| self.socket.is_answered(ping));
+        if answered || fence.until <= Instant::now() {
+            chat.fence = None;
+        }
+        chat.fence.is_some()
     }
 
     fn send_message(&mut self, payload: Option<&str>, source: &ByteString) -> Asked {
@@ -153,7 +202,7 @@ impl PurrrChat {
         if self.chat.is_none() {
             return Err(not_paired());
         }
-        let image = image.map(|image| picture(image.in_source(source))).transpose()?;
+        let image = image.map(|image| picture::read(image.in_source(source))).transpose()?;
         if text.is_none() && image.is_none() {
             return Err(Problem::new(
                 Code::BadMessage,
@@ -195,11 +244,11 @@ impl PurrrChat {
             return Err(not_paired());
         }
         let wire = Verbatim { dialect: DIALECT, text: source.clone(), binary: None };
-        self.said(None, Some(picture(image.into())?), None, Some(wire))
+        self.said(None, Some(picture::read(image.into())?), None, Some(wire))
     }
 
-    /// A message to the partner. What the hub would refuse is refused here already, so that only messages which the
-    /// partner gets are counted.
+    /// A message to the partner. What the hub would refuse is refused here already, for its sender's page shows and counts
+    /// it all the same.
     fn said(
         &mut self,
         text: Option<ByteString>,
@@ -207,14 +256,11 @@ impl PurrrChat {
         reply: Option<u64>,
         verbatim: Option<Verbatim>,
     ) -> Asked {
-        let Limits { message_bytes, image_bytes, .. } = self.limits;
-        if text.as_ref().is_some_and(|text| text.len() > message_bytes) {
-            let message = format!("a text may have {message_bytes} bytes");
-            return Err(Problem::new(Code::TooLong, message));
-        }
-        if image.as_ref().is_some_and(|image| image.bytes.len() > image_bytes) {
-            let message = format!("a picture may have {image_bytes} bytes");
-            return Err(Problem::new(Code::TooLarge, message));
+        if let Err(problem) = self.check(text.as_ref(), image.as_ref()) {
+            if let Some(chat) = &mut self.chat {
+                chat.log.refused();
+            }
+            return Err(problem);
         }
         let (mut id, mut reply_id) = (None, None);
         if let Some(chat) = &mut self.chat {
@@ -224,6 +270,19 @@ impl PurrrChat {
         let message = Message { id, text, image, reply: reply_id };
         let frame = Frame { body: Body::Message(message), verbatim };
         Ok(Some(Command::Send { chat: None, frame }))
+    }
+
+    fn check(&self, text: Option<&ByteString>, image: Option<&Image>) -> Result<(), Problem> {
+        let Limits { message_bytes, image_bytes, .. } = self.limits;
+        if text.is_some_and(|text| text.len() > message_bytes) {
+            let message = format!("a text may have {message_bytes} bytes");
+            return Err(Problem::new(Code::TooLong, message));
+        }
+        if image.is_some_and(|image| image.bytes.len() > image_bytes) {
+            let message = format!("a picture may have {image_bytes} bytes");
+            return Err(Problem::new(Code::TooLarge, message));
+        }
+        Ok(())
     }
 
     fn read_message(&self, payload: Option<&str>) -> Asked {
@@ -248,20 +307,30 @@ impl PurrrChat {
     /// Writes an event as the packets that carry it.
     fn write(&mut self, news: Event) {
         match news {
-            Event::Waiting { .. } => self.emit("waiting", None),
+            Event::Welcome { resume, .. } => self.packets.push_back(greeting(resume)),
+            Event::Waiting(_) => {
+                self.socket.attend(true);
+                self.emit("waiting", None);
+            }
             Event::Matched { name, public_key, .. } => {
                 let name = name.filter(|name| !name.is_empty());
                 let name = name.unwrap_or_else(|| ByteString::from_static(NAMELESS));
                 let key = public_key.unwrap_or_default();
+                self.socket.attend(true);
+                let fence = self.chatted.then(|| {
+                    self.packets.push_back(Outgoing::PING);
+                    Fence { ping: None, until: Instant::now() + FENCED }
+                });
+                self.chatted = true;
                 self.emit("matched", Some(json!({"partnerName": &*name, "partnerPk": &*key})));
-                self.chat = Some(Chat { partner: name, ..Chat::default() });
+                self.chat = Some(Chat { partner: name, fence, ..Chat::default() });
             }
             Event::Received(frame) => self.write_frame(frame),
-            Event::Idle | Event::Left { .. } if self.chat.is_some() => {
-                self.chat = None;
-                // The page keeps "typing" from one chat to the next unless it is told.
-                self.emit("hide_typing", None);
-                self.emit("partner_disconnected", None);
+            Event::Idle | Event::Left { .. } => {
+                self.socket.attend(false);
+                if let Some(chat) = self.chat.take() {
+                    self.end_chat(&chat);
+                }
             }
             Event::Error(problem) => {
                 let message = match problem.code {
@@ -273,6 +342,16 @@ impl PurrrChat {
             // This dialect has no words for the rest, and its frontend no need of them.
             _ => {}
         }
+    }
+
+    /// Says that the chat is over. The page keeps what it shows of a partner for the next one unless it is told.
+    fn end_chat(&mut self, chat: &Chat) {
+        if chat.marked {
+            // No message has this number, so none is said to have been read: what this very page sends of an empty chat.
+            self.emit("mark_as_read", Some(json!({"messageId": -1})));
+        }
+        self.emit("hide_typing", None);
+        self.emit("partner_disconnected", None);
     }
 
     fn write_frame(&mut self, frame: Frame) {
@@ -292,7 +371,7 @@ impl PurrrChat {
                 let received = ReceiveMessage {
                     from: &chat.partner,
                     body: message.text.as_deref(),
-                    image: message.image.map(data_url),
+                    image: message.image.map(picture::write),
                     reply,
                 };
                 let array = serde_json::to_string(&("receive_message", received))
@@ -302,6 +381,7 @@ impl PurrrChat {
             Body::Typing(on) => self.emit(if on { "show_typing" } else { "hide_typing" }, None),
             Body::Read { id } => {
                 if let Some(index) = chat.log.index_of(id) {
+                    chat.marked = true;
                     self.emit("mark_as_read", Some(json!({"messageId": index})));
                 }
             }
@@ -335,8 +415,21 @@ impl PurrrChat {
         loop {
             ready!(self.socket.poll_ready_unpin(cx))?;
             let Some(packet) = self.packets.pop_front() else { return Poll::Ready(Ok(())) };
+            let fences = packet == Outgoing::PING;
             self.socket.start_send_unpin(packet)?;
+            if fences && let Some(fence) = self.chat.as_mut().and_then(|chat| chat.fence.as_mut()) {
+                fence.ping = Some(self.socket.last_ping());
+            }
         }
+    }
+
+    /// Has an answer sent. Ready when there is room for another.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.answered {
+            ready!(self.poll_packets(cx))?;
+            self.answered = self.socket.poll_flush_unpin(cx)?.is_pending();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -349,11 +442,17 @@ impl Stream for PurrrChat {
             return Poll::Ready(Some(Input::Command(command)));
         }
         loop {
+            if ready!(this.poll_answer(cx)).is_err() {
+                return Poll::Ready(None);
+            }
             let Some(incoming) = ready!(this.socket.poll_next_unpin(cx)) else {
                 return Poll::Ready(None);
             };
-            if incoming == Incoming::Progress {
-                return Poll::Ready(Some(Input::Progress));
+            match incoming {
+                Incoming::Progress => return Poll::Ready(Some(Input::Progress)),
+                Incoming::Silence => return Poll::Ready(Some(Input::Silence)),
+                Incoming::SignOfLife => return Poll::Ready(Some(Input::SignOfLife)),
+                _ => {}
             }
             match this.read(incoming) {
                 Ok(asked) => {
@@ -399,96 +498,6 @@ struct ReceiveMessage<'a> {
     reply: Option<u64>,
 }
 
-/// A string, borrowed from the packet where it has no escapes.
-struct Text<'a>(Cow<'a, str>);
-
-impl Text<'_> {
-    fn in_source(&self, source: &ByteString) -> ByteString {
-        match &self.0 {
-            Cow::Borrowed(text) => source.slice_ref(text),
-            Cow::Owned(text) => text.as_str().into(),
-        }
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-
-        impl<'de> de::Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
-
-/// An index among the messages of the chat. Any number that cannot be one is none.
-#[derive(Default)]
-struct Index(Option<u64>);
-
-impl<'de> Deserialize<'de> for Index {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = Option::<serde_json::Number>::deserialize(deserializer)?;
-        Ok(Self(number.and_then(|number| number.as_u64())))
-    }
-}
-
-/// Takes an event's array apart: its name, and its first argument if it has one.
-fn open(array: &ByteString) -> Result<(Cow<'_, str>, Option<&str>), ()> {
-    struct Opened<'a>(Cow<'a, str>, Option<&'a str>);
-
-    impl<'de> Deserialize<'de> for Opened<'de> {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct OpenedVisitor;
-
-            impl<'de> de::Visitor<'de> for OpenedVisitor {
-                type Value = Opened<'de>;
-
-                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    f.write_str("an event's name and its argument")
-                }
-
-                fn visit_seq<A: de::SeqAccess<'de>>(
-                    self,
-                    mut seq: A,
-                ) -> Result<Self::Value, A::Error> {
-                    let Text(name) =
-                        seq.next_element()?.ok_or_else(|| de::Error::invalid_length(0, &self))?;
-                    let payload = seq.next_element::<&RawValue>()?.map(RawValue::get);
-                    while seq.next_element::<de::IgnoredAny>()?.is_some() {}
-                    Ok(Opened(name, payload))
-                }
-            }
-
-            deserializer.deserialize_seq(OpenedVisitor)
-        }
-    }
-
-    let Opened(name, payload) = serde_json::from_str(array).map_err(|_| ())?;
-    Ok((name, payload))
-}
-
-/// Reads an event's argument.
-fn parse<'a, T: Deserialize<'a>>(name: &str, payload: Option<&'a str>) -> Result<T, Problem> {
-    let bad = |what: &str| Problem::new(Code::BadMessage, format!("`{name}` {what}"));
-    let payload = payload.ok_or_else(|| bad("needs an argument"))?;
-    serde_json::from_str(payload)
-        .map_err(|_| bad("has an argument with a field that is missing or of a wrong type"))
-}
-
 fn introduce(payload: Option<&str>) -> Result<Command, Problem> {
     #[derive(Deserialize)]
     struct InitUser<'a> {
@@ -503,7 +512,7 @@ fn introduce(payload: Option<&str>) -> Result<Command, Problem> {
         hello.encrypts = is_p256_key(&key);
         hello.public_key = Some(key.as_ref().into());
     }
-    Ok(Command::Hello(hello))
+    Ok(Command::Hello { hello, resume: None })
 }
 
 fn signal(kind: SignalKind, name: &str, field: &str, payload: Option<&str>) -> Asked {
@@ -550,10 +559,6 @@ fn check_attachment(array: &ByteString) -> Result<(), ()> {
     if placeholder.is_first() { Ok(()) } else { Err(()) }
 }
 
-fn unsupported() -> Problem {
-    Problem::new(Code::UnsupportedType, "pictures are JPEG, PNG, GIF, WebP or AVIF")
-}
-
 /// Only names of this dialect are repeated to their sender.
 fn known(name: &str) -> &str {
     const NAMES: [&str; 10] = [
@@ -569,43 +574,4 @@ fn known(name: &str) -> &str {
         "chat message",
     ];
     NAMES.into_iter().find(|known| *known == name).unwrap_or("this event")
-}
-
-/// A picture as this dialect sends it: a data URL, or a ciphertext that is nobody's business.
-fn picture(image: ByteString) -> Result<Image, Problem> {
-    let Some(url) = image.strip_prefix("data:") else {
-        let mime = ByteString::from_static(SEALED);
-        return Ok(Image { mime, encrypted: true, bytes: image.into_bytes() });
-    };
-    let (mime, base64) = url.split_once(";base64,").ok_or_else(unsupported)?;
-    let mime = PICTURES.into_iter().find(|known| *known == mime).ok_or_else(unsupported)?;
-    let bytes = BASE64_STANDARD.decode(base64).map_err(|_| {
-        Problem::new(Code::BadMessage, "the data URL of a picture must be strict base64")
-    })?;
-    Ok(Image { mime: ByteString::from_static(mime), encrypted: false, bytes: bytes.into() })
-}
-
-fn data_url(image: Image) -> Cow<'static, str> {
-    let Image { mime, encrypted, bytes } = image;
-    if encrypted && let Ok(sealed) = std::str::from_utf8(&bytes) {
-        return Cow::Owned(sealed.to_owned());
-    }
-    // A ciphertext that is no text could only come from a client that broke its own dialect; its bytes still arrive.
-    let mut url = format!("data:{};base64,", &*mime);
-    BASE64_STANDARD.encode_string(&bytes, &mut url);
-    Cow::Owned(url)
-}
-
-/// The kind of picture, by the bytes it begins with.
-fn kind_of(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some("image/png"),
-        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some("image/gif"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
-        [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', b'f' | b's', ..] => {
-            Some("image/avif")
-        }
-        _ => None,
-    }
 }

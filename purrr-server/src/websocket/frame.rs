@@ -79,9 +79,9 @@ impl Opcode {
     }
 }
 
-/// Writes the head of a whole message, which a server sends without a mask.
-pub(super) fn write_head(opcode: Opcode, length: usize, out: &mut BytesMut) {
-    out.put_u8(LAST | opcode as u8);
+/// Writes the head of a frame, which a server sends without a mask.
+pub(super) fn write_head(opcode: Opcode, last: bool, length: usize, out: &mut BytesMut) {
+    out.put_u8(if last { LAST } else { 0 } | opcode as u8);
     match length {
         0..=125 => out.put_u8(length as u8),
         126..=0xffff => {
@@ -143,7 +143,7 @@ mod tests {
     fn heads_of_every_length_are_read_when_they_are_whole() {
         for length in [0, 125, 126, 65_535, 65_536, 100_000] {
             let mut bytes = BytesMut::new();
-            write_head(Opcode::Binary, length, &mut bytes);
+            write_head(Opcode::Binary, true, length, &mut bytes);
             bytes[1] |= MASKED;
             bytes.put_slice(b"mask");
             let head = Head { opcode: Opcode::Binary, last: true, mask: *b"mask", length };

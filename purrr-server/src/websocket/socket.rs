@@ -51,7 +51,8 @@ pub(crate) enum SocketError {
 /// A connection after its upgrade.
 ///
 /// Holds no buffer while nothing is under way. In the worst case it holds one message of `max_payload` that is coming
-/// in and [`READ_BUFFER`] that was read ahead, and on the way out [`WRITE_BUFFER`] and one message, which it shares.
+/// in and [`READ_BUFFER`] that was read ahead, and on the way out [`WRITE_BUFFER`] and one message, which it shares. That
+/// goes in fragments, between which a client's ping is answered.
 #[derive(Debug)]
 pub(crate) struct Socket {
     wire: Wire,
@@ -63,6 +64,8 @@ pub(crate) struct Socket {
     /// A message whose last fragment has not come.
     fragments: Option<(Opcode, BytesMut)>,
     out: Outbox,
+    /// What is left of a message that goes out in fragments, and the opcode of the next one.
+    outgoing: Option<(Opcode, Bytes)>,
     /// An answer that is due as soon as there is room for it.
     pong: Option<Bytes>,
     /// The connection took no more than it did; until it does, nothing is added.
@@ -108,8 +111,14 @@ const LARGE: usize = 4 * 1024;
 /// How much room a large payload is given to begin with. More comes as it is filled: who announces much has sent nothing yet.
 const FIRST_ROOM: usize = 64 * 1024;
 
-/// Parts handed to the system at once.
-const VECTORS: usize = 8;
+/// Bytes of a message that go into one frame. Between two of them a ping can be answered.
+const FRAGMENT: usize = 64 * 1024;
+
+/// Fragments that are handed to the system at once.
+const FRAGMENTS: usize = 4;
+
+/// Parts handed to the system at once: of each fragment its head and its payload, and a little more.
+const VECTORS: usize = 2 * FRAGMENTS + 2;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BUFFER]);
@@ -125,6 +134,7 @@ impl Socket {
             partial: None,
             fragments: None,
             out: Outbox::default(),
+            outgoing: None,
             pong: None,
             blocked: false,
             over: false,
@@ -146,12 +156,17 @@ impl Socket {
         take(&mut self.unblocked)
     }
 
+    /// Gives up the message that is being sent, so that a close can follow at once.
+    pub(super) fn abandon(&mut self) {
+        self.outgoing = None;
+    }
+
     /// Queues a close, after which nothing else may be sent.
     pub(super) fn queue_close(&mut self, code: CloseCode, reason: &str) {
         let mut payload = BytesMut::with_capacity(2 + reason.len());
         payload.put_u16(code as u16);
         payload.put_slice(reason.as_bytes());
-        self.out.push(Opcode::Close, payload.freeze());
+        self.out.push(Opcode::Close, true, payload.freeze());
     }
 
     /// Reads what is still coming and throws it away.
@@ -272,7 +287,8 @@ impl Socket {
                 let code = check_close(&payload)?;
                 let code = code
                     .map_or_else(Bytes::new, |code| Bytes::copy_from_slice(&code.to_be_bytes()));
-                self.out.push(Opcode::Close, code);
+                self.abandon();
+                self.out.push(Opcode::Close, true, code);
                 self.over = true;
                 return Ok(None);
             }
@@ -300,11 +316,24 @@ impl Socket {
         Ok(None)
     }
 
+    /// Puts what is due next into the outbox, which is empty.
+    fn refill(&mut self) {
+        if let Some(payload) = self.pong.take() {
+            self.out.push(Opcode::Pong, true, payload);
+        }
+        for _ in 0..FRAGMENTS {
+            let Some((opcode, mut rest)) = self.outgoing.take() else { return };
+            let fragment = rest.split_to(rest.len().min(FRAGMENT));
+            self.out.push(opcode, rest.is_empty(), fragment);
+            self.outgoing = (!rest.is_empty()).then_some((Opcode::Continuation, rest));
+        }
+    }
+
     /// Writes until nothing is left or the connection takes no more.
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            if let (false, Some(payload)) = (self.blocked, self.pong.take()) {
-                self.out.push(Opcode::Pong, payload);
+            if self.out.length == 0 {
+                self.refill();
             }
             if self.out.length == 0 {
                 return Poll::Ready(Ok(()));
@@ -373,7 +402,7 @@ impl Sink<Message> for Socket {
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         let this = self.get_mut();
-        if this.blocked || this.out.length >= WRITE_BUFFER {
+        if this.blocked || this.outgoing.is_some() || this.out.length >= WRITE_BUFFER {
             ready!(this.poll_write_out(cx))?;
         }
         Poll::Ready(Ok(()))
@@ -381,10 +410,15 @@ impl Sink<Message> for Socket {
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), SocketError> {
         let this = self.get_mut();
-        match message {
-            Message::Text(text) => this.out.push(Opcode::Text, text.into_bytes()),
-            Message::Binary(bytes) => this.out.push(Opcode::Binary, bytes),
-            Message::Ping => this.out.push(Opcode::Ping, Bytes::new()),
+        let (opcode, payload) = match message {
+            Message::Text(text) => (Opcode::Text, text.into_bytes()),
+            Message::Binary(bytes) => (Opcode::Binary, bytes),
+            Message::Ping => (Opcode::Ping, Bytes::new()),
+        };
+        if payload.len() > FRAGMENT {
+            this.outgoing = Some((opcode, payload));
+        } else {
+            this.out.push(opcode, true, payload);
         }
         Ok(())
     }
@@ -401,11 +435,11 @@ impl Sink<Message> for Socket {
 }
 
 impl Outbox {
-    fn push(&mut self, opcode: Opcode, payload: Bytes) {
+    fn push(&mut self, opcode: Opcode, last: bool, payload: Bytes) {
         let small = payload.len() < LARGE;
         let before = self.tail.len();
         self.tail.reserve(LONGEST_HEAD + if small { payload.len() } else { 0 });
-        write_head(opcode, payload.len(), &mut self.tail);
+        write_head(opcode, last, payload.len(), &mut self.tail);
         if small {
             self.tail.put_slice(&payload);
             self.length += self.tail.len() - before;

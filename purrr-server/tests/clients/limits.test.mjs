@@ -97,6 +97,26 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await quiet(ann, bob);
   });
 
+  told('what was refused has a number all the same, for its sender sees it', async ({ purrrChat }) => {
+    const [ann, bob] = await paired(purrrChat, transport);
+    ann.say('x'.repeat(MESSAGE_BYTES + 1));
+    await ann.getsError();
+    ann.say('short enough');
+    await bob.gets('receive_message', { from: 'Ann', body: 'short enough', image: null, reply: null });
+    bob.emit('read_message', { messageId: 0 });
+    await ann.gets('mark_as_read', { messageId: 1 });
+    bob.say('an answer', 0);
+    await ann.gets('receive_message', { from: 'Bob', body: 'an answer', image: null, reply: 1 });
+    ann.emit('read_message', { messageId: 2 });
+    await bob.gets('mark_as_read', { messageId: 1 });
+    // What the partner never got cannot be answered.
+    for (const [reply, arrives] of [[0, null], [2, 1]]) {
+      ann.say('and back', reply);
+      await bob.gets('receive_message', { from: 'Ann', body: 'and back', image: null, reply: arrives });
+    }
+    await quiet(ann, bob);
+  });
+
   told('whoever sends more than the connection may carry loses it, and nobody else', async ({ server, purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     const [cleo, dan] = await paired(purrrChat, transport);

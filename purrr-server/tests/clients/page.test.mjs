@@ -224,6 +224,41 @@ pageStory('next goes on, and nothing of the last chat is left', async ({ visit }
   await bob.hears('hello again');
 });
 
+pageStory(
+  'whoever is blocked is not met again, also after a reload of either page',
+  async ({ visit }) => {
+    const [ann, bob] = await acquainted(visit);
+    await ann.page.keyboard.press('Escape');
+    await ann.the('block').click();
+    await ann.the('over-title').getByText('You left, and won’t meet Bob again.').waitFor();
+    await bob.the('over-title').getByText('Ann left the chat.').waitFor();
+    await Promise.all([ann.page.reload(), bob.page.reload()]);
+    await ann.find('Ann');
+    await ann.sees('cancel');
+    await bob.find('Bob');
+    await bob.sees('cancel');
+    const cid = await visit();
+    await cid.find('Cid');
+    await Promise.all([ann.meets('Cid'), cid.meets('Ann')]);
+    const dee = await visit();
+    await dee.find('Dee');
+    await Promise.all([bob.meets('Dee'), dee.meets('Bob')]);
+  },
+);
+
+pageStory('a copy of a tab is somebody else', async ({ visit }) => {
+  const ann = await visit();
+  await ann.the('find').waitFor();
+  const [copy] = await Promise.all([
+    ann.page.waitForEvent('popup'),
+    ann.page.evaluate(() => void window.open(location.href)),
+  ]);
+  await ann.find('Ann');
+  await copy.getByTestId('find').click();
+  await ann.sees('log');
+  await copy.getByTestId('log').waitFor();
+});
+
 pageStory('Escape asks, leaves, and searches', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit);
   await bob.say('hi');

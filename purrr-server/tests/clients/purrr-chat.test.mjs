@@ -147,6 +147,21 @@ for (const transport of Object.keys(TRANSPORTS)) {
     }
   });
 
+  told('no read mark outlives its chat', async ({ purrrChat }) => {
+    const [ann, bob] = await paired(purrrChat, transport);
+    ann.say('read this');
+    await bob.gets('receive_message', { from: 'Ann', body: 'read this', image: null, reply: null });
+    bob.emit('read_message', { messageId: 0 });
+    await ann.gets('mark_as_read', { messageId: 0 });
+    ann.emit('disconnect_partner');
+    // The page would show it at the message with this number that the next partner has not read.
+    await ann.gets('mark_as_read', { messageId: -1 });
+    for (const person of [ann, bob]) {
+      await person.gets('hide_typing');
+      await person.gets('partner_disconnected');
+    }
+  });
+
   told('a lost connection tells the partner', async ({ purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     ann.emit('typing_start');
@@ -253,6 +268,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
 
     // The count starts anew with the next chat.
     ann.emit('disconnect_partner');
+    await ann.gets('mark_as_read', { messageId: -1 });
     for (const person of [ann, bob]) {
       await person.gets('hide_typing');
       await person.gets('partner_disconnected');
@@ -267,6 +283,40 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await say(ann, bob, 3, null);
     await say(bob, ann, 0, 0);
     await quiet(ann, bob);
+  });
+
+  told('what was meant for the last partner never reaches the next', async ({ purrrChat }) => {
+    const [ann, bob] = await paired(purrrChat, transport);
+    let [partner, free] = [bob, await purrrChat(transport)];
+    free.emit('init_user', { name: 'Bob', publicKey: '' });
+    for (let round = 0; round < 20; round += 1) {
+      free.emit('find_partner');
+      await free.gets('waiting');
+      // All of this leaves before the next partner can be known: the page encrypts and calls as it goes.
+      ann.emit('disconnect_partner');
+      ann.emit('find_partner');
+      ann.say('for the last one');
+      ann.emit('typing_start');
+      ann.emit('start_video_call', { offer: 'for the last one' });
+      ann.emit('read_message', { messageId: 0 });
+      for (const person of [ann, partner]) {
+        await person.gets('hide_typing');
+        await person.gets('partner_disconnected');
+      }
+      await ann.gets('waiting');
+      let event;
+      do {
+        // What came before there was a next partner is answered as ever.
+        [event] = await ann.next();
+        assert.ok(['matched', 'error'].includes(event), event);
+      } while (event !== 'matched');
+      ann.say(`for number ${round}`);
+      await free.gets('matched', { partnerName: 'Ann', partnerPk: '' });
+      await free.gets('receive_message', { from: 'Ann', body: `for number ${round}`, image: null, reply: null });
+      free.say('an answer', 0);
+      await ann.gets('receive_message', { from: 'Bob', body: 'an answer', image: null, reply: 0 });
+      [partner, free] = [free, partner];
+    }
   });
 
   told('fields left out count as null', async ({ purrrChat }) => {

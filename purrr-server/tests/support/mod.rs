@@ -3,6 +3,8 @@
 
 mod peer;
 mod server;
+pub(crate) mod visitor;
+pub(crate) mod wire;
 
 use std::time::Duration;
 

@@ -27,6 +27,23 @@ impl Peer {
         peer
     }
 
+    /// Connects and is welcomed with a token, which is returned.
+    pub(crate) async fn connect_remembered(
+        address: SocketAddr,
+        name: &'static str,
+    ) -> (Self, String) {
+        let (mut peer, _) = Self::connect_offering(address, name, None).await;
+        let welcome = peer.gets_type("welcome").await;
+        let token = welcome["resume"].as_str().expect("a welcome brings a token").to_owned();
+        (peer, token)
+    }
+
+    /// Begins to search.
+    pub(crate) async fn finds(&mut self) {
+        self.send(r#"{"type":"find"}"#).await;
+        self.gets_type("waiting").await;
+    }
+
     /// Connects offering these subprotocols; returns the one agreed to.
     pub(crate) async fn connect_offering(
         address: SocketAddr,
@@ -51,10 +68,8 @@ impl Peer {
     pub(crate) async fn pair(address: SocketAddr) -> (Self, Self, String) {
         let mut ann = Self::connect(address, "Ann").await;
         let mut bob = Self::connect(address, "Bob").await;
-        ann.send(r#"{"type":"find"}"#).await;
-        ann.gets_type("waiting").await;
-        bob.send(r#"{"type":"find"}"#).await;
-        bob.gets_type("waiting").await;
+        ann.finds().await;
+        bob.finds().await;
         let chat = ann.gets_matched("{}", "[]").await;
         assert_eq!(bob.gets_matched("{}", "[]").await, chat);
         (ann, bob, chat)

@@ -59,12 +59,9 @@ impl Server {
         TcpStream::connect(self.address).await.expect("the server accepts connections")
     }
 
-    /// Sends these bytes as they are and reads until the server closes the connection.
+    /// Sends these bytes as they are and reads the answer.
     pub(crate) async fn raw(&self, request: impl AsRef<[u8]>) -> Answer {
-        let mut stream = self.connect().await;
-        // A server that has seen enough answers and closes before everything was sent.
-        stream.write_all(request.as_ref()).await.ok();
-        Answer::read(stream).await
+        raw(self.address, request).await
     }
 
     /// A well-formed request without a body, with these lines added to its head.
@@ -81,9 +78,25 @@ impl Server {
         self.raw(request).await
     }
 
+    /// Begins an Engine.IO session that polls; returns its id.
+    pub(crate) async fn polling_session(&self) -> String {
+        let handshake = self.get("/socket.io/?EIO=4&transport=polling").await.body;
+        let greeting = handshake.strip_prefix('0').expect("a handshake is a packet of type 0");
+        let greeting: serde_json::Value = serde_json::from_str(greeting).expect("it is JSON");
+        greeting["sid"].as_str().expect("it names the session").to_owned()
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask(&format!("GET {path}"), &[]).await
     }
+}
+
+/// Sends these bytes as they are and reads the answer.
+pub(crate) async fn raw(address: SocketAddr, request: impl AsRef<[u8]>) -> Answer {
+    let mut stream = TcpStream::connect(address).await.expect("the server accepts connections");
+    // A server that has seen enough answers and closes before everything was sent.
+    stream.write_all(request.as_ref()).await.ok();
+    Answer::read(stream).await
 }
 
 impl Answer {

@@ -19,7 +19,7 @@ pub(super) struct Log {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// None if its sender chose none: it counts, but nobody can refer to it.
+    /// None if its sender chose none, or if it was refused: it counts, but nobody can refer to it.
     id: Option<u64>,
     mine: bool,
 }
@@ -30,6 +30,11 @@ impl Log {
         let id = self.highest + 1;
         self.push(Some(id), true);
         id
+    }
+
+    /// This side said something that goes no further. Its page shows it, so what follows has the next index.
+    pub(super) fn refused(&mut self) {
+        self.push(None, true);
     }
 
     /// The partner said something.
@@ -84,6 +89,15 @@ mod tests {
         let mut log = Log::default();
         log.heard(Some(1));
         log.push(Some(1), true);
+        assert_eq!(log.index_of(1), Some(1));
+    }
+
+    #[test]
+    fn what_was_refused_has_an_index_and_no_name() {
+        let mut log = Log::default();
+        log.refused();
+        assert_eq!(log.said(), 1);
+        assert_eq!([0, 1].map(|index| log.id_at(index)), [None, Some(1)]);
         assert_eq!(log.index_of(1), Some(1));
     }
 

@@ -11,11 +11,12 @@ import { startServer } from './server.mjs';
  * stops when asked to, and nothing in it panicked.
  *
  * `tell` is given `purrrChat(transport, options)` and `native()` for letting people in, and the `server` itself. `drain`
- * is how long the server lets chats finish, and `stopped` says that the story itself ends with the server's end.
+ * is how long the server lets chats finish, `recentPartners` how many of the last ones nobody meets again at once (none,
+ * since most stories bring the same two together over and over), and `stopped` says that the story itself ends with the server's end.
  */
-export function story(name, tell, { args = [], drain = '2s', stopped = false, timeout = 90_000 } = {}) {
+export function story(name, tell, { args = [], drain = '2s', stopped = false, timeout = 90_000, recentPartners = '0' } = {}) {
   test(name, { timeout }, async () => {
-    const server = await startServer(['--drain', drain, ...args]);
+    const server = await startServer(['--drain', drain, '--recent-partners', recentPartners, ...args]);
     const people = [];
     const enter = async (arriving) => {
       const person = await arriving;

@@ -1,0 +1,162 @@
+//! Who is here and how long they have been waiting: [`Crowd`].
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use crate::protocol::Numbers;
+
+/// Counts who is here and who waits, and remembers how long the last searches took.
+#[derive(Debug, Default)]
+pub(crate) struct Crowd {
+    here: AtomicU64,
+    emptied: Notify,
+    waiting: AtomicU64,
+    /// When the last searches ended well, and how long each had taken.
+    waits: Mutex<VecDeque<(Instant, Duration)>>,
+}
+
+/// Counts a peer as here until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Presence(Arc<Crowd>);
+
+/// Counts a peer as waiting until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Search<'a> {
+    crowd: &'a Crowd,
+    began: Instant,
+}
+
+/// How many searches an estimate is made from, at most and at least, and how long each of them counts.
+const MOST_WAITS: usize = 63;
+const FEWEST_WAITS: usize = 5;
+const WAITS_COUNT_FOR: Duration = Duration::from_secs(300);
+
+impl Crowd {
+    pub(crate) fn arrive(self: &Arc<Self>) -> Presence {
+        self.here.fetch_add(1, Ordering::Relaxed);
+        Presence(Arc::clone(self))
+    }
+
+    /// A search begins, which began `waited` ago if it was interrupted.
+    pub(crate) fn search(&self, waited: Duration) -> Search<'_> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        Search { crowd: self, began: now.checked_sub(waited).unwrap_or(now) }
+    }
+
+    pub(crate) fn online(&self) -> u64 {
+        self.here.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn numbers(&self, now: Instant) -> Numbers {
+        Numbers {
+            online: self.online(),
+            waiting: self.waiting.load(Ordering::Relaxed),
+            estimate: self.estimate(now),
+        }
+    }
+
+    /// Resolves when nobody is here.
+    pub(crate) async fn empty(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.online() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    fn estimate(&self, now: Instant) -> Option<Duration> {
+        let waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let lately = waits.iter().filter(|(ended, _)| now - *ended < WAITS_COUNT_FOR);
+        let mut lately: Vec<Duration> = lately.map(|(_, wait)| *wait).collect();
+        drop(waits);
+        if lately.len() < FEWEST_WAITS {
+            return None;
+        }
+        let middle = lately.len() / 2;
+        Some(*lately.select_nth_unstable(middle).1)
+    }
+}
+
+impl Search<'_> {
+    /// Somebody was found.
+    pub(crate) fn succeed(self, now: Instant) {
+        let mut waits = self.crowd.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        if waits.len() >= MOST_WAITS {
+            waits.pop_front();
+        }
+        waits.push_back((now, now - self.began));
+    }
+}
+
+impl Drop for Search<'_> {
+    fn drop(&mut self) {
+        self.crowd.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        if self.0.here.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.emptied.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    async fn wait(crowd: &Crowd, seconds: u64) {
+        let search = crowd.search(Duration::ZERO);
+        advance(Duration::from_secs(seconds)).await;
+        search.succeed(Instant::now());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_is_estimated_from_the_last_ones_if_there_were_enough() {
+        let crowd = Crowd::default();
+        let estimate = || crowd.numbers(Instant::now()).estimate.map(|wait| wait.as_secs());
+        for seconds in [1, 9, 2, 8] {
+            wait(&crowd, seconds).await;
+            assert_eq!(estimate(), None);
+        }
+        wait(&crowd, 4).await;
+        assert_eq!(estimate(), Some(4));
+        for _ in 0..MOST_WAITS {
+            wait(&crowd, 1).await;
+        }
+        assert_eq!(estimate(), Some(1));
+        advance(WAITS_COUNT_FOR).await;
+        assert_eq!(estimate(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_are_counted_and_who_gave_up_tells_nothing() {
+        let crowd = Arc::new(Crowd::default());
+        let _here = crowd.arrive();
+        let searches = [crowd.search(Duration::ZERO), crowd.search(Duration::from_secs(5))];
+        assert_eq!(
+            crowd.numbers(Instant::now()),
+            Numbers { online: 1, waiting: 2, estimate: None }
+        );
+        drop(searches);
+        assert_eq!(
+            crowd.numbers(Instant::now()),
+            Numbers { online: 1, waiting: 0, estimate: None }
+        );
+        assert!(crowd.waits.lock().unwrap().is_empty());
+    }
+}

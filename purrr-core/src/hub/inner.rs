@@ -1,0 +1,212 @@
+//! What all clones of a hub share, and what a peer has of it while being here: [`Inner`] and [`Guest`].
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+use tokio::{
+    sync::{Notify, futures::Notified},
+    time::Instant,
+};
+
+use super::{
+    acquaintances::{Acquaintances, ResumeToken},
+    crowd::{Crowd, Presence},
+    stats::Counters,
+};
+use crate::{
+    limits::Limits,
+    lobby::{ChatId, Lobby, LobbyError, PersonId, Ticket},
+    pairing::Pairing,
+    protocol::Numbers,
+    relay::{Pipe, Relay, RelayError},
+};
+
+pub(crate) struct Inner {
+    pub(super) lobby: Arc<dyn Lobby>,
+    relay: Arc<dyn Relay>,
+    rule: Arc<dyn Pairing>,
+    pub(crate) limits: Arc<Limits>,
+    phase: AtomicU8,
+    phase_changed: Notify,
+    pub(super) crowd: Arc<Crowd>,
+    acquaintances: Mutex<Acquaintances>,
+    pub(crate) stats: Counters,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open = 0,
+    Draining = 1,
+    Closed = 2,
+}
+
+/// A peer that is here, and the person behind it.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    pub(crate) hub: Arc<Inner>,
+    person: PersonId,
+    token: ResumeToken,
+    _presence: Presence,
+}
+
+/// What a search ends with when it ends well.
+pub(crate) struct Found {
+    pub(crate) chat: ChatId,
+    pub(crate) partner: Arc<Ticket>,
+    pub(crate) pipe: Pipe,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SearchError {
+    #[error(transparent)]
+    Lobby(#[from] LobbyError),
+    #[error(transparent)]
+    Relay(#[from] RelayError),
+}
+
+/// A search under way. Dropping it undoes whatever of it was done.
+pub(crate) type Searching = Pin<Box<dyn Future<Output = Result<Found, SearchError>> + Send>>;
+
+impl Inner {
+    pub(super) fn new(
+        (lobby, relay): (Arc<dyn Lobby>, Arc<dyn Relay>),
+        rule: Arc<dyn Pairing>,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            lobby,
+            relay,
+            rule,
+            limits: Arc::new(limits),
+            phase: AtomicU8::new(Phase::Open as u8),
+            phase_changed: Notify::new(),
+            crowd: Arc::default(),
+            acquaintances: Mutex::new(Acquaintances::new()),
+            stats: Counters::default(),
+        }
+    }
+
+    pub(crate) fn online(&self) -> u64 {
+        self.crowd.online()
+    }
+
+    pub(crate) fn numbers(&self) -> Numbers {
+        self.crowd.numbers(Instant::now())
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Open,
+            1 => Phase::Draining,
+            _ => Phase::Closed,
+        }
+    }
+
+    /// Resolves when the phase changes after this call, even if it is polled only later.
+    pub(crate) fn phase_change(&self) -> Notified<'_> {
+        self.phase_changed.notified()
+    }
+
+    /// Resolves once the hub's time is up.
+    pub(super) async fn closed(&self) {
+        loop {
+            let change = self.phase_change();
+            if self.phase() == Phase::Closed {
+                return;
+            }
+            change.await;
+        }
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        let before = self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        // A session that has heard of a phase listens for the next one, and would spend its ear on a repetition.
+        if before < phase as u8 {
+            self.phase_changed.notify_waiters();
+        }
+    }
+
+    /// When to come back: spread over five seconds, so that those who were sent away do not all return at once.
+    pub(crate) fn retry_after_ms(&self) -> u64 {
+        fastrand::u64(1_000..=6_000)
+    }
+
+    /// Nothing that is done under this lock can stop halfway.
+    fn acquaintances(&self) -> MutexGuard<'_, Acquaintances> {
+        self.acquaintances.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Guest {
+    /// A peer arrives: a person who is known to the embedder, or one that nobody knows yet.
+    pub(crate) fn arrive(hub: &Arc<Inner>, person: Option<PersonId>) -> Self {
+        let person = person.unwrap_or_else(PersonId::random);
+        let token = ResumeToken::random();
+        hub.acquaintances().handle_arrive(token, person);
+        hub.stats.arrivals.add(1);
+        Self { hub: Arc::clone(hub), person, token, _presence: hub.crowd.arrive() }
+    }
+
+    /// By which the person is known again later.
+    pub(crate) const fn token(&self) -> ResumeToken {
+        self.token
+    }
+
+    /// The peer says that it is somebody who was here before. Whether that is so.
+    pub(crate) fn resume(&mut self, token: ResumeToken) -> bool {
+        let resumed = self.hub.acquaintances().handle_resume(self.token, token);
+        self.person = resumed.unwrap_or(self.person);
+        resumed.is_some()
+    }
+
+    pub(crate) fn block(&self, other: PersonId) {
+        let Inner { limits, stats, .. } = &*self.hub;
+        let who = (self.person, self.token);
+        self.hub.acquaintances().handle_block(limits, Instant::now(), who, other);
+        stats.blocks.add(1);
+    }
+
+    /// Enters the lobby, waits and opens the chat.
+    pub(crate) fn search(&self, mut ticket: Ticket) -> Searching {
+        let (hub, person, token) = (Arc::clone(&self.hub), self.person, self.token);
+        Box::pin(async move {
+            let search = hub.crowd.search(ticket.waited);
+            ticket.person = person;
+            ticket.avoid = hub.acquaintances().avoided(&hub.limits, Instant::now(), person);
+            let place = hub.lobby.enter(ticket, Arc::clone(&hub.rule)).await?;
+            let mut made = place.await?;
+            let pipe = hub.relay.open(&mut made).await?;
+            let (now, partner) = (Instant::now(), Arc::clone(made.partner()));
+            let who = (person, token);
+            hub.acquaintances().handle_met(&hub.limits, now, who, partner.person);
+            hub.stats.matches.add(1);
+            search.succeed(now);
+            Ok(Found { chat: made.chat(), partner, pipe })
+        })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let Inner { limits, .. } = &*self.hub;
+        self.hub.acquaintances().handle_depart(limits, Instant::now(), self.token);
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub")
+            .field("lobby", &self.lobby)
+            .field("rule", &self.rule)
+            .field("online", &self.online())
+            .field("phase", &self.phase())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,325 @@
+//! Finding somebody, talking, and how a chat ends.
+
+use std::sync::{Arc, Mutex};
+
+use futures::FutureExt;
+use purrr_core::{
+    Bytes, ChatId, Code, Command, Ended, Event, Frame, Hub, Input, Limits, Problem, Profile,
+    Reason,
+    frame::{Body, Image, Message, Signal, SignalKind},
+};
+
+use crate::{
+    peer::{Peer, find, numbered},
+    wire::Fault,
+};
+
+#[tokio::test(start_paused = true)]
+async fn two_are_matched_and_whatever_one_sends_the_other_gets() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    let picture = Image {
+        mime: "image/png".into(),
+        encrypted: true,
+        bytes: Bytes::from_static(&[0x89, b'P', b'N', b'G']),
+    };
+    let bodies = [
+        Body::Message(Message { text: Some("hello".into()), reply: Some(3), ..Message::default() }),
+        Body::Message(Message { image: Some(picture), ..Message::default() }),
+        Body::Typing(true),
+        Body::Read { id: 9 },
+        Body::Signal(Signal { kind: SignalKind::Candidate, data: Some("candidate".into()) }),
+    ];
+    for (from, to) in [(&ann, &bob), (&bob, &ann)] {
+        for body in &bodies {
+            let frame = Frame::new(body.clone());
+            from.send(Command::Send { chat: None, frame: frame.clone() });
+            assert_eq!(to.far.next().await, Some(Event::Received(frame)));
+        }
+    }
+    ann.gets_nothing().await;
+    bob.gets_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_is_delivered_when_the_partner_has_flushed_it_and_not_before() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    bob.far.let_flush(false);
+    ann.send(numbered(7));
+    ann.say("without a number");
+    ann.send(numbered(8));
+    bob.gets(["no. 7", "without a number", "no. 8"]).await;
+    ann.gets_nothing().await;
+    bob.far.let_flush(true);
+    ann.gets(["delivered 7", "delivered 8"]).await;
+    ann.gets_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_that_came_before_the_parting_is_told_before_it() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    ann.far.take_only(0);
+    ann.send(numbered(1));
+    bob.gets(["no. 1"]).await;
+    bob.send(Command::Leave);
+    bob.gets(["idle"]).await;
+    ann.far.take_all();
+    ann.gets(["delivered 1", "left: left"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_that_is_due_in_one_chat_is_not_given_in_the_next() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    bob.far.let_flush(false);
+    ann.send(numbered(1));
+    ann.send(Command::Leave);
+    bob.gets(["no. 1", "left: left"]).await;
+    let cat = Peer::waiting(&hub, "Cat").await;
+    bob.send(find());
+    bob.gets(["waiting"]).await;
+    bob.gets_matched("Cat").await;
+    cat.gets_matched("Bob").await;
+    bob.far.take_only(0);
+    cat.send(numbered(2));
+    cat.gets_nothing().await;
+    bob.far.let_flush(true);
+    cat.gets_nothing().await;
+    bob.far.take_all();
+    bob.gets(["no. 2"]).await;
+    cat.gets(["delivered 2"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_that_never_came_in_one_chat_is_not_waited_for_in_the_next() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    bob.far.let_flush(false);
+    ann.send(numbered(1));
+    bob.gets(["no. 1"]).await;
+    ann.send(Command::Next);
+    ann.gets(["waiting"]).await;
+    let cat = Peer::waiting(&hub, "Cat").await;
+    ann.gets_matched("Cat").await;
+    cat.gets_matched("Ann").await;
+    ann.send(numbered(2));
+    cat.gets(["no. 2"]).await;
+    ann.gets(["delivered 2"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partner_in_process_has_a_message_when_it_receives_it() {
+    let hub = Hub::memory();
+    let ann = Peer::waiting(&hub, "Ann").await;
+    let mut bob = hub.pair(Profile::named("Bob")).await.unwrap();
+    ann.gets_matched("Bob").await;
+    ann.send(numbered(1));
+    ann.gets_nothing().await;
+    assert_eq!(bob.recv().await.as_ref().map(Frame::as_text), Ok(Some("no. 1")));
+    ann.gets(["delivered 1"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_receipts_are_owed_than_the_limits_say() {
+    let mut limits = Limits::default();
+    limits.receipts = 2;
+    let hub = Hub::builder().limits(limits).build();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    bob.far.let_flush(false);
+    for id in 1..=3 {
+        ann.send(numbered(id));
+    }
+    ann.say("without a number");
+    bob.gets(["no. 1", "no. 2", "without a number"]).await;
+    ann.gets(["error: too-many about 3"]).await;
+    bob.far.let_flush(true);
+    ann.gets(["delivered 1", "delivered 2"]).await;
+    ann.send(numbered(3));
+    bob.gets(["no. 3"]).await;
+    ann.gets(["delivered 3"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_meant_for_another_chat_is_dropped() {
+    let hub = Hub::memory();
+    let (ann, bob, chat) = Peer::pair(&hub).await;
+    let send = |chat, text: &str| Command::Send { chat, frame: Frame::text(text) };
+    ann.send(send(Some(ChatId::from_bits(0)), "late"));
+    ann.send(send(Some(chat), "meant"));
+    ann.send(send(None, "unmarked"));
+    bob.gets(["meant", "unmarked"]).await;
+    ann.gets_nothing().await;
+    bob.gets_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_done_is_said_and_changes_nothing() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    let unreadable = Problem::new(Code::BadMessage, "not JSON");
+    for (input, told) in [
+        (Input::Command(find()), "error: already-paired"),
+        (Command::Cancel.into(), "error: already-paired"),
+        (Command::Unsupported { what: "report" }.into(), "error: not-supported"),
+        (Input::Refused(unreadable), "error: bad-message"),
+    ] {
+        ann.send(input);
+        ann.gets([told]).await;
+    }
+    ann.say("still here");
+    bob.gets(["still here"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn talking_to_nobody_is_refused_before_during_and_after_a_search() {
+    let hub = Hub::memory();
+    let ann = Peer::connect(&hub, "Ann").await;
+    ann.send(numbered(1));
+    ann.gets(["error: not-paired about 1"]).await;
+    ann.send(find());
+    ann.send(numbered(2));
+    ann.gets(["waiting", "error: not-paired about 2"]).await;
+    let bob = Peer::waiting(&hub, "Bob").await;
+    ann.gets_matched("Bob").await;
+    bob.gets_matched("Ann").await;
+    bob.send(Command::Leave);
+    ann.gets(["left: left"]).await;
+    ann.send(numbered(3));
+    ann.gets(["error: not-paired about 3"]).await;
+    assert_eq!(hub.stats().frames, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_way_out_of_a_chat_tells_both() {
+    for (command, told, partner_told) in
+        [(Command::Leave, "idle", "left: left"), (Command::Next, "waiting", "left: next")]
+    {
+        let hub = Hub::memory();
+        let (ann, bob, _) = Peer::pair(&hub).await;
+        ann.say("last words");
+        ann.send(command);
+        ann.gets([told]).await;
+        bob.gets(["last words", partner_told]).await;
+        ann.gets_nothing().await;
+        bob.gets_nothing().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_way_out_of_the_lobby_leaves_nobody_in_it() {
+    for command in [Command::Cancel, Command::Leave] {
+        let hub = Hub::memory();
+        let ann = Peer::waiting(&hub, "Ann").await;
+        ann.send(find());
+        ann.send(Command::Next);
+        ann.send(command.clone());
+        ann.send(command);
+        ann.gets(["waiting", "waiting", "idle", "idle"]).await;
+        let bob = Peer::waiting(&hub, "Bob").await;
+        bob.gets_nothing().await;
+        ann.send(find());
+        ann.gets(["waiting"]).await;
+        ann.gets_matched("Bob").await;
+        bob.gets_matched("Ann").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn next_finds_whoever_waits() {
+    let hub = Hub::memory();
+    let (ann, bob, first) = Peer::pair(&hub).await;
+    let cat = Peer::waiting(&hub, "Cat").await;
+    ann.send(Command::Next);
+    ann.gets(["waiting"]).await;
+    let second = ann.gets_matched("Cat").await;
+    assert_eq!(cat.gets_matched("Ann").await, second);
+    assert_ne!(first, second);
+    bob.gets(["left: next"]).await;
+    cat.say("hi");
+    ann.gets(["hi"]).await;
+    bob.gets_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_that_comes_after_the_match_is_refused() {
+    let hub = Hub::memory();
+    let ann = Peer::waiting(&hub, "Ann").await;
+    // The match is there when the cancel is read, and neither has been looked at.
+    let bob = hub.pair(Profile::named("Bob")).now_or_never();
+    ann.send(Command::Cancel);
+    let mut bob = bob.expect("Ann waits").expect("the lobby works");
+    ann.gets_matched("Bob").await;
+    ann.gets(["error: already-paired"]).await;
+    ann.say("well then");
+    assert_eq!(bob.recv().await.as_ref().map(Frame::as_text), Ok(Some("well then")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_that_overtakes_the_match_leaves_and_the_partner_is_told() {
+    let hub = Hub::memory();
+    let ann = Peer::waiting(&hub, "Ann").await;
+    let found = Arc::new(Mutex::new(None));
+    // Bob comes in while the cancel is being read: the match is made, and Ann never hears of it.
+    ann.far.send_with(Command::Cancel, {
+        let (hub, found) = (hub.clone(), Arc::clone(&found));
+        move || *found.lock().unwrap() = hub.pair(Profile::named("Bob")).now_or_never()
+    });
+    ann.gets(["idle"]).await;
+    let bob = found.lock().unwrap().take();
+    let mut bob = bob.expect("Ann still waited").expect("the lobby works");
+    assert_eq!(bob.recv().await, Err(Reason::Lost));
+    ann.gets_nothing().await;
+    let census = hub.census().await.unwrap();
+    assert_eq!((census.waiting, census.pairs), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_vanishes_is_lost_to_its_partner() {
+    type Vanish = fn(&Peer);
+    let ways: [(&str, Vanish); 5] = [
+        ("the stream ends", |bob| bob.far.hang_up()),
+        ("the sink is not ready", |bob| bob.far.fail(Fault::Ready)),
+        ("the sink does not take it", |bob| bob.far.fail(Fault::Send)),
+        ("the sink does not flush", |bob| bob.far.fail(Fault::Flush)),
+        ("the session is dropped", |bob| bob.session.abort()),
+    ];
+    for (way, vanish) in ways {
+        let hub = Hub::memory();
+        let (ann, bob, _) = Peer::pair(&hub).await;
+        bob.say("last words");
+        ann.gets(["last words"]).await;
+        // On its way when Bob vanishes: some ways show only in what is sent.
+        ann.say("are you there?");
+        vanish(&bob);
+        ann.gets(["left: lost"]).await;
+        ann.gets_nothing().await;
+        match bob.session.await {
+            Ok(ended) => assert_eq!(ended, Ended::Lost, "{way}"),
+            Err(error) => assert!(error.is_cancelled(), "{way}"),
+        }
+        assert_eq!(hub.online(), 1, "{way}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn last_words_and_a_goodbye_are_heard_before_the_hang_up() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    bob.say("bye");
+    bob.send(Command::Leave);
+    bob.far.hang_up();
+    ann.gets(["bye", "left: left"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_vanishes_from_the_lobby_is_not_found() {
+    let hub = Hub::memory();
+    let ann = Peer::waiting(&hub, "Ann").await;
+    ann.far.hang_up();
+    ann.ends_after([], Ended::Lost).await;
+    let bob = Peer::waiting(&hub, "Bob").await;
+    bob.gets_nothing().await;
+    assert_eq!(hub.census().await.unwrap().waiting, 1);
+}

@@ -1,0 +1,134 @@
+//! A hub that goes away.
+
+use std::time::Duration;
+
+use purrr_core::{Command, Ended, Hub, Limits, Profile};
+use tokio::time::Instant;
+
+use crate::peer::{Peer, find};
+
+const WINDOW: Duration = Duration::from_secs(60);
+/// What `Hub::drain` allows for last words.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn whoever_does_not_chat_is_told_and_let_go_at_once() {
+    let hub = Hub::memory();
+    let idle = Peer::connect(&hub, "Idle").await;
+    let waiting = Peer::waiting(&hub, "Waiting").await;
+    let begun = Instant::now();
+    hub.drain(WINDOW).await;
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    idle.ends_after(["draining"], Ended::Drained).await;
+    waiting.ends_after(["draining", "idle"], Ended::Drained).await;
+    assert_eq!(hub.online(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_comes_while_the_hub_drains_is_told_and_let_go() {
+    let hub = Hub::memory();
+    hub.drain(WINDOW).await;
+    Peer::connect(&hub, "Late").await.ends_after(["draining"], Ended::Drained).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chat_may_finish_and_then_the_drain_is_over() {
+    for (last, told, partner_told) in [
+        (Command::Leave, &["idle"][..], "left: left"),
+        (Command::Next, &["error: draining", "idle"], "left: next"),
+    ] {
+        let hub = Hub::memory();
+        let (ann, bob, _) = Peer::pair(&hub).await;
+        let draining = tokio::spawn({
+            let hub = hub.clone();
+            async move { hub.drain(WINDOW).await }
+        });
+        ann.gets(["draining"]).await;
+        bob.gets(["draining"]).await;
+        let begun = Instant::now();
+        tokio::time::sleep(WINDOW / 2).await;
+        ann.send(find());
+        ann.gets(["error: already-paired"]).await;
+        ann.say("so long");
+        ann.send(last);
+        for told in told {
+            ann.gets([*told]).await;
+        }
+        ann.ends_after([], Ended::Drained).await;
+        bob.ends_after(["so long", partner_told], Ended::Drained).await;
+        draining.await.unwrap();
+        assert_eq!(begun.elapsed(), WINDOW / 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn chats_are_ended_when_the_window_is_over() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    let begun = Instant::now();
+    hub.drain(WINDOW).await;
+    assert_eq!(begun.elapsed(), WINDOW);
+    for peer in [ann, bob] {
+        peer.ends_after(["draining", "left: ended"], Ended::Drained).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_that_was_given_up_can_be_begun_again() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    let given_up = tokio::time::timeout(WINDOW / 2, hub.drain(WINDOW)).await;
+    assert!(given_up.is_err());
+    for peer in [&ann, &bob] {
+        peer.gets(["draining"]).await;
+    }
+    let begun = Instant::now();
+    hub.drain(WINDOW).await;
+    assert_eq!(begun.elapsed(), WINDOW);
+    for peer in [ann, bob] {
+        peer.ends_after(["left: ended"], Ended::Drained).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_does_not_take_the_goodbye_is_not_waited_for() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    bob.far.take_only(0);
+    let begun = Instant::now();
+    hub.drain(WINDOW).await;
+    // The other one has been stuck since the news that the hub drains, and with it went the chat.
+    assert!(begun.elapsed() <= WINDOW + GOODBYE);
+    ann.ends_after(["draining", "left: lost"], Ended::Drained).await;
+    bob.ends_after([], Ended::Slow).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_parted_from_a_slow_partner_is_let_go_at_once() {
+    let mut limits = Limits::default();
+    limits.pipe_items = 1;
+    let hub = Hub::builder().limits(limits).build();
+    let ann = Peer::waiting(&hub, "Ann").await;
+    let _bob = hub.pair(Profile::named("Bob")).await.unwrap();
+    ann.gets_matched("Bob").await;
+    ann.say("queued");
+    ann.say("held");
+    let full = Instant::now();
+    let last_of_ann = async {
+        let last = ["draining", "error: partner-slow", "left: lost"];
+        ann.ends_after(last, Ended::Drained).await;
+        assert_eq!(full.elapsed(), hub.limits().stall);
+    };
+    tokio::join!(hub.drain(WINDOW), last_of_ann);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_never_closes_is_not_waited_for() {
+    let hub = Hub::memory();
+    let ann = Peer::connect(&hub, "Ann").await;
+    ann.far.let_close(false);
+    let begun = Instant::now();
+    hub.drain(WINDOW).await;
+    assert_eq!(begun.elapsed(), hub.limits().stall);
+    ann.ends_after(["draining"], Ended::Slow).await;
+}

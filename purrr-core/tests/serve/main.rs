@@ -1,0 +1,8 @@
+//! Stories about `Hub::serve`, over a transport in memory and in virtual time: nothing here waits for real.
+
+mod chats;
+mod draining;
+mod invariants;
+mod peer;
+mod slowness;
+mod wire;

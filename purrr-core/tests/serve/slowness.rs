@@ -1,0 +1,219 @@
+//! Transports that take little, late or nothing, and what that costs whom.
+
+use std::time::Duration;
+
+use purrr_core::{Command, Ended, Frame, Hub, Input, Limits, Profile};
+use tokio::time::{Instant, advance, sleep};
+
+use crate::peer::{Peer, settled};
+
+const STALL: Duration = Duration::from_secs(10);
+
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_takes_nothing_ends_its_session_and_the_partner_is_told() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    bob.far.take_only(1);
+    ann.say("one");
+    ann.say("two");
+    let stuck = Instant::now();
+    bob.gets(["one"]).await;
+    ann.gets(["left: lost"]).await;
+    assert_eq!(stuck.elapsed(), STALL);
+    bob.ends_after([], Ended::Slow).await;
+    assert_eq!(stuck.elapsed(), STALL);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_has_room_and_never_flushes_is_slow_too() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    bob.far.let_flush(false);
+    ann.say("one");
+    let stuck = Instant::now();
+    ann.gets(["left: lost"]).await;
+    assert_eq!(stuck.elapsed(), STALL);
+    bob.ends_after(["one"], Ended::Slow).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partner_that_takes_nothing_is_parted_from_when_the_stall_is_over() {
+    let hub = hub_of(1, usize::MAX);
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    bob.far.take_only(0);
+    for text in ["queued", "held", "unread"] {
+        ann.say(text);
+    }
+    bob.send(Command::Unsupported { what: "report" });
+    let full = Instant::now();
+    // Bob's transport takes one thing that is Bob's own, so Bob has longer than Ann waits.
+    let shy = Duration::from_secs(3);
+    sleep(shy).await;
+    bob.far.take_only(1);
+    bob.gets(["error: not-supported"]).await;
+    assert_eq!(full.elapsed(), shy);
+
+    ann.gets(["error: partner-slow", "left: lost"]).await;
+    assert_eq!(full.elapsed(), STALL);
+    // What was read no further than the transport is refused, and not kept for the next.
+    ann.gets(["error: not-paired"]).await;
+    bob.ends_after([], Ended::Slow).await;
+    assert_eq!(full.elapsed(), shy + STALL);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partner_in_process_that_does_not_receive_is_slow_too() {
+    let hub = hub_of(1, usize::MAX);
+    let ann = Peer::waiting(&hub, "Ann").await;
+    let mut bob = hub.pair(Profile::named("Bob")).await.unwrap();
+    ann.gets_matched("Bob").await;
+    ann.say("queued");
+    ann.say("held");
+    let full = Instant::now();
+    ann.gets(["error: partner-slow", "left: lost"]).await;
+    assert_eq!(full.elapsed(), STALL);
+    assert_eq!(bob.recv().await.as_ref().map(Frame::as_text), Ok(Some("queued")));
+    assert_eq!(bob.recv().await, Err(purrr_core::Reason::Lost));
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_keeps_one_alive_that_is_slow_but_moves() {
+    let hub = hub_of(1, usize::MAX);
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    bob.far.take_only(0);
+    for text in ["queued", "held"] {
+        ann.say(text);
+    }
+    for _ in 0..20 {
+        settled().await;
+        advance(STALL - Duration::from_millis(2)).await;
+        bob.send(Input::Progress);
+    }
+    let last = Instant::now();
+    ann.gets_nothing().await;
+    bob.far.take_only(1);
+    bob.gets(["queued"]).await;
+    bob.far.take_all();
+    bob.gets(["held"]).await;
+    ann.gets_nothing().await;
+    assert!(last.elapsed() < STALL);
+
+    bob.far.take_only(0);
+    ann.say("again");
+    let stuck = Instant::now();
+    ann.gets(["left: lost"]).await;
+    assert_eq!(stuck.elapsed(), STALL);
+    bob.ends_after([], Ended::Slow).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_reads_again_in_time_has_the_whole_time_again() {
+    let hub = hub_of(1, usize::MAX);
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    let nearly = STALL - Duration::from_millis(1);
+    bob.far.take_only(0);
+    for text in 0..10 {
+        ann.say(&text.to_string());
+    }
+    for text in 0..10 {
+        sleep(nearly).await;
+        bob.far.take_only(1);
+        bob.gets([&*text.to_string()]).await;
+    }
+    ann.gets_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_takes_something_or_has_room_again_has_the_whole_time_again() {
+    let taking_meanwhile = Duration::from_secs(6);
+    for (room, second) in [(usize::MAX, Some("two")), (1, None)] {
+        let hub = Hub::memory();
+        let (ann, bob, _) = Peer::pair(&hub).await;
+        bob.far.let_flush(false);
+        bob.far.take_only(room);
+        ann.say("one");
+        let stuck = Instant::now();
+        sleep(taking_meanwhile).await;
+        match second {
+            Some(second) => ann.say(second),
+            None => bob.far.take_only(1),
+        }
+        ann.gets(["left: lost"]).await;
+        assert_eq!(stuck.elapsed(), taking_meanwhile + STALL);
+        assert_eq!(bob.session.await.unwrap(), Ended::Slow);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_has_room_only_after_a_flush_is_flushed() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    bob.far.take_between_flushes(1);
+    bob.far.let_flush(false);
+    let texts = ["1", "2", "3", "4", "5"];
+    for text in texts {
+        ann.say(text);
+    }
+    settled().await;
+    bob.far.let_flush(true);
+    let begun = Instant::now();
+    bob.gets(texts).await;
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_never_reads_is_held_no_more_for_than_the_limits_say() {
+    // How much of what Ann sends is read: what the pipe takes, and one frame that it did not.
+    for (items, bytes, frame_bytes, read) in [
+        (8, usize::MAX, 10, 8 + 1),
+        (1, usize::MAX, 10, 1 + 1),
+        (0, usize::MAX, 10, 1 + 1),
+        (100, 1_000, 10, 100 + 1),
+        (1_000, 1_000, 10, 100 + 1),
+        (1_000, 1_000, 400, 2 + 1),
+        (1_000, 1_000, 1_000, 1 + 1),
+        (1_000, 1_000, 200_000, 1 + 1),
+    ] {
+        let hub = hub_of(items, bytes);
+        let (ann, bob, _) = Peer::pair(&hub).await;
+        bob.far.take_only(0);
+        let before = ann.far.read();
+        for _ in 0..2_000 {
+            ann.say(&"x".repeat(frame_bytes));
+        }
+        settled().await;
+        let case = format!("{items} items, {bytes} bytes, frames of {frame_bytes}");
+        assert_eq!(ann.far.read() - before, read, "{case}");
+
+        bob.far.take_only(1);
+        settled().await;
+        assert_eq!(bob.far.taken().len(), 1, "{case}");
+        let freed = ann.far.read() - before - read;
+        assert_eq!(freed, 1, "{case}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_asks_and_never_reads_the_answers_is_not_answered_without_end() {
+    let hub = Hub::memory();
+    let ann = Peer::connect(&hub, "Ann").await;
+    ann.far.take_only(0);
+    let before = ann.far.read();
+    for _ in 0..1_000 {
+        ann.send(Command::Cancel);
+    }
+    settled().await;
+    assert_eq!(ann.far.read() - before, 16);
+    ann.far.take_all();
+    ann.gets(["idle"; 1_000]).await;
+    ann.gets_nothing().await;
+}
+
+/// A hub whose pipes hold so much each way.
+fn hub_of(pipe_items: usize, pipe_bytes: usize) -> Hub {
+    let mut limits = Limits::default();
+    limits.pipe_items = pipe_items;
+    limits.pipe_bytes = pipe_bytes;
+    limits.stall = STALL;
+    Hub::builder().limits(limits).build()
+}

@@ -1,0 +1,63 @@
+//! What a connection keeps of a picture that has passed through it. Alone in its program: the memory is the process's.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use support::{
+    Server,
+    wire::{BINARY, FIN, Wire, frame},
+};
+
+const PICTURE: usize = 5_000_000;
+
+const PAIRS: usize = 20;
+
+/// Bytes that are held in memory by this process.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it is there");
+    let kibibytes: usize =
+        line.trim().trim_end_matches("kB").trim().parse().expect("it is a number");
+    kibibytes * 1024
+}
+
+#[tokio::test]
+async fn a_connection_keeps_nothing_of_a_picture() {
+    let server = Server::start().await;
+    let picture = frame(FIN | BINARY, &vec![7; PICTURE]);
+    let head = format!(r#"{{"type":"image","id":1,"mime":"image/png","size":{PICTURE}}}"#);
+    let mut pairs = Vec::new();
+    let mut before = 0;
+    for pair in 0..PAIRS {
+        let (mut ann, mut bob) = (Wire::connect(&server).await, Wire::connect(&server).await);
+        for wire in [&mut ann, &mut bob] {
+            wire.say(r#"{"type":"find"}"#).await;
+        }
+        for wire in [&mut ann, &mut bob] {
+            while !wire.message().await.0.starts_with(br#"{"type":"matched""#) {}
+        }
+        let sending = async {
+            ann.say(&head).await;
+            ann.send(&picture).await;
+            assert!(ann.message().await.0.starts_with(br#"{"type":"delivered""#));
+        };
+        let receiving = async {
+            assert_eq!(bob.message().await.0, head.as_bytes());
+            assert_eq!(bob.message().await.0.len(), PICTURE);
+        };
+        tokio::join!(sending, receiving);
+        // A picture to nobody is thrown away at once.
+        ann.say(r#"{"type":"leave"}"#).await;
+        assert!(ann.message().await.0.starts_with(br#"{"type":"idle""#));
+        ann.say(&head).await;
+        ann.send(&picture).await;
+        assert!(ann.message().await.0.starts_with(br#"{"type":"error""#));
+        pairs.push((ann, bob));
+        // What the first picture made the allocator fetch is there for those that follow.
+        if pair == 0 {
+            before = resident();
+        }
+    }
+    let kept = resident().saturating_sub(before) / (PAIRS - 1);
+    assert!(kept < PICTURE / 5, "{kept} bytes are kept for each pair");
+}

@@ -1,0 +1,191 @@
+//! Whom the server pairs with whom: somebody new, nobody who was blocked, and nobody who is not there.
+
+mod support;
+
+use std::time::Duration;
+
+use purrr_server::Config;
+use support::{Peer, Server, soon};
+use tokio::time::{Instant, sleep};
+
+fn config(change: impl FnOnce(&mut Config)) -> Config {
+    let mut config = Config::default();
+    change(&mut config);
+    config
+}
+
+/// Says something to the partner, to see who it is.
+async fn meet(asking: &mut Peer, asked: &mut Peer) {
+    for peer in [&mut *asking, &mut *asked] {
+        peer.gets_type("matched").await;
+    }
+    asking.send(r#"{"type":"message","text":"is it you?"}"#).await;
+    asked.gets(r#"{"type":"message","text":"is it you?"}"#).await;
+}
+
+async fn resume(peer: &mut Peer, token: &str) {
+    peer.send(format!(r#"{{"type":"hello","resume":"{token}"}}"#)).await;
+}
+
+#[tokio::test]
+async fn next_brings_somebody_new_if_somebody_is_there() {
+    // For as long as the test may take, whom one knows is not met again.
+    let server = Server::with(config(|config| {
+        config.limits.recent_relax = Duration::from_secs(3_600);
+    }))
+    .await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    ann.send(r#"{"type":"next"}"#).await;
+    ann.gets_type("waiting").await;
+    bob.gets(r#"{"type":"left","reason":"next"}"#).await;
+    // Bob waits before Ann does, and Ann must not be held up by that.
+    bob.finds().await;
+    let mut cid = Peer::connect(server.address, "Cid").await;
+    cid.finds().await;
+    meet(&mut cid, &mut ann).await;
+    let mut dee = Peer::connect(server.address, "Dee").await;
+    dee.finds().await;
+    meet(&mut dee, &mut bob).await;
+}
+
+#[tokio::test]
+async fn two_who_are_alone_meet_again_after_a_while() {
+    let relax = Duration::from_millis(400);
+    let server = Server::with(config(|config| config.limits.recent_relax = relax)).await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    ann.send(r#"{"type":"next"}"#).await;
+    ann.gets_type("waiting").await;
+    bob.gets(r#"{"type":"left","reason":"next"}"#).await;
+    let began = Instant::now();
+    bob.finds().await;
+    meet(&mut bob, &mut ann).await;
+    assert!(began.elapsed() >= relax, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_block_is_for_good_on_whatever_connection_either_comes_back() {
+    let server = Server::with(config(|config| config.limits.recent_partners = 0)).await;
+    let (mut ann, ann_token) = Peer::connect_remembered(server.address, "Ann").await;
+    let (mut bob, bob_token) = Peer::connect_remembered(server.address, "Bob").await;
+    ann.finds().await;
+    bob.finds().await;
+    meet(&mut ann, &mut bob).await;
+    ann.send(r#"{"type":"block"}"#).await;
+    ann.gets(r#"{"type":"idle"}"#).await;
+    // Exactly what a partner sees who was merely left.
+    bob.gets(r#"{"type":"left","reason":"left"}"#).await;
+    bob.finds().await;
+    ann.finds().await;
+    assert_eq!(server.hub.census().await.unwrap().waiting, 2);
+
+    ann.vanish();
+    bob.vanish();
+    while server.hub.online() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let (mut ann, new_token) = Peer::connect_remembered(server.address, "Ann again").await;
+    resume(&mut ann, &ann_token).await;
+    let mut bob = Peer::connect(server.address, "Bob again").await;
+    resume(&mut bob, &bob_token).await;
+    ann.finds().await;
+    bob.finds().await;
+    bob.has_nothing_new().await;
+    assert_eq!(server.hub.census().await.unwrap().waiting, 2);
+
+    // A token is good once; the one it was used with takes its place.
+    let mut eve = Peer::connect(server.address, "Eve").await;
+    resume(&mut eve, &ann_token).await;
+    eve.gets_error("unknown-session", None).await;
+    eve.finds().await;
+    meet(&mut eve, &mut ann).await;
+    let mut ann_once_more = Peer::connect(server.address, "Ann once more").await;
+    resume(&mut ann_once_more, &new_token).await;
+    ann_once_more.finds().await;
+    bob.has_nothing_new().await;
+}
+
+#[tokio::test]
+async fn only_a_partner_can_be_blocked() {
+    let server = Server::start().await;
+    let mut ann = Peer::connect(server.address, "Ann").await;
+    ann.send(r#"{"type":"block"}"#).await;
+    ann.gets_error("not-paired", None).await;
+    ann.finds().await;
+    ann.send(r#"{"type":"block"}"#).await;
+    ann.gets_error("not-paired", None).await;
+}
+
+#[tokio::test]
+async fn nobody_meets_themself_in_another_window() {
+    let server = Server::start().await;
+    let (mut ann, token) = Peer::connect_remembered(server.address, "Ann").await;
+    let (mut twin, _) = Peer::connect_remembered(server.address, "Ann's other window").await;
+    resume(&mut twin, &token).await;
+    ann.finds().await;
+    twin.finds().await;
+    twin.has_nothing_new().await;
+    assert_eq!(server.hub.census().await.unwrap().waiting, 2);
+}
+
+#[tokio::test]
+async fn whoever_is_silent_while_waiting_is_passed_by_and_then_gone() {
+    let server = Server::with(config(|config| {
+        config.chat_ping_interval = Duration::from_millis(200);
+        config.chat_ping_timeout = Duration::from_secs(4);
+    }))
+    .await;
+    // Pings are answered while somebody is read from; nobody reads for the frozen one.
+    let mut frozen = Peer::connect(server.address, "frozen").await;
+    frozen.finds().await;
+    let passed_by = async {
+        while server.hub.census().await.unwrap().waiting > 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon("the frozen one is passed by", passed_by).await;
+    assert_eq!(server.hub.online(), 1);
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+
+    // Once heard of it is back, as one who has waited all the while.
+    frozen.has_nothing_new().await;
+    let back = async {
+        while server.hub.census().await.unwrap().waiting == 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon("it is back", back).await;
+    ann.send(r#"{"type":"next"}"#).await;
+    ann.gets_type("waiting").await;
+    meet(&mut ann, &mut frozen).await;
+    bob.gets(r#"{"type":"left","reason":"next"}"#).await;
+}
+
+#[tokio::test]
+async fn a_partner_that_froze_is_lost_long_before_the_idle_are() {
+    let server = Server::with(config(|config| {
+        config.chat_ping_interval = Duration::from_millis(200);
+        config.chat_ping_timeout = Duration::from_millis(300);
+    }))
+    .await;
+    let mut idle = Peer::connect(server.address, "idle").await;
+    let (frozen, mut bob, _) = Peer::pair(server.address).await;
+    bob.gets(r#"{"type":"left","reason":"lost"}"#).await;
+    drop(frozen);
+    idle.has_nothing_new().await;
+}
+
+#[tokio::test]
+async fn an_estimate_of_the_wait_is_given_only_when_there_is_data_for_one() {
+    let server = Server::start().await;
+    for round in 0..4 {
+        let mut ann = Peer::connect(server.address, "Ann").await;
+        ann.send(r#"{"type":"find"}"#).await;
+        let told = ann.gets_type("waiting").await;
+        // Two waits have ended in each round before.
+        assert_eq!(told["estimateMs"].is_u64(), round >= 3, "{told}");
+        let mut bob = Peer::connect(server.address, "Bob").await;
+        bob.finds().await;
+        ann.gets_type("matched").await;
+        bob.gets_type("matched").await;
+    }
+}
