@@ -1,6 +1,7 @@
 //! All the connections of a run, and the one loop that drives them: [`Crowd`].
 
 use std::{
+    marker::PhantomData,
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -47,7 +48,7 @@ pub(crate) trait Hear<D> {
 /// One connection's means to say something, which goes out as soon as its turn is over.
 #[derive(Debug)]
 pub(crate) struct Voice<'a, D> {
-    dialect: &'a D,
+    dialect: PhantomData<D>,
     shared: &'a Shared,
     out: &'a mut Vec<u8>,
 }
@@ -102,8 +103,8 @@ impl<D: Dialect> Crowd<D> {
         member: usize,
         say: impl FnOnce(&mut Voice<'_, D>),
     ) -> anyhow::Result<()> {
-        let Member { link, dialect, .. } = &mut self.members[member];
-        say(&mut Voice { dialect, shared: &self.shared, out: link.out() });
+        let Member { link, .. } = &mut self.members[member];
+        say(&mut Voice::new(&self.shared, link.out()));
         link.flush()
     }
 
@@ -180,7 +181,7 @@ impl<D: Dialect> Member<D> {
             }
             *connected = true;
             if dialect.open(shared, link.out()) {
-                let mut voice = Voice { dialect, shared, out: link.out() };
+                let mut voice = Voice::new(shared, link.out());
                 hear.hear(index, News::Ready, &mut voice)?;
             }
         }
@@ -189,7 +190,7 @@ impl<D: Dialect> Member<D> {
                 Ok(match dialect.read(shared, input, out)? {
                     Step::Needs(bytes) => Step::Needs(bytes),
                     Step::Took(bytes, news) => {
-                        hear.hear(index, news, &mut Voice { dialect, shared, out })?;
+                        hear.hear(index, news, &mut Voice::<D>::new(shared, out))?;
                         Step::Took(bytes, ())
                     }
                 })
@@ -199,21 +200,21 @@ impl<D: Dialect> Member<D> {
     }
 }
 
-impl<D: Dialect> Voice<'_, D> {
+impl<'a, D: Dialect> Voice<'a, D> {
+    const fn new(shared: &'a Shared, out: &'a mut Vec<u8>) -> Self {
+        Self { dialect: PhantomData, shared, out }
+    }
+
     pub(crate) const fn shared(&self) -> &Shared {
         self.shared
     }
 
     pub(crate) fn find(&mut self) {
-        self.dialect.find(self.out);
+        D::find(self.out);
     }
 
     pub(crate) fn say(&mut self, line: Line) {
-        self.dialect.say(self.shared, line, self.out);
-    }
-
-    pub(crate) fn leave(&mut self) {
-        self.dialect.leave(self.out);
+        D::say(self.shared, line, self.out);
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) use raw::Raw;
 
 /// One connection's state in a dialect.
 pub(crate) trait Dialect: Default {
-    /// Whether it has a lobby, with `find`, `matched` and `leave`.
+    /// Whether it has a lobby, with `find` and `matched`.
     const HAS_LOBBY: bool;
 
     /// Writes what opens a connection. `true` if nothing needs to be heard before one can look for a partner.
@@ -26,20 +26,17 @@ pub(crate) trait Dialect: Default {
 
     /// Reads the first piece of news in `input`; `out` is for what the protocol itself must answer.
     fn read<'a>(
-        &mut self,
+        &'a mut self,
         shared: &mut Shared,
         input: &'a [u8],
         out: &mut Vec<u8>,
     ) -> anyhow::Result<Step<News<'a>>>;
 
     /// Asks for a partner.
-    fn find(&self, out: &mut Vec<u8>);
+    fn find(out: &mut Vec<u8>);
 
     /// Says a line to the partner.
-    fn say(&self, shared: &Shared, line: Line, out: &mut Vec<u8>);
-
-    /// Leaves the partner. Both will hear [`News::Parted`].
-    fn leave(&self, out: &mut Vec<u8>);
+    fn say(shared: &Shared, line: Line, out: &mut Vec<u8>);
 }
 
 /// What a connection heard.

@@ -3,6 +3,7 @@
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -37,6 +38,8 @@ impl Link {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
+        // Whoever goes is gone at once, and its port can be used again for the next round.
+        socket.set_linger(Some(Duration::ZERO))?;
         if let Some(from) = from {
             socket.bind(&SocketAddr::from((from, 0)).into())?;
         }

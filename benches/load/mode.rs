@@ -8,6 +8,7 @@ mod relay;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use hdrhistogram::Histogram;
 
 use crate::{
     args::{Args, Mode},
@@ -15,7 +16,6 @@ use crate::{
     process::Process,
     report::Report,
     server::Server,
-    talk::Talk,
 };
 
 pub(crate) fn run<D: Dialect>(args: &Args, server: &Server) -> anyhow::Result<Report> {
@@ -68,9 +68,9 @@ fn each(spent: Duration, count: u64) -> f64 {
     spent.as_secs_f64() * 1e6 / count.max(1) as f64
 }
 
-fn say_latencies(report: &mut Report, what: &str, talk: &Talk) {
+fn say_latencies(report: &mut Report, what: &str, latencies: &Histogram<u64>) {
     for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
-        let nanos = talk.latencies.value_at_quantile(quantile);
+        let nanos = latencies.value_at_quantile(quantile);
         report.measure(&format!("{what}_{name}_us"), nanos as f64 / 1e3);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use hdrhistogram::Histogram;
 
 use crate::{
@@ -17,7 +17,6 @@ use crate::{
 pub(crate) struct Talk {
     people: Vec<Person>,
     matched: usize,
-    parted: usize,
     introduced: usize,
     /// Whether a line is answered with a line.
     pub(crate) answering: bool,
@@ -47,7 +46,6 @@ impl Talk {
         Ok(Self {
             people: vec![Person::default(); people],
             matched: 0,
-            parted: 0,
             introduced: 0,
             answering: false,
             heard: 0,
@@ -113,25 +111,6 @@ impl Talk {
             let back = self.people.get(partner as usize).and_then(|partner| partner.partner);
             ensure!(back == Some(member as u32), "{member} has {partner}, who has {back:?}");
         }
-        Ok(())
-    }
-
-    /// Has one of each pair leave, and waits until both know.
-    pub(crate) fn part<D: Dialect>(
-        &mut self,
-        args: &Args,
-        crowd: &mut Crowd<D>,
-    ) -> anyhow::Result<()> {
-        let everyone = self.people.len();
-        for member in 0..everyone {
-            if self.people[member].partner.is_some_and(|partner| partner as usize > member) {
-                crowd.with(member, |voice| voice.leave())?;
-            }
-        }
-        let parted = crowd.turn_until(args.patience, self, |talk| talk.parted >= everyone)?;
-        ensure!(parted, "only {} of {everyone} people heard that they parted", self.parted);
-        (self.matched, self.parted, self.introduced) = (0, 0, 0);
-        self.people.fill(Person::default());
         Ok(())
     }
 
@@ -244,7 +223,7 @@ impl<D: Dialect> Hear<D> for Talk {
                 let since = since.context("somebody was matched who did not ask")?;
                 self.latencies.saturating_record(now.saturating_sub(since));
             }
-            News::Parted => self.parted += 1,
+            News::Parted => bail!("{member} was parted"),
             News::Ready | News::Other => {}
         }
         Ok(())

@@ -6,13 +6,14 @@ use anyhow::{Context, bail, ensure};
 
 use super::{
     Dialect, News, Shared,
-    websocket::{self, Frame, Kind},
+    websocket::{self, Fragments, Frame, Kind},
 };
 use crate::{link::Step, script::Line};
 
 #[derive(Debug, Default)]
 pub(crate) struct Native {
     open: bool,
+    fragments: Fragments,
     /// The picture that was announced and not yet seen.
     announced: Option<u32>,
 }
@@ -29,7 +30,7 @@ impl Dialect for Native {
     }
 
     fn read<'a>(
-        &mut self,
+        &'a mut self,
         shared: &mut Shared,
         input: &'a [u8],
         out: &mut Vec<u8>,
@@ -43,16 +44,17 @@ impl Dialect for Native {
                 }
             });
         }
-        let (bytes, frame) = match websocket::read(input)? {
+        let (bytes, frame) = match self.fragments.read(input)? {
             Step::Needs(bytes) => return Ok(Step::Needs(bytes)),
-            Step::Took(bytes, frame) => (bytes, frame),
+            Step::Took(bytes, None) => return Ok(Step::Took(bytes, News::Other)),
+            Step::Took(bytes, Some(frame)) => (bytes, frame),
         };
         let news = match frame {
             Frame::Text(text) if !shared.pictures && text.starts_with(BEFORE) => {
                 let line = text[BEFORE.len()..].strip_suffix(AFTER);
                 News::Line(line.context("a message arrived altered around its text")?)
             }
-            Frame::Text(text) => self.read_event(shared, text)?,
+            Frame::Text(text) => read_event(shared, text, &mut self.announced)?,
             Frame::Binary(picture) => {
                 let announced = self.announced.take().context("a picture came unannounced")?;
                 let line = shared.script.read(picture)?;
@@ -68,11 +70,11 @@ impl Dialect for Native {
         Ok(Step::Took(bytes, news))
     }
 
-    fn find(&self, out: &mut Vec<u8>) {
+    fn find(out: &mut Vec<u8>) {
         websocket::write_all(Kind::Text, br#"{"type":"find"}"#, out);
     }
 
-    fn say(&self, shared: &Shared, line: Line, out: &mut Vec<u8>) {
+    fn say(shared: &Shared, line: Line, out: &mut Vec<u8>) {
         let bytes = shared.script.bytes();
         if shared.pictures {
             websocket::write_all(Kind::Text, &head(line.number, bytes), out);
@@ -85,31 +87,29 @@ impl Dialect for Native {
             out.extend_from_slice(AFTER);
         });
     }
-
-    fn leave(&self, out: &mut Vec<u8>) {
-        websocket::write_all(Kind::Text, br#"{"type":"leave"}"#, out);
-    }
 }
 
-impl Native {
-    fn read_event<'a>(&mut self, shared: &Shared, text: &[u8]) -> anyhow::Result<News<'a>> {
-        let kind =
-            text.strip_prefix(br#"{"type":""#).and_then(|rest| rest.split(|b| *b == b'"').next());
-        Ok(match kind {
-            Some(b"matched") => News::Matched,
-            Some(b"left" | b"idle") => News::Parted,
-            Some(b"welcome" | b"waiting" | b"delivered") => News::Other,
-            Some(b"image") if shared.pictures => {
-                let number = text.strip_prefix(br#"{"type":"image","id":"#).unwrap_or_default();
-                let digits = number.split(|byte| *byte == b',').next().unwrap_or_default();
-                let number = std::str::from_utf8(digits)?.parse()?;
-                ensure!(text == head(number, shared.script.bytes()), "a picture's head is altered");
-                self.announced = Some(number);
-                News::Other
-            }
-            _ => bail!("the server says {}", String::from_utf8_lossy(text)),
-        })
-    }
+fn read_event<'a>(
+    shared: &Shared,
+    text: &[u8],
+    announced: &mut Option<u32>,
+) -> anyhow::Result<News<'a>> {
+    let kind =
+        text.strip_prefix(br#"{"type":""#).and_then(|rest| rest.split(|b| *b == b'"').next());
+    Ok(match kind {
+        Some(b"matched") => News::Matched,
+        Some(b"left" | b"idle") => News::Parted,
+        Some(b"welcome" | b"waiting" | b"delivered") => News::Other,
+        Some(b"image") if shared.pictures => {
+            let number = text.strip_prefix(br#"{"type":"image","id":"#).unwrap_or_default();
+            let digits = number.split(|byte| *byte == b',').next().unwrap_or_default();
+            let number = std::str::from_utf8(digits)?.parse()?;
+            ensure!(text == head(number, shared.script.bytes()), "a picture's head is altered");
+            *announced = Some(number);
+            News::Other
+        }
+        _ => bail!("the server says {}", String::from_utf8_lossy(text)),
+    })
 }
 
 /// What announces a picture. Pictures are few, so this may allocate.

@@ -5,13 +5,14 @@ use serde_json::Value;
 
 use super::{
     Dialect, News, Shared,
-    websocket::{self, Frame, Kind},
+    websocket::{self, Fragments, Frame, Kind},
 };
 use crate::{link::Step, script::Line};
 
 #[derive(Debug, Default)]
 pub(crate) struct PurrrChat {
     stage: Stage,
+    fragments: Fragments,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl Dialect for PurrrChat {
     }
 
     fn read<'a>(
-        &mut self,
+        &'a mut self,
         shared: &mut Shared,
         input: &'a [u8],
         out: &mut Vec<u8>,
@@ -59,12 +60,13 @@ impl Dialect for PurrrChat {
                 }
             });
         }
-        let (bytes, frame) = match websocket::read(input)? {
+        let (bytes, frame) = match self.fragments.read(input)? {
             Step::Needs(bytes) => return Ok(Step::Needs(bytes)),
-            Step::Took(bytes, frame) => (bytes, frame),
+            Step::Took(bytes, None) => return Ok(Step::Took(bytes, News::Other)),
+            Step::Took(bytes, Some(frame)) => (bytes, frame),
         };
         let news = match frame {
-            Frame::Text(packet) => self.read_packet(shared, packet, out)?,
+            Frame::Text(packet) => read_packet(&mut self.stage, shared, packet, out)?,
             Frame::Ping(payload) => {
                 websocket::write_all(Kind::Pong, payload, out);
                 News::Other
@@ -75,11 +77,11 @@ impl Dialect for PurrrChat {
         Ok(Step::Took(bytes, news))
     }
 
-    fn find(&self, out: &mut Vec<u8>) {
+    fn find(out: &mut Vec<u8>) {
         websocket::write_all(Kind::Text, br#"42["find_partner"]"#, out);
     }
 
-    fn say(&self, shared: &Shared, line: Line, out: &mut Vec<u8>) {
+    fn say(shared: &Shared, line: Line, out: &mut Vec<u8>) {
         let [before, after] = if shared.pictures { PICTURE } else { TEXT };
         let length = before.len() + shared.script.bytes() + after.len();
         websocket::write(Kind::Text, length, out, |out| {
@@ -88,35 +90,29 @@ impl Dialect for PurrrChat {
             out.extend_from_slice(after);
         });
     }
-
-    fn leave(&self, out: &mut Vec<u8>) {
-        websocket::write_all(Kind::Text, br#"42["disconnect_partner"]"#, out);
-    }
 }
 
-impl PurrrChat {
-    fn read_packet<'a>(
-        &mut self,
-        shared: &mut Shared,
-        packet: &'a [u8],
-        out: &mut Vec<u8>,
-    ) -> anyhow::Result<News<'a>> {
-        match (self.stage, packet) {
-            (_, b"2") => websocket::write_all(Kind::Text, b"3", out),
-            (Stage::Greeting, [b'0', ..]) => {
-                self.stage = Stage::Connecting;
-                websocket::write_all(Kind::Text, b"40", out);
-            }
-            (Stage::Connecting, [b'4', b'0', ..]) => {
-                self.stage = Stage::Connected;
-                websocket::write_all(Kind::Text, INTRODUCTION, out);
-                return Ok(News::Ready);
-            }
-            (Stage::Connected, [b'4', b'2', event @ ..]) => return read_event(shared, event),
-            _ => bail!("the server says {}", String::from_utf8_lossy(packet)),
+fn read_packet<'a>(
+    stage: &mut Stage,
+    shared: &mut Shared,
+    packet: &'a [u8],
+    out: &mut Vec<u8>,
+) -> anyhow::Result<News<'a>> {
+    match (*stage, packet) {
+        (_, b"2") => websocket::write_all(Kind::Text, b"3", out),
+        (Stage::Greeting, [b'0', ..]) => {
+            *stage = Stage::Connecting;
+            websocket::write_all(Kind::Text, b"40", out);
         }
-        Ok(News::Other)
+        (Stage::Connecting, [b'4', b'0', ..]) => {
+            *stage = Stage::Connected;
+            websocket::write_all(Kind::Text, INTRODUCTION, out);
+            return Ok(News::Ready);
+        }
+        (Stage::Connected, [b'4', b'2', event @ ..]) => return read_event(shared, event),
+        _ => bail!("the server says {}", String::from_utf8_lossy(packet)),
     }
+    Ok(News::Other)
 }
 
 fn read_event<'a>(shared: &mut Shared, event: &'a [u8]) -> anyhow::Result<News<'a>> {

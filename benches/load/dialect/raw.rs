@@ -14,7 +14,7 @@ impl Dialect for Raw {
     }
 
     fn read<'a>(
-        &mut self,
+        &'a mut self,
         shared: &mut Shared,
         input: &'a [u8],
         _: &mut Vec<u8>,
@@ -25,11 +25,9 @@ impl Dialect for Raw {
             .map_or(Step::Needs(bytes), |line| Step::Took(bytes, News::Line(line))))
     }
 
-    fn find(&self, _: &mut Vec<u8>) {}
+    fn find(_: &mut Vec<u8>) {}
 
-    fn say(&self, shared: &Shared, line: Line, out: &mut Vec<u8>) {
+    fn say(shared: &Shared, line: Line, out: &mut Vec<u8>) {
         shared.script.write(line, out);
     }
-
-    fn leave(&self, _: &mut Vec<u8>) {}
 }

@@ -45,8 +45,59 @@ pub(crate) fn read_answer(input: &[u8]) -> anyhow::Result<Step<()>> {
     Ok(Step::Took(end + 4, ()))
 }
 
-/// Reads one frame, which servers send whole and without a mask.
-pub(crate) fn read(input: &[u8]) -> anyhow::Result<Step<Frame<'_>>> {
+/// The fragments of a message that has not come to its end.
+#[derive(Debug, Default)]
+pub(crate) struct Fragments {
+    gathered: Vec<u8>,
+    binary: bool,
+    whole: bool,
+}
+
+impl Fragments {
+    /// Reads one frame; `None` for a fragment that is not the last.
+    pub(crate) fn read<'a>(
+        &'a mut self,
+        input: &'a [u8],
+    ) -> anyhow::Result<Step<Option<Frame<'a>>>> {
+        if self.whole {
+            self.gathered.clear();
+            self.whole = false;
+        }
+        let (bytes, first, payload) = match read(input)? {
+            Step::Needs(bytes) => return Ok(Step::Needs(bytes)),
+            Step::Took(bytes, (first, payload)) => (bytes, first, payload),
+        };
+        let frame = match first {
+            0x81 => Some(Frame::Text(payload)),
+            0x82 => Some(Frame::Binary(payload)),
+            0x88 => {
+                let (code, why) = payload.split_first_chunk().context("closed without a code")?;
+                let code = u16::from_be_bytes(*code);
+                bail!("the server closed with {code} {:?}", String::from_utf8_lossy(why));
+            }
+            0x89 => Some(Frame::Ping(payload)),
+            0x8a => Some(Frame::Pong),
+            0x00 | 0x01 | 0x02 | 0x80 => {
+                ensure!((first & 0x0f == 0) != self.gathered.is_empty(), "fragments are mixed up");
+                if first & 0x0f != 0 {
+                    self.binary = first == 0x02;
+                }
+                self.gathered.extend_from_slice(payload);
+                self.whole = first == 0x80;
+                match (self.whole, self.binary) {
+                    (false, _) => None,
+                    (true, false) => Some(Frame::Text(&self.gathered)),
+                    (true, true) => Some(Frame::Binary(&self.gathered)),
+                }
+            }
+            _ => bail!("a frame begins with {first:#x}"),
+        };
+        Ok(Step::Took(bytes, frame))
+    }
+}
+
+/// Reads the first byte of a frame and its payload, which servers send without a mask.
+fn read(input: &[u8]) -> anyhow::Result<Step<(u8, &[u8])>> {
     let &[first, second, ref rest @ ..] = input else { return Ok(Step::Needs(2)) };
     ensure!(first & 0x70 == 0 && second & 0x80 == 0, "a frame begins with {first:#x} {second:#x}");
     let wide = match second {
@@ -59,19 +110,7 @@ pub(crate) fn read(input: &[u8]) -> anyhow::Result<Step<Frame<'_>>> {
     let length = if wide == 0 { second.into() } else { length };
     let whole = 2 + wide + length;
     let Some(payload) = input.get(2 + wide..whole) else { return Ok(Step::Needs(whole)) };
-    let frame = match first {
-        0x81 => Frame::Text(payload),
-        0x82 => Frame::Binary(payload),
-        0x88 => {
-            let (code, why) = payload.split_first_chunk().context("closed without a code")?;
-            let code = u16::from_be_bytes(*code);
-            bail!("the server closed with {code} {:?}", String::from_utf8_lossy(why));
-        }
-        0x89 => Frame::Ping(payload),
-        0x8a => Frame::Pong,
-        _ => bail!("a frame begins with {first:#x}"),
-    };
-    Ok(Step::Took(whole, frame))
+    Ok(Step::Took(whole, (first, payload)))
 }
 
 /// Writes a frame whose payload of `length` bytes is written by `fill`.
@@ -120,7 +159,8 @@ mod tests {
             sent[1] &= 0x7f;
             assert_eq!(written[head..head + 4], MASK);
             sent.extend(written[head + 4..].iter().zip(MASK.iter().cycle()).map(|(a, b)| a ^ b));
-            assert_eq!(read(&sent).unwrap(), Step::Took(sent.len(), Frame::Binary(&payload)));
+            let frame = Some(Frame::Binary(&payload));
+            assert_eq!(Fragments::default().read(&sent).unwrap(), Step::Took(sent.len(), frame));
             for cut in [0, 1, head.min(2), sent.len() - 1] {
                 let cut = cut.min(sent.len() - 1);
                 let Step::Needs(bytes) = read(&sent[..cut]).unwrap() else { panic!("{cut}") };
@@ -130,10 +170,27 @@ mod tests {
     }
 
     #[test]
+    fn fragments_are_one_message_and_a_ping_may_come_between_them() {
+        let mut fragments = Fragments::default();
+        for _ in 0..2 {
+            for (input, frame) in [
+                (&b"\x01\x02on"[..], None),
+                (b"\x89\x00", Some(Frame::Ping(b""))),
+                (b"\x00\x00", None),
+                (b"\x80\x01e", Some(Frame::Text(b"one"))),
+                (b"\x82\x01x", Some(Frame::Binary(b"x"))),
+            ] {
+                assert_eq!(fragments.read(input).unwrap(), Step::Took(input.len(), frame));
+            }
+        }
+        assert!(fragments.read(b"\x80\x01x").is_err());
+    }
+
+    #[test]
     fn a_refusal_and_a_close_are_told() {
         let refusal = read_answer(b"HTTP/1.1 403 Forbidden\r\n\r\n").unwrap_err();
         assert!(refusal.to_string().contains("403"));
-        let closed = read(b"\x88\x06\x03\xf0slow").unwrap_err();
+        let closed = Fragments::default().read(b"\x88\x06\x03\xf0slow").unwrap_err();
         assert_eq!(closed.to_string(), "the server closed with 1008 \"slow\"");
     }
 }

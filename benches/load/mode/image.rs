@@ -27,7 +27,7 @@ pub(super) fn run<D: Dialect>(
     if let Some(process) = &server.process {
         report.measure("server_resident_mb", process.resident()? as f64 / 1e6);
     }
-    say_latencies(report, "latency", &talk);
+    say_latencies(report, "latency", &talk.latencies);
     report.say("pictures", talk.heard);
     Ok(())
 }

@@ -33,7 +33,7 @@ pub(super) fn run<D: Dialect>(
         "messages_per_second",
         rounds.iter().map(|round| round.messages as f64 / round.spent.time.as_secs_f64()),
     );
-    say_latencies(report, "latency", &talk);
+    say_latencies(report, "latency", &talk.latencies);
     report.say("messages", talk.heard);
     Ok(())
 }
