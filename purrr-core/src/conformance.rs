@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::{
     frame::Frame,
-    lobby::{Census, Lobby, LobbyError, Match, PeerId, Place, Ticket},
+    lobby::{Avoid, Census, Lobby, LobbyError, Match, PeerId, Place, Ticket},
     pairing::{Anyone, Bucket, Pairing},
     relay::{Pipe, Reason, Received, Relay, RelayError},
 };
@@ -48,6 +48,9 @@ const SOON: Duration = Duration::from_secs(10);
 /// How long nothing may happen where nothing must.
 const QUIET: Duration = Duration::from_millis(100);
 
+/// Longer than anybody waits here.
+const LONG: Duration = Duration::from_secs(3600);
+
 type Checked<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
 type Check = (&'static str, fn(Backend) -> Checked<'static>);
 
@@ -62,7 +65,7 @@ pub async fn check_all(new: &(dyn Fn() -> Backend + Send + Sync)) -> Vec<Violati
     violations
 }
 
-const CHECKS: [Check; 9] = [
+const CHECKS: [Check; 13] = [
     ("both see one chat", |backend| Box::pin(both_see_one_chat(backend))),
     ("one place for a peer", |backend| Box::pin(one_place_for_a_peer(backend))),
     ("dropping a place leaves", |backend| Box::pin(dropping_a_place_leaves(backend))),
@@ -71,12 +74,19 @@ const CHECKS: [Check; 9] = [
     ("frames arrive in order", |backend| Box::pin(frames_arrive_in_order(backend))),
     ("the parting comes last", |backend| Box::pin(the_parting_comes_last(backend))),
     ("rules are obeyed", |backend| Box::pin(rules_are_obeyed(backend))),
+    ("who must not meet does not", |backend| Box::pin(who_must_not_meet_does_not(backend))),
+    ("who met lately meets later", |backend| Box::pin(who_met_lately_meets_later(backend))),
+    ("a search widens by itself", |backend| Box::pin(a_search_widens_by_itself(backend))),
+    ("who has waited goes on", |backend| Box::pin(who_has_waited_goes_on(backend))),
     ("the census counts", |backend| Box::pin(the_census_counts(backend))),
 ];
 
 impl Backend {
     async fn enter(&self, peer: u64, rule: impl Pairing) -> Result<Place, String> {
-        let ticket = Ticket::new(PeerId::from_bits(peer));
+        self.enter_with(Ticket::new(PeerId::from_bits(peer)), rule).await
+    }
+
+    async fn enter_with(&self, ticket: Ticket, rule: impl Pairing) -> Result<Place, String> {
         self.lobby.enter(ticket, Arc::new(rule)).await.map_err(|error| format!("enter: {error}"))
     }
 
@@ -100,6 +110,11 @@ async fn soon(place: Place) -> Result<Match, String> {
         Ok(made) => made.map_err(|error| format!("a place failed: {error}")),
         Err(_) => Err("two who fit were not matched".to_owned()),
     }
+}
+
+/// Waits in both places at once, since either may be the one whose search goes on.
+async fn both_soon(ann: Place, bob: Place) -> Result<(), String> {
+    tokio::try_join!(soon(ann), soon(bob)).map(drop)
 }
 
 async fn recv(pipe: &mut Pipe) -> Result<Received, String> {
@@ -197,6 +212,72 @@ async fn rules_are_obeyed(backend: Backend) -> Result<(), String> {
     let _bob = backend.enter(2, Nobody).await?;
     let matched = timeout(QUIET, &mut ann).await.is_ok();
     ensure(!matched, "two were matched whom the rule keeps apart")
+}
+
+async fn who_must_not_meet_does_not(backend: Backend) -> Result<(), String> {
+    let ann = Ticket::new(PeerId::from_bits(1));
+    let bob = Ticket::new(PeerId::from_bits(2));
+    let same = Ticket { person: ann.person, ..bob.clone() };
+    let blocking = Ticket { avoid: Avoid::default().blocking([ann.person]), ..bob.clone() };
+    let mut encrypting = bob;
+    encrypting.hello.encrypts = true;
+    for other in [same, blocking, encrypting] {
+        // Whoever comes second is who looks, and either may be the one that has the reason.
+        for [first, second] in [[&ann, &other], [&other, &ann]] {
+            let _first = backend.enter_with(first.clone(), Anyone).await?;
+            let mut second = backend.enter_with(second.clone(), Anyone).await?;
+            let matched = timeout(QUIET, &mut second).await.is_ok();
+            ensure(!matched, "two were matched who must never meet")?;
+        }
+    }
+    Ok(())
+}
+
+async fn who_met_lately_meets_later(backend: Backend) -> Result<(), String> {
+    let [mut ann, mut bob] = [1, 2].map(|peer| Ticket::new(PeerId::from_bits(peer)));
+    ann.avoid.recent = [bob.person].into();
+    for ticket in [&mut ann, &mut bob] {
+        ticket.avoid.relax_after = 4 * QUIET;
+    }
+    let mut ann = backend.enter_with(ann, Anyone).await?;
+    let bob = backend.enter_with(bob, Anyone).await?;
+    let matched = timeout(QUIET, &mut ann).await.is_ok();
+    ensure(!matched, "two who met lately were matched at once")?;
+    both_soon(ann, bob).await
+}
+
+/// Looks for nobody until it has waited so long.
+#[derive(Debug)]
+struct Shy([Duration; 1]);
+
+impl Pairing for Shy {
+    fn buckets(&self, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
+        let alone = Bucket::new("conformance: alone", &ticket.peer.to_string());
+        let open = Bucket::new("conformance: open", "");
+        if waited < self.0[0] { vec![alone] } else { vec![alone, open] }
+    }
+
+    fn widen_at(&self) -> &[Duration] {
+        &self.0
+    }
+}
+
+async fn a_search_widens_by_itself(backend: Backend) -> Result<(), String> {
+    let mut ann = backend.enter(1, Shy([4 * QUIET])).await?;
+    let bob = backend.enter(2, Shy([4 * QUIET])).await?;
+    let matched = timeout(QUIET, &mut ann).await.is_ok();
+    ensure(!matched, "a search was wide before it was due")?;
+    both_soon(ann, bob).await
+}
+
+async fn who_has_waited_goes_on(backend: Backend) -> Result<(), String> {
+    let enter = async |peer| {
+        let waited = 2 * LONG;
+        let ticket = Ticket { waited, ..Ticket::new(PeerId::from_bits(peer)) };
+        backend.enter_with(ticket, Shy([LONG])).await
+    };
+    let (ann, bob) = (enter(1).await?, enter(2).await?);
+    both_soon(ann, bob).await
 }
 
 async fn the_census_counts(backend: Backend) -> Result<(), String> {

@@ -15,6 +15,7 @@ pub mod protocol;
 mod relay;
 mod serve;
 pub mod session;
+mod sync;
 
 pub use bytes::Bytes;
 pub use bytestring::ByteString;

@@ -64,10 +64,12 @@ new_key_type! {
 ///
 /// Coming, going and being matched cost the same however many wait: of each bucket, at most 16 are looked at, those at
 /// its front. If all of these are refused, the search goes on through the next 256 every 100 ms. So with somebody
-/// acceptable among n in the same bucket, a peer waits at most ⌈n / 256⌉ × 100 ms.
+/// acceptable among n in the same bucket, a peer waits at most ⌈n / 256⌉ × 100 ms. A search begins anew, and takes that
+/// long once more, when somebody it had to avoid need not be avoided any longer.
 ///
 /// A place with five interests takes about 0.7 KiB, its ticket included (measured by `benches/pairing.rs`).
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Matchmaker<S> {
     waiting: SlotMap<PlaceKey, Waiting<S>>,
     pairs: SlotMap<PairKey, [PeerId; 2]>,
@@ -83,6 +85,7 @@ pub struct Matchmaker<S> {
 
 /// A pair that was just made.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 #[must_use = "both sides have to be told"]
 pub struct Made<S> {
     /// Names the pair until it is ended with [`Matchmaker::handle_part`].
@@ -93,6 +96,7 @@ pub struct Made<S> {
 
 /// One of the two in a pair that was just made.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Side<S> {
     /// What the peer entered with.
     pub ticket: Arc<Ticket>,
@@ -106,10 +110,10 @@ pub struct Side<S> {
 #[non_exhaustive]
 pub struct AlreadyHere;
 
-/// How many of each bucket are looked at when somebody comes or its search widens.
+/// How many of each bucket are looked at when somebody comes.
 const FIRST_LOOK: usize = 16;
 
-/// How many of each bucket are looked at when a search goes on, and how long after the last look that is.
+/// How many of each bucket are looked at when a search goes on or widens, and how long after the last look it goes on.
 const LATER_LOOK: usize = 256;
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -125,6 +129,7 @@ enum Whereabouts {
     Paired,
 }
 
+#[cfg_attr(test, derive(Clone))]
 struct Waiting<S> {
     ticket: Arc<Ticket>,
     rule: Arc<dyn Pairing>,
@@ -132,13 +137,14 @@ struct Waiting<S> {
     spots: Vec<Spot>,
     /// When the search goes on.
     alarm: Option<Duration>,
-    /// When it begins anew, because it widens or somebody need not be avoided any longer.
-    anew: Option<Duration>,
+    /// When it begins anew, because somebody need not be avoided any longer.
+    relaxes: Option<Duration>,
     seat: S,
 }
 
 /// Where a place stands in one line.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct Spot {
     bucket: Bucket,
     number: u64,
@@ -193,7 +199,8 @@ impl<S> Matchmaker<S> {
 
     /// A peer comes in. It may be matched at once: drain [`poll_match`](Self::poll_match).
     ///
-    /// A peer that has [waited](Ticket::waited) before stands as if it had never been away.
+    /// A peer that has [waited](Ticket::waited) before searches as widely, and counts as old, as if it had never been
+    /// away; but no longer than since time zero, so an owner's clock had better begin late.
     ///
     /// # Errors
     ///
@@ -211,7 +218,7 @@ impl<S> Matchmaker<S> {
         };
         let since = now.saturating_sub(ticket.waited);
         let spots = Vec::new();
-        let place = Waiting { ticket, rule, since, spots, alarm: None, anew: None, seat };
+        let place = Waiting { ticket, rule, since, spots, alarm: None, relaxes: None, seat };
         let key = self.waiting.insert(place);
         self.look(now, key, FIRST_LOOK);
         Ok(key)
@@ -270,13 +277,11 @@ impl<S> Matchmaker<S> {
     fn go_on(&mut self, now: Duration, key: PlaceKey) {
         let Some(place) = self.waiting.get_mut(key) else { return };
         place.alarm = None;
-        if place.anew.is_some_and(|anew| anew <= now) {
-            place.anew = None;
+        if place.relaxes.is_some_and(|relaxes| relaxes <= now) {
+            place.relaxes = None;
             place.spots.iter_mut().for_each(|spot| spot.seen = 0);
-            self.look(now, key, FIRST_LOOK);
-        } else {
-            self.look(now, key, LATER_LOOK);
         }
+        self.look(now, key, LATER_LOOK);
     }
 
     /// Looks for a partner in the buckets of the hour, and where there is none, stands in them.
@@ -381,9 +386,9 @@ impl<S> Matchmaker<S> {
         let waited = now.saturating_sub(place.since);
         let widens = schedule.get(schedule.partition_point(|due| *due <= waited));
         let widens = widens.map(|due| place.since.saturating_add(*due));
-        place.anew = [place.anew, widens, missed.relaxes].into_iter().flatten().min();
+        place.relaxes = [place.relaxes, missed.relaxes].into_iter().flatten().min();
         let goes_on = missed.unfinished.then(|| now.saturating_add(PAUSE));
-        place.alarm = [place.anew, goes_on].into_iter().flatten().min();
+        place.alarm = [place.relaxes, widens, goes_on].into_iter().flatten().min();
         if let Some(due) = place.alarm {
             self.alarms.insert((due, key));
         }
@@ -397,12 +402,12 @@ impl<S> Matchmaker<S> {
         }
         for spot in &place.spots {
             let Entry::Occupied(mut line) = self.lines.entry(spot.bucket) else { continue };
-            for (moved, number) in line.get_mut().leave(spot.number) {
-                let moved =
-                    self.waiting.get_mut(moved).map_or(&mut [][..], |place| &mut place.spots);
-                for stood in moved.iter_mut().filter(|stood| stood.bucket == spot.bucket) {
-                    // Numbers only grow here, so what was seen is looked at once more rather than passed by.
-                    stood.number = number;
+            let moves = line.get_mut().leave(spot.number);
+            for moved in &moves {
+                let Some(place) = self.waiting.get_mut(moved.key) else { continue };
+                for stood in place.spots.iter_mut().filter(|stood| stood.bucket == spot.bucket) {
+                    stood.number = moved.to;
+                    stood.seen = line::after_moves(&moves, stood.seen);
                 }
             }
             if line.get().is_empty() {
@@ -487,3 +492,6 @@ impl Hasher for Fold {
 
 #[cfg(test)]
 mod exploration;
+
+#[cfg(test)]
+mod worlds;

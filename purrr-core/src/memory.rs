@@ -3,7 +3,7 @@
 use std::{
     fmt,
     future::pending,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -19,6 +19,7 @@ use crate::{
     matchmaker::{Made, Matchmaker, PlaceKey},
     pairing::Pairing,
     relay::{Pipe, Relay, RelayError},
+    sync::{Mutex, MutexGuard},
 };
 
 /// A [`Lobby`] within one process: a [`Matchmaker`] behind a plain mutex that is never held across an await.
@@ -44,6 +45,9 @@ struct Seat {
     room: Arc<Room>,
     key: PlaceKey,
 }
+
+/// What the machine's clock shows when a lobby opens. Nobody can have waited since before that clock began.
+const HEAD_START: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl MemoryLobby {
     /// An empty lobby whose chats are bounded by the `pipe_*` fields of `limits`.
@@ -97,7 +101,7 @@ impl Relay for MemoryRelay {
 
 impl Room {
     fn now(&self) -> Duration {
-        self.opened.elapsed()
+        HEAD_START + self.opened.elapsed()
     }
 
     /// The machine is changed only by its own functions, none of which can stop halfway but by a bug of a rule; what
@@ -108,7 +112,7 @@ impl Room {
 
     /// Resolves at a time of the machine's, or never if there is none or it is beyond the clock's end.
     async fn reaches(&self, alarm: Option<Duration>) {
-        match alarm.and_then(|alarm| self.opened.checked_add(alarm)) {
+        match alarm.and_then(|alarm| self.opened.checked_add(alarm.saturating_sub(HEAD_START))) {
             Some(due) => sleep_until(due).await,
             None => pending().await,
         }

@@ -190,7 +190,7 @@ pub struct Interests {
 }
 
 /// The buckets in which a lobby has `ticket` look, each once: those of its rule, apart from those of tickets that it
-/// could not talk to at all.
+/// could not talk to at all. Those of a kind stand together, where the rule names the first of them.
 ///
 /// For backends. Whoever encrypts can talk to nobody who does not, so the two are kept apart here, whatever the rule.
 #[must_use]
@@ -198,8 +198,13 @@ pub fn buckets_of(rule: &dyn Pairing, ticket: &Ticket, waited: Duration) -> Vec<
     let mut buckets = rule.buckets(ticket, waited);
     let mut distinct = 0;
     for index in 0..buckets.len() {
-        if !buckets[..distinct].contains(&buckets[index]) {
-            buckets.swap(distinct, index);
+        let bucket = buckets[index];
+        let before = &buckets[..distinct];
+        if !before.contains(&bucket) {
+            let last_of_kind = before.iter().rposition(|other| other.kind() == bucket.kind());
+            let place = last_of_kind.map_or(distinct, |last| last + 1);
+            buckets.copy_within(place..distinct, place + 1);
+            buckets[place] = bucket;
             distinct += 1;
         }
     }
@@ -216,15 +221,7 @@ impl Bucket {
     /// The bucket of `value` within `namespace`.
     #[must_use]
     pub fn new(namespace: &str, value: &str) -> Self {
-        // 0xff occurs in no UTF-8, so it parts the two without ambiguity.
-        let both = namespace.bytes().chain([0xff]).chain(value.bytes());
-        let (offset, prime) = (0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, (1 << 88) + 0x13b);
-        let value =
-            both.fold(offset, |hash: u128, byte| (hash ^ u128::from(byte)).wrapping_mul(prime));
-        let kind = namespace.bytes().fold(0x811c_9dc5, |hash: u32, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
-        Self::of_kind(kind, value)
+        Namespace::new(namespace).bucket(value)
     }
 
     /// The bits of the hash, for backends.
@@ -259,23 +256,56 @@ impl Bucket {
     }
 }
 
+/// A namespace that is hashed already: most buckets are of a few that are known beforehand.
+#[derive(Clone, Copy)]
+struct Namespace {
+    kind: u32,
+    /// The hash of the name and of what parts it from the value.
+    prefix: u128,
+}
+
+impl Namespace {
+    const ANYONE: Self = Self::new("anyone");
+    const INTEREST: Self = Self::new("interest");
+    const LANGUAGE: Self = Self::new("language");
+    const NO_LANGUAGE: Self = Self::new("no language");
+
+    const fn new(name: &str) -> Self {
+        let name = name.as_bytes();
+        let mut namespace =
+            Self { kind: 0x811c_9dc5, prefix: 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d };
+        let mut index = 0;
+        while index < name.len() {
+            namespace.kind = (namespace.kind ^ name[index] as u32).wrapping_mul(0x0100_0193);
+            namespace.prefix = fnv(namespace.prefix, name[index]);
+            index += 1;
+        }
+        // 0xff occurs in no UTF-8, so it parts the two without ambiguity.
+        Self { prefix: fnv(namespace.prefix, 0xff), ..namespace }
+    }
+
+    fn bucket(self, value: &str) -> Bucket {
+        Bucket::of_kind(self.kind, value.bytes().fold(self.prefix, fnv))
+    }
+}
+
+const fn fnv(hash: u128, byte: u8) -> u128 {
+    (hash ^ byte as u128).wrapping_mul((1 << 88) + 0x13b)
+}
+
 impl fmt::Debug for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Bucket({:032x})", self.0)
     }
 }
 
-fn anyone() -> Bucket {
-    Bucket::new("anyone", "")
-}
-
 fn languages(ticket: &Ticket) -> impl Iterator<Item = Bucket> {
-    ticket.search.languages.iter().map(|tag| Bucket::new("language", tag.as_ref()))
+    ticket.search.languages.iter().map(|tag| Namespace::LANGUAGE.bucket(tag.as_ref()))
 }
 
 impl Pairing for Anyone {
     fn buckets(&self, _: &Ticket, _: Duration) -> Vec<Bucket> {
-        vec![anyone()]
+        vec![Namespace::ANYONE.bucket("")]
     }
 
     fn choice(&self) -> Choice {
@@ -286,7 +316,7 @@ impl Pairing for Anyone {
 impl Pairing for Languages {
     fn buckets(&self, ticket: &Ticket, _: Duration) -> Vec<Bucket> {
         if ticket.search.languages.is_empty() {
-            return vec![Bucket::new("no language", "")];
+            return vec![Namespace::NO_LANGUAGE.bucket("")];
         }
         languages(ticket).collect()
     }
@@ -311,12 +341,12 @@ impl Pairing for Interests {
     fn buckets(&self, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
         let interests = &ticket.search.interests;
         let mut buckets: Vec<Bucket> =
-            interests.iter().map(|tag| Bucket::new("interest", tag.as_ref())).collect();
+            interests.iter().map(|tag| Namespace::INTEREST.bucket(tag.as_ref())).collect();
         if waited >= self.widen_at[0] || interests.is_empty() {
             buckets.extend(languages(ticket));
         }
         if waited >= self.widen_at[1] || buckets.is_empty() {
-            buckets.push(anyone());
+            buckets.push(Namespace::ANYONE.bucket(""));
         }
         buckets
     }
@@ -394,13 +424,13 @@ mod tests {
     #[test]
     fn a_bucket_is_the_published_hash() {
         // Computed apart from this code, by a script that follows the publication.
-        assert_eq!(fnv(b"a\xffb"), 0xa68d_639c_1d8b_5822_836d_bc79_7891_b879);
-        assert_eq!(Bucket::new("a", "b").to_bits() << 32, fnv(b"a\xffb") << 32);
+        assert_eq!(plain_fnv(b"a\xffb"), 0xa68d_639c_1d8b_5822_836d_bc79_7891_b879);
+        assert_eq!(Bucket::new("a", "b").to_bits() << 32, plain_fnv(b"a\xffb") << 32);
         assert_eq!(Bucket::new("a", "b").kind(), 0xe40c_292c);
         assert_ne!(Bucket::new("ab", "c"), Bucket::new("a", "bc"));
     }
 
-    fn fnv(bytes: &[u8]) -> u128 {
+    fn plain_fnv(bytes: &[u8]) -> u128 {
         bytes.iter().fold(144_066_263_297_769_815_596_495_629_667_062_367_629, |hash, byte| {
             (hash ^ u128::from(*byte)).wrapping_mul(309_485_009_821_345_068_724_781_371)
         })
@@ -468,6 +498,15 @@ mod tests {
         assert!(meet(&rule, (&english, 30), (&french, 30)));
         let widenings: Vec<u64> = rule.widen_at().iter().map(Duration::as_secs).collect();
         assert_eq!(widenings, [5, 20, 30, 35, 50]);
+    }
+
+    #[test]
+    fn a_kind_is_looked_through_at_once_however_rules_are_composed() {
+        let both = ticket(&["cats", "tea"], &["en", "fr"]);
+        let rule = Interests::default().and(Languages);
+        let kinds: Vec<u32> =
+            buckets_of(&rule, &both, EVER).iter().map(|bucket| bucket.kind()).collect();
+        assert_eq!(kinds.chunk_by(|a, b| a == b).map(<[u32]>::len).collect::<Vec<_>>(), [4, 4, 2]);
     }
 
     /// A rule without buckets for anybody.

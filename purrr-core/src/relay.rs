@@ -4,13 +4,18 @@ use std::{
     collections::VecDeque,
     fmt,
     future::poll_fn,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
 };
 
 use async_trait::async_trait;
 
-use crate::{frame::Frame, limits::Limits, lobby::Match};
+use crate::{
+    frame::Frame,
+    limits::Limits,
+    lobby::Match,
+    sync::{Mutex, MutexGuard},
+};
 
 /// What carries frames between two peers that were paired.
 ///

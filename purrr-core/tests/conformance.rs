@@ -1,14 +1,17 @@
 //! The suite against our own backend, and against broken ones, each of which must fail the check for what it broke.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use purrr_core::{
-    Anyone, Census, ChatId, Limits, Lobby, LobbyError, Match, MemoryLobby, MemoryRelay, Pairing,
-    PeerId, Pipe, Place, Relay, RelayError, Ticket,
+    Anyone, Bucket, Census, ChatId, Limits, Lobby, LobbyError, Match, MemoryLobby, MemoryRelay,
+    Pairing, PeerId, Pipe, Place, Relay, RelayError, Ticket,
     conformance::{Backend, check_all},
 };
 
@@ -22,6 +25,10 @@ enum Bug {
     FramesSwallowed,
     PartingSwallowed,
     RuleIgnored,
+    MeetsEverybody,
+    RepeatsPartners,
+    NeverWidens,
+    ForgetsWaiting,
     CountsNobody,
 }
 
@@ -36,9 +43,19 @@ struct Broken {
 impl Lobby for Broken {
     async fn enter(&self, mut ticket: Ticket, rule: Arc<dyn Pairing>) -> Result<Place, LobbyError> {
         let bug = self.bug;
-        let rule = if bug == Bug::RuleIgnored { Arc::new(Anyone) } else { rule };
-        if bug == Bug::TwoPlaces {
-            ticket.peer = PeerId::from_bits(self.entered.fetch_add(1, Ordering::Relaxed));
+        let rule: Arc<dyn Pairing> = match bug {
+            Bug::RuleIgnored => Arc::new(Anyone),
+            Bug::NeverWidens => Arc::new(Narrow(rule)),
+            _ => rule,
+        };
+        match bug {
+            Bug::TwoPlaces => {
+                ticket.peer = PeerId::from_bits(self.entered.fetch_add(1, Ordering::Relaxed));
+            }
+            Bug::MeetsEverybody => ticket = Ticket::new(ticket.peer),
+            Bug::RepeatsPartners => ticket.avoid.recent = Box::default(),
+            Bug::ForgetsWaiting => ticket.waited = Duration::ZERO,
+            _ => {}
         }
         let place = self.inner.enter(ticket, rule).await?;
         match bug {
@@ -69,6 +86,16 @@ impl Lobby for Broken {
             Bug::CountsNobody => Ok(Census::default()),
             _ => self.inner.census().await,
         }
+    }
+}
+
+/// Looks only where it looked at first.
+#[derive(Debug)]
+struct Narrow(Arc<dyn Pairing>);
+
+impl Pairing for Narrow {
+    fn buckets(&self, ticket: &Ticket, _: Duration) -> Vec<Bucket> {
+        self.0.buckets(ticket, Duration::ZERO)
     }
 }
 
@@ -132,6 +159,10 @@ async fn each_broken_backend_fails_the_check_for_what_it_broke() {
         (Bug::FramesSwallowed, "frames arrive in order"),
         (Bug::PartingSwallowed, "the parting comes last"),
         (Bug::RuleIgnored, "rules are obeyed"),
+        (Bug::MeetsEverybody, "who must not meet does not"),
+        (Bug::RepeatsPartners, "who met lately meets later"),
+        (Bug::NeverWidens, "a search widens by itself"),
+        (Bug::ForgetsWaiting, "who has waited goes on"),
         (Bug::CountsNobody, "the census counts"),
     ] {
         let new = move || Backend {

@@ -116,8 +116,7 @@ fn invalid_namespace(namespace: &str) -> ByteString {
 /// The answer to a client that asked for the main namespace: who it is here, and by what it is known again.
 fn greeting(resume: ResumeToken) -> Outgoing {
     let sid = format!("{:032x}", rand::random::<u128>());
-    let greeting = json!({"sid": sid, "pid": resume.to_string()});
-    Outgoing::Text(format!("40{greeting}").into())
+    Outgoing::Text(format!(r#"40{{"sid":"{sid}","pid":"{resume}"}}"#).into())
 }
 
 /// A packet of the protocol, as a client sends it.

@@ -8,6 +8,7 @@ use crate::lobby::PersonId;
 ///
 /// Spots are numbered from front to end. Most lines have one in them, and that one takes no room of its own.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) enum Line<K> {
     #[default]
     Empty,
@@ -24,10 +25,32 @@ pub(super) struct Entry<K> {
     pub(super) since: u64,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Place<K> {
+    Taken(Entry<K>),
+    /// At least so many places from here on, or up to here, are gaps. Where a row of gaps begins or ends, it is all.
+    Gap {
+        ahead: usize,
+        behind: usize,
+    },
+}
+
+/// Who stands where, when all have closed ranks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moved<K> {
+    pub(super) key: K,
+    pub(super) from: u64,
+    pub(super) to: u64,
+}
+
 /// Stepping out leaves a gap; gaps at the front go at once and the rest when they outnumber those who wait.
+///
+/// Until then they are passed by in one go, however long they are, or somebody at the front whom nobody wants would have
+/// everybody who comes walk along the gap behind.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Queue<K> {
-    spots: VecDeque<Option<Entry<K>>>,
+    spots: VecDeque<Place<K>>,
     /// The number of the spot at the front.
     first: u64,
     occupied: usize,
@@ -45,7 +68,7 @@ impl<K: Copy> Line<K> {
                 MIDDLE
             }
             Self::One(first, only) => {
-                let spots = VecDeque::from([Some(*only)]);
+                let spots = VecDeque::from([Place::Taken(*only)]);
                 let mut queue = Queue { spots, first: *first, occupied: 1 };
                 let spot = queue.join(entry);
                 *self = Self::Many(Box::new(queue));
@@ -55,8 +78,8 @@ impl<K: Copy> Line<K> {
         }
     }
 
-    /// Steps out of a spot. Returns those whose spots have new numbers since, which is rarely anybody.
-    pub(super) fn leave(&mut self, spot: u64) -> Vec<(K, u64)> {
+    /// Steps out of a spot. Returns those whose spots have new numbers since, which is all or nobody, and rarely all.
+    pub(super) fn leave(&mut self, spot: u64) -> Vec<Moved<K>> {
         match self {
             Self::One(only, _) if *only == spot => {
                 *self = Self::Empty;
@@ -99,33 +122,63 @@ impl<K: Copy> Queue<K> {
     fn join(&mut self, entry: Entry<K>) -> u64 {
         self.occupied += 1;
         // The spot at the front is never a gap.
-        if self.spots.front().is_some_and(|front| front.is_some_and(|it| entry.since < it.since)) {
+        if let Some(Place::Taken(front)) = self.spots.front()
+            && entry.since < front.since
+        {
             self.first -= 1;
-            self.spots.push_front(Some(entry));
+            self.spots.push_front(Place::Taken(entry));
             return self.first;
         }
         let spot = self.first + self.spots.len() as u64;
-        self.spots.push_back(Some(entry));
+        self.spots.push_back(Place::Taken(entry));
         spot
     }
 
-    fn leave(&mut self, spot: u64) -> Vec<(K, u64)> {
+    fn leave(&mut self, spot: u64) -> Vec<Moved<K>> {
         let index = usize::try_from(spot - self.first).unwrap_or(usize::MAX);
-        if self.spots.get_mut(index).and_then(Option::take).is_some() {
+        if let Some(Place::Taken(_)) = self.spots.get(index) {
+            self.open_gap(index);
             self.occupied -= 1;
         }
-        while let Some(None) = self.spots.front() {
+        while let Some(Place::Gap { .. }) = self.spots.front() {
             self.spots.pop_front();
             self.first += 1;
         }
         if self.spots.len() > 2 * self.occupied + 16 { self.close_ranks() } else { Vec::new() }
     }
 
+    /// Makes a gap of a place, and one row of it and the gaps on either side.
+    fn open_gap(&mut self, index: usize) {
+        let before = match index.checked_sub(1).map(|index| self.spots[index]) {
+            Some(Place::Gap { behind, .. }) => behind,
+            Some(Place::Taken(_)) | None => 0,
+        };
+        let after = match self.spots.get(index + 1) {
+            Some(Place::Gap { ahead, .. }) => *ahead,
+            Some(Place::Taken(_)) | None => 0,
+        };
+        self.spots[index] = Place::Gap { ahead: 1 + after, behind: 1 + before };
+        if let Place::Gap { ahead, .. } = &mut self.spots[index - before] {
+            *ahead = before + 1 + after;
+        }
+        if let Place::Gap { behind, .. } = &mut self.spots[index + after] {
+            *behind = before + 1 + after;
+        }
+    }
+
     fn from(&self, spot: u64) -> impl Iterator<Item = (u64, Entry<K>)> {
-        let passed = usize::try_from(spot.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        let passed = passed.min(self.spots.len());
-        let numbers = self.first + passed as u64..;
-        numbers.zip(self.spots.range(passed..)).filter_map(|(spot, entry)| Some((spot, (*entry)?)))
+        let mut index = usize::try_from(spot.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        std::iter::from_fn(move || {
+            loop {
+                match self.spots.get(index)? {
+                    Place::Gap { ahead, .. } => index += ahead,
+                    Place::Taken(entry) => {
+                        index += 1;
+                        return Some((self.first + index as u64 - 1, *entry));
+                    }
+                }
+            }
+        })
     }
 
     fn draw(&self, random: &mut fastrand::Rng) -> Option<Entry<K>> {
@@ -134,18 +187,27 @@ impl<K: Copy> Queue<K> {
         }
         loop {
             // Hardly more than every second spot is a gap, see `leave`.
-            if let Some(entry) = self.spots[random.usize(..self.spots.len())] {
+            if let Place::Taken(entry) = self.spots[random.usize(..self.spots.len())] {
                 return Some(entry);
             }
         }
     }
 
-    fn close_ranks(&mut self) -> Vec<(K, u64)> {
-        self.first += self.spots.len() as u64;
-        self.spots.retain(Option::is_some);
+    fn close_ranks(&mut self) -> Vec<Moved<K>> {
+        let first = self.first + self.spots.len() as u64;
+        let moves = (first..).zip(self.from(0));
+        let moves = moves.map(|(to, (from, entry))| Moved { key: entry.key, from, to }).collect();
+        self.first = first;
+        self.spots.retain(|place| matches!(place, Place::Taken(_)));
         self.spots.shrink_to(2 * self.occupied);
-        self.from(0).map(|(spot, entry)| (entry.key, spot)).collect()
+        moves
     }
+}
+
+/// What a spot's number has become: as many stand before it as before.
+pub(super) fn after_moves<K>(moves: &[Moved<K>], spot: u64) -> u64 {
+    let before = moves.partition_point(|moved| moved.from < spot);
+    moves.first().map_or(spot, |front| front.to + before as u64)
 }
 
 #[cfg(test)]
@@ -172,9 +234,14 @@ mod tests {
                     plain.push((key, line.join(entry(key, 1_000))));
                 } else {
                     let (_, spot) = plain.remove(step % plain.len());
-                    for (moved, spot) in line.leave(spot) {
-                        plain.iter_mut().filter(|(key, _)| *key == moved).for_each(|entry| entry.1 = spot);
+                    let looked_at = plain.get(step % plain.len().max(1)).map(|(key, _)| *key);
+                    let number = |plain: &[(usize, u64)]| plain.iter().find(|it| Some(it.0) == looked_at).map(|it| it.1);
+                    let before = number(&plain);
+                    let moves = line.leave(spot);
+                    for moved in &moves {
+                        plain.iter_mut().filter(|(key, _)| *key == moved.key).for_each(|entry| entry.1 = moved.to);
                     }
+                    prop_assert_eq!(before.map(|before| after_moves(&moves, before)), number(&plain));
                 }
                 let there: Vec<_> = line.from(0).map(|(spot, entry)| (entry.key, spot)).collect();
                 prop_assert_eq!(&there, &plain);
@@ -185,9 +252,39 @@ mod tests {
                 }
                 if let Line::Many(queue) = &line {
                     prop_assert!(queue.spots.len() <= 2 * plain.len() + 16);
+                    prop_assert_eq!(passed_by(queue), gaps(queue));
                 }
             }
         }
+    }
+
+    /// The length of each row of gaps, by walking along it.
+    fn gaps(queue: &Queue<usize>) -> Vec<usize> {
+        let kinds: Vec<bool> =
+            queue.spots.iter().map(|place| matches!(place, Place::Gap { .. })).collect();
+        kinds.chunk_by(|a, b| a == b).filter(|row| row[0]).map(<[bool]>::len).collect()
+    }
+
+    /// How far whoever goes along the line jumps, each time it comes to a gap.
+    fn passed_by(queue: &Queue<usize>) -> Vec<usize> {
+        let mut jumps = Vec::new();
+        let mut index = 0;
+        while let Some(place) = queue.spots.get(index) {
+            index += match place {
+                Place::Taken(_) => 1,
+                Place::Gap { ahead, .. } => {
+                    jumps.push(*ahead);
+                    *ahead
+                }
+            };
+        }
+        jumps
+    }
+
+    #[test]
+    fn a_gap_takes_no_more_room_than_who_stood_there() {
+        type Key = slotmap::DefaultKey;
+        assert_eq!(size_of::<Place<Key>>(), size_of::<Entry<Key>>());
     }
 
     #[test]

@@ -64,8 +64,10 @@ impl Visitor {
         let mut visitor = Self { name, line };
         visitor.line.send(asking).await;
         let connected = visitor.text().await;
-        let session = connected.strip_prefix(r#"40{"sid":""#).and_then(|s| s.strip_suffix(r#""}"#));
-        assert!(session.is_some_and(|session| session.len() >= 20), "{name}: {connected}");
+        // Who it is here, and by what it is known again.
+        let [session, token] = [10, 51].map(|at| connected.get(at..at + 32).unwrap_or_default());
+        let expected = format!(r#"40{{"sid":"{session}","pid":"{token}"}}"#);
+        assert_eq!(connected, expected, "{name}");
         if transport == Transport::Upgraded {
             visitor.line.upgrade().await;
         }

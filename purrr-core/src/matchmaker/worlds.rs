@@ -1,0 +1,494 @@
+//! Random worlds of hundreds of peers, beside a model that compares everybody with everybody.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use proptest::{prelude::*, test_runner::TestCaseError};
+
+use super::*;
+use crate::{
+    pairing::{Anyone, Interests, Languages, PairingExt},
+    protocol::Search,
+};
+
+/// As in [`Matchmaker`]'s documentation: how many are looked at how often.
+const LOOKED_AT: u64 = 256;
+const EVERY: Duration = Duration::from_millis(100);
+
+/// How many partners a peer remembers.
+const REMEMBERED: usize = 5;
+
+/// What happens in a world. Numbers wrap around at how many there are.
+#[derive(Clone, Debug)]
+enum Step {
+    Enter(usize),
+    /// So many come at once, beginning with this one, every other peer of those that follow.
+    Crowd(usize, usize),
+    Leave(usize),
+    /// So many leave at once, beginning with this one.
+    Exodus(usize, usize),
+    Part {
+        pair: usize,
+        blocks: bool,
+    },
+    /// One of a pair turns out to have gone, and the other goes back to where it was.
+    Ghost(usize),
+    /// So many milliseconds go by.
+    Pass(u64),
+}
+
+/// How many peers there are and which rules they have.
+#[derive(Clone, Copy, Debug)]
+struct Climate {
+    peers: usize,
+    rules: &'static [usize],
+    /// Peers that stand next to each other are one person as often as one in this many.
+    twins: u64,
+}
+
+/// Everybody by tags, languages, at random.
+const CITY: Climate = Climate { peers: 240, rules: &[0, 1, 1, 1, 2, 3, 4, 7], twins: 10 };
+
+/// Hundreds who stand in one bucket and refuse each other, among a few who don't.
+const CROWD: Climate =
+    Climate { peers: 900, rules: &[5, 5, 5, 6, 6, 8, 5, 5, 5, 6, 6, 8, 1], twins: 50 };
+
+/// All of it.
+const FAIR: Climate =
+    Climate { peers: 400, rules: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 5, 5, 6], twins: 10 };
+
+/// Somebody in the model.
+struct Person {
+    ticket: Ticket,
+    rule: Arc<dyn Pairing>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Away,
+    Waiting { since: Duration, place: PlaceKey },
+    Paired { with: usize, pair: PairKey, waited: Duration },
+}
+
+struct World {
+    machine: Matchmaker<usize>,
+    people: Vec<Person>,
+    now: Duration,
+    /// Two who wait, from when on they could meet, and the most that have waited since.
+    could_meet: BTreeSet<(Duration, usize, usize)>,
+    /// How many waited from when on.
+    crowds: Vec<(Duration, u64)>,
+    pairs: HashSet<PairKey>,
+}
+
+impl World {
+    fn new(climate: Climate, seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let rules: [Arc<dyn Pairing>; 9] = [
+            Arc::new(Anyone),
+            Arc::new(Interests::default()),
+            Arc::new(Languages),
+            Arc::new(Languages.and(Interests::default())),
+            Arc::new(Languages.widening(Duration::from_secs(3), Anyone)),
+            Arc::new(Mates(Choice::Oldest)),
+            Arc::new(Mates(Choice::Random)),
+            Arc::new(Interests::default().widen_after(EVERY, EVERY * 2).and(Languages)),
+            Arc::new(Creeping),
+        ];
+        let mut people: Vec<Person> = Vec::new();
+        for peer in 0..climate.peers {
+            let mut ticket = Ticket::new(PeerId::from_bits(peer as u64));
+            if peer > 0 && random.u64(..climate.twins) == 0 {
+                ticket.person = people[peer - 1].ticket.person;
+            }
+            // A few subjects are everybody's, most are hardly anybody's.
+            let mut skewed = |most: f64| (random.f64().powi(3) * most) as usize;
+            let interests = (0..skewed(6.0)).map(|_| format!("subject {}", skewed(30.0)));
+            let interests: Vec<String> = interests.collect();
+            let languages = (0..skewed(4.0)).map(|_| ["en", "fr", "de", "it"][skewed(4.0)]);
+            let languages: Vec<&str> = languages.collect();
+            ticket.search =
+                Search::for_interests(interests.iter().map(String::as_str)).in_languages(languages);
+            ticket.hello.encrypts = random.u64(..20) == 0;
+            ticket.avoid.relax_after = Duration::from_millis([0, 3_000, 7_500][random.usize(..3)]);
+            let rule = Arc::clone(&rules[climate.rules[random.usize(..climate.rules.len())]]);
+            people.push(Person { ticket, rule, state: State::Away });
+        }
+        Self {
+            machine: Matchmaker::new(seed),
+            people,
+            now: Duration::ZERO,
+            could_meet: BTreeSet::new(),
+            crowds: vec![(Duration::ZERO, 0)],
+            pairs: HashSet::new(),
+        }
+    }
+
+    fn take(&mut self, step: &Step) -> Result<(), TestCaseError> {
+        match *step {
+            Step::Enter(peer) => self.enter(peer % self.people.len(), Duration::ZERO)?,
+            Step::Crowd(first, count) => {
+                for peer in (first..).step_by(2).take(count) {
+                    self.enter(peer % self.people.len(), Duration::ZERO)?;
+                }
+            }
+            Step::Leave(which) => self.leave(which, 1),
+            Step::Exodus(first, count) => self.leave(first, count),
+            Step::Part { pair, blocks } => {
+                if let Some([a, b]) = self.part(pair) {
+                    for (peer, with) in [(a, b), (b, a)] {
+                        let with = self.people[with].ticket.person;
+                        let avoid = &mut self.people[peer].ticket.avoid;
+                        let recent = avoid.recent.iter().copied().filter(|it| *it != with);
+                        avoid.recent = [with].into_iter().chain(recent).take(REMEMBERED).collect();
+                        if blocks && peer == a {
+                            *avoid = std::mem::take(avoid).blocking([with]);
+                        }
+                    }
+                }
+            }
+            Step::Ghost(pair) => {
+                let before: Vec<State> = self.people.iter().map(|person| person.state).collect();
+                if let Some([left, _]) = self.part(pair)
+                    && let State::Paired { waited, .. } = before[left]
+                {
+                    self.enter(left, waited)?;
+                }
+            }
+            Step::Pass(milliseconds) => self.pass(Duration::from_millis(milliseconds))?,
+        }
+        self.check()
+    }
+
+    fn enter(&mut self, peer: usize, waited: Duration) -> Result<(), TestCaseError> {
+        let person = &self.people[peer];
+        let ticket = Arc::new(Ticket { waited, ..person.ticket.clone() });
+        let entered = self.machine.handle_enter(self.now, ticket, Arc::clone(&person.rule), peer);
+        prop_assert_eq!(entered.is_ok(), person.state == State::Away, "{:?}", person.state);
+        if let Ok(place) = entered {
+            let since = self.now - waited;
+            self.people[peer].state = State::Waiting { since, place };
+            let waiting = self.waiting();
+            self.crowds.push((self.now, waiting.len() as u64));
+            for (other, _) in waiting {
+                if let Some(from) = self.meet_from(peer, other) {
+                    self.could_meet.insert((from.max(self.now), peer, other));
+                }
+            }
+        }
+        self.note_pairs()
+    }
+
+    fn leave(&mut self, first: usize, count: usize) {
+        let waiting = self.waiting();
+        let first = first.checked_rem(waiting.len()).unwrap_or_default();
+        for (peer, place) in waiting.into_iter().skip(first).take(count) {
+            self.machine.handle_leave(place);
+            self.people[peer].state = State::Away;
+        }
+    }
+
+    /// Ends a pair, and returns who was in it.
+    fn part(&mut self, which: usize) -> Option<[usize; 2]> {
+        let paired =
+            self.people.iter().enumerate().filter_map(|(peer, person)| match person.state {
+                State::Paired { with, pair, .. } => Some((peer, with, pair)),
+                State::Away | State::Waiting { .. } => None,
+            });
+        let paired: Vec<_> = paired.collect();
+        let (peer, with, pair) = *paired.get(which.checked_rem(paired.len())?)?;
+        self.machine.handle_part(pair);
+        for peer in [peer, with] {
+            self.people[peer].state = State::Away;
+        }
+        Some([peer, with])
+    }
+
+    /// Lets time pass as an owner of the machine would, who does what is due when it is due.
+    fn pass(&mut self, duration: Duration) -> Result<(), TestCaseError> {
+        let end = self.now + duration;
+        while let Some(due) = self.machine.poll_timeout().filter(|due| *due <= end) {
+            prop_assert!(due >= self.now, "something was due in the past");
+            self.now = due;
+            self.machine.handle_timeout(due);
+            self.note_pairs()?;
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    fn note_pairs(&mut self) -> Result<(), TestCaseError> {
+        while let Some(made) = self.machine.poll_match() {
+            let [a, b] = made.sides.each_ref().map(|side| side.seat);
+            prop_assert_ne!(a, b);
+            prop_assert!(self.pairs.insert(made.pair), "a pair's name was used before");
+            let from = self.meet_from(a, b);
+            prop_assert!(from.is_some_and(|from| from <= self.now), "{} {} {:?}", a, b, from);
+            for (side, with) in made.sides.iter().zip([b, a]) {
+                let person = &mut self.people[side.seat];
+                prop_assert_eq!(side.ticket.peer, person.ticket.peer);
+                let State::Waiting { since, .. } = person.state else {
+                    return Err(TestCaseError::fail(format!("paired while {:?}", person.state)));
+                };
+                let waited = self.now - since;
+                person.state = State::Paired { with, pair: made.pair, waited };
+            }
+        }
+        Ok(())
+    }
+
+    /// From when on two who wait could meet, if they ever can.
+    fn meet_from(&self, a: usize, b: usize) -> Option<Duration> {
+        let (first, second) = (&self.people[a], &self.people[b]);
+        let (State::Waiting { since: since_a, .. }, State::Waiting { since: since_b, .. }) =
+            (first.state, second.state)
+        else {
+            return None;
+        };
+        let never = first.ticket.person == second.ticket.person
+            || first.ticket.hello.encrypts != second.ticket.hello.encrypts
+            || first.ticket.avoid.blocks(second.ticket.person)
+            || second.ticket.avoid.blocks(first.ticket.person)
+            || !first.rule.accepts(&first.ticket, &second.ticket)
+            || !second.rule.accepts(&second.ticket, &first.ticket);
+        if never {
+            return None;
+        }
+        let looks = |person: &Person, since: Duration| {
+            let steps = [Duration::ZERO].into_iter().chain(person.rule.widen_at().iter().copied());
+            let looks = steps.map(|due| (since + due, person.rule.buckets(&person.ticket, due)));
+            looks.collect::<Vec<_>>()
+        };
+        let (looks_a, looks_b) = (looks(first, since_a), looks(second, since_b));
+        let meetings = looks_a.iter().flat_map(|(time_a, a)| {
+            let shares = |b: &[Bucket]| a.iter().any(|bucket| b.contains(bucket));
+            let common = looks_b.iter().filter(move |(_, b)| shares(b));
+            common.map(|(time_b, _)| *time_a.max(time_b))
+        });
+        let meet = meetings.min()?;
+        let met = first.ticket.avoid.recent.contains(&second.ticket.person)
+            || second.ticket.avoid.recent.contains(&first.ticket.person);
+        let relaxes = (since_a + first.ticket.avoid.relax_after)
+            .max(since_b + second.ticket.avoid.relax_after);
+        Some(if met { meet.max(relaxes) } else { meet })
+    }
+
+    fn waiting(&self) -> Vec<(usize, PlaceKey)> {
+        let waiting =
+            self.people.iter().enumerate().filter_map(|(peer, person)| match person.state {
+                State::Waiting { place, .. } => Some((peer, place)),
+                State::Away | State::Paired { .. } => None,
+            });
+        waiting.collect()
+    }
+
+    fn check(&mut self) -> Result<(), TestCaseError> {
+        let waiting: HashMap<usize, PlaceKey> = self.waiting().into_iter().collect();
+        self.crowds.push((self.now, waiting.len() as u64));
+        let here = self.people.iter().filter(|person| person.state != State::Away).count();
+        let pairs = (here - waiting.len()) / 2;
+        prop_assert_eq!(self.machine.census(), Census::new(waiting.len() as u64, pairs as u64));
+        let alarms = waiting.values().filter_map(|place| self.machine.poll_timeout_of(*place));
+        prop_assert_eq!(alarms.clone().min(), self.machine.poll_timeout());
+        prop_assert_eq!(alarms.count(), self.machine.alarms.len());
+        self.could_meet.retain(|(_, a, b)| waiting.contains_key(a) && waiting.contains_key(b));
+        for (from, a, b) in self.could_meet.range(..(self.now, 0, 0)) {
+            let since = self.crowds.partition_point(|(time, _)| time < from).saturating_sub(1);
+            let most = self.crowds[since..].iter().map(|(_, waiting)| *waiting).max();
+            let looks = most.unwrap_or_default().div_ceil(LOOKED_AT);
+            let bound = EVERY * u32::try_from(looks).unwrap();
+            prop_assert!(
+                self.now <= *from + bound,
+                "{} and {} could meet from {:?} on, and at {:?} both wait",
+                a,
+                b,
+                from,
+                self.now
+            );
+        }
+        Ok(())
+    }
+
+    /// Everybody goes, and takes along all that the machine kept for them.
+    fn end(&mut self) -> Result<(), TestCaseError> {
+        while self.part(0).is_some() {}
+        self.leave(0, self.people.len());
+        self.check()?;
+        let machine = &self.machine;
+        prop_assert!(machine.waiting.is_empty() && machine.pairs.is_empty());
+        prop_assert!(machine.peers.is_empty() && machine.lines.is_empty());
+        prop_assert!(machine.alarms.is_empty() && machine.made.is_empty());
+        Ok(())
+    }
+}
+
+/// Two whose numbers differ in the last bit only are made for each other, and all wait in the bucket of `Anyone`.
+#[derive(Debug)]
+struct Mates(Choice);
+
+impl Pairing for Mates {
+    fn buckets(&self, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
+        Anyone.buckets(ticket, waited)
+    }
+
+    fn choice(&self) -> Choice {
+        self.0
+    }
+
+    fn accepts(&self, a: &Ticket, b: &Ticket) -> bool {
+        a.peer.to_bits() / 2 == b.peer.to_bits() / 2
+    }
+}
+
+/// The same, and looking in one more bucket every 70 ms for a while.
+#[derive(Debug)]
+struct Creeping;
+
+const CREEPS: [Duration; 10] = {
+    let mut creeps = [Duration::ZERO; 10];
+    let mut index = 0;
+    while index < creeps.len() {
+        creeps[index] = Duration::from_millis(70 * (1 + index as u64));
+        index += 1;
+    }
+    creeps
+};
+
+impl Pairing for Creeping {
+    fn buckets(&self, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
+        let later = CREEPS.iter().filter(|due| **due <= waited);
+        let later = later.map(|due| Bucket::new("later", &due.as_millis().to_string()));
+        Anyone.buckets(ticket, waited).into_iter().chain(later).collect()
+    }
+
+    fn widen_at(&self) -> &[Duration] {
+        &CREEPS
+    }
+
+    fn accepts(&self, a: &Ticket, b: &Ticket) -> bool {
+        Mates(Choice::Oldest).accepts(a, b)
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0_usize..900).prop_map(Step::Enter),
+        3 => (0_usize..900, 0_usize..300).prop_map(|(first, count)| Step::Crowd(first, count)),
+        6 => (0_usize..900).prop_map(Step::Leave),
+        1 => (0_usize..900, 0_usize..600).prop_map(|(first, count)| Step::Exodus(first, count)),
+        8 => (0_usize..900, prop::bool::weighted(0.2))
+            .prop_map(|(pair, blocks)| Step::Part { pair, blocks }),
+        2 => (0_usize..900).prop_map(Step::Ghost),
+        6 => (0_u64..400).prop_map(Step::Pass),
+        2 => (0_u64..9_000).prop_map(Step::Pass),
+    ]
+}
+
+fn play(climate: Climate, seed: u64, steps: &[Step]) -> Result<(), TestCaseError> {
+    let mut world = World::new(climate, seed);
+    for step in steps {
+        world.take(step)?;
+    }
+    // Whatever was still under way has to come to its end in time, too.
+    for _ in 0..10 {
+        world.take(&Step::Pass(50))?;
+    }
+    world.end()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 4_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_city(seed: u64, steps in prop::collection::vec(step(), 1..200)) {
+        play(CITY, seed, &steps)?;
+    }
+
+    #[test]
+    fn a_crowd(seed: u64, steps in prop::collection::vec(step(), 1..80)) {
+        play(CROWD, seed, &steps)?;
+    }
+
+    #[test]
+    fn a_fair(seed: u64, steps in prop::collection::vec(step(), 1..100)) {
+        play(FAIR, seed, &steps)?;
+    }
+}
+
+/// Refuses, and counts how often it is asked.
+#[derive(Debug)]
+struct Refusing(Choice, AtomicUsize);
+
+impl Pairing for Refusing {
+    fn buckets(&self, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
+        Anyone.buckets(ticket, waited)
+    }
+
+    fn choice(&self) -> Choice {
+        self.0
+    }
+
+    fn accepts(&self, _: &Ticket, _: &Ticket) -> bool {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        false
+    }
+}
+
+fn enter(
+    machine: &mut Matchmaker<u64>,
+    now: Duration,
+    peer: u64,
+    rule: &Arc<impl Pairing>,
+) -> PlaceKey {
+    let ticket = Arc::new(Ticket::new(PeerId::from_bits(peer)));
+    let rule = Arc::clone(rule);
+    machine.handle_enter(now, ticket, rule, peer).unwrap()
+}
+
+#[test]
+fn however_many_refuse_each_other_few_are_asked() {
+    for (choice, most) in [(Choice::Oldest, FIRST_LOOK), (Choice::Random, FIRST_LOOK + DRAWS)] {
+        let rule = Arc::new(Refusing(choice, AtomicUsize::new(0)));
+        let mut machine = Matchmaker::new(3);
+        for peer in 0..100_000 {
+            enter(&mut machine, Duration::ZERO, peer, &rule);
+            assert!(rule.1.swap(0, Ordering::Relaxed) <= most);
+        }
+        machine.handle_timeout(EVERY);
+        let asked = rule.1.load(Ordering::Relaxed);
+        assert!((1..=SEARCHES * (LATER_LOOK + DRAWS)).contains(&asked), "{asked}");
+    }
+}
+
+/// A peer is at the end of a long line, and most of those who were passed by leave.
+#[test]
+fn a_search_goes_on_where_it_was_when_ranks_close() {
+    let rule = Arc::new(Mates(Choice::Oldest));
+    let mut machine = Matchmaker::new(3);
+    let places: Vec<PlaceKey> =
+        (0..1_500).map(|peer| enter(&mut machine, Duration::ZERO, 2 * peer, &rule)).collect();
+    let mate = 2 * 1_450 + 1;
+    // Once all the others have looked at all.
+    let mut now = Duration::from_secs(1);
+    while let Some(due) = machine.poll_timeout() {
+        now = now.max(due);
+        machine.handle_timeout(now);
+    }
+    enter(&mut machine, now, mate, &rule);
+    for _ in 0..5 {
+        now += EVERY;
+        machine.handle_timeout(now);
+    }
+    let number = |machine: &Matchmaker<u64>| machine.waiting[places[1_400]].spots[0].number;
+    let before = number(&machine);
+    for place in &places[100..900] {
+        machine.handle_leave(*place);
+    }
+    assert_ne!(number(&machine), before, "the ranks did not close");
+    assert!(machine.poll_match().is_none());
+    machine.handle_timeout(now + EVERY);
+    assert_eq!(machine.poll_match().unwrap().sides.map(|side| side.seat), [mate - 1, mate]);
+}

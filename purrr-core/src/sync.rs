@@ -1,0 +1,9 @@
+//! The locks of the backend in memory, or those of a model that tries every order of taking them.
+//!
+//! The model is that of `tests/lock.rs`. What lies between two locks is run in one go there, so code that relies on
+//! anything finer has to go through this module, too.
+
+#[cfg(purrr_loom)]
+pub(crate) use loom::sync::{Mutex, MutexGuard};
+#[cfg(not(purrr_loom))]
+pub(crate) use std::sync::{Mutex, MutexGuard};

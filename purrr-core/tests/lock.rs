@@ -1,0 +1,186 @@
+//! The lobby in memory under every order in which threads can take its locks.
+//!
+//! Run by `RUSTFLAGS="--cfg purrr_loom" cargo test --package purrr-core --test lock`. A peer that waits although it
+//! was matched, or that is never told, shows as a deadlock.
+#![cfg(purrr_loom)]
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use loom::{future::block_on, thread};
+use purrr_core::{
+    Anyone, Census, ChatId, Frame, Limits, Lobby, LobbyError, Match, MemoryLobby, MemoryRelay,
+    PeerId, Pipe, Reason, Received, Relay, Ticket,
+};
+
+/// Somebody's place, as far as it has come.
+type Place = Pin<Box<purrr_core::Place>>;
+
+fn model(story: impl Fn(&MemoryLobby) + Send + Sync + 'static) {
+    loom::model(move || {
+        let lobby = MemoryLobby::new(Limits::default());
+        story(&lobby);
+        assert_eq!(census(&lobby), Census::new(0, 0), "somebody was left over");
+    });
+}
+
+fn enter(lobby: &MemoryLobby, peer: u64) -> Result<Place, LobbyError> {
+    let ticket = Ticket::new(PeerId::from_bits(peer));
+    block_on(lobby.enter(ticket, Arc::new(Anyone))).map(Box::pin)
+}
+
+/// Looks once whether there is a match.
+fn look(place: &mut Place) -> Option<Match> {
+    match place.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(made) => Some(made.unwrap()),
+        Poll::Pending => None,
+    }
+}
+
+fn open(mut made: Match) -> Pipe {
+    block_on(MemoryRelay.open(&mut made)).unwrap()
+}
+
+fn census(lobby: &MemoryLobby) -> Census {
+    block_on(lobby.census()).unwrap()
+}
+
+fn spawn<T: 'static>(
+    lobby: &MemoryLobby,
+    run: impl FnOnce(MemoryLobby) -> T + 'static,
+) -> thread::JoinHandle<T> {
+    let lobby = lobby.clone();
+    thread::spawn(move || run(lobby))
+}
+
+fn whom(made: &Match) -> (ChatId, u64) {
+    (made.chat(), made.partner().peer.to_bits())
+}
+
+#[test]
+fn two_who_come_at_once_are_both_told_of_the_same_chat() {
+    model(|lobby| {
+        let ann = spawn(lobby, |lobby| block_on(enter(&lobby, 1).unwrap()).unwrap());
+        let bob = block_on(enter(lobby, 2).unwrap()).unwrap();
+        let ann = ann.join().unwrap();
+        assert_eq!(whom(&ann), (bob.chat(), 2));
+        assert_eq!(whom(&bob), (ann.chat(), 1));
+        assert_eq!(census(lobby), Census::new(0, 1));
+    });
+}
+
+#[test]
+fn of_three_who_come_at_once_two_are_paired_and_one_waits() {
+    model(|lobby| {
+        let others = [1, 2].map(|peer| spawn(lobby, move |lobby| enter(&lobby, peer).unwrap()));
+        let third = enter(lobby, 3).unwrap();
+        let [first, second] = others.map(|other| other.join().unwrap());
+        assert_eq!(census(lobby), Census::new(1, 1));
+        let found = [first, second, third].map(|mut place| (look(&mut place), place));
+        let made: Vec<&Match> = found.iter().filter_map(|(made, _)| made.as_ref()).collect();
+        let [a, b] = made[..] else { panic!("{made:?}") };
+        assert_eq!(a.chat(), b.chat());
+        assert_ne!(a.partner().peer, b.partner().peer);
+    });
+}
+
+#[test]
+fn one_who_comes_twice_at_once_has_one_place() {
+    model(|lobby| {
+        let first = spawn(lobby, |lobby| enter(&lobby, 1));
+        let second = enter(lobby, 1);
+        let places = [first.join().unwrap(), second];
+        let refused = places.iter().filter(|it| matches!(it, Err(LobbyError::AlreadyHere)));
+        assert_eq!(refused.count(), 1);
+        assert_eq!(census(lobby), Census::new(1, 0));
+    });
+}
+
+/// Whoever was matched with one who left is told so; whoever was not still waits, and meets the next.
+fn is_told_or_waits(lobby: &MemoryLobby, mut left: Place) {
+    if let Some(made) = look(&mut left) {
+        assert_eq!(block_on(open(made).recv()), Received::Parted(Reason::Lost));
+        assert_eq!(census(lobby), Census::new(0, 0));
+    } else {
+        assert_eq!(census(lobby), Census::new(1, 0));
+        let next = block_on(enter(lobby, 9).unwrap()).unwrap();
+        assert_eq!(whom(&block_on(left).unwrap()), (next.chat(), 9));
+    }
+}
+
+#[test]
+fn a_cancel_races_with_a_match() {
+    model(|lobby| {
+        let ann = enter(lobby, 1).unwrap();
+        let bob = spawn(lobby, |lobby| enter(&lobby, 2).unwrap());
+        drop(ann);
+        is_told_or_waits(lobby, bob.join().unwrap());
+    });
+}
+
+#[test]
+fn a_peer_that_looks_and_leaves_is_in_the_chat_or_gone() {
+    model(|lobby| {
+        let mut ann = enter(lobby, 1).unwrap();
+        let bob = spawn(lobby, |lobby| enter(&lobby, 2).unwrap());
+        let made = look(&mut ann);
+        drop(ann);
+        let mut bob = bob.join().unwrap();
+        match made {
+            Some(ann) => assert_eq!(whom(&look(&mut bob).unwrap()), (ann.chat(), 1)),
+            None => is_told_or_waits(lobby, bob),
+        }
+    });
+}
+
+/// A match is on its way to two who both leave before it arrives, while a third comes.
+#[test]
+fn two_cancel_while_they_are_matched() {
+    model(|lobby| {
+        let ann = enter(lobby, 1).unwrap();
+        let bob = spawn(lobby, |lobby| drop(enter(&lobby, 2).unwrap()));
+        let eve = spawn(lobby, |lobby| enter(&lobby, 3).unwrap());
+        drop(ann);
+        bob.join().unwrap();
+        is_told_or_waits(lobby, eve.join().unwrap());
+    });
+}
+
+#[test]
+fn who_parts_is_free_for_the_next_whatever_the_partner_does_meanwhile() {
+    model(|lobby| {
+        let places = [1, 2].map(|peer| enter(lobby, peer).unwrap());
+        let [ann, bob] = places.map(|place| open(block_on(place).unwrap()));
+        let late = spawn(lobby, move |_| bob.part(Reason::Left));
+        let eve = spawn(lobby, |lobby| block_on(enter(&lobby, 3).unwrap()).unwrap());
+        ann.part(Reason::Next);
+        let ann = block_on(enter(lobby, 1).unwrap()).unwrap();
+        late.join().unwrap();
+        let mut eve = open(eve.join().unwrap());
+        // The late end of the last chat is not the end of this one.
+        assert_eq!(census(lobby), Census::new(0, 1));
+        open(ann).part(Reason::Left);
+        assert_eq!(block_on(eve.recv()), Received::Parted(Reason::Left));
+    });
+}
+
+#[test]
+fn what_one_says_before_it_parts_arrives_before_the_parting() {
+    model(|lobby| {
+        let places = [1, 2].map(|peer| enter(lobby, peer).unwrap());
+        let [mut ann, mut bob] = places.map(|place| open(block_on(place).unwrap()));
+        let speaker = thread::spawn(move || {
+            ann.try_send(Frame::text("bye")).unwrap();
+            ann.part(Reason::Left);
+        });
+        assert_eq!(block_on(bob.recv()), Received::Frame(Frame::text("bye")));
+        assert_eq!(block_on(bob.recv()), Received::Parted(Reason::Left));
+        assert_eq!(census(lobby), Census::new(0, 0));
+        speaker.join().unwrap();
+    });
+}

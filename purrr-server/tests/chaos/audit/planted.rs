@@ -1,0 +1,388 @@
+//! Each thing that must not be, planted into logs in which it is not, and found.
+
+use std::time::Duration;
+
+use super::{Bounds, audit};
+use crate::{
+    log::{
+        Ask::{Block, Cancel, Fence, Find, Leave, Next},
+        Content, Dialect, Entry, Event, Log, Name, News, Payload,
+    },
+    story::FaultKind,
+};
+
+const BOUNDS: Bounds = Bounds {
+    reset: Duration::from_secs(1),
+    silence: Duration::from_secs(4),
+    harmless: Duration::from_secs(2),
+};
+
+/// Three people, Ann, Bob and Cid, who have done nothing yet.
+struct Scene {
+    logs: [Log; 3],
+    clock: Duration,
+}
+
+const ANN: Name = Name { person: 0, life: 1, search: 1 };
+const BOB: Name = Name { person: 1, life: 1, search: 1 };
+const CID: Name = Name { person: 2, life: 1, search: 1 };
+
+const ANN_AGAIN: Name = Name { search: 2, ..ANN };
+const BOB_AGAIN: Name = Name { search: 2, ..BOB };
+
+impl Scene {
+    fn new() -> Self {
+        let log = |person| Log::new(person, Dialect::Native, false);
+        Self { logs: [log(0), log(1), log(2)], clock: Duration::ZERO }
+    }
+
+    /// Ann and Bob are in a chat.
+    fn chat() -> Self {
+        let mut scene = Self::new();
+        scene.meet(ANN, BOB, "x");
+        scene
+    }
+
+    fn meet(&mut self, one: Name, other: Name, chat: &str) {
+        for name in [one, other] {
+            self.did(name, Event::Connected).did(name, Event::Asked(Find(name)));
+            self.heard(name, News::Waiting);
+        }
+        self.matched(one, other, chat).matched(other, one, chat);
+    }
+
+    fn did(&mut self, who: Name, event: Event) -> &mut Self {
+        self.clock += Duration::from_millis(10);
+        self.logs[who.person].entries.push(Entry { at: self.clock, event });
+        self
+    }
+
+    fn heard(&mut self, who: Name, news: News) -> &mut Self {
+        self.did(who, Event::Heard(news))
+    }
+
+    fn matched(&mut self, who: Name, partner: Name, chat: &str) -> &mut Self {
+        let keyed = self.logs[partner.person].keyed;
+        let chat = Some(chat.to_owned());
+        self.heard(who, News::Matched { chat, partner: Some(partner), keyed })
+    }
+
+    /// Ann says so many things to Bob, who has not got them yet.
+    fn say(&mut self, count: u64) -> &mut Self {
+        for counter in 0..count {
+            self.did(ANN, Event::Sent(said(ANN, BOB, counter)));
+        }
+        self
+    }
+
+    fn got(&mut self, counter: u64) -> &mut Self {
+        self.heard(BOB, News::Received(said(ANN, BOB, counter), None))
+    }
+
+    fn left(&mut self, who: Name, reason: &str) -> &mut Self {
+        self.heard(who, News::Left(Some(reason.to_owned())))
+    }
+
+    fn leaves(&mut self, who: Name) -> &mut Self {
+        self.did(who, Event::Asked(Leave)).heard(who, News::Idle)
+    }
+
+    fn pass(&mut self, seconds: u64) -> &mut Self {
+        self.clock += Duration::from_secs(seconds);
+        self
+    }
+
+    #[track_caller]
+    fn shows(&self, expected: &[FaultKind]) {
+        let faults = audit(&self.logs, BOUNDS).faults;
+        let kinds: Vec<FaultKind> = faults.iter().map(|fault| fault.kind).collect();
+        assert_eq!(kinds, expected, "{faults:#?}");
+    }
+}
+
+fn said(from: Name, to: Name, counter: u64) -> Content {
+    Content::Text(Payload { from, to, counter, padding: 3 })
+}
+
+#[test]
+fn a_chat_in_which_all_is_well_shows_nothing() {
+    let mut scene = Scene::chat();
+    scene.say(3).got(0).heard(ANN, News::Delivered(1)).got(1).got(2);
+    scene.leaves(ANN).left(BOB, "left").did(ANN, Event::Closed).shows(&[]);
+}
+
+#[test]
+fn a_match_needs_a_search_that_is_not_over() {
+    let mut scene = Scene::new();
+    scene.did(ANN, Event::Connected).did(ANN, Event::Asked(Find(ANN))).heard(ANN, News::Waiting);
+    scene.did(ANN, Event::Asked(Cancel)).heard(ANN, News::Idle).matched(ANN, BOB, "x");
+    scene.shows(&[FaultKind::MatchedUnasked]);
+
+    // The dialect in which a cancelled search is not answered.
+    let mut scene = Scene::new();
+    scene.logs[0].dialect = Dialect::Socket;
+    scene.did(ANN, Event::Connected).did(ANN, Event::Asked(Find(ANN))).heard(ANN, News::Waiting);
+    scene.did(ANN, Event::Asked(Leave)).did(ANN, Event::Asked(Fence)).heard(ANN, News::Fence);
+    scene.matched(ANN, BOB, "x").shows(&[FaultKind::MatchedUnasked]);
+}
+
+#[test]
+fn nobody_is_in_two_chats_at_once() {
+    let mut scene = Scene::chat();
+    scene.did(ANN, Event::Asked(Next(ANN_AGAIN))).matched(ANN, CID, "y");
+    scene.did(CID, Event::Connected).did(CID, Event::Asked(Find(CID))).matched(CID, ANN_AGAIN, "y");
+    scene.shows(&[FaultKind::TwoAtOnce]);
+}
+
+#[test]
+fn nobody_meets_themself() {
+    let mut scene = Scene::new();
+    scene.did(ANN, Event::Connected).did(ANN, Event::Asked(Find(ANN))).matched(ANN, ANN_AGAIN, "x");
+    scene.shows(&[FaultKind::WithThemself, FaultKind::Unknown]);
+}
+
+#[test]
+fn nothing_comes_without_a_chat() {
+    let mut scene = Scene::chat();
+    scene.say(1).leaves(ANN).left(BOB, "left").left(BOB, "left");
+    scene.shows(&[FaultKind::OutsideChat, FaultKind::Missing]);
+
+    let mut scene = Scene::chat();
+    scene.say(1).left(BOB, "left").got(0).leaves(ANN).heard(ANN, News::Delivered(1));
+    scene.shows(&[FaultKind::OutsideChat, FaultKind::OutsideChat, FaultKind::Missing]);
+}
+
+#[test]
+fn nobody_waits_or_idles_in_a_chat() {
+    for news in [News::Waiting, News::Idle] {
+        Scene::chat().heard(ANN, news).shows(&[FaultKind::OutOfTurn]);
+    }
+    // The answer to a search, given after it was asked to end, ends no chat.
+    let mut scene = Scene::chat();
+    scene.did(ANN, Event::Asked(Leave)).heard(ANN, News::Waiting);
+    scene.shows(&[FaultKind::OutOfTurn]);
+}
+
+#[test]
+fn the_page_is_told_that_nobody_types_any_more() {
+    let mut scene = Scene::chat();
+    scene.logs[1].dialect = Dialect::Polling;
+    scene.leaves(ANN).heard(BOB, News::Left(None)).shows(&[FaultKind::TypingKept]);
+
+    // Which is no frame of the partner's, whether or not the parting comes after it.
+    let mut scene = Scene::chat();
+    scene.logs[1].dialect = Dialect::Polling;
+    scene.heard(BOB, News::Received(Content::Typing(false), None)).shows(&[]);
+    scene.leaves(ANN).heard(BOB, News::Left(None)).shows(&[]);
+}
+
+#[test]
+fn what_was_refused_or_not_answered_is_seen() {
+    let mut scene = Scene::chat();
+    scene.heard(ANN, News::Refused("not-paired".to_owned())).shows(&[]);
+    scene.heard(ANN, News::Refused("unknown-session".to_owned())).shows(&[FaultKind::Refused]);
+
+    let mut scene = Scene::chat();
+    scene.did(ANN, Event::Asked(Fence)).did(ANN, Event::NoAnswer).left(BOB, "lost");
+    scene.shows(&[FaultKind::NoAnswer]);
+}
+
+#[test]
+fn only_who_was_silent_for_long_is_cut_off() {
+    for (seconds, faults) in [(1, &[FaultKind::Cut][..]), (3, &[])] {
+        let mut scene = Scene::chat();
+        scene.did(ANN, Event::Froze).pass(seconds).left(BOB, "lost");
+        scene.did(ANN, Event::Thawed).did(ANN, Event::Lost).shows(faults);
+    }
+}
+
+#[test]
+fn whoever_was_blocked_is_not_met_again_until_nobody_can_know() {
+    let mut scene = Scene::chat();
+    scene.did(ANN, Event::Asked(Block)).heard(ANN, News::Idle).left(BOB, "left");
+    // Not even after both have come back.
+    for name in [ANN, BOB] {
+        scene.did(name, Event::Vanished { reset: true });
+    }
+    scene.meet(ANN_AGAIN, BOB_AGAIN, "y");
+    scene.shows(&[FaultKind::MetBlocked]);
+
+    let mut scene = Scene::chat();
+    scene.did(ANN, Event::Asked(Block)).left(ANN, "next");
+    scene.heard(ANN, News::Refused("not-paired".to_owned()));
+    scene.did(BOB, Event::Asked(Next(BOB_AGAIN))).heard(BOB, News::Waiting);
+    scene.did(ANN, Event::Asked(Find(ANN_AGAIN))).heard(ANN, News::Waiting);
+    scene.matched(ANN, BOB_AGAIN, "y").matched(BOB, ANN_AGAIN, "y").shows(&[]);
+
+    let mut scene = Scene::chat();
+    scene.did(ANN, Event::Asked(Block)).heard(ANN, News::Idle).left(BOB, "left");
+    scene.did(BOB, Event::Closed);
+    scene.meet(ANN_AGAIN, Name { life: 2, ..BOB_AGAIN }, "y");
+    scene.shows(&[]);
+}
+
+#[test]
+fn people_with_a_key_meet_people_with_a_key() {
+    let mut scene = Scene::new();
+    scene.logs[1].keyed = true;
+    scene.meet(ANN, BOB, "x");
+    scene.shows(&[FaultKind::KeyMismatch, FaultKind::KeyMismatch]);
+}
+
+#[test]
+fn both_sides_are_told_of_the_same_chat_unless_one_has_given_up() {
+    let search = |scene: &mut Scene| {
+        for name in [ANN, BOB] {
+            scene.did(name, Event::Connected).did(name, Event::Asked(Find(name)));
+            scene.heard(name, News::Waiting);
+        }
+    };
+    let mut scene = Scene::new();
+    search(&mut scene);
+    scene.matched(ANN, BOB, "x").shows(&[FaultKind::OneSided]);
+    scene.did(BOB, Event::Asked(Leave)).heard(BOB, News::Idle).left(ANN, "lost").shows(&[]);
+
+    let mut scene = Scene::new();
+    search(&mut scene);
+    scene.matched(ANN, BOB, "x").matched(BOB, ANN, "y");
+    scene.shows(&[FaultKind::TwoChats, FaultKind::TwoChats]);
+
+    // Cid is told of a chat with somebody who is in another one.
+    let mut scene = Scene::chat();
+    scene.did(CID, Event::Connected).did(CID, Event::Asked(Find(CID))).matched(CID, BOB, "z");
+    scene.shows(&[FaultKind::OneSided]);
+
+    let mut scene = Scene::new();
+    scene.did(ANN, Event::Connected).did(ANN, Event::Asked(Find(ANN))).matched(ANN, BOB, "x");
+    scene.shows(&[FaultKind::Unknown]);
+}
+
+#[test]
+fn frames_come_once_in_order_and_only_if_they_were_sent() {
+    for (came, fault) in [
+        (&[0, 0][..], FaultKind::Twice),
+        (&[0, 2], FaultKind::OutOfOrder),
+        (&[1], FaultKind::OutOfOrder),
+        (&[0, 1, 2, 3], FaultKind::NeverSent),
+    ] {
+        let mut scene = Scene::chat();
+        scene.say(3);
+        for counter in came {
+            scene.got(*counter);
+        }
+        scene.shows(&[fault]);
+    }
+    // Nor a picture for a text, nor a sign of typing that was never given.
+    for content in [Content::Typing(true), Content::Read(1)] {
+        let mut scene = Scene::chat();
+        scene.heard(BOB, News::Received(content, None)).shows(&[FaultKind::NeverSent]);
+    }
+    let mut scene = Scene::chat();
+    let payload = Payload { from: ANN, to: BOB, counter: 0, padding: 3 };
+    scene.say(1).heard(BOB, News::Received(Content::Image(payload), None));
+    scene.shows(&[FaultKind::NeverSent]);
+}
+
+#[test]
+fn a_read_mark_may_name_another_message_only_where_the_dialects_count_differently() {
+    let mut scene = Scene::chat();
+    scene.did(ANN, Event::Sent(Content::Read(4)));
+    scene.heard(BOB, News::Received(Content::Read(5), None));
+    scene.shows(&[FaultKind::NeverSent]);
+    scene.logs[0].dialect = Dialect::Socket;
+    scene.shows(&[]);
+    scene.heard(BOB, News::Received(Content::Read(5), None)).shows(&[FaultKind::NeverSent]);
+}
+
+#[test]
+fn no_frame_of_another_chat_comes() {
+    for astray in [said(ANN, CID, 0), said(ANN_AGAIN, BOB, 0), Content::garbled("???")] {
+        let mut scene = Scene::chat();
+        scene.heard(BOB, News::Received(astray, None));
+        scene.shows(&[FaultKind::Stray, FaultKind::NeverSent]);
+    }
+}
+
+#[test]
+fn whoever_was_left_has_all_that_was_said() {
+    Scene::chat().say(2).got(0).leaves(ANN).left(BOB, "left").shows(&[FaultKind::Missing]);
+    // Whoever left first did not wait for it.
+    Scene::chat().say(2).got(0).leaves(BOB).left(ANN, "left").shows(&[]);
+    // And who was lost may have lost it.
+    let mut scene = Scene::chat();
+    scene.say(2).got(0).did(ANN, Event::Vanished { reset: true }).left(BOB, "lost").shows(&[]);
+}
+
+#[test]
+fn what_was_delivered_is_there() {
+    let receipts = |came: u64, receipts: &[u64]| {
+        let mut scene = Scene::chat();
+        scene.say(3);
+        for counter in 0..came {
+            scene.got(counter);
+        }
+        for id in receipts {
+            scene.heard(ANN, News::Delivered(*id));
+        }
+        scene
+    };
+    receipts(3, &[1, 2, 3]).shows(&[]);
+    receipts(1, &[1, 2]).leaves(BOB).shows(&[FaultKind::FalseReceipt]);
+    receipts(3, &[1, 3]).shows(&[FaultKind::FalseReceipt]);
+    receipts(3, &[1, 1]).shows(&[FaultKind::FalseReceipt]);
+    receipts(3, &[1, 2, 3, 4]).shows(&[FaultKind::FalseReceipt]);
+    // The connection had taken it when it ended.
+    receipts(1, &[1, 2]).did(BOB, Event::Vanished { reset: true }).left(ANN, "lost").shows(&[]);
+}
+
+#[test]
+fn a_partner_of_the_gone_is_told_in_time_and_why() {
+    for (event, in_time, late) in [
+        (Event::Vanished { reset: true }, 0, 2),
+        (Event::Vanished { reset: false }, 3, 5),
+        (Event::Froze, 3, 5),
+    ] {
+        for (seconds, reason, faults) in [
+            (in_time, "lost", &[][..]),
+            (in_time, "left", &[FaultKind::ToldLate]),
+            (late, "lost", &[FaultKind::ToldLate]),
+        ] {
+            let mut scene = Scene::chat();
+            scene.did(ANN, event.clone()).pass(seconds).left(BOB, reason).pass(5);
+            if event == Event::Froze {
+                scene.did(ANN, Event::Thawed).did(ANN, Event::Lost);
+            }
+            scene.shows(faults);
+        }
+    }
+    // Or that the other side had given up before it knew of the chat.
+    for (seconds, faults) in [(3, &[][..]), (5, &[FaultKind::ToldLate])] {
+        let mut scene = Scene::new();
+        scene.did(BOB, Event::Connected).did(BOB, Event::Asked(Find(BOB)));
+        scene.did(BOB, Event::Asked(Cancel)).heard(BOB, News::Idle);
+        scene.did(ANN, Event::Connected).did(ANN, Event::Asked(Find(ANN))).matched(ANN, BOB, "x");
+        scene.pass(seconds).left(ANN, "lost").shows(faults);
+    }
+    // Nor is it kept waiting for the answer to its own leave.
+    let mut scene = Scene::chat();
+    scene.did(ANN, Event::Vanished { reset: false }).did(BOB, Event::Asked(Leave)).pass(6);
+    scene.heard(BOB, News::Idle).shows(&[FaultKind::ToldLate]);
+    // Whoever was away itself is told when it is back.
+    let mut scene = Scene::chat();
+    scene.did(ANN, Event::Vanished { reset: false }).did(BOB, Event::Froze).pass(6);
+    scene.did(BOB, Event::Thawed).left(BOB, "lost").shows(&[]);
+}
+
+#[test]
+fn nobody_meets_somebody_who_has_long_been_gone() {
+    for (seconds, faults) in [(2, &[][..]), (5, &[FaultKind::MetGhost])] {
+        let mut scene = Scene::new();
+        scene
+            .did(ANN, Event::Connected)
+            .did(ANN, Event::Asked(Find(ANN)))
+            .heard(ANN, News::Waiting);
+        scene.did(ANN, Event::Vanished { reset: false }).pass(seconds);
+        scene.did(BOB, Event::Connected).did(BOB, Event::Asked(Find(BOB))).matched(BOB, ANN, "x");
+        scene.left(BOB, "lost").shows(faults);
+    }
+}

@@ -1,0 +1,204 @@
+//! Two hundred people of both dialects who do as they like, and an audit of what each of them saw.
+//!
+//! `PURRR_CHAOS_SECONDS` says for how long (default 5, and a few more until the last frozen one is found), and
+//! `PURRR_CHAOS_SEED` what they like; a failure names its seed. The seed repeats what people choose, not how the machine
+//! interleaves it.
+
+mod audit;
+mod client;
+mod dialect;
+mod log;
+mod story;
+#[path = "../support/mod.rs"]
+mod support;
+mod wire;
+
+use std::{collections::HashMap, fmt::Write, time::Duration};
+
+use audit::{Findings, audit};
+use client::{Client, Remains, World};
+use log::{Dialect, Log};
+use purrr_server::Config;
+use story::{Bounds, Fault};
+use support::Server;
+use tokio::{
+    runtime::Handle,
+    sync::oneshot::{self, error::TryRecvError},
+    task::{JoinHandle, JoinSet},
+    time::{Instant, sleep},
+};
+
+const PEOPLE: usize = 200;
+
+/// How often whoever waits or chats is asked for a sign of life, and how long it may take.
+const ASKED_EVERY: Duration = Duration::from_millis(400);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+
+/// The longest time from somebody's last sign of life to its end, on an idle machine: an answer just given rests for a
+/// second before the next question.
+const FOUND_WITHIN: Duration = Duration::from_secs(3);
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.chat_ping_interval = ASKED_EVERY;
+    config.chat_ping_timeout = ANSWERED_WITHIN;
+    config.ping_interval = Duration::from_secs(1);
+    config.ping_timeout = ANSWERED_WITHIN;
+    config.header_timeout = Duration::from_secs(2);
+    config.widen_after = [Duration::from_millis(200), Duration::from_millis(500)];
+    // So that people do meet again unless one of them has blocked the other.
+    config.limits.recent_partners = 2;
+    config.limits.recent_relax = Duration::from_millis(300);
+    config
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_people_do_the_invariants_hold_and_nothing_is_left_over() {
+    let seconds = number("PURRR_CHAOS_SECONDS").unwrap_or(5);
+    let seed = number("PURRR_CHAOS_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
+    eprintln!("PURRR_CHAOS_SECONDS={seconds} PURRR_CHAOS_SEED={seed}");
+    let server = Server::with(config()).await;
+    let before = alive_tasks();
+
+    let pulse = Pulse::start();
+    let began = Instant::now();
+    let world = World {
+        address: server.address,
+        began,
+        ends: began + Duration::from_secs(seconds),
+        short_freeze: ANSWERED_WITHIN / 2,
+        long_freeze: FOUND_WITHIN + Duration::from_millis(1_500),
+    };
+    let mut people = JoinSet::new();
+    for person in 0..PEOPLE {
+        // A third of them on each wire, and of each third again a third without a key.
+        let dialect = [Dialect::Native, Dialect::Socket, Dialect::Polling][person % 3];
+        let log = Log::new(person, dialect, person / 3 % 3 > 0);
+        people.spawn(Client::new(world, log, seed ^ ((person as u64) << 32)).live());
+    }
+    let remains = people.join_all().await;
+    let lived = began.elapsed();
+    let lag = pulse.stop().await;
+
+    let (mut logs, silent): (Vec<_>, Vec<_>) =
+        remains.into_iter().map(|Remains { log, silent }| (log, silent)).unzip();
+    let mut complaints = left_behind(&server).await;
+    drop(silent);
+    complaints.push_str(&tasks_beyond(before).await);
+
+    logs.sort_by_key(|log| log.person);
+    let findings = audit(&logs, bounds(lag));
+    eprintln!("{lived:.1?}, timers late by at most {lag:.1?}: {}", findings.counts);
+    complain(&mut complaints, &logs, &findings);
+    assert!(complaints.is_empty(), "PURRR_CHAOS_SEED={seed}\n{complaints}");
+}
+
+/// What may be asked of the server while everything on this machine can be late by this much: a question and its answer are
+/// four turns of a task.
+fn bounds(lag: Duration) -> Bounds {
+    let late = lag * 4;
+    Bounds {
+        reset: Duration::from_secs(1) + late,
+        silence: FOUND_WITHIN + Duration::from_secs(1) + late,
+        harmless: ANSWERED_WITHIN.saturating_sub(late),
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{variable} must be a number, not {value}")))
+}
+
+// ---- What is left over ------------------------------------------------------------------------------------------
+
+/// Waits until the server has found out by itself that nobody is there; what it still holds then if it does not.
+async fn left_behind(server: &Server) -> String {
+    let numbers = async || {
+        let census = server.hub.census().await.expect("a lobby in memory does not fail");
+        (server.hub.online(), census.waiting, census.pairs)
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while numbers().await != (0, 0, 0) && Instant::now() < deadline {
+        sleep(Duration::from_millis(20)).await;
+    }
+    let metrics = server.get("/metrics").await.body;
+    let mut complaints = String::new();
+    for line in ["purrr_online 0", "purrr_waiting 0", "purrr_pairs 0"] {
+        if !metrics.lines().any(|it| it == line) {
+            let (online, waiting, pairs) = numbers().await;
+            writeln!(
+                complaints,
+                "no `{line}` in the metrics; online: {online}, waiting: {waiting}, pairs: {pairs}"
+            )
+            .expect("a string takes everything");
+        }
+    }
+    complaints
+}
+
+fn alive_tasks() -> usize {
+    Handle::current().metrics().num_alive_tasks()
+}
+
+/// Waits until there are as many tasks as before; how many there are if not.
+async fn tasks_beyond(before: usize) -> String {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while alive_tasks() != before {
+        if Instant::now() > deadline {
+            return format!("{} tasks instead of {before}\n", alive_tasks());
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    String::new()
+}
+
+/// Adds how often each thing was wrong, and for the first few of each the lines where that is to be seen.
+fn complain(complaints: &mut String, logs: &[Log], findings: &Findings) {
+    const SHOWN: usize = 2;
+    let mut times: HashMap<_, usize> = HashMap::new();
+    for Fault { kind, seen, what } in &findings.faults {
+        let times = times.entry(kind).or_default();
+        *times += 1;
+        if *times > SHOWN {
+            continue;
+        }
+        complaints.push_str(&format!("\n== {kind:?}: {what}\n"));
+        for (person, line) in seen {
+            let log = logs.get(*person).map(|log| log.tail(*line));
+            complaints.push_str(&log.unwrap_or_default());
+        }
+    }
+    if !times.is_empty() {
+        complaints.push_str(&format!("\n{times:?}\n"));
+    }
+}
+
+// ---- How late everything is -------------------------------------------------------------------------------------
+
+/// Measures by how much timers on this runtime are late at most.
+struct Pulse {
+    beating: JoinHandle<Duration>,
+    stop: oneshot::Sender<()>,
+}
+
+impl Pulse {
+    fn start() -> Self {
+        const BEAT: Duration = Duration::from_millis(10);
+        let (stop, mut stopped) = oneshot::channel();
+        let beating = tokio::spawn(async move {
+            let mut latest = Duration::ZERO;
+            while matches!(stopped.try_recv(), Err(TryRecvError::Empty)) {
+                let began = Instant::now();
+                sleep(BEAT).await;
+                latest = latest.max(began.elapsed().saturating_sub(BEAT));
+            }
+            latest
+        });
+        Self { beating, stop }
+    }
+
+    async fn stop(self) -> Duration {
+        self.stop.send(()).ok();
+        self.beating.await.expect("a pulse does not panic")
+    }
+}

@@ -1,0 +1,391 @@
+//! One log read for itself: [`Story`], and what in it cannot be.
+
+use std::time::Duration;
+
+use crate::log::{Ask, Content, Dialect, Event, Log, Name, News};
+
+/// What a person's log comes to.
+#[derive(Debug, Default)]
+pub(crate) struct Story {
+    pub(crate) chats: Vec<Chat>,
+    pub(crate) searches: Vec<Search>,
+    pub(crate) absences: Vec<Absence>,
+    pub(crate) blocks: usize,
+    pub(crate) faults: Vec<Fault>,
+}
+
+/// A chat as one side had it.
+#[derive(Debug)]
+pub(crate) struct Chat {
+    pub(crate) name: Name,
+    pub(crate) partner: Name,
+    pub(crate) id: Option<String>,
+    pub(crate) sent: Vec<Content>,
+    pub(crate) received: Vec<Content>,
+    pub(crate) delivered: Vec<u64>,
+    pub(crate) matched_at: Duration,
+    pub(crate) ended_at: Duration,
+    pub(crate) end: End,
+    /// Where in the log it ends.
+    pub(crate) line: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The partner left or was lost; with the reason where the dialect gives one.
+    Left(Option<String>),
+    /// This side left.
+    Own,
+    /// This side's connection ended.
+    Cut,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Search {
+    pub(crate) name: Name,
+    /// Since when it is cancelled, or nobody is there to see its outcome: a partner may be told of a match all the same.
+    pub(crate) given_up: Option<Duration>,
+}
+
+/// A time in which a person did not answer the server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Absence {
+    /// The search, or the chat that came of it, if there was one.
+    pub(crate) name: Option<Name>,
+    /// The name is that of a chat.
+    pub(crate) chatting: bool,
+    pub(crate) from: Duration,
+    /// None if the connection was never heard of again.
+    pub(crate) until: Option<Duration>,
+    /// The connection was reset, so that the server knew at once.
+    pub(crate) reset: bool,
+    pub(crate) line: usize,
+}
+
+/// Something that must not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) kind: FaultKind,
+    /// In whose logs to look, and at which lines.
+    pub(crate) seen: Vec<(usize, usize)>,
+    pub(crate) what: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum FaultKind {
+    /// Matched without a search, or after it was over.
+    MatchedUnasked,
+    /// Matched while in a chat.
+    TwoAtOnce,
+    WithThemself,
+    /// A frame, a receipt or a parting without a chat.
+    OutsideChat,
+    /// `waiting` or `idle` in a chat that nobody left.
+    OutOfTurn,
+    /// The Purrr.chat page was not told that nobody types any more.
+    TypingKept,
+    Refused,
+    NoAnswer,
+    /// The server ended a connection that answered it.
+    Cut,
+    MetBlocked,
+    /// Somebody with a key and somebody without one.
+    KeyMismatch,
+    /// Matched with somebody who is nobody.
+    Unknown,
+    /// Only one side of a chat was told.
+    OneSided,
+    /// Two sides of a chat that have two names for it.
+    TwoChats,
+    /// A frame that belongs to another chat, or to none.
+    Stray,
+    NeverSent,
+    Twice,
+    OutOfOrder,
+    /// The partner left of its own accord, and something of what it had said before never came.
+    Missing,
+    /// A receipt for something that did not come, or out of order.
+    FalseReceipt,
+    /// A partner of somebody who had gone was told too late, or something else.
+    ToldLate,
+    /// Matched with somebody who had been gone for long.
+    MetGhost,
+}
+
+/// What somebody who answers may be kept waiting for, and what it takes to be cut off.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// From a reset connection to the partner's being told.
+    pub(crate) reset: Duration,
+    /// The same from the beginning of a silence.
+    pub(crate) silence: Duration,
+    /// A silence for which nobody is cut off.
+    pub(crate) harmless: Duration,
+}
+
+impl Story {
+    pub(crate) fn read(log: &Log, bounds: Bounds) -> Self {
+        let mut reader =
+            Reader { log, bounds, story: Self::default(), now: Now::default(), line: 0 };
+        for line in 0..log.entries.len() {
+            reader.line = line;
+            reader.read();
+        }
+        // Whoever is still in a chat is in it to the end; whoever still searches has not given up.
+        if let Some(last) = log.entries.last() {
+            reader.end_chat(End::Cut, last.at);
+        }
+        reader.story
+    }
+}
+
+struct Reader<'l> {
+    log: &'l Log,
+    bounds: Bounds,
+    story: Story,
+    now: Now,
+    line: usize,
+}
+
+/// How things stand at a line of the log.
+#[derive(Default)]
+struct Now {
+    chat: Option<Chat>,
+    searching: Option<Name>,
+    leaving: Option<Leaving>,
+    /// Asked to block this partner, which is not answered yet.
+    blocking: Option<Name>,
+    blocked: Vec<Name>,
+    froze: Option<Duration>,
+    longest_freeze: Duration,
+}
+
+/// Asked to go, which is not answered yet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    /// The answer is that it waits.
+    ForAnother,
+    /// The answer is that it is idle. That it waits is still the answer to a search before.
+    ForGood,
+}
+
+impl Reader<'_> {
+    fn read(&mut self) {
+        let entry = &self.log.entries[self.line];
+        let at = entry.at;
+        match &entry.event {
+            Event::Asked(ask) => self.read_ask(*ask),
+            Event::Sent(content) => {
+                if let Some(chat) = &mut self.now.chat {
+                    chat.sent.push(content.clone());
+                }
+            }
+            Event::Connected | Event::SentLate => {}
+            Event::Heard(news) => self.read_news(news, at),
+            Event::Froze => {
+                self.begin_absence(at, false);
+                self.now.froze = Some(at);
+            }
+            Event::Thawed => {
+                if let (Some(absence), Some(froze)) =
+                    (self.story.absences.last_mut(), self.now.froze.take())
+                {
+                    absence.until = Some(at);
+                    self.now.longest_freeze = self.now.longest_freeze.max(at - froze);
+                }
+            }
+            Event::Vanished { reset } => {
+                self.begin_absence(at, *reset && self.log.dialect != Dialect::Polling);
+                self.end_connection();
+            }
+            Event::Lost => {
+                if self.now.longest_freeze < self.bounds.harmless {
+                    self.blame(FaultKind::Cut, format!("{:?}", self.bounds));
+                }
+                self.end_connection();
+            }
+            Event::Closed => self.end_connection(),
+            Event::NoAnswer => {
+                self.blame(FaultKind::NoAnswer, String::new());
+                self.end_connection();
+            }
+        }
+    }
+
+    fn read_ask(&mut self, ask: Ask) {
+        let Now { chat, leaving, blocking, .. } = &mut self.now;
+        match ask {
+            Ask::Find(name) => self.search(name),
+            Ask::Next(name) => {
+                *leaving = Some(Leaving::ForAnother);
+                self.search(name);
+            }
+            Ask::Block => {
+                *leaving = Some(Leaving::ForGood);
+                *blocking = chat.as_ref().map(|chat| chat.partner);
+            }
+            Ask::Leave => {
+                *leaving = Some(Leaving::ForGood);
+                self.give_up_search();
+            }
+            Ask::Cancel => {
+                if self.log.dialect != Dialect::Native {
+                    *leaving = Some(Leaving::ForGood);
+                }
+                self.give_up_search();
+            }
+            Ask::FindAgain | Ask::Fence => {}
+        }
+    }
+
+    fn read_news(&mut self, news: &News, at: Duration) {
+        match news {
+            News::Welcome(_) => {}
+            News::Waiting if self.now.leaving == Some(Leaving::ForAnother) => {
+                self.end_chat(End::Own, at);
+                self.now.leaving = None;
+            }
+            News::Idle if self.now.leaving.is_some() => {
+                self.end_chat(End::Own, at);
+                (self.now.leaving, self.now.searching) = (None, None);
+                if let Some(partner) = self.now.blocking.take() {
+                    self.now.blocked.push(partner);
+                    self.story.blocks += 1;
+                }
+            }
+            News::Waiting | News::Idle => {
+                if self.now.chat.is_some() {
+                    self.blame(FaultKind::OutOfTurn, String::new());
+                }
+                if *news == News::Idle {
+                    self.now.searching = None;
+                }
+            }
+            News::Matched { chat, partner, keyed } => {
+                self.read_match(chat.as_ref(), *partner, *keyed, at);
+            }
+            News::Received(content, _) => match &mut self.now.chat {
+                Some(chat) => chat.received.push(content.clone()),
+                None => self.blame(FaultKind::OutsideChat, format!("{content:?}")),
+            },
+            News::Delivered(id) => match &mut self.now.chat {
+                Some(chat) => chat.delivered.push(*id),
+                None => self.blame(FaultKind::OutsideChat, format!("a receipt for {id}")),
+            },
+            News::Left(reason) => self.read_left(reason.as_ref(), at),
+            News::Fence => {
+                if self.now.leaving.is_some() {
+                    // The other dialect does not answer a cancelled search.
+                    self.now.searching = None;
+                }
+                self.now.leaving = None;
+            }
+            News::Refused(code) => match code.as_str() {
+                "not-paired" => self.now.blocking = None,
+                "already-paired" => {}
+                _ => self.blame(FaultKind::Refused, code.clone()),
+            },
+        }
+    }
+
+    fn read_match(
+        &mut self,
+        id: Option<&String>,
+        partner: Option<Name>,
+        keyed: bool,
+        at: Duration,
+    ) {
+        let Some(name) = self.now.searching.take() else {
+            return self.blame(FaultKind::MatchedUnasked, format!("{partner:?}"));
+        };
+        let Some(partner) = partner else {
+            return self.blame(FaultKind::Unknown, String::new());
+        };
+        if self.now.chat.is_some() {
+            self.blame(FaultKind::TwoAtOnce, format!("{partner}"));
+            self.end_chat(End::Cut, at);
+        }
+        if partner.is_same_person(name) {
+            self.blame(FaultKind::WithThemself, format!("{partner}"));
+        }
+        if self.now.blocked.iter().any(|blocked| blocked.is_same_person(partner)) {
+            self.blame(FaultKind::MetBlocked, format!("{partner}"));
+        }
+        if keyed != self.log.keyed {
+            self.blame(FaultKind::KeyMismatch, format!("{partner}"));
+        }
+        self.now.chat = Some(Chat {
+            name,
+            partner,
+            id: id.cloned(),
+            sent: Vec::new(),
+            received: Vec::new(),
+            delivered: Vec::new(),
+            matched_at: at,
+            ended_at: at,
+            end: End::Cut,
+            line: self.line,
+        });
+    }
+
+    fn read_left(&mut self, reason: Option<&String>, at: Duration) {
+        let purrr_chat = self.log.dialect != Dialect::Native;
+        let Some(chat) = &mut self.now.chat else {
+            return self.blame(FaultKind::OutsideChat, format!("left: {reason:?}"));
+        };
+        if purrr_chat && chat.received.pop() != Some(Content::Typing(false)) {
+            self.blame(FaultKind::TypingKept, String::new());
+        }
+        // This dialect says the same whoever left.
+        let own = purrr_chat && self.now.leaving.is_some();
+        self.end_chat(if own { End::Own } else { End::Left(reason.cloned()) }, at);
+    }
+
+    fn search(&mut self, name: Name) {
+        if name.life != self.story.searches.last().map_or(0, |search| search.name.life) {
+            // Somebody whom the server cannot know: what was blocked before is forgotten.
+            self.now.blocked.clear();
+        }
+        self.now.searching = Some(name);
+        self.story.searches.push(Search { name, given_up: None });
+    }
+
+    fn give_up_search(&mut self) {
+        let at = self.log.entries[self.line].at;
+        if let (Some(_), Some(search)) = (self.now.searching, self.story.searches.last_mut()) {
+            search.given_up.get_or_insert(at);
+        }
+    }
+
+    fn begin_absence(&mut self, at: Duration, reset: bool) {
+        self.give_up_search();
+        let chatting = self.now.chat.is_some();
+        let name = self.now.chat.as_ref().map(|chat| chat.name).or(self.now.searching);
+        let absence = Absence { name, chatting, from: at, until: None, reset, line: self.line };
+        self.story.absences.push(absence);
+    }
+
+    fn end_chat(&mut self, end: End, at: Duration) {
+        if let Some(mut chat) = self.now.chat.take() {
+            let page = self.log.dialect != Dialect::Native;
+            if page && end == End::Cut && chat.received.last() == Some(&Content::Typing(false)) {
+                // It may be the one that goes before a parting which was not heard any more.
+                chat.received.pop();
+            }
+            (chat.end, chat.ended_at, chat.line) = (end, at, self.line);
+            self.story.chats.push(chat);
+        }
+    }
+
+    fn end_connection(&mut self) {
+        self.end_chat(End::Cut, self.log.entries[self.line].at);
+        self.give_up_search();
+        let blocked = std::mem::take(&mut self.now.blocked);
+        self.now = Now { blocked, ..Now::default() };
+    }
+
+    fn blame(&mut self, kind: FaultKind, what: String) {
+        let seen = vec![(self.log.person, self.line)];
+        self.story.faults.push(Fault { kind, seen, what });
+    }
+}
