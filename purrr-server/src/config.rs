@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use purrr_core::{Hub, Interests, Limits};
 use serde::{Deserialize, Serialize};
 
+pub use crate::admission::{Network, NetworkError};
 use crate::heartbeat::{Heartbeat, Pace};
 
 /// What a server does and allows. Built from [`Config::default`] by changing fields.
@@ -22,6 +23,19 @@ pub struct Config {
     pub backend: Backend,
     /// Origins of web pages that may connect, beside the page's own. Default `http://localhost:3000`.
     pub allowed_origins: Vec<String>,
+    /// Networks of reverse proxies, whose `X-Forwarded-For` or `Forwarded` tells who is behind them. Default none.
+    pub trusted_proxies: Vec<Network>,
+    /// WebSockets and Engine.IO sessions at once, from 1. Default 100,000, which hold 1.5 GB while nothing is said: about
+    /// 15 KB each, apart from what the system holds for their sockets.
+    pub max_connections: usize,
+    /// The same from one address, or from one network of 2^64 IPv6 addresses; 0 sets no limit. Default 1,000: more than a
+    /// school behind one address brings, and a hundredth of what there is for all.
+    pub max_connections_per_address: usize,
+    /// Connections that may begin in a second from one address, from 1; twice as many may at once. Default 500. Of the last
+    /// 65,536 addresses about 100 bytes each are remembered, 6.5 MB.
+    pub connects_per_second: u32,
+    /// Whether anything is refused for coming too fast. Default yes.
+    pub rate_limits: bool,
     /// What is accepted from one visitor.
     pub limits: Limits,
     /// Bytes of one message on either transport, from 1,024. Default 12,000,000; a connection holds at most this much of a
@@ -39,8 +53,15 @@ pub struct Config {
     pub chat_ping_timeout: Duration,
     /// How long a Socket.IO connection may take to say which namespace it wants. Default 45 s.
     pub connect_timeout: Duration,
-    /// How long a client may take to send the head of a request, and its first byte. Default 5 s.
+    /// How long a client may take to send the head of a request, its first byte, and the next request. Default 5 s; until
+    /// then up to 32 KB of the head are held.
     pub header_timeout: Duration,
+    /// How long a client may take to send the body of a request, or to take a polling session over to a WebSocket. Default
+    /// 10 s; until then up to `max_payload` bytes are held.
+    pub body_timeout: Duration,
+    /// How long a client may leave an answer or a message untaken before its socket is closed. Default 60 s; until then up to
+    /// one message of `max_payload` bytes is held.
+    pub idle_timeout: Duration,
     /// How long chats may go on after the server was told to stop. Default 20 s.
     pub drain: Duration,
     /// When a search widens from interests to languages, and from languages to anyone. Default 5 s and 20 s.
@@ -63,7 +84,7 @@ pub enum Backend {
     version,
     about = "Random chat between strangers: a web page, WebSocket and Socket.IO over one lobby",
     after_help = "Every option can also be given as the variable shown with it, or in the file of --config under its name \
-                  without the dashes. A flag beats a variable, a variable the file, the file the default."
+                  without the dashes. A TIME is written as 20s, 500ms or 1m 30s; a number alone is in milliseconds. A flag beats a variable, a variable the file, the file the default."
 )]
 pub struct Cli {
     /// What to do instead of running the server.
@@ -101,6 +122,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
+}
+
 /// Options that were given, wherever they were.
 #[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -119,7 +151,17 @@ pub struct Options {
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_origin: Option<Vec<String>>,
-    /// Time for the head of a request, and for its first byte [default: 5s].
+    /// Believe the X-Forwarded-For or Forwarded of proxies in this network, such as 10.0.0.0/8; repeat for more [default: none].
+    #[arg(
+        long,
+        env = "PURRR_TRUSTED_PROXY",
+        value_name = "CIDR",
+        value_delimiter = ' ',
+        help_heading = "Network"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trusted_proxy: Option<Vec<Network>>,
+    /// Time for the head of a request, for its first byte, and between two requests [default: 5s].
     #[arg(long, env = "PURRR_HEADER_TIMEOUT", value_name = "TIME", help_heading = "Network")]
     pub header_timeout: Option<Span>,
     /// Time between two questions whether a connection is still there [default: 25s].
@@ -137,6 +179,29 @@ pub struct Options {
     /// Time for a Socket.IO client to name its namespace [default: 45s].
     #[arg(long, env = "PURRR_CONNECT_TIMEOUT", value_name = "TIME", help_heading = "Network")]
     pub connect_timeout: Option<Span>,
+    /// Time for the body of a request, or for a WebSocket to take a polling session over [default: 10s].
+    #[arg(long, env = "PURRR_BODY_TIMEOUT", value_name = "TIME", help_heading = "Network")]
+    pub body_timeout: Option<Span>,
+    /// Time for which a client may take nothing of what it is sent [default: 1m].
+    #[arg(long, env = "PURRR_IDLE_TIMEOUT", value_name = "TIME", help_heading = "Network")]
+    pub idle_timeout: Option<Span>,
+    /// Connections at once; above it 503 [default: 100000].
+    #[arg(long, env = "PURRR_MAX_CONNECTIONS", value_name = "COUNT", help_heading = "Limits")]
+    pub max_connections: Option<usize>,
+    /// Connections at once from one address, or from one /64 of IPv6; above it 503, 0 for no limit [default: 1000].
+    #[arg(
+        long,
+        env = "PURRR_MAX_CONNECTIONS_PER_ADDRESS",
+        value_name = "COUNT",
+        help_heading = "Limits"
+    )]
+    pub max_connections_per_address: Option<usize>,
+    /// Connections that may begin in a second from one address, twice as many at once; above it 429 [default: 500].
+    #[arg(long, env = "PURRR_CONNECTS_PER_SECOND", value_name = "COUNT", help_heading = "Limits")]
+    pub connects_per_second: Option<u32>,
+    /// Whether anything is refused for coming too fast [default: on].
+    #[arg(long, env = "PURRR_RATE_LIMITS", value_name = "SWITCH", help_heading = "Limits")]
+    pub rate_limits: Option<Switch>,
     /// Bytes of one message on the wire; above it the connection is closed [default: 12000000].
     #[arg(long, env = "PURRR_MAX_PAYLOAD", value_name = "BYTES", help_heading = "Limits")]
     pub max_payload: Option<usize>,
@@ -181,7 +246,7 @@ pub struct Options {
     pub log: Option<String>,
 }
 
-/// A length of time, written as `20s`, `500ms` or `1m 30s`.
+/// A length of time, written as `20s`, `500ms` or `1m 30s`; a number alone is in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
@@ -233,6 +298,11 @@ impl Default for Config {
             listen: SocketAddr::from(([0, 0, 0, 0], 3007)),
             backend: Backend::default(),
             allowed_origins: vec!["http://localhost:3000".to_owned()],
+            trusted_proxies: Vec::new(),
+            max_connections: 100_000,
+            max_connections_per_address: 1_000,
+            connects_per_second: 500,
+            rate_limits: true,
             limits: Limits::default(),
             max_payload: 12_000_000,
             ping_interval: Duration::from_secs(25),
@@ -241,6 +311,8 @@ impl Default for Config {
             chat_ping_timeout: Duration::from_secs(4),
             connect_timeout: Duration::from_secs(45),
             header_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
             drain: Duration::from_secs(20),
             widen_after: [Duration::from_secs(5), Duration::from_secs(20)],
         }
@@ -307,6 +379,15 @@ impl Options {
             listen: self.listen.as_deref().map_or(Ok(default.listen), address)?,
             backend: self.backend.as_deref().map_or(Ok(default.backend), str::parse)?,
             allowed_origins: self.allowed_origin.clone().unwrap_or(default.allowed_origins),
+            trusted_proxies: self.trusted_proxy.clone().unwrap_or(default.trusted_proxies),
+            max_connections: self.max_connections.unwrap_or(default.max_connections),
+            max_connections_per_address: self
+                .max_connections_per_address
+                .unwrap_or(default.max_connections_per_address),
+            connects_per_second: self.connects_per_second.unwrap_or(default.connects_per_second),
+            rate_limits: self
+                .rate_limits
+                .map_or(default.rate_limits, |limits| limits == Switch::On),
             max_payload: self.max_payload.unwrap_or(default.max_payload),
             ping_interval: time(self.ping_interval, default.ping_interval),
             ping_timeout: time(self.ping_timeout, default.ping_timeout),
@@ -314,6 +395,8 @@ impl Options {
             chat_ping_timeout: time(self.chat_ping_timeout, default.chat_ping_timeout),
             connect_timeout: time(self.connect_timeout, default.connect_timeout),
             header_timeout: time(self.header_timeout, default.header_timeout),
+            body_timeout: time(self.body_timeout, default.body_timeout),
+            idle_timeout: time(self.idle_timeout, default.idle_timeout),
             drain: time(self.drain, default.drain),
             widen_after: [
                 time(self.language_after, default.widen_after[0]),
@@ -336,12 +419,19 @@ impl Options {
         let whole = Self {
             listen: Some(config.listen.to_string()),
             allowed_origin: Some(config.allowed_origins),
+            trusted_proxy: Some(config.trusted_proxies),
             header_timeout: Some(Span(config.header_timeout)),
             ping_interval: Some(Span(config.ping_interval)),
             ping_timeout: Some(Span(config.ping_timeout)),
             chat_ping_interval: Some(Span(config.chat_ping_interval)),
             chat_ping_timeout: Some(Span(config.chat_ping_timeout)),
             connect_timeout: Some(Span(config.connect_timeout)),
+            body_timeout: Some(Span(config.body_timeout)),
+            idle_timeout: Some(Span(config.idle_timeout)),
+            max_connections: Some(config.max_connections),
+            max_connections_per_address: Some(config.max_connections_per_address),
+            connects_per_second: Some(config.connects_per_second),
+            rate_limits: Some(if config.rate_limits { Switch::On } else { Switch::Off }),
             max_payload: Some(config.max_payload),
             message_bytes: Some(config.limits.message_bytes),
             image_bytes: Some(config.limits.image_bytes),
@@ -374,12 +464,21 @@ impl Options {
         Self {
             listen: self.listen.or(file.listen),
             allowed_origin: self.allowed_origin.or(file.allowed_origin),
+            trusted_proxy: self.trusted_proxy.or(file.trusted_proxy),
             header_timeout: self.header_timeout.or(file.header_timeout),
             ping_interval: self.ping_interval.or(file.ping_interval),
             ping_timeout: self.ping_timeout.or(file.ping_timeout),
             chat_ping_interval: self.chat_ping_interval.or(file.chat_ping_interval),
             chat_ping_timeout: self.chat_ping_timeout.or(file.chat_ping_timeout),
             connect_timeout: self.connect_timeout.or(file.connect_timeout),
+            body_timeout: self.body_timeout.or(file.body_timeout),
+            idle_timeout: self.idle_timeout.or(file.idle_timeout),
+            max_connections: self.max_connections.or(file.max_connections),
+            max_connections_per_address: self
+                .max_connections_per_address
+                .or(file.max_connections_per_address),
+            connects_per_second: self.connects_per_second.or(file.connects_per_second),
+            rate_limits: self.rate_limits.or(file.rate_limits),
             max_payload: self.max_payload.or(file.max_payload),
             message_bytes: self.message_bytes.or(file.message_bytes),
             image_bytes: self.image_bytes.or(file.image_bytes),
@@ -409,6 +508,15 @@ impl Config {
         if self.max_payload < self.limits.message_bytes.saturating_add(1_024) {
             return bad("--max-payload", "must be at least --message-bytes and 1,024 more");
         }
+        if self.max_connections == 0 {
+            return bad("--max-connections", "must be at least 1");
+        }
+        if self.connects_per_second == 0 {
+            return bad(
+                "--connects-per-second",
+                "must be at least 1; --rate-limits off sets no limit",
+            );
+        }
         for (option, time) in [
             ("--ping-interval", self.ping_interval),
             ("--ping-timeout", self.ping_timeout),
@@ -416,6 +524,8 @@ impl Config {
             ("--chat-ping-timeout", self.chat_ping_timeout),
             ("--connect-timeout", self.connect_timeout),
             ("--header-timeout", self.header_timeout),
+            ("--body-timeout", self.body_timeout),
+            ("--idle-timeout", self.idle_timeout),
             ("--stall", self.limits.stall),
         ] {
             if time.is_zero() {
@@ -521,7 +631,10 @@ impl FromStr for Span {
     type Err = humantime::DurationError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        humantime::parse_duration(text).map(Self)
+        match text.parse() {
+            Ok(milliseconds) => Ok(Self(Duration::from_millis(milliseconds))),
+            Err(_) => humantime::parse_duration(text).map(Self),
+        }
     }
 }
 
@@ -533,7 +646,19 @@ impl fmt::Display for Span {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        #[derive(Deserialize)]
+        #[serde(
+            untagged,
+            expecting = "a length of time such as \"20s\", or a number of milliseconds"
+        )]
+        enum Written {
+            Number(u64),
+            Text(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Number(milliseconds) => Ok(Self(Duration::from_millis(milliseconds))),
+            Written::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        }
     }
 }
 
@@ -589,6 +714,13 @@ mod tests {
     }
 
     #[test]
+    fn a_number_alone_is_in_milliseconds() {
+        let config = options("ping-interval = 300\nping-timeout = '200'").resolve().unwrap();
+        assert_eq!(config.ping_interval, Duration::from_millis(300));
+        assert_eq!(config.ping_timeout, Duration::from_millis(200));
+    }
+
+    #[test]
     fn values_that_cannot_be_are_refused() {
         for (toml, message) in [
             (
@@ -596,6 +728,11 @@ mod tests {
                 "--max-payload must be at least --image-bytes and 1,024 more",
             ),
             ("stall = '0s'", "--stall must be longer than 0s"),
+            ("max-connections = 0", "--max-connections must be at least 1"),
+            (
+                "connects-per-second = 0",
+                "--connects-per-second must be at least 1; --rate-limits off sets no limit",
+            ),
             (
                 "listen = 'nowhere'",
                 "--listen must be a port or an address and port such as 127.0.0.1:3007, not \"nowhere\"",

@@ -10,21 +10,20 @@ mod polling;
 use std::{
     collections::{HashMap, VecDeque},
     fmt, io,
+    mem::replace,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use axum::{
     Json,
-    body::to_bytes,
     extract::{Query, Request},
     http::{Method, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use polling::{Broken, Polling, Successor};
@@ -33,13 +32,11 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::{
+    admission::Admission,
     config::Config,
     heartbeat::{Beat, Heartbeat},
-    websocket::{self, CloseCode, Message, Socket},
+    websocket::{self, CloseCode, Controls, Message, Socket},
 };
-
-/// How long a request may take to bring its body, and a WebSocket to take a session over.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a client sent, the heartbeat's own packets included.
 #[derive(Clone, PartialEq, Eq)]
@@ -63,17 +60,21 @@ pub(crate) enum Outgoing {
     Binary(Bytes),
 }
 
-/// The sessions that poll, by their ids.
+/// The sessions that poll, or did before a WebSocket took them over, by their ids.
 #[derive(Clone, Debug)]
 pub(crate) struct Sessions {
     config: Arc<Config>,
+    admission: Arc<Admission>,
     polling: Arc<Mutex<HashMap<String, Arc<Polling>>>>,
 }
 
 /// One session, whatever it runs over. Ends its record when it is dropped.
 pub(crate) struct EioSocket {
     link: Link,
+    /// Keeps the id of a session that polled before taken, after a WebSocket has taken it over.
+    record: Option<Record>,
     heartbeat: Heartbeat,
+    controls: Controls,
     /// Packets that came before a change of transport and are still to be read.
     early: VecDeque<Incoming>,
     /// Packets that a change of transport left over.
@@ -117,8 +118,8 @@ enum Refusal {
 }
 
 impl Sessions {
-    pub(crate) fn new(config: Arc<Config>) -> Self {
-        Self { config, polling: Arc::default() }
+    pub(crate) fn new(config: Arc<Config>, admission: Arc<Admission>) -> Self {
+        Self { config, admission, polling: Arc::default() }
     }
 
     /// Answers a request, and starts `session` in a task of its own where the request begins one.
@@ -163,6 +164,15 @@ impl Sessions {
         if asked.version.as_deref() != Some("4") {
             return Err(Refusal::Unsupported);
         }
+        let place = match self.admission.admit(&request) {
+            Ok(place) => place,
+            Err(reason) => return Ok(reason.into_response()),
+        };
+        // A session is one connection to its end, whatever it runs over.
+        let session = move |socket| async move {
+            session(socket).await;
+            drop(place);
+        };
         Ok(if websocket {
             self.open_websocket(request, session)
         } else {
@@ -212,15 +222,14 @@ impl Sessions {
     }
 
     async fn post(&self, request: Request, polling: &Polling) -> Response {
-        let body = timeout(PATIENCE, to_bytes(request.into_body(), self.config.max_payload)).await;
-        let Ok(Ok(body)) = body else {
-            polling.close();
-            let status = if body.is_err() {
-                StatusCode::REQUEST_TIMEOUT
-            } else {
-                StatusCode::PAYLOAD_TOO_LARGE
-            };
-            return status.into_response();
+        let Config { body_timeout, max_payload, .. } = *self.config;
+        let body = timeout(body_timeout, read_body(request, max_payload, polling)).await;
+        let body = match body.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT)) {
+            Ok(body) => body,
+            Err(status) => {
+                polling.close();
+                return status.into_response();
+            }
         };
         let Ok(packets) = polling::split(body) else {
             polling.close();
@@ -234,36 +243,57 @@ impl Sessions {
 
     /// A WebSocket takes a polling session over: `2probe`, `3probe`, and `5` once the client has let go of its polls.
     fn take_over(&self, request: Request, polling: Arc<Polling>) -> Result<Response, Refusal> {
-        Ok(websocket::upgrade(
-            request,
-            None,
-            self.config.max_payload,
-            move |mut socket| async move {
-                let probed = matches!(
-                    timeout(PATIENCE, socket.next()).await,
-                    Ok(Some(Ok(Message::Text(text)))) if text == "2probe"
-                );
-                if !probed || polling.begin_upgrade().is_err() {
-                    return;
+        let Config { body_timeout: patience, max_payload, .. } = *self.config;
+        Ok(websocket::upgrade(request, None, max_payload, move |mut socket| async move {
+            if !polling.can_upgrade() {
+                return websocket::close(socket, CloseCode::Policy, "taken over already").await;
+            }
+            let probed = matches!(
+                timeout(patience, socket.next()).await,
+                Ok(Some(Ok(Message::Text(text)))) if text == "2probe"
+            );
+            if !probed || polling.begin_upgrade().is_err() {
+                return;
+            }
+            let changed = timeout(patience, async {
+                socket.send(Message::Text(ByteString::from_static("3probe"))).await.ok()?;
+                match socket.next().await {
+                    Some(Ok(Message::Text(text))) if text == "5" => Some(()),
+                    _ => None,
                 }
-                let changed = timeout(PATIENCE, async {
-                    socket.send(Message::Text(ByteString::from_static("3probe"))).await.ok()?;
-                    match socket.next().await {
-                        Some(Ok(Message::Text(text))) if text == "5" => Some(()),
-                        _ => None,
-                    }
-                });
-                match changed.await {
-                    Ok(Some(())) => polling.finish_upgrade(Box::new(socket)),
-                    _ => polling.abandon_upgrade(),
-                }
-            },
-        ))
+            });
+            match changed.await {
+                Ok(Some(())) => polling.finish_upgrade(Box::new(socket)),
+                _ => polling.abandon_upgrade(),
+            }
+        }))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Polling>>> {
         self.polling.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Reads a request's body.
+///
+/// A client that polls sends one request at a time, so it cannot answer a ping in the midst of a picture; the bytes of the
+/// picture are its sign of life.
+async fn read_body(
+    request: Request,
+    max_payload: usize,
+    polling: &Polling,
+) -> Result<Bytes, StatusCode> {
+    let mut pieces = request.into_body().into_data_stream();
+    let mut body = BytesMut::new();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|_| StatusCode::BAD_REQUEST)?;
+        if body.len() + piece.len() > max_payload {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        body.extend_from_slice(&piece);
+        polling.hear();
+    }
+    Ok(body.freeze())
 }
 
 async fn poll(polling: &Polling) -> Result<Response, Refusal> {
@@ -339,10 +369,11 @@ impl Outgoing {
 
 impl EioSocket {
     fn new(link: Link, config: &Config) -> Self {
-        let heartbeat = config.heartbeat();
         Self {
             link,
-            heartbeat,
+            record: None,
+            heartbeat: config.heartbeat(),
+            controls: Controls::new(config),
             early: VecDeque::new(),
             rest: VecDeque::new(),
             ping_due: false,
@@ -365,7 +396,7 @@ impl EioSocket {
     /// Ends the session, with a close code where the transport has them.
     pub(crate) async fn close(mut self, code: CloseCode, reason: &'static str) {
         let code = self.fault.unwrap_or(code);
-        if let Link::WebSocket(socket) = std::mem::replace(&mut self.link, Link::Gone) {
+        if let Link::WebSocket(socket) = replace(&mut self.link, Link::Gone) {
             websocket::close(*socket, code, reason).await;
         }
     }
@@ -389,8 +420,10 @@ impl EioSocket {
         if let Link::Polling(record) = &self.link
             && let Some(Successor { socket, inbound, outbound }) = record.polling.take_successor()
         {
-            self.link = Link::WebSocket(socket);
             (self.early, self.rest) = (inbound, outbound);
+            if let Link::Polling(record) = replace(&mut self.link, Link::WebSocket(socket)) {
+                self.record = Some(record);
+            }
         }
     }
 
@@ -405,7 +438,13 @@ impl EioSocket {
         }
         let socket = match &mut self.link {
             Link::Gone => return Poll::Ready(None),
-            Link::Polling(record) => return record.polling.poll_next(cx),
+            Link::Polling(record) => {
+                let polled = record.polling.poll_next(cx);
+                if record.polling.take_moved() {
+                    self.heartbeat.heard();
+                }
+                return polled;
+            }
             Link::WebSocket(socket) => socket,
         };
         loop {
@@ -426,7 +465,11 @@ impl EioSocket {
                     Poll::Ready(packet)
                 }
                 None => Poll::Ready(None),
-                Some(Ok(Message::Ping)) => continue,
+                Some(Ok(_)) if self.controls.are_too_many() => {
+                    self.fault = Some(CloseCode::Policy);
+                    Poll::Ready(None)
+                }
+                Some(Ok(_)) => continue,
                 Some(Err(error)) => {
                     self.fault = websocket::close_code(&error);
                     Poll::Ready(None)
@@ -469,7 +512,13 @@ impl Stream for EioSocket {
                     return Poll::Ready(Some(packet));
                 }
                 Poll::Pending => match this.heartbeat.poll(cx) {
-                    Poll::Ready(Beat::Dead) => return Poll::Ready(None),
+                    Poll::Ready(Beat::Dead) => {
+                        // What is still to be sent waits for a poll that will not come.
+                        if let Link::Polling(record) = &this.link {
+                            record.polling.close();
+                        }
+                        return Poll::Ready(None);
+                    }
                     Poll::Ready(Beat::Ask) => this.ping_due = true,
                     Poll::Ready(Beat::Silence) => return Poll::Ready(Some(Incoming::Silence)),
                     Poll::Ready(Beat::SignOfLife) => {

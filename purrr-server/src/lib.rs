@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod admission;
 pub mod config;
 mod engineio;
 mod heartbeat;
@@ -13,6 +14,7 @@ mod page;
 mod router;
 mod serve;
 mod socketio;
+pub mod transport;
 mod websocket;
 
 pub use crate::{config::Config, router::router, serve::run};

@@ -12,6 +12,8 @@ use prometheus_client::{
 };
 use purrr_core::{Census, Hub};
 
+use crate::admission::Admission;
+
 /// The content type of [`render`]'s text.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -64,8 +66,13 @@ impl Drop for Counted {
     }
 }
 
-/// The hub's numbers, and these, in the OpenMetrics text format.
-pub(crate) fn render(hub: &Hub, census: Census, connections: &Connections) -> String {
+/// The hub's numbers, these and the door's, in the OpenMetrics text format.
+pub(crate) fn render(
+    hub: &Hub,
+    census: Census,
+    connections: &Connections,
+    admission: &Admission,
+) -> String {
     let stats = hub.stats();
     let mut registry = Registry::with_prefix("purrr");
     for (name, help, value) in [
@@ -98,6 +105,11 @@ pub(crate) fn render(hub: &Hub, census: Census, connections: &Connections) -> St
         refused.get_or_create(&vec![("code", code.as_str())]).inc_by(*times);
     }
     registry.register("refused", "Inputs that were answered with an error", refused);
+    let turned_away = Family::<Vec<(&'static str, &'static str)>, Counter>::default();
+    for (reason, times) in admission.refused() {
+        turned_away.get_or_create(&vec![("limit", reason)]).inc_by(times);
+    }
+    registry.register("turned_away", "Connections that a limit did not let in", turned_away);
     registry.register(
         "build",
         "The program",

@@ -17,10 +17,8 @@ use purrr_core::{
 
 use crate::{
     config::Config,
-    heartbeat::{Beat, Heartbeat},
     key::is_p256_key,
-    metrics::Counted,
-    websocket::{self, CloseCode, Message, Socket, SocketError},
+    websocket::{CloseCode, Heard, Message, Socket, SocketError, Watched},
 };
 
 /// The subprotocol a client may offer.
@@ -29,41 +27,34 @@ pub(crate) const PROTOCOL: &str = "purrr.v1";
 /// Marks frames whose wire form may be forwarded as it came.
 const DIALECT: &str = "native";
 
-/// Runs one visitor's session on an upgraded socket.
+/// Runs one visitor's session on an upgraded socket, and holds on to `held` until it is over.
 ///
 /// The socket is wrapped before the future begins, which so has room for it once.
-pub(crate) fn run(
+pub(crate) fn run<H>(
     hub: Hub,
     config: &Config,
-    counted: Counted,
+    held: H,
     socket: Socket,
-) -> impl Future<Output = ()> + use<> {
+) -> impl Future<Output = ()> + use<H> {
     let mut native = NativeSocket::new(socket, config);
     async move {
-        let _counted = counted;
-        let ended = hub.serve(&mut native, Profile::default()).await;
-        let NativeSocket { socket, fault, .. } = native;
-        let (code, reason) = match (fault, ended) {
-            (Some(code), _) => (code, ""),
-            (None, Ended::Slow) => (CloseCode::Policy, "slow"),
-            (None, Ended::Drained) => (CloseCode::Away, "draining"),
-            (None, _) => return websocket::finish(socket).await,
+        let _held = held;
+        let goodbye = match hub.serve(&mut native, Profile::default()).await {
+            Ended::Slow => Some((CloseCode::Policy, "slow")),
+            Ended::Drained => Some((CloseCode::Away, "draining")),
+            _ => None,
         };
-        websocket::close(socket, code, reason).await;
+        native.socket.end(goodbye).await;
     }
 }
 
 /// A WebSocket as a stream of commands and a sink of events.
 struct NativeSocket {
-    socket: Socket,
-    heartbeat: Heartbeat,
+    socket: Watched,
     /// The head of a picture whose bytes come next, or the news that they are to be thrown away.
     awaited: Option<Awaited>,
     /// The rest of an event that takes several frames.
     rest: VecDeque<Message>,
-    ping_due: bool,
-    /// What was wrong with the client's frames.
-    fault: Option<CloseCode>,
 }
 
 enum Awaited {
@@ -73,14 +64,7 @@ enum Awaited {
 
 impl NativeSocket {
     fn new(socket: Socket, config: &Config) -> Self {
-        Self {
-            socket,
-            heartbeat: config.heartbeat(),
-            awaited: None,
-            rest: VecDeque::new(),
-            ping_due: false,
-            fault: None,
-        }
+        Self { socket: Watched::new(socket, config), awaited: None, rest: VecDeque::new() }
     }
 
     /// Reads a text frame. `None` if it was the head of a picture.
@@ -126,17 +110,6 @@ impl NativeSocket {
                 }))
             }
         }
-    }
-
-    /// Sends a ping that is due as soon as the socket takes it.
-    fn poll_ping(&mut self, cx: &mut Context<'_>) -> Result<(), SocketError> {
-        if self.ping_due && Pin::new(&mut self.socket).poll_ready(cx)?.is_ready() {
-            Pin::new(&mut self.socket).start_send(Message::Ping)?;
-            self.ping_due = false;
-            // What cannot be flushed now goes with the next flush or when the socket next reads.
-            let _ = Pin::new(&mut self.socket).poll_flush(cx)?;
-        }
-        Ok(())
     }
 
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
@@ -190,36 +163,13 @@ impl Stream for NativeSocket {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            let polled = Pin::new(&mut this.socket).poll_next(cx);
-            if this.socket.take_moved() {
-                this.heartbeat.heard();
-            }
-            if polled.is_pending() && this.socket.take_unblocked() {
-                return Poll::Ready(Some(Input::Progress));
-            }
-            let message = match polled {
-                Poll::Ready(Some(Ok(message))) => message,
-                Poll::Ready(Some(Err(error))) => {
-                    this.fault = websocket::close_code(&error);
-                    return Poll::Ready(None);
-                }
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Pending => match this.heartbeat.poll(cx) {
-                    Poll::Ready(Beat::Dead) => return Poll::Ready(None),
-                    Poll::Ready(Beat::Ask) => {
-                        this.ping_due = true;
-                        continue;
-                    }
-                    Poll::Ready(Beat::Silence) => return Poll::Ready(Some(Input::Silence)),
-                    Poll::Ready(Beat::SignOfLife) => return Poll::Ready(Some(Input::SignOfLife)),
-                    Poll::Pending if this.poll_ping(cx).is_err() => return Poll::Ready(None),
-                    Poll::Pending => return Poll::Pending,
-                },
-            };
-            let read = match message {
-                Message::Text(text) => this.read_text(text),
-                Message::Binary(bytes) => this.read_binary(bytes),
-                Message::Ping => None,
+            let read = match ready!(Pin::new(&mut this.socket).poll_next(cx)) {
+                Some(Heard::Text(text)) => this.read_text(text),
+                Some(Heard::Binary(bytes)) => this.read_binary(bytes),
+                Some(Heard::Progress) => return Poll::Ready(Some(Input::Progress)),
+                Some(Heard::Silence) => return Poll::Ready(Some(Input::Silence)),
+                Some(Heard::SignOfLife) => return Poll::Ready(Some(Input::SignOfLife)),
+                None => return Poll::Ready(None),
             };
             if let Some(read) = read {
                 return Poll::Ready(Some(read.into()));
@@ -238,8 +188,8 @@ impl Sink<Event> for NativeSocket {
     fn start_send(self: Pin<&mut Self>, event: Event) -> Result<(), SocketError> {
         let this = self.get_mut();
         match event {
-            Event::Waiting(_) | Event::Matched { .. } => this.heartbeat.attend(true),
-            Event::Idle | Event::Left { .. } => this.heartbeat.attend(false),
+            Event::Waiting(_) | Event::Matched { .. } => this.socket.attend(true),
+            Event::Idle | Event::Left { .. } => this.socket.attend(false),
             _ => {}
         }
         let mut frames = encode(event).into_iter();

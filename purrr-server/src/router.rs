@@ -18,6 +18,7 @@ use serde_json::json;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::{
+    admission::Admission,
     config::Config,
     metrics::{self, Connections, Dialect},
     native,
@@ -27,6 +28,9 @@ use crate::{
 
 /// Everything this server answers, to serve at the root or to nest in any axum app.
 ///
+/// Limits per address need to know the address: an app that is served with
+/// `into_make_service_with_connect_info::<SocketAddr>()` tells it. Without that only [`Config::max_connections`] holds.
+///
 /// ```
 /// use purrr_core::Hub;
 /// use purrr_server::{Config, router};
@@ -35,6 +39,15 @@ use crate::{
 /// # let _ = app;
 /// ```
 pub fn router<S>(hub: Hub, config: Config) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let admission = Arc::new(Admission::new(&config));
+    routes(hub, config, admission)
+}
+
+/// The same behind a door that somebody else guards as well.
+pub(crate) fn routes<S>(hub: Hub, config: Config, admission: Arc<Admission>) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
@@ -49,11 +62,22 @@ where
     };
     let connections = Connections::default();
     let socketio = any(socketio::handle)
-        .with_state(socketio::Front::new(hub.clone(), Arc::clone(&config), connections.clone()))
+        .with_state(socketio::Front::new(
+            hub.clone(),
+            Arc::clone(&config),
+            connections.clone(),
+            Arc::clone(&admission),
+        ))
         .layer(cors);
+    let native = Native {
+        hub: hub.clone(),
+        config,
+        connections: connections.clone(),
+        admission: Arc::clone(&admission),
+    };
     let guarded = Router::new()
         .route("/ws", any(enter_native))
-        .with_state(Native { hub: hub.clone(), config, connections: connections.clone() })
+        .with_state(native)
         .route("/socket.io", socketio.clone())
         .route("/socket.io/", socketio)
         .layer(middleware::from_fn_with_state(origins, admit));
@@ -62,7 +86,7 @@ where
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/healthz", get(health))
-        .route("/metrics", get(metrics).with_state((hub.clone(), connections)))
+        .route("/metrics", get(metrics).with_state((hub.clone(), connections, admission)))
         // Also the root, which a router that is mounted as a service sees under two paths.
         .fallback(index)
         .with_state(hub)
@@ -74,6 +98,7 @@ where
 struct Native {
     hub: Hub,
     config: Arc<Config>,
+    admission: Arc<Admission>,
     connections: Connections,
 }
 
@@ -94,10 +119,14 @@ async fn name_host(request: Request, next: Next) -> Response {
 }
 
 async fn enter_native(State(native): State<Native>, request: Request) -> Response {
-    let Native { hub, config, connections } = native;
+    let Native { hub, config, connections, admission } = native;
+    let place = match admission.admit(&request) {
+        Ok(place) => place,
+        Err(reason) => return reason.into_response(),
+    };
     let max_payload = config.max_payload;
     websocket::upgrade(request, Some(native::PROTOCOL), max_payload, move |socket| {
-        native::run(hub, &config, connections.count(Dialect::Native), socket)
+        native::run(hub, &config, (connections.count(Dialect::Native), place), socket)
     })
 }
 
@@ -141,10 +170,12 @@ async fn health(State(hub): State<Hub>) -> Response {
     .into_response()
 }
 
-async fn metrics(State((hub, connections)): State<(Hub, Connections)>) -> Response {
+async fn metrics(
+    State((hub, connections, admission)): State<(Hub, Connections, Arc<Admission>)>,
+) -> Response {
     let Ok(census) = hub.census().await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    let text = metrics::render(&hub, census, &connections);
+    let text = metrics::render(&hub, census, &connections, &admission);
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }

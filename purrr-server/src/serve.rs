@@ -1,10 +1,26 @@
 //! Accepting connections and letting go of them: [`run`].
 
-use std::{convert::Infallible, io, pin::pin, time::Duration};
+mod patient;
 
-use axum::{Router, body::Body, extract::Request};
+use std::{
+    convert::Infallible,
+    io,
+    mem::{replace, take},
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, Request},
+};
+use futures::FutureExt;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use patient::Patient;
 use purrr_core::Hub;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -13,13 +29,22 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use crate::{config::Config, router};
+use crate::{admission::Admission, config::Config, router};
 
 /// Bytes of a request's head; hyper answers 431 above it.
 const LARGEST_HEAD: usize = 32 * 1024;
 
 /// How long to wait when no connection can be accepted because descriptors or memory have run out.
 const BREATH: Duration = Duration::from_millis(100);
+
+/// What a connection is served with.
+#[derive(Clone)]
+struct Service {
+    app: Router,
+    closing: CancellationToken,
+    header_timeout: Duration,
+    idle_timeout: Duration,
+}
 
 /// Serves on `listener` until `shutdown`, then makes no more pairs, lets chats finish for [`Config::drain`], and returns.
 ///
@@ -32,36 +57,26 @@ pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) {
-    let (drain, header_timeout) = (config.drain, config.header_timeout);
-    let app: Router = router(hub.clone(), config);
+    let drain = config.drain;
+    let admission = Arc::new(Admission::new(&config));
     let closing = CancellationToken::new();
-    let connections = TaskTracker::new();
-    let mut shutdown = pin!(shutdown);
-    let accepting = async {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let app = app.clone();
-                    let closing = closing.clone();
-                    connections.spawn(serve_connection(stream, app, closing, header_timeout));
-                }
-                Err(error) if is_one_connections(&error) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept connections; raise the limit of open files");
-                    sleep(BREATH).await;
-                }
-            }
-        }
+    let service = Service {
+        closing: closing.clone(),
+        header_timeout: config.header_timeout,
+        idle_timeout: config.idle_timeout,
+        app: router::routes(hub.clone(), config, Arc::clone(&admission)),
     };
-    let mut accepting = pin!(accepting);
+    let connections = TaskTracker::new();
+    let mut accepting = pin!(accept(&listener, &admission, &service, &connections));
+    let mut shutdown = pin!(shutdown);
     tokio::select! {
-        never = &mut accepting => never,
+        never = &mut accepting => match never {},
         () = &mut shutdown => {}
     }
     tracing::info!(seconds = drain.as_secs_f32(), online = hub.online(), "draining");
     // Health is answered while chats finish; whoever connects now is told to come back.
     tokio::select! {
-        never = &mut accepting => never,
+        never = &mut accepting => match never {},
         () = hub.drain(drain) => {}
     }
     closing.cancel();
@@ -71,42 +86,81 @@ pub async fn run(
     tracing::info!("stopped");
 }
 
+async fn accept(
+    listener: &TcpListener,
+    admission: &Admission,
+    service: &Service,
+    connections: &TaskTracker,
+) -> Infallible {
+    let mut starved = false;
+    loop {
+        // Whoever had to wait has been accepted when there is nobody to accept at once.
+        let next = if starved { listener.accept().now_or_never() } else { None };
+        if next.is_none() && take(&mut starved) {
+            tracing::info!("accepting connections again");
+        }
+        let next = match next {
+            Some(next) => next,
+            None => listener.accept().await,
+        };
+        match next {
+            Ok((stream, peer)) => {
+                // Whoever is refused here has not been read from, and the drop closes the socket.
+                if let Ok(place) = admission.admit_socket(peer.ip()) {
+                    let service = service.clone();
+                    connections.spawn(async move {
+                        service.serve(stream, peer).await;
+                        drop(place);
+                    });
+                }
+            }
+            Err(error) if is_one_connections(&error) => {}
+            Err(error) => {
+                // Said once, not at every attempt; those who are here are served meanwhile.
+                if !replace(&mut starved, true) {
+                    tracing::warn!(%error, "cannot accept connections; raise the limit of open files (ulimit -n)");
+                }
+                sleep(BREATH).await;
+            }
+        }
+    }
+}
+
 /// Errors that concern only a connection which is gone already.
 fn is_one_connections(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    app: Router,
-    closing: CancellationToken,
-    header_timeout: Duration,
-) {
-    // Without it the first small event waits for an acknowledgement that the other side delays.
-    stream.set_nodelay(true).ok();
-    // hyper's own deadline starts at the first byte, so the first byte has one of ours.
-    if !matches!(timeout(header_timeout, stream.peek(&mut [0])).await, Ok(Ok(1..))) {
-        return;
-    }
-    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-        let request: Request = request.map(Body::new);
-        let app = app.clone();
-        async move { app.oneshot(request).await.map_err(|never: Infallible| never) }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .max_buf_size(LARGEST_HEAD)
-        .header_read_timeout(header_timeout)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    tokio::select! {
-        // An error here is the client's: it went away or did not speak HTTP, which hyper has answered.
-        _ = connection.as_mut() => {}
-        () = closing.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await.ok();
+impl Service {
+    async fn serve(self, stream: TcpStream, peer: SocketAddr) {
+        let Self { app, closing, header_timeout, idle_timeout } = self;
+        // Without it the first small event waits for an acknowledgement that the other side delays.
+        stream.set_nodelay(true).ok();
+        // hyper's own deadline starts at the first byte, so the first byte has one of ours.
+        if !matches!(timeout(header_timeout, stream.peek(&mut [0])).await, Ok(Ok(1..))) {
+            return;
+        }
+        let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+            let mut request: Request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            let app = app.clone();
+            async move { app.oneshot(request).await.map_err(|never: Infallible| never) }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .max_buf_size(LARGEST_HEAD)
+            .header_read_timeout(header_timeout)
+            .serve_connection(TokioIo::new(Patient::new(stream, idle_timeout)), service)
+            .with_upgrades();
+        let mut connection = pin!(connection);
+        tokio::select! {
+            // An error here is the client's: it went away or did not speak HTTP, which hyper has answered.
+            _ = connection.as_mut() => {}
+            () = closing.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await.ok();
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::{
+    admission::Admission,
     config::Config,
     engineio::{EioSocket, Incoming, Outgoing, Sessions},
     metrics::{Connections, Dialect},
@@ -36,8 +37,14 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    pub(crate) fn new(hub: Hub, config: Arc<Config>, connections: Connections) -> Self {
-        Self { hub, sessions: Sessions::new(Arc::clone(&config)), config, connections }
+    pub(crate) fn new(
+        hub: Hub,
+        config: Arc<Config>,
+        connections: Connections,
+        admission: Arc<Admission>,
+    ) -> Self {
+        let sessions = Sessions::new(Arc::clone(&config), admission);
+        Self { hub, sessions, config, connections }
     }
 }
 
@@ -93,7 +100,9 @@ async fn connect(socket: &mut EioSocket) -> Option<Auth> {
             Packet::Connect(auth) => {
                 return match auth {
                     "" => Some(Auth::default()),
-                    json => serde_json::from_str(json).ok(),
+                    // An object: a list would do for its fields in their order.
+                    json if json.starts_with('{') => serde_json::from_str(json).ok(),
+                    _ => None,
                 };
             }
             Packet::ConnectElsewhere(namespace) => refuse(socket, namespace).await?,

@@ -1,7 +1,9 @@
 //! The WebSocket that both dialects share: RFC 6455's handshake, one size limit, and goodbyes.
 
+mod controls;
 mod frame;
 mod socket;
+mod watched;
 mod wire;
 
 use std::{future::Future, time::Duration};
@@ -21,12 +23,18 @@ use axum::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures::{SinkExt, StreamExt};
 use sha1::{Digest, Sha1};
-pub(crate) use socket::{Message, Socket, SocketError};
 use tokio::time::timeout;
+
+pub(crate) use self::{
+    controls::Controls,
+    socket::{Message, Socket, SocketError},
+    watched::{Heard, Watched},
+};
 
 /// Why a connection is closed, as RFC 6455 numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CloseCode {
+    Normal = 1000,
     Away = 1001,
     Protocol = 1002,
     Invalid = 1007,
@@ -85,7 +93,7 @@ pub(crate) async fn close(mut socket: Socket, code: CloseCode, reason: &'static 
 }
 
 /// Lets the answer to the client's own goodbye go out, if it said one.
-pub(crate) async fn finish(mut socket: Socket) {
+async fn finish(mut socket: Socket) {
     let goodbye = async {
         while let Some(Ok(_)) = socket.next().await {}
         socket.discard().await;

@@ -122,7 +122,7 @@ async fn help_names_every_option_with_its_variable_and_its_default() {
     let help = prints(&["--help"], &[]).await;
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     let defaults: toml::Table = prints(&["print-config"], &[]).await.parse().unwrap();
-    assert!(defaults.len() >= 15, "{defaults:?}");
+    assert!(defaults.len() >= 20, "{defaults:?}");
     for (name, value) in &defaults {
         let about = help.split_once(&format!("--{name} <")).map(|(_, rest)| rest);
         let about = about.unwrap_or_else(|| panic!("--{name} is not in the help"));
@@ -131,7 +131,9 @@ async fn help_names_every_option_with_its_variable_and_its_default() {
         assert!(about.contains(&variable), "{variable} in: {about}");
         let value = match value {
             toml::Value::String(text) => text.clone(),
-            toml::Value::Array(items) => items[0].as_str().unwrap().to_owned(),
+            toml::Value::Array(items) => {
+                items.first().map_or("none", |item| item.as_str().unwrap()).to_owned()
+            }
             other => other.to_string(),
         };
         let default = format!("[default: {value}");
@@ -224,6 +226,8 @@ async fn a_mistake_in_the_file_is_shown_where_it_stands() {
 
 // ---- Running ----------------------------------------------------------------------------------------------------
 
+const SERVING: [&str; 4] = ["--listen", "127.0.0.1:0", "--log-format", "json"];
+
 /// The program, serving.
 struct Running {
     child: Child,
@@ -233,8 +237,21 @@ struct Running {
 
 impl Running {
     async fn start(arguments: &[&str]) -> Self {
-        let fixed = ["--listen", "127.0.0.1:0", "--log-format", "json"];
-        let mut child = program(&[&fixed[..], arguments].concat(), &[]).spawn().unwrap();
+        Self::spawn(program(&[&SERVING[..], arguments].concat(), &[])).await
+    }
+
+    /// The same, with no more files open at once than `files`.
+    async fn start_with_files(files: u32) -> Self {
+        let program = program(&SERVING, &[]);
+        let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &limited]).arg(program.as_std().get_program());
+        shell.args(program.as_std().get_args()).stderr(Stdio::piped()).kill_on_drop(true);
+        Self::spawn(shell).await
+    }
+
+    async fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let address = loop {
             let mut line = String::new();
@@ -251,6 +268,13 @@ impl Running {
 
     async fn signal(&self, name: &str) {
         signal(&self.child, name).await;
+    }
+
+    /// The next line of the log.
+    async fn logs(&mut self) -> String {
+        let mut line = String::new();
+        soon("a line of the log", self.log.read_line(&mut line)).await.unwrap();
+        line
     }
 
     /// Waits for its end; returns the exit status and the rest of the log.
@@ -325,6 +349,54 @@ async fn a_second_signal_ends_it_at_once() {
     server.signal("TERM").await;
     let (status, _) = server.ended().await;
     assert_ne!(status, Some(0));
+}
+
+#[tokio::test]
+async fn when_files_run_out_those_who_are_here_are_served_and_it_recovers() {
+    let mut server = Running::start_with_files(64).await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        crowd.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    assert!(server.logs().await.contains("raise the limit of open files"));
+    for round in 0..100 {
+        let said = format!(r#"{{"type":"message","text":"still here {round}"}}"#);
+        ann.send(said.as_str()).await;
+        bob.gets(said).await;
+    }
+    drop(crowd);
+    // It is said that they ran out once, not at every attempt.
+    assert!(server.logs().await.contains("accepting connections again"));
+    Peer::pair(server.address).await;
+    server.signal("TERM").await;
+    ann.gets_type("draining").await;
+    drop((ann, bob));
+    assert_eq!(server.ended().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_once_with_the_option_to_set_and_half_an_address() {
+    let server = Running::start(&["--max-connections-per-address", "1"]).await;
+    let ask = async || {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let request = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        Answer::read(stream).await.status
+    };
+    assert_eq!(ask().await, 200);
+    for _ in 0..20 {
+        assert_eq!(ask().await, 503);
+    }
+    server.signal("TERM").await;
+    let (_, log) = server.ended().await;
+    let told: Vec<_> = log.lines().filter(|line| line.contains("refused a connection")).collect();
+    // At most once a second, whatever this took.
+    assert!((1..20).contains(&told.len()), "{log}");
+    for words in ["--max-connections-per-address", "--trusted-proxy", "127.0.0.0/24"] {
+        assert!(told[0].contains(words), "{words} in: {log}");
+    }
+    assert!(!log.contains("127.0.0.1"), "{log}");
 }
 
 #[tokio::test]

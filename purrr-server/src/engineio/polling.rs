@@ -42,6 +42,8 @@ struct State {
     /// The request that waits for something to send.
     poll: Option<oneshot::Sender<String>>,
     posting: bool,
+    /// Something has come, if not yet a whole packet, since this was last asked.
+    moved: bool,
     upgrading: bool,
     /// The WebSocket that takes over, until the session has taken it.
     successor: Option<Box<Socket>>,
@@ -105,6 +107,24 @@ impl Polling {
         }
     }
 
+    /// Some of a request's body has come.
+    pub(super) fn hear(&self) {
+        let mut state = self.lock();
+        state.moved = true;
+        state.wake();
+    }
+
+    /// Whether anything has come since this was last asked.
+    pub(super) fn take_moved(&self) -> bool {
+        std::mem::take(&mut self.lock().moved)
+    }
+
+    /// Whether a WebSocket may still take this session over.
+    pub(super) fn can_upgrade(&self) -> bool {
+        let state = self.lock();
+        !state.closed && !state.upgrading
+    }
+
     /// A WebSocket has probed: polls are let go of, so that the client can change over.
     pub(super) fn begin_upgrade(&self) -> Result<(), Broken> {
         let mut state = self.lock();
@@ -152,6 +172,10 @@ impl Polling {
     pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Incoming>> {
         let mut state = self.lock();
         if let Some(packet) = state.inbound.pop_front() {
+            if packet == Incoming::Close {
+                // The client has said so itself: its poll is let go of.
+                state.end("6");
+            }
             if state.inbound.is_empty() {
                 self.taken.notify_waiters();
             }
@@ -221,9 +245,14 @@ impl State {
     }
 
     fn close(&mut self) {
+        self.end("1");
+    }
+
+    /// Closes the session, and answers the poll that waits.
+    fn end(&mut self, last: &str) {
         self.closed = true;
         if let Some(poll) = self.poll.take() {
-            poll.send("1".to_owned()).ok();
+            poll.send(last.to_owned()).ok();
         }
         self.wake();
     }

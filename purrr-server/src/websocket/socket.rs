@@ -18,7 +18,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 use futures::{Sink, Stream};
 use hyper::upgrade::Upgraded;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 use super::{
@@ -27,14 +27,16 @@ use super::{
     wire::Wire,
 };
 
-/// What goes over a [`Socket`]. Pongs are neither shown nor asked for, and closes end the stream.
+/// What goes over a [`Socket`]. A close ends the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
     /// Text, which has been checked to be UTF-8.
     Text(ByteString),
     Binary(Bytes),
-    /// Asks the client whether it is still there. What a client asks is answered here.
+    /// Asks whether the other side is there. What a client asks has been answered by the time it is read.
     Ping,
+    /// An answer, which is only ever read: the socket gives its own.
+    Pong,
 }
 
 /// Why a [`Socket`] is of no more use.
@@ -169,8 +171,11 @@ impl Socket {
         self.out.push(Opcode::Close, true, payload.freeze());
     }
 
-    /// Reads what is still coming and throws it away.
+    /// Ends this side, as RFC 6455 wants of the server first, and reads what is left of the other.
     pub(super) async fn discard(&mut self) {
+        if self.wire.shutdown().await.is_err() {
+            return;
+        }
         // Not into a buffer of its own, for which every session would have room from its beginning.
         poll_fn(|cx| {
             SCRATCH.with_borrow_mut(|scratch| {
@@ -277,11 +282,11 @@ impl Socket {
         payload: BytesMut,
     ) -> Result<Option<Message>, CloseCode> {
         match head.opcode {
-            Opcode::Pong => return Ok(None),
+            Opcode::Pong => return Ok(Some(Message::Pong)),
             Opcode::Ping => {
                 // Whoever asks without reading the answers is answered once.
                 self.pong = Some(payload.freeze());
-                return Ok(None);
+                return Ok(Some(Message::Ping));
             }
             Opcode::Close => {
                 let code = check_close(&payload)?;
@@ -375,17 +380,19 @@ impl Stream for Socket {
                 this.over = true;
                 return Poll::Ready(None);
             };
-            let answered = head.opcode.is_control();
             match this.handle_frame(head, payload) {
-                Ok(Some(message)) => return Poll::Ready(Some(Ok(message))),
-                Ok(None) if answered => {
+                Ok(message) => {
                     // What does not go out now goes with the next flush.
-                    if let Poll::Ready(Err(error)) = this.poll_write_out(cx) {
+                    if this.pong.is_some()
+                        && let Poll::Ready(Err(error)) = this.poll_write_out(cx)
+                    {
                         this.over = true;
                         return Poll::Ready(Some(Err(error.into())));
                     }
+                    if let Some(message) = message {
+                        return Poll::Ready(Some(Ok(message)));
+                    }
                 }
-                Ok(None) => {}
                 Err(code) => {
                     this.over = true;
                     return Poll::Ready(Some(Err(SocketError::Fault(code))));
@@ -414,6 +421,7 @@ impl Sink<Message> for Socket {
             Message::Text(text) => (Opcode::Text, text.into_bytes()),
             Message::Binary(bytes) => (Opcode::Binary, bytes),
             Message::Ping => (Opcode::Ping, Bytes::new()),
+            Message::Pong => return Ok(()),
         };
         if payload.len() > FRAGMENT {
             this.outgoing = Some((opcode, payload));

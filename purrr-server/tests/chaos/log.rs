@@ -90,6 +90,8 @@ pub(crate) enum Content {
     Image(Payload),
     Typing(bool),
     Read(u64),
+    /// Nothing is marked as read any more: what the Purrr.chat page is told at the end of a chat.
+    Unread,
     /// Nothing that a client sends; the beginning of it.
     Garbled(String),
 }
@@ -152,7 +154,7 @@ impl Content {
     pub(crate) const fn payload(&self) -> Option<&Payload> {
         match self {
             Self::Text(payload) | Self::Image(payload) => Some(payload),
-            Self::Typing(_) | Self::Read(_) | Self::Garbled(_) => None,
+            Self::Typing(_) | Self::Read(_) | Self::Unread | Self::Garbled(_) => None,
         }
     }
 }

@@ -82,8 +82,8 @@ pub(crate) enum FaultKind {
     OutsideChat,
     /// `waiting` or `idle` in a chat that nobody left.
     OutOfTurn,
-    /// The Purrr.chat page was not told that nobody types any more.
-    TypingKept,
+    /// The Purrr.chat page was not told that nobody types any more, or that nothing is read.
+    PageKept,
     Refused,
     NoAnswer,
     /// The server ended a connection that answered it.
@@ -136,6 +136,16 @@ impl Story {
             reader.end_chat(End::Cut, last.at);
         }
         reader.story
+    }
+}
+
+impl Chat {
+    /// Takes back what is not the partner's: what the Purrr.chat page is told before a parting. Whether all of it was there.
+    fn wipe_page(&mut self) -> bool {
+        let typing = self.received.pop_if(|last| *last == Content::Typing(false)).is_some();
+        let unread = self.received.pop_if(|last| *last == Content::Unread).is_some();
+        let marked = self.received.iter().any(|content| matches!(content, Content::Read(_)));
+        typing && unread == marked
     }
 }
 
@@ -333,8 +343,8 @@ impl Reader<'_> {
         let Some(chat) = &mut self.now.chat else {
             return self.blame(FaultKind::OutsideChat, format!("left: {reason:?}"));
         };
-        if purrr_chat && chat.received.pop() != Some(Content::Typing(false)) {
-            self.blame(FaultKind::TypingKept, String::new());
+        if purrr_chat && !chat.wipe_page() {
+            self.blame(FaultKind::PageKept, String::new());
         }
         // This dialect says the same whoever left.
         let own = purrr_chat && self.now.leaving.is_some();
@@ -367,10 +377,9 @@ impl Reader<'_> {
 
     fn end_chat(&mut self, end: End, at: Duration) {
         if let Some(mut chat) = self.now.chat.take() {
-            let page = self.log.dialect != Dialect::Native;
-            if page && end == End::Cut && chat.received.last() == Some(&Content::Typing(false)) {
-                // It may be the one that goes before a parting which was not heard any more.
-                chat.received.pop();
+            if self.log.dialect != Dialect::Native && end == End::Cut {
+                // The parting may have begun and was not heard to its end.
+                chat.wipe_page();
             }
             (chat.end, chat.ended_at, chat.line) = (end, at, self.line);
             self.story.chats.push(chat);

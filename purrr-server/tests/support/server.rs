@@ -102,6 +102,11 @@ pub(crate) async fn raw(address: SocketAddr, request: impl AsRef<[u8]>) -> Answe
 impl Answer {
     /// Reads one answer: to the end that its head announces, or until the server closes.
     pub(crate) async fn read(mut stream: TcpStream) -> Self {
+        Self::read_from(&mut stream).await
+    }
+
+    /// The same, and the connection stays open.
+    pub(crate) async fn read_from(stream: &mut TcpStream) -> Self {
         let mut bytes = Vec::new();
         let reading = async {
             while !Self::is_whole(&bytes) {

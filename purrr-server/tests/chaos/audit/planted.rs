@@ -164,16 +164,32 @@ fn nobody_waits_or_idles_in_a_chat() {
 }
 
 #[test]
-fn the_page_is_told_that_nobody_types_any_more() {
+fn the_page_is_told_that_nobody_types_any_more_and_nothing_is_read() {
     let mut scene = Scene::chat();
     scene.logs[1].dialect = Dialect::Polling;
-    scene.leaves(ANN).heard(BOB, News::Left(None)).shows(&[FaultKind::TypingKept]);
+    scene.leaves(ANN).heard(BOB, News::Left(None)).shows(&[FaultKind::PageKept]);
 
     // Which is no frame of the partner's, whether or not the parting comes after it.
     let mut scene = Scene::chat();
     scene.logs[1].dialect = Dialect::Polling;
     scene.heard(BOB, News::Received(Content::Typing(false), None)).shows(&[]);
     scene.leaves(ANN).heard(BOB, News::Left(None)).shows(&[]);
+
+    // What was marked as read is unmarked, and only then.
+    for (marked, unmarked) in [(true, false), (false, true), (true, true)] {
+        let mut scene = Scene::chat();
+        scene.logs[1].dialect = Dialect::Polling;
+        if marked {
+            scene.did(ANN, Event::Sent(Content::Read(0)));
+            scene.heard(BOB, News::Received(Content::Read(0), None));
+        }
+        if unmarked {
+            scene.heard(BOB, News::Received(Content::Unread, None));
+        }
+        scene.heard(BOB, News::Received(Content::Typing(false), None));
+        scene.leaves(ANN).heard(BOB, News::Left(None));
+        scene.shows(if marked == unmarked { &[] } else { &[FaultKind::PageKept] });
+    }
 }
 
 #[test]

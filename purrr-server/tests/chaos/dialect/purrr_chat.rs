@@ -40,7 +40,8 @@ impl Tongue for PurrrChat {
             Saying::Next => {
                 return vec![event(json!(["disconnect_partner"])), event(json!(["find_partner"]))];
             }
-            Saying::Fence => event(json!(["fence"])),
+            // An event to the server itself: one to the partner is dropped if it comes before this side knows the partner.
+            Saying::Fence => event(json!(["init_user"])),
             Saying::Text { text, .. } => event(message(Some(text), None)),
             Saying::Image { body, sealed: true, .. } => event(message(None, Some(body))),
             Saying::Image { body, sealed: false, .. } => {
@@ -96,13 +97,14 @@ impl PurrrChat {
             }
             "show_typing" => received(Content::Typing(true)),
             "hide_typing" => received(Content::Typing(false)),
-            "mark_as_read" => {
-                received(Content::Read(argument["messageId"].as_u64().unwrap_or_default()))
-            }
+            "mark_as_read" => received(match argument["messageId"].as_u64() {
+                Some(index) => Content::Read(index),
+                None => Content::Unread,
+            }),
             "partner_disconnected" => News::Left(None),
             "error" => match words(argument, "message") {
                 // The dialect has no codes.
-                message if message.starts_with("this event is none") => News::Fence,
+                message if message.starts_with("`init_user` needs") => News::Fence,
                 message if message == "No partner found." => News::Refused("not-paired".to_owned()),
                 message if message.starts_with("there is a partner already") => {
                     News::Refused("already-paired".to_owned())

@@ -1,0 +1,190 @@
+//! Who may connect: limits in all, per address and per second, on every transport, and whose address counts.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+mod support;
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use purrr_core::Hub;
+use purrr_server::Config;
+use support::{Answer, Peer, Server, UPGRADE, soon};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+};
+
+const POLLING: &str = "GET /socket.io/?EIO=4&transport=polling";
+
+async fn limited(change: impl FnOnce(&mut Config)) -> Server {
+    let mut config = Config::default();
+    change(&mut config);
+    Server::with(config).await
+}
+
+/// Opens a native connection as if through a proxy for `client`; keeps it open while the stream is held.
+async fn upgrade(server: &Server, client: &str) -> (u16, TcpStream) {
+    let mut stream = server.connect().await;
+    let lines = UPGRADE.join("\r\n");
+    let request =
+        format!("GET /ws HTTP/1.1\r\nHost: x\r\n{lines}\r\nX-Forwarded-For: {client}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let status = Answer::read_from(&mut stream).await.status;
+    (status, stream)
+}
+
+/// Waits until as many connections are counted.
+async fn counts(server: &Server, connections: usize) {
+    let counted = async || -> usize {
+        let metrics = server.get("/metrics").await.body;
+        let lines = metrics.lines().filter(|line| line.starts_with("purrr_connections{"));
+        lines.map(|line| line.split(' ').nth(1).unwrap().parse::<usize>().unwrap()).sum()
+    };
+    soon("a connection that ended is given back", async {
+        while counted().await != connections {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn past_the_total_nobody_is_let_in_until_somebody_leaves() {
+    let server = limited(|config| config.max_connections = 2).await;
+    let ann = Peer::connect(server.address, "Ann").await;
+    // A session that polls is one connection, whether or not a request is under way.
+    let sid = server.polling_session().await;
+    counts(&server, 2).await;
+
+    for answer in [
+        server.ask("GET /ws", &UPGRADE).await,
+        server.ask(POLLING, &[]).await,
+        server.ask("GET /socket.io/?EIO=4&transport=websocket", &UPGRADE).await,
+    ] {
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(answer.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+    }
+    assert_eq!(server.get("/livez").await.status, 200);
+    let metrics = server.get("/metrics").await.body;
+    assert!(metrics.contains("purrr_turned_away_total{limit=\"connections\"} 3\n"), "{metrics}");
+
+    drop(ann);
+    counts(&server, 1).await;
+    let bob = Peer::connect(server.address, "Bob").await;
+    let close = format!(
+        "POST /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: x\r\n\
+         Content-Length: 1\r\nConnection: close\r\n\r\n1"
+    );
+    assert_eq!(server.raw(close).await.status, 200);
+    counts(&server, 1).await;
+    drop(bob);
+    counts(&server, 0).await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_refused_takes_no_place() {
+    let server = limited(|config| config.max_connections = 1).await;
+    for _ in 0..3 {
+        assert_eq!(server.get("/ws").await.status, 426);
+        let answer = server.ask("GET /socket.io/?EIO=4&transport=websocket", &[]).await;
+        assert_eq!(answer.status, 426);
+    }
+    Peer::connect(server.address, "Ann").await;
+}
+
+#[tokio::test]
+async fn one_address_has_its_share_and_proxies_are_believed_when_trusted() {
+    let server = limited(|config| {
+        config.max_connections_per_address = 1;
+        config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let (status, first) = upgrade(&server, "198.51.100.1").await;
+    assert_eq!(status, 101);
+    assert_eq!(upgrade(&server, "198.51.100.1").await.0, 503);
+    assert_eq!(upgrade(&server, "192.0.2.1, 198.51.100.1").await.0, 503, "the last hop counts");
+    let (status, _second) = upgrade(&server, "2001:db8:0:1::1").await;
+    assert_eq!(status, 101);
+    assert_eq!(upgrade(&server, "2001:db8:0:1::2").await.0, 503, "a /64 is one address");
+    assert_eq!(upgrade(&server, "2001:db8:0:2::1").await.0, 101);
+    drop(first);
+    counts(&server, 1).await;
+    assert_eq!(upgrade(&server, "198.51.100.1").await.0, 101);
+}
+
+#[tokio::test]
+async fn a_forged_address_is_not_believed() {
+    let server = limited(|config| config.max_connections_per_address = 1).await;
+    let (status, _first) = upgrade(&server, "198.51.100.1").await;
+    assert_eq!(status, 101);
+    assert_eq!(upgrade(&server, "198.51.100.2").await.0, 503);
+}
+
+#[tokio::test]
+async fn whoever_comes_too_fast_is_told_when_to_come_back() {
+    let server = limited(|config| config.connects_per_second = 1).await;
+    let mut statuses = Vec::new();
+    for _ in 0..5 {
+        statuses.push(server.ask(POLLING, &[]).await);
+    }
+    assert_eq!(statuses[0].status, 200);
+    let last = &statuses[4];
+    assert_eq!(last.status, 429, "{last:?}");
+    assert!((1..=2).contains(&last.header("retry-after").unwrap().parse::<u32>().unwrap()));
+    assert_eq!(server.get("/livez").await.status, 200);
+
+    let server = limited(|config| {
+        config.connects_per_second = 1;
+        config.rate_limits = false;
+    })
+    .await;
+    for _ in 0..20 {
+        assert_eq!(server.ask(POLLING, &[]).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn sockets_that_are_no_connections_have_a_limit_too() {
+    let server = limited(|config| config.max_connections_per_address = 1).await;
+    let mut held = Vec::new();
+    for _ in 0..66 {
+        held.push(server.connect().await);
+    }
+    // The sockets above are accepted in order, so this one comes when all of them are counted.
+    assert_eq!(server.get("/livez").await.status, 0, "closed without an answer");
+    drop(held);
+    soon("the sockets that were closed are given back", async {
+        while server.get("/livez").await.status != 200 {}
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn in_an_app_that_tells_no_addresses_the_total_holds() {
+    let mut config = Config::default();
+    (config.max_connections, config.max_connections_per_address) = (2, 1);
+    for (told, admitted) in [(false, 2), (true, 1)] {
+        let app: Router =
+            Router::new().nest("/chat", purrr_server::router(Hub::memory(), config.clone()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            if told {
+                let app = app.into_make_service_with_connect_info::<SocketAddr>();
+                axum::serve(listener, app).await
+            } else {
+                axum::serve(listener, app).await
+            }
+        });
+        for round in 0..3 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request =
+                "GET /chat/socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n";
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let answer = Answer::read(stream).await;
+            let expected = if round < admitted { 200 } else { 503 };
+            assert_eq!(answer.status, expected, "told {told}, round {round}: {answer:?}");
+        }
+    }
+}
