@@ -153,12 +153,12 @@ impl Hub {
     /// # Cancel safety
     ///
     /// Dropping the future ends the session as if the connection were lost.
-    pub async fn serve<T, I>(&self, transport: T, profile: Profile) -> Ended
+    pub fn serve<T, I>(&self, transport: T, profile: Profile) -> impl Future<Output = Ended>
     where
         T: Stream<Item = I> + Sink<Event>,
         I: Into<Input>,
     {
-        serve(&self.inner, transport, profile).await
+        serve(&self.inner, transport, profile)
     }
 
     /// How many peers are here: sessions, and chats that were asked for by [`pair`](Self::pair).

@@ -244,8 +244,9 @@ pub struct ImageHead {
 /// # Ok::<(), protocol::Problem>(())
 /// ```
 pub fn parse(source: &ByteString) -> Result<Parsed, Problem> {
-    let draft: Draft<'_> =
-        serde_json::from_str(source).map_err(|error| Problem::not_json(&error))?;
+    let mut draft = Draft::default();
+    let mut json = serde_json::Deserializer::from_str(source);
+    draft.fill(&mut json).and_then(|()| json.end()).map_err(|error| Problem::not_json(&error))?;
     draft.finish(Some(source)).map_err(|problem| Problem { id: draft.id_if_any(), ..problem })
 }
 
@@ -432,6 +433,7 @@ impl fmt::Debug for Search {
 // ---- Reading ----------------------------------------------------------------------------------------------------
 
 /// The fields of every message of the dialect together, each seen at most once.
+#[derive(Default)]
 struct Draft<'a>([Option<Value<'a>>; Field::COUNT]);
 
 /// A field's value before anybody knows which type is wanted.
@@ -680,33 +682,33 @@ fn slice_or_copy(text: &Cow<'_, str>, source: Option<&ByteString>) -> ByteString
     }
 }
 
-impl<'de> Deserialize<'de> for Draft<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct DraftVisitor;
+impl<'de> Draft<'de> {
+    /// Reads one object. A draft is half a kilobyte, so it is filled where it is and not handed from layer to layer.
+    fn fill<D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(Filling(self))
+    }
+}
 
-        impl<'de> Visitor<'de> for DraftVisitor {
-            type Value = Draft<'de>;
+struct Filling<'f, 'de>(&'f mut Draft<'de>);
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+impl<'de> Visitor<'de> for Filling<'_, 'de> {
+    type Value = ();
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Draft<'de>, A::Error> {
-                let mut draft = Draft([const { None }; Field::COUNT]);
-                while let Some(Key(field)) = map.next_key()? {
-                    let Some(field) = field else {
-                        map.next_value::<Value<'_>>()?;
-                        continue;
-                    };
-                    if draft.0[field as usize].replace(map.next_value()?).is_some() {
-                        return Err(de::Error::custom(DataFault::TWICE));
-                    }
-                }
-                Ok(draft)
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self(Draft(fields)) = self;
+        while let Some(Key(field)) = map.next_key()? {
+            let value = map.next_value()?;
+            if let Some(field) = field
+                && fields[field as usize].replace(value).is_some()
+            {
+                return Err(de::Error::custom(DataFault::TWICE));
             }
         }
-
-        deserializer.deserialize_map(DraftVisitor)
+        Ok(())
     }
 }
 
@@ -803,7 +805,8 @@ impl<'de> Deserialize<'de> for Value<'de> {
 impl<'de> Deserialize<'de> for Command {
     /// Reads a command that is complete in itself: everything but `image`, whose bytes come apart.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let draft = Draft::deserialize(deserializer)?;
+        let mut draft = Draft::default();
+        draft.fill(deserializer)?;
         match draft.finish(None).map_err(de::Error::custom)? {
             Parsed::Command(command) => Ok(command),
             Parsed::Image(_) => {

@@ -237,7 +237,22 @@ impl Pipe {
 
     /// Polls for the next frame. After [`Received::Parted`] it yields that forever.
     pub fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Received> {
+        self.receive(cx, lock(&self.channel))
+    }
+
+    /// [`poll_recv`](Self::poll_recv), and adds the [receipts](Self::take_receipts) that were there by then.
+    pub(crate) fn poll_recv_and_receipts(
+        &mut self,
+        cx: &Context<'_>,
+        receipts: &mut u64,
+    ) -> Poll<Received> {
         let mut channel = lock(&self.channel);
+        *receipts += std::mem::take(&mut channel.lanes[self.side].receipts);
+        self.receive(cx, channel)
+    }
+
+    #[inline]
+    fn receive(&self, cx: &Context<'_>, mut channel: MutexGuard<'_, Channel>) -> Poll<Received> {
         let parted = channel.parted;
         let lane = &mut channel.lanes[1 - self.side];
         let Some(frame) = lane.frames.pop_front() else {

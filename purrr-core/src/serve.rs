@@ -1,7 +1,7 @@
 //! The shell of a [`Session`]: one task that owns a transport, a search and a pipe.
 
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -65,10 +65,18 @@ impl From<Result<Command, Problem>> for Input {
 /// Frames and commands handled before other tasks get their turn.
 const BUDGET: usize = 128;
 
+/// Commands read before what there is to tell gets its turn.
+const BATCH: usize = 16;
+
 /// Commands are not read while so many events wait to be taken by the transport.
 const BACKLOG: usize = 16;
 
-pub(crate) async fn serve<T, I>(hub: &Arc<Inner>, transport: T, profile: Profile) -> Ended
+/// Built before it is polled, so that the future holds the session once and not also as an argument.
+pub(crate) fn serve<T, I>(
+    hub: &Arc<Inner>,
+    transport: T,
+    profile: Profile,
+) -> impl Future<Output = Ended>
 where
     T: Stream<Item = I> + Sink<Event>,
     I: Into<Input>,
@@ -86,7 +94,6 @@ where
         guest,
         waiting_since: None,
         session,
-        transport: pin!(transport),
         searching: None,
         pipe: None,
         held: None,
@@ -96,38 +103,40 @@ where
         alarm: None,
         closing: None,
     };
-    let mut phase_change = pin!(hub.phase_change());
-    let mut phase = Phase::Open;
-    // A task keeps its waker, so the signal that all sessions share is registered with once, not once per frame.
-    let mut registered = None;
-    poll_fn(|cx| {
-        if hub.phase() != phase {
-            // Listened for anew before it is read, so that no change falls between the two.
-            phase_change.set(hub.phase_change());
-            registered = None;
-            phase = hub.phase();
-            serving.enter_phase(phase);
-        }
-        if !registered.as_ref().is_some_and(|waker| cx.waker().will_wake(waker)) {
-            if phase_change.as_mut().poll(cx).is_ready() {
+    async move {
+        let mut transport = pin!(transport);
+        let mut phase_change = pin!(hub.phase_change());
+        let mut phase = Phase::Open;
+        // A task keeps its waker, so the signal that all sessions share is registered with once, not once per frame.
+        let mut registered = None;
+        poll_fn(|cx| {
+            if hub.phase() != phase {
+                // Listened for anew before it is read, so that no change falls between the two.
                 phase_change.set(hub.phase_change());
-                cx.waker().wake_by_ref();
-            } else {
-                registered = Some(cx.waker().clone());
+                registered = None;
+                phase = hub.phase();
+                serving.enter_phase(phase);
             }
-        }
-        serving.poll(cx)
-    })
-    .await
+            if !registered.as_ref().is_some_and(|waker| cx.waker().will_wake(waker)) {
+                if phase_change.as_mut().poll(cx).is_ready() {
+                    phase_change.set(hub.phase_change());
+                    cx.waker().wake_by_ref();
+                } else {
+                    registered = Some(cx.waker().clone());
+                }
+            }
+            serving.poll(cx, transport.as_mut())
+        })
+        .await
+    }
 }
 
-struct Serving<'h, 't, T> {
+struct Serving<'h> {
     hub: &'h Inner,
     guest: Guest,
     /// When the search began, pauses included.
     waiting_since: Option<Instant>,
     session: Session,
-    transport: Pin<&'t mut T>,
     searching: Option<Searching>,
     pipe: Option<Pipe>,
     /// A frame that the partner's full queue did not take; until it does, no further command is read.
@@ -141,11 +150,7 @@ struct Serving<'h, 't, T> {
     closing: Option<Closing>,
 }
 
-impl<T, I> Serving<'_, '_, T>
-where
-    T: Stream<Item = I> + Sink<Event>,
-    I: Into<Input>,
-{
+impl Serving<'_> {
     fn enter_phase(&mut self, phase: Phase) {
         match phase {
             Phase::Open => {}
@@ -154,27 +159,33 @@ where
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+    fn poll<T, I>(&mut self, cx: &mut Context<'_>, mut transport: Pin<&mut T>) -> Poll<Ended>
+    where
+        T: Stream<Item = I> + Sink<Event>,
+        I: Into<Input>,
+    {
         let mut budget = BUDGET;
         loop {
             self.obey();
-            let mut progress = self.poll_search(cx);
-            progress |= self.poll_held(cx);
-            match self.poll_output(cx) {
-                Ok(moved) => progress |= moved,
+            // Each of these does all it can in this order; there is another turn only if a later one made work for an
+            // earlier one, or may have more to do itself.
+            let mut again = self.poll_search(cx);
+            again |= self.poll_held(cx);
+            match self.poll_output(cx, transport.as_mut()) {
+                Ok(more) => again |= more,
                 Err(ended) => return Poll::Ready(ended),
             }
-            match self.poll_input(cx) {
-                Ok(moved) => progress |= moved,
+            match self.poll_input(cx, transport.as_mut()) {
+                Ok(more) => again |= more,
                 Err(ended) => return Poll::Ready(ended),
             }
             if let Some(closing) = self.closing
-                && let Poll::Ready(ended) = self.poll_close(cx, closing)
+                && let Poll::Ready(ended) = self.poll_close(cx, transport.as_mut(), closing)
             {
                 return Poll::Ready(ended);
             }
-            progress |= self.poll_alarm(cx);
-            if !progress {
+            again |= self.poll_alarm(cx);
+            if !again {
                 return Poll::Pending;
             }
             budget -= 1;
@@ -240,7 +251,14 @@ where
 
     /// Tries again to send what the partner had no room for.
     fn poll_held(&mut self, cx: &Context<'_>) -> bool {
-        let (Some(frame), Some(pipe)) = (self.held.take(), &mut self.pipe) else { return false };
+        let Some(frame) = self.held.take() else { return false };
+        self.send(cx, frame);
+        self.held.is_none()
+    }
+
+    /// Sends a frame to the partner, or holds it while there is no room.
+    fn send(&mut self, cx: &Context<'_>, frame: Frame) {
+        let Some(pipe) = &mut self.pipe else { return };
         match pipe.poll_send(cx, frame) {
             Err(TrySendError::Full(frame)) => {
                 self.held = Some(frame);
@@ -248,31 +266,41 @@ where
                     self.session.handle_flow(Stalled::Partner);
                 }
                 self.session.handle_stall(Stalled::Partner, Instant::now().into_std());
-                false
             }
             // Parted: the pipe will say so to whoever reads it.
-            Ok(()) | Err(TrySendError::Parted(_)) => {
-                self.session.handle_flow(Stalled::Partner);
-                true
-            }
+            Ok(()) | Err(TrySendError::Parted(_)) => self.session.handle_flow(Stalled::Partner),
         }
     }
 
-    fn poll_input(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
-        if self.held.is_some() || self.closing.is_some() || self.session.backlog() >= BACKLOG {
-            return Ok(false);
-        }
-        match self.transport.as_mut().poll_next(cx) {
-            Poll::Pending => Ok(false),
-            Poll::Ready(None) => Err(Ended::Lost),
-            Poll::Ready(Some(input)) => {
-                self.handle_input(input.into());
-                Ok(true)
+    /// Reads commands, and goes on as long as they are frames that the partner has room for. Returns whether there is
+    /// something to do about what was read, or may be more to read.
+    fn poll_input<T, I>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut transport: Pin<&mut T>,
+    ) -> Result<bool, Ended>
+    where
+        T: Stream<Item = I>,
+        I: Into<Input>,
+    {
+        for _ in 0..BATCH {
+            if self.held.is_some() || self.closing.is_some() || self.session.backlog() >= BACKLOG {
+                return Ok(false);
+            }
+            match transport.as_mut().poll_next(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(None) => return Err(Ended::Lost),
+                Poll::Ready(Some(input)) => match self.handle_input(input.into()) {
+                    Some(frame) => self.send(cx, frame),
+                    None => return Ok(true),
+                },
             }
         }
+        Ok(true)
     }
 
-    fn handle_input(&mut self, input: Input) {
+    /// Returns the frame to send to the partner, if that is what came.
+    fn handle_input(&mut self, input: Input) -> Option<Frame> {
         match input {
             Input::Refused(problem) => self.session.handle_refused(problem),
             Input::Progress => {
@@ -284,22 +312,31 @@ where
             Input::Silence => self.session.handle_silence(),
             Input::SignOfLife => self.session.handle_sign_of_life(),
             Input::Command(command) => {
-                let numbers = || self.hub.numbers();
-                if let Some(frame) = self.session.handle_command(command, numbers) {
+                let frame = self.session.handle_command(command, || self.hub.numbers());
+                if let Some(frame) = &frame {
                     self.hub.stats.count_frame(frame.weight());
-                    self.held = Some(frame);
                 }
+                return frame;
             }
         }
+        None
     }
 
-    fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
-        let mut progress = false;
+    /// Passes on what there is to tell, and flushes it. Returns whether there may be more.
+    fn poll_output<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut transport: Pin<&mut T>,
+    ) -> Result<bool, Ended>
+    where
+        T: Sink<Event>,
+    {
         if self.has_said_all() {
-            return Ok(progress);
+            return Ok(false);
         }
+        let mut more = true;
         for _ in 0..BUDGET {
-            match self.transport.as_mut().poll_ready(cx) {
+            match transport.as_mut().poll_ready(cx) {
                 Poll::Ready(Ok(())) => {
                     // To have room is no sign of life, but to have room again is.
                     if std::mem::take(&mut self.full) {
@@ -308,32 +345,34 @@ where
                 }
                 Poll::Ready(Err(_)) => return Err(Ended::Lost),
                 Poll::Pending => {
-                    self.full = true;
+                    (more, self.full) = (false, true);
                     self.note_own_stall();
                     break;
                 }
             }
-            let Some(event) = self.next_event(cx) else { break };
+            let Some(event) = self.next_event(cx) else {
+                more = false;
+                break;
+            };
             if let Event::Error(problem) = &event {
                 self.hub.stats.count_refused(problem.code);
             }
-            self.transport.as_mut().start_send(event).map_err(|_| Ended::Lost)?;
+            transport.as_mut().start_send(event).map_err(|_| Ended::Lost)?;
             self.session.handle_flow(Stalled::Own);
             self.unflushed = true;
-            progress = true;
         }
         if self.unflushed {
-            match self.transport.as_mut().poll_flush(cx) {
+            match transport.poll_flush(cx) {
                 Poll::Ready(Ok(())) => {
                     self.flushed();
                     // What was flushed may have made room, of which nobody would be told again.
-                    progress |= self.full;
+                    more |= self.full;
                 }
                 Poll::Ready(Err(_)) => return Err(Ended::Lost),
                 Poll::Pending => self.note_own_stall(),
             }
         }
-        Ok(progress)
+        Ok(more)
     }
 
     /// The session's own news comes first; then what the partner sent.
@@ -343,15 +382,9 @@ where
                 return Some(event);
             }
             let pipe = self.pipe.as_mut()?;
-            let received = pipe.poll_recv(cx);
-            let receipts = pipe.take_receipts();
-            if receipts > 0 {
-                self.session.handle_receipts(receipts);
-                if let Poll::Ready(Received::Parted(_)) = received {
-                    // The receipts first; the parting is still there afterwards.
-                    continue;
-                }
-            }
+            let mut receipts = 0;
+            let received = pipe.poll_recv_and_receipts(cx, &mut receipts);
+            self.session.handle_receipts(receipts);
             match received {
                 Poll::Ready(Received::Frame(frame)) => {
                     self.arrived += u64::from(frame.wants_receipt());
@@ -359,6 +392,8 @@ where
                         return Some(event);
                     }
                 }
+                // The receipts are told first; the parting is still there afterwards.
+                Poll::Ready(Received::Parted(_)) if receipts > 0 => {}
                 Poll::Ready(Received::Parted(reason)) => {
                     self.session.handle_parted(reason);
                     self.obey();
@@ -394,7 +429,15 @@ where
         true
     }
 
-    fn poll_close(&mut self, cx: &mut Context<'_>, closing: Closing) -> Poll<Ended> {
+    fn poll_close<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        transport: Pin<&mut T>,
+        closing: Closing,
+    ) -> Poll<Ended>
+    where
+        T: Sink<Event>,
+    {
         let ended = match closing {
             Closing::Slow => return Poll::Ready(Ended::Slow),
             Closing::Drained => Ended::Drained,
@@ -402,7 +445,7 @@ where
         if !self.has_said_all() {
             return Poll::Pending;
         }
-        let closed = self.transport.as_mut().poll_close(cx);
+        let closed = transport.poll_close(cx);
         if closed.is_pending() {
             self.note_own_stall();
         }

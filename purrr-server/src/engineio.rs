@@ -31,13 +31,12 @@ use polling::{Broken, Polling, Successor};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes, protocol::frame::coding::CloseCode};
 
 use crate::{
     admission::Admission,
     config::Config,
     heartbeat::{Beat, Heartbeat},
-    websocket::{self, Controls, Socket},
+    websocket::{self, CloseCode, Controls, Message, Socket},
 };
 
 /// The line on which somebody may still send pictures, in bytes a second: 64 kbit/s.
@@ -208,7 +207,7 @@ impl Sessions {
         let greeting = self.greeting(&new_sid(), &[]);
         let config = Arc::clone(&self.config);
         websocket::upgrade(request, None, self.config.max_payload, move |mut socket| async move {
-            if socket.send(Message::text(greeting)).await.is_ok() {
+            if socket.send(Message::Text(greeting.into())).await.is_ok() {
                 session(EioSocket::new(Link::WebSocket(Box::new(socket)), &config)).await;
             }
         })
@@ -260,7 +259,7 @@ impl Sessions {
                 return;
             }
             let changed = timeout(patience, async {
-                socket.send(Message::text("3probe")).await.ok()?;
+                socket.send(Message::Text(ByteString::from_static("3probe"))).await.ok()?;
                 match socket.next().await {
                     Some(Ok(Message::Text(text))) if text == "5" => Some(()),
                     _ => None,
@@ -371,9 +370,7 @@ impl Outgoing {
 
     fn into_message(self) -> Message {
         match self {
-            Self::Text(text) => Message::Text(
-                Utf8Bytes::try_from(text.into_bytes()).expect("a byte string is UTF-8"),
-            ),
+            Self::Text(text) => Message::Text(text),
             Self::Binary(bytes) => Message::Binary(bytes),
         }
     }
@@ -461,23 +458,22 @@ impl EioSocket {
         };
         loop {
             let polled = socket.poll_next_unpin(cx);
-            if socket.wire().take_moved() {
+            if socket.take_moved() {
                 self.heartbeat.heard();
             }
-            if polled.is_pending() && socket.wire().take_unblocked() {
+            if polled.is_pending() && socket.take_unblocked() {
                 return Poll::Ready(Some(Incoming::Progress));
             }
             return match ready!(polled) {
                 Some(Ok(Message::Binary(bytes))) => Poll::Ready(Some(Incoming::Binary(bytes))),
                 Some(Ok(Message::Text(text))) => {
-                    let text = ByteString::try_from(Bytes::from(text)).ok();
-                    let packet = text.and_then(Incoming::read);
+                    let packet = Incoming::read(text);
                     if packet.is_none() {
                         self.fault = Some(CloseCode::Policy);
                     }
                     Poll::Ready(packet)
                 }
-                Some(Ok(Message::Close(_))) | None => Poll::Ready(None),
+                None => Poll::Ready(None),
                 Some(Ok(_)) if self.controls.are_too_many() => {
                     self.fault = Some(CloseCode::Policy);
                     Poll::Ready(None)

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -17,6 +17,8 @@ pub(crate) struct Heartbeat {
     attentive: Pace,
     attends: bool,
     timer: Pin<Box<Sleep>>,
+    /// Whom the timer wakes.
+    registered: Option<Waker>,
     state: State,
     heard: bool,
 }
@@ -56,7 +58,15 @@ pub(crate) enum Beat {
 impl Heartbeat {
     pub(crate) fn new(calm: Pace, attentive: Pace) -> Self {
         let timer = Box::pin(sleep(calm.interval));
-        Self { calm, attentive, attends: false, timer, state: State::Resting, heard: false }
+        Self {
+            calm,
+            attentive,
+            attends: false,
+            timer,
+            registered: None,
+            state: State::Resting,
+            heard: false,
+        }
     }
 
     /// Somebody else depends on this one now, or not any longer.
@@ -86,7 +96,13 @@ impl Heartbeat {
                 self.rest(self.pace().interval);
                 return Poll::Ready(Beat::SignOfLife);
             }
+            // Asked for with every frame, and to look at a timer that is set costs less than to set it again.
+            let set = self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+            if set && !self.timer.is_elapsed() {
+                return Poll::Pending;
+            }
             if self.timer.as_mut().poll(cx).is_pending() {
+                self.registered = Some(cx.waker().clone());
                 return Poll::Pending;
             }
             let Pace { interval, patience } = self.pace();
@@ -120,6 +136,7 @@ impl Heartbeat {
         // The clock's grain must not add up; a task that was held up gives the other side its whole time.
         let late = due <= now && now.duration_since(due) < GRAIN;
         let from = if late { due } else { now };
+        self.registered = None;
         self.timer.as_mut().reset(from + pause);
     }
 }

@@ -14,14 +14,11 @@ use purrr_core::{
     frame::{Body, Message as Said, Verbatim},
     protocol::{self, ImageHead, Parsed},
 };
-use tokio_tungstenite::tungstenite::{
-    Error, Message, Utf8Bytes, protocol::frame::coding::CloseCode,
-};
 
 use crate::{
     config::Config,
     key::is_p256_key,
-    websocket::{Heard, Socket, Watched},
+    websocket::{CloseCode, Heard, Message, Socket, SocketError, Watched},
 };
 
 /// The subprotocol a client may offer.
@@ -30,15 +27,25 @@ pub(crate) const PROTOCOL: &str = "purrr.v1";
 /// Marks frames whose wire form may be forwarded as it came.
 const DIALECT: &str = "native";
 
-/// Runs one visitor's session on an upgraded socket.
-pub(crate) async fn run(hub: Hub, config: &Config, socket: Socket) {
+/// Runs one visitor's session on an upgraded socket, and holds on to `held` until it is over.
+///
+/// The socket is wrapped before the future begins, which so has room for it once.
+pub(crate) fn run<H>(
+    hub: Hub,
+    config: &Config,
+    held: H,
+    socket: Socket,
+) -> impl Future<Output = ()> + use<H> {
     let mut native = NativeSocket::new(socket, config);
-    let goodbye = match hub.serve(&mut native, Profile::default()).await {
-        Ended::Slow => Some((CloseCode::Policy, "slow")),
-        Ended::Drained => Some((CloseCode::Away, "draining")),
-        _ => None,
-    };
-    native.socket.end(goodbye).await;
+    async move {
+        let _held = held;
+        let goodbye = match hub.serve(&mut native, Profile::default()).await {
+            Ended::Slow => Some((CloseCode::Policy, "slow")),
+            Ended::Drained => Some((CloseCode::Away, "draining")),
+            _ => None,
+        };
+        native.socket.end(goodbye).await;
+    }
 }
 
 /// A WebSocket as a stream of commands and a sink of events.
@@ -61,7 +68,7 @@ impl NativeSocket {
     }
 
     /// Reads a text frame. `None` if it was the head of a picture.
-    fn read_text(&mut self, text: Utf8Bytes) -> Option<Result<Command, Problem>> {
+    fn read_text(&mut self, text: ByteString) -> Option<Result<Command, Problem>> {
         if let Some(Awaited::Picture(picture)) = self.awaited.take() {
             let problem = Problem::new(
                 Code::BadMessage,
@@ -71,9 +78,6 @@ impl NativeSocket {
             // The text itself is dropped with it: which of the two was meant cannot be told.
             return Some(Err(problem.about(id)));
         }
-        let Ok(text) = ByteString::try_from(Bytes::from(text)) else {
-            return Some(Err(Problem::new(Code::BadMessage, "not UTF-8")));
-        };
         match protocol::parse(&text) {
             Ok(Parsed::Command(command)) => Some(complete(command, text)),
             Ok(Parsed::Image(head)) => match checked_head(&head) {
@@ -99,14 +103,16 @@ impl NativeSocket {
             Some(Awaited::Refused) => None,
             Some(Awaited::Picture(picture)) => {
                 let (head, text) = *picture;
-                Some(head.complete(bytes.clone()).map(|command| {
-                    verbatim(command, Verbatim { dialect: DIALECT, text, binary: Some(bytes) })
+                Some(head.complete(bytes.clone()).map(|mut command| {
+                    let wire = Verbatim { dialect: DIALECT, text, binary: Some(bytes) };
+                    keep(&mut command, wire);
+                    command
                 }))
             }
         }
     }
 
-    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         loop {
             ready!(Pin::new(&mut self.socket).poll_ready(cx))?;
             let Some(message) = self.rest.pop_front() else { return Poll::Ready(Ok(())) };
@@ -116,30 +122,26 @@ impl NativeSocket {
 }
 
 /// What `purrr-core` cannot check: the key, and the name of the command it stands in.
-fn complete(command: Command, text: ByteString) -> Result<Command, Problem> {
-    match command {
-        Command::Hello { mut hello, resume } => {
-            if let Some(key) = &hello.public_key {
-                if !is_p256_key(key) {
-                    return Err(Problem::new(
-                        Code::BadMessage,
-                        "`publicKey` must be an uncompressed P-256 point (65 bytes) in base64",
-                    ));
-                }
-                hello.encrypts = true;
-            }
-            Ok(Command::Hello { hello, resume })
+fn complete(mut command: Command, text: ByteString) -> Result<Command, Problem> {
+    if let Command::Hello { hello, .. } = &mut command
+        && let Some(key) = &hello.public_key
+    {
+        if !is_p256_key(key) {
+            return Err(Problem::new(
+                Code::BadMessage,
+                "`publicKey` must be an uncompressed P-256 point (65 bytes) in base64",
+            ));
         }
-        command => Ok(verbatim(command, Verbatim { dialect: DIALECT, text, binary: None })),
+        hello.encrypts = true;
     }
+    keep(&mut command, Verbatim { dialect: DIALECT, text, binary: None });
+    Ok(command)
 }
 
-fn verbatim(command: Command, wire: Verbatim) -> Command {
-    match command {
-        Command::Send { chat, frame } => {
-            Command::Send { chat, frame: Frame { verbatim: Some(wire), ..frame } }
-        }
-        other => other,
+/// Keeps what came, so that it can be forwarded as it is. A frame is large, so it stays where it is.
+fn keep(command: &mut Command, wire: Verbatim) {
+    if let Command::Send { frame, .. } = command {
+        frame.verbatim = Some(wire);
     }
 }
 
@@ -177,13 +179,13 @@ impl Stream for NativeSocket {
 }
 
 impl Sink<Event> for NativeSocket {
-    type Error = Error;
+    type Error = SocketError;
 
-    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         self.get_mut().poll_rest(cx)
     }
 
-    fn start_send(self: Pin<&mut Self>, event: Event) -> Result<(), Error> {
+    fn start_send(self: Pin<&mut Self>, event: Event) -> Result<(), SocketError> {
         let this = self.get_mut();
         match event {
             Event::Waiting(_) | Event::Matched { .. } => this.socket.attend(true),
@@ -198,14 +200,14 @@ impl Sink<Event> for NativeSocket {
         Ok(())
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         let this = self.get_mut();
         ready!(this.poll_rest(cx))?;
         Pin::new(&mut this.socket).poll_flush(cx)
     }
 
     /// Says nothing: which close code to send is known only when the session has ended.
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         self.poll_flush(cx)
     }
 }
@@ -213,10 +215,12 @@ impl Sink<Event> for NativeSocket {
 /// An event as the frames that carry it: a picture takes two, and one that came with a text three.
 fn encode(event: Event) -> impl IntoIterator<Item = Message> {
     let Event::Received(frame) = event else {
-        return [Some(text(json(&event))), None, None].into_iter().flatten();
+        return [Some(Message::Text(json(&event))), None, None].into_iter().flatten();
     };
     if let Some(Verbatim { dialect: DIALECT, text: wire, binary }) = frame.verbatim {
-        return [Some(text(wire)), binary.map(Message::Binary), None].into_iter().flatten();
+        return [Some(Message::Text(wire)), binary.map(Message::Binary), None]
+            .into_iter()
+            .flatten();
     }
     let Frame { body, .. } = frame;
     let Body::Message(Said { id, text: Some(said), image: Some(image), reply }) = body else {
@@ -224,7 +228,7 @@ fn encode(event: Event) -> impl IntoIterator<Item = Message> {
             Body::Message(Said { image: Some(image), .. }) => Some(image.bytes.clone()),
             _ => None,
         };
-        let head = text(json(&Event::Received(Frame::new(body))));
+        let head = Message::Text(json(&Event::Received(Frame::new(body))));
         return [Some(head), binary.map(Message::Binary), None].into_iter().flatten();
     };
     let bytes = image.bytes.clone();
@@ -232,14 +236,10 @@ fn encode(event: Event) -> impl IntoIterator<Item = Message> {
         Said { id, text: Some(said), image: None, reply },
         Said { id, text: None, image: Some(image), reply },
     ]
-    .map(|said| text(json(&Event::Received(Frame::new(Body::Message(said))))));
+    .map(|said| Message::Text(json(&Event::Received(Frame::new(Body::Message(said))))));
     [Some(words), Some(head), Some(Message::Binary(bytes))].into_iter().flatten()
 }
 
 fn json(event: &Event) -> ByteString {
     serde_json::to_string(event).expect("an event has only strings for keys").into()
-}
-
-fn text(text: ByteString) -> Message {
-    Message::Text(Utf8Bytes::try_from(text.into_bytes()).expect("a byte string is UTF-8"))
 }

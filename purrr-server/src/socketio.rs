@@ -18,13 +18,13 @@ use purrr_core::{Ended, Hub, Profile, ResumeToken};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::{
     admission::Admission,
     config::Config,
     engineio::{EioSocket, Incoming, Outgoing, Sessions},
     metrics::{Connections, Dialect},
+    websocket::CloseCode,
 };
 
 /// What the routes of `/socket.io/` share.

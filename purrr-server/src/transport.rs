@@ -38,13 +38,12 @@ use axum::{
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures::{Sink, Stream};
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes, protocol::frame::coding::CloseCode};
 
 use crate::{
     admission::Admission,
     config::Config,
     engineio::{EioSocket, Incoming, Outgoing, Sessions},
-    websocket::{self, Heard, Watched},
+    websocket::{self, CloseCode, Heard, Message, Watched},
 };
 
 /// What a client sends or is sent.
@@ -128,9 +127,7 @@ impl Stream for Connection {
         loop {
             let packet = match link {
                 Link::WebSocket(socket) => match ready!(Pin::new(socket).poll_next(cx)) {
-                    Some(Heard::Text(text)) => ByteString::try_from(Bytes::from(text))
-                        .map(Packet::Text)
-                        .expect("a text message is UTF-8"),
+                    Some(Heard::Text(text)) => Packet::Text(text),
                     Some(Heard::Binary(bytes)) => Packet::Binary(bytes),
                     Some(Heard::Progress | Heard::Silence | Heard::SignOfLife) => continue,
                     None => return Poll::Ready(None),
@@ -161,9 +158,7 @@ impl Sink<Packet> for Connection {
         match (&mut self.get_mut().0, packet) {
             (Link::WebSocket(socket), packet) => {
                 let message = match packet {
-                    Packet::Text(text) => Message::Text(
-                        Utf8Bytes::try_from(text.into_bytes()).expect("a byte string is UTF-8"),
-                    ),
+                    Packet::Text(text) => Message::Text(text),
                     Packet::Binary(bytes) => Message::Binary(bytes),
                 };
                 Pin::new(socket).start_send(message).map_err(io::Error::other)

@@ -1,6 +1,7 @@
-//! The WebSocket upgrade that both dialects share: RFC 6455's handshake checks, small buffers, one size limit.
+//! The WebSocket that both dialects share: RFC 6455's handshake, one size limit, and goodbyes.
 
 mod controls;
+mod frame;
 mod socket;
 mod watched;
 mod wire;
@@ -21,22 +22,25 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures::{SinkExt, StreamExt};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
-};
-use tokio_tungstenite::tungstenite::{
-    Error, Message,
-    handshake::derive_accept_key,
-    protocol::{CloseFrame, frame::coding::CloseCode},
-};
+use sha1::{Digest, Sha1};
+use tokio::time::timeout;
 
-use self::wire::Wire;
 pub(crate) use self::{
     controls::Controls,
-    socket::Socket,
+    socket::{Message, Socket, SocketError},
     watched::{Heard, Watched},
 };
+
+/// Why a connection is closed, as RFC 6455 numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CloseCode {
+    Normal = 1000,
+    Away = 1001,
+    Protocol = 1002,
+    Invalid = 1007,
+    Policy = 1008,
+    Size = 1009,
+}
 
 /// How long the unread rest of a message that was too large is read and thrown away, so that the close arrives.
 const LINGER: Duration = Duration::from_secs(2);
@@ -61,7 +65,7 @@ where
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgraded.await else { return };
-        session(Socket::new(upgraded, max_payload).await).await;
+        session(Socket::new(upgraded, max_payload)).await;
     });
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -79,11 +83,10 @@ where
 pub(crate) async fn close(mut socket: Socket, code: CloseCode, reason: &'static str) {
     socket.abandon();
     let goodbye = async {
-        let frame = CloseFrame { code, reason: reason.into() };
-        if socket.send(Message::Close(Some(frame))).await.is_err() {
-            return;
+        socket.queue_close(code, reason);
+        if socket.flush().await.is_ok() {
+            socket.discard().await;
         }
-        drain(socket.wire()).await;
     };
     // Whoever does not close in time is cut off by the drop.
     timeout(LINGER, goodbye).await.ok();
@@ -93,28 +96,25 @@ pub(crate) async fn close(mut socket: Socket, code: CloseCode, reason: &'static 
 async fn finish(mut socket: Socket) {
     let goodbye = async {
         while let Some(Ok(_)) = socket.next().await {}
-        drain(socket.wire()).await;
+        socket.discard().await;
     };
     timeout(LINGER, goodbye).await.ok();
 }
 
-/// Ends this side, as RFC 6455 wants of the server first, and reads what is left of the other.
-async fn drain(wire: &mut Wire) {
-    let mut scrap = [0; 4096];
-    if wire.shutdown().await.is_err() {
-        return;
+/// The close code that RFC 6455 wants for what was wrong with the peer's frames.
+pub(crate) const fn close_code(error: &SocketError) -> Option<CloseCode> {
+    match error {
+        SocketError::Fault(code) => Some(*code),
+        SocketError::Io(_) => None,
     }
-    while matches!(wire.read(&mut scrap).await, Ok(1..)) {}
 }
 
-/// The close code that RFC 6455 wants for what was wrong with the peer's frames.
-pub(crate) fn close_code(error: &Error) -> Option<CloseCode> {
-    match error {
-        Error::Capacity(_) => Some(CloseCode::Size),
-        Error::Utf8(_) => Some(CloseCode::Invalid),
-        Error::Protocol(_) => Some(CloseCode::Protocol),
-        _ => None,
-    }
+/// What the server answers to a client's key, to show that it speaks WebSocket.
+fn derive_accept_key(key: &[u8]) -> String {
+    let mut hash = Sha1::new();
+    hash.update(key);
+    hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    BASE64_STANDARD.encode(hash.finalize())
 }
 
 struct Refusal(StatusCode, &'static str);

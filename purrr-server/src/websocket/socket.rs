@@ -1,80 +1,161 @@
-//! A WebSocket that gives back the memory of a large message: [`Socket`].
+//! A WebSocket's server side as a stream and a sink of messages: [`Socket`].
+//!
+//! Own code, because the libraries there are keep a read buffer for each connection and copy what they send. Here an
+//! idle connection holds no buffer at all: what comes is read into one that the connections of a thread share, and
+//! only what a message needs is copied out of it. A large message is read to where it stays, and sent from there.
 
 use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    future::poll_fn,
+    io::{self, IoSlice},
+    mem::take,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
-use futures::{Sink, SinkExt, Stream, StreamExt};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytestring::ByteString;
+use futures::{Sink, Stream};
 use hyper::upgrade::Upgraded;
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        Error, Message,
-        protocol::{
-            Role, WebSocketConfig,
-            frame::{
-                Frame,
-                coding::{Data, OpCode},
-            },
-        },
-    },
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio_util::io::poll_read_buf;
+
+use super::{
+    CloseCode,
+    frame::{Head, LONGEST_HEAD, Opcode, check_close, unmask, write_head},
+    wire::Wire,
 };
 
-use super::wire::Wire;
-
-/// What the socket reads into; most messages are a few hundred bytes, and this much is held per connection.
-const READ_BUFFER: usize = 1024;
-
-/// Bytes of a message that go into one frame.
-///
-/// The library copies a frame into a buffer that keeps its size for as long as the connection lasts, so this is what a
-/// picture costs everyone who ever got one. Larger frames are hardly sent any faster.
-const FRAGMENT: usize = 16 * 1024;
-
-/// How much may wait to be written: a fragment, and answers to pings that are sent and not taken.
-const WRITE_BUFFER_MAX: usize = 256 * 1024;
-
-/// Messages from here on, if they are kept, are kept apart from the buffer they were read into.
-const LARGE: usize = 4 * READ_BUFFER;
-
-/// A WebSocket on the server's side.
-///
-/// It holds a large message only while that is on its way: one that goes out is cut into frames when there is room for
-/// them, without being copied as a whole, and the buffer that one came in is let go of. Control frames that answer the
-/// client may go between the frames of a message.
-pub(crate) struct Socket {
-    stream: WebSocketStream<Wire>,
-    /// The message that is being sent.
-    outgoing: Option<Outgoing>,
-    /// The large message that came last, until the stream is next read.
-    incoming: Option<Bytes>,
+/// What goes over a [`Socket`]. A close ends the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// Text, which has been checked to be UTF-8.
+    Text(ByteString),
+    Binary(Bytes),
+    /// Asks whether the other side is there. What a client asks has been answered by the time it is read.
+    Ping,
+    /// An answer, which is only ever read: the socket gives its own.
+    Pong,
 }
 
-/// What is left of a message that goes out in fragments.
+/// Why a [`Socket`] is of no more use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SocketError {
+    /// The client broke the protocol, or a limit; the code to close with.
+    #[error("the client's frames ask for a close with {}", *.0 as u16)]
+    Fault(CloseCode),
+    /// The connection failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A connection after its upgrade.
+///
+/// Holds no buffer while nothing is under way. In the worst case it holds one message of `max_payload` that is coming
+/// in and [`READ_BUFFER`] that was read ahead, and on the way out [`WRITE_BUFFER`] and one message, which it shares. That
+/// goes in fragments, between which a client's ping is answered.
 #[derive(Debug)]
-struct Outgoing {
-    kind: Data,
-    rest: Bytes,
+pub(crate) struct Socket {
+    wire: Wire,
+    max_payload: usize,
+    /// Bytes that were read and belong to frames after the last one, or the beginning of a head.
+    ahead: BytesMut,
+    /// A frame whose payload has not come to its end.
+    partial: Option<Frame>,
+    /// A message whose last fragment has not come.
+    fragments: Option<(Opcode, BytesMut)>,
+    out: Outbox,
+    /// What is left of a message that goes out in fragments, and the opcode of the next one.
+    outgoing: Option<(Opcode, Bytes)>,
+    /// An answer that is due as soon as there is room for it.
+    pong: Option<Bytes>,
+    /// The connection took no more than it did; until it does, nothing is added.
+    blocked: bool,
+    /// The client has said goodbye, or is gone.
+    over: bool,
+    moved: bool,
+    /// Something was written after there was no room for it.
+    unblocked: bool,
+}
+
+/// Bytes on their way out, in order: the parts and then the tail.
+#[derive(Debug, Default)]
+struct Outbox {
+    /// Large payloads, shared with whoever else holds them, and what goes between them.
+    parts: VecDeque<Bytes>,
+    /// Heads and small payloads, one after the other.
+    tail: BytesMut,
+    length: usize,
+}
+
+/// A frame and its payload, or what of it has come.
+type Frame = (Head, BytesMut);
+
+/// What one look at the connection gave.
+enum Read {
+    Frame(Frame),
+    /// Part of one, which is kept.
+    Part,
+    /// The end of the stream.
+    End,
+}
+
+/// How much is read at once, where it is not known how much will come.
+const READ_BUFFER: usize = 16 * 1024;
+
+/// How much may be on its way out before the socket asks for patience.
+const WRITE_BUFFER: usize = 16 * 1024;
+
+/// From this many bytes on a payload is not copied to be sent.
+const LARGE: usize = 4 * 1024;
+
+/// How much room a large payload is given to begin with. More comes as it is filled: who announces much has sent nothing yet.
+const FIRST_ROOM: usize = 64 * 1024;
+
+/// Bytes of a message that go into one frame. Between two of them a ping can be answered.
+const FRAGMENT: usize = 64 * 1024;
+
+/// Fragments that are handed to the system at once.
+const FRAGMENTS: usize = 4;
+
+/// Parts handed to the system at once: of each fragment its head and its payload, and a little more.
+const VECTORS: usize = 2 * FRAGMENTS + 2;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BUFFER]);
 }
 
 impl Socket {
-    /// Speaks WebSocket on a connection that has been upgraded. No message may exceed `max_payload` bytes.
-    pub(super) async fn new(upgraded: Upgraded, max_payload: usize) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(0)
-            .max_write_buffer_size(WRITE_BUFFER_MAX)
-            .max_message_size(Some(max_payload))
-            .max_frame_size(Some(max_payload));
-        let wire = Wire::new(upgraded);
-        let stream = WebSocketStream::from_raw_socket(wire, Role::Server, Some(config)).await;
-        Self { stream, outgoing: None, incoming: None }
+    pub(super) fn new(upgraded: Upgraded, max_payload: usize) -> Self {
+        let (wire, ahead) = Wire::new(upgraded);
+        Self {
+            wire,
+            max_payload,
+            ahead: ahead.into(),
+            partial: None,
+            fragments: None,
+            out: Outbox::default(),
+            outgoing: None,
+            pong: None,
+            blocked: false,
+            over: false,
+            moved: false,
+            unblocked: false,
+        }
     }
 
-    pub(crate) fn wire(&mut self) -> &mut Wire {
-        self.stream.get_mut()
+    /// Whether anything has moved since this was last asked.
+    ///
+    /// A picture takes minutes on a slow line, and nobody can answer a ping in the midst of it; its bytes are the sign
+    /// of life.
+    pub(crate) fn take_moved(&mut self) -> bool {
+        take(&mut self.moved)
+    }
+
+    /// Whether the other side has taken something, after it had not, since this was last asked.
+    pub(crate) fn take_unblocked(&mut self) -> bool {
+        take(&mut self.unblocked)
     }
 
     /// Gives up the message that is being sent, so that a close can follow at once.
@@ -82,111 +163,334 @@ impl Socket {
         self.outgoing = None;
     }
 
-    /// Hands frames to the stream while there is room for them.
-    fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    /// Queues a close, after which nothing else may be sent.
+    pub(super) fn queue_close(&mut self, code: CloseCode, reason: &str) {
+        let mut payload = BytesMut::with_capacity(2 + reason.len());
+        payload.put_u16(code as u16);
+        payload.put_slice(reason.as_bytes());
+        self.out.push(Opcode::Close, true, payload.freeze());
+    }
+
+    /// Ends this side, as RFC 6455 wants of the server first, and reads what is left of the other.
+    pub(super) async fn discard(&mut self) {
+        if self.wire.shutdown().await.is_err() {
+            return;
+        }
+        // Not into a buffer of its own, for which every session would have room from its beginning.
+        poll_fn(|cx| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                loop {
+                    let mut buffer = ReadBuf::new(scratch);
+                    let polled = Pin::new(&mut self.wire).poll_read(cx, &mut buffer);
+                    if ready!(polled).is_err() || buffer.filled().is_empty() {
+                        return Poll::Ready(());
+                    }
+                }
+            })
+        })
+        .await;
+    }
+
+    /// Reads the next frame, with its mask taken off. `None` if the client is gone.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, SocketError>> {
         loop {
-            // The stream would take more than it can write; a frame goes in when the one before it is out.
-            ready!(self.stream.poll_flush_unpin(cx))?;
-            let Some(outgoing) = &mut self.outgoing else { return Poll::Ready(Ok(())) };
-            let frame = outgoing.next_frame();
-            if frame.header().is_final {
-                self.outgoing = None;
+            if self.partial.is_some() {
+                return self.poll_rest(cx);
             }
-            self.stream.start_send_unpin(Message::Frame(frame))?;
+            let mut ahead = take(&mut self.ahead);
+            if let Some((used, frame)) = self.take_frame(&ahead).map_err(SocketError::Fault)? {
+                ahead.advance(used);
+                if !ahead.is_empty() {
+                    self.ahead = ahead;
+                }
+                if frame.is_some() {
+                    return Poll::Ready(Ok(frame));
+                }
+                continue;
+            }
+            // Nothing but the beginning of a head is left, and the rest of it is read to behind that.
+            let read = SCRATCH.with_borrow_mut(|scratch| {
+                let mut buffer = ReadBuf::new(scratch);
+                buffer.put_slice(&ahead);
+                ready!(Pin::new(&mut self.wire).poll_read(cx, &mut buffer))?;
+                let bytes = buffer.filled();
+                if bytes.len() == ahead.len() {
+                    return Poll::Ready(Ok(Read::End));
+                }
+                self.moved = true;
+                match self.take_frame(bytes).map_err(SocketError::Fault)? {
+                    None => ahead = bytes.into(),
+                    Some((used, frame)) => {
+                        ahead = bytes[used..].into();
+                        if let Some(frame) = frame {
+                            return Poll::Ready(Ok(Read::Frame(frame)));
+                        }
+                    }
+                }
+                Poll::Ready(Ok::<_, SocketError>(Read::Part))
+            });
+            self.ahead = ahead;
+            match ready!(read)? {
+                Read::Frame(frame) => return Poll::Ready(Ok(Some(frame))),
+                Read::Part => {}
+                Read::End => return Poll::Ready(Ok(None)),
+            }
+        }
+    }
+
+    /// Takes the frame that `bytes` begin with and returns how many of them it had. A frame that is not whole becomes
+    /// the partial one, and there is `None` in its place. Nothing at all if not even the head is whole.
+    fn take_frame(&mut self, bytes: &[u8]) -> Result<Option<(usize, Option<Frame>)>, CloseCode> {
+        let Some((head, begin)) = Head::read(bytes, self.max_payload)? else { return Ok(None) };
+        let payload = &bytes[begin..];
+        let Some(payload) = payload.get(..head.length) else {
+            let mut begun = BytesMut::with_capacity(head.length.min(FIRST_ROOM.max(payload.len())));
+            begun.put_slice(payload);
+            self.partial = Some((head, begun));
+            return Ok(Some((bytes.len(), None)));
+        };
+        let mut payload = BytesMut::from(payload);
+        unmask(&mut payload, head.mask);
+        Ok(Some((begin + head.length, Some((head, payload)))))
+    }
+
+    /// Reads the rest of a frame to where it stays.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, SocketError>> {
+        let Some((head, payload)) = &mut self.partial else { return Poll::Ready(Ok(None)) };
+        while payload.len() < head.length {
+            let missing = head.length - payload.len();
+            if payload.capacity() == payload.len() {
+                payload.reserve(missing.min(payload.len()));
+            }
+            let mut room = (&mut *payload).limit(missing);
+            if ready!(poll_read_buf(Pin::new(&mut self.wire), cx, &mut room))? == 0 {
+                return Poll::Ready(Ok(None));
+            }
+            self.moved = true;
+        }
+        let mut frame = self.partial.take();
+        if let Some((head, payload)) = &mut frame {
+            unmask(payload, head.mask);
+        }
+        Poll::Ready(Ok(frame))
+    }
+
+    /// Makes of a frame what it is part of. `None` if there is no message yet.
+    fn handle_frame(
+        &mut self,
+        head: Head,
+        payload: BytesMut,
+    ) -> Result<Option<Message>, CloseCode> {
+        match head.opcode {
+            Opcode::Pong => return Ok(Some(Message::Pong)),
+            Opcode::Ping => {
+                // Whoever asks without reading the answers is answered once.
+                self.pong = Some(payload.freeze());
+                return Ok(Some(Message::Ping));
+            }
+            Opcode::Close => {
+                let code = check_close(&payload)?;
+                let code = code
+                    .map_or_else(Bytes::new, |code| Bytes::copy_from_slice(&code.to_be_bytes()));
+                self.abandon();
+                self.out.push(Opcode::Close, true, code);
+                self.over = true;
+                return Ok(None);
+            }
+            Opcode::Text | Opcode::Binary if self.fragments.is_some() => {
+                return Err(CloseCode::Protocol);
+            }
+            Opcode::Text | Opcode::Binary if head.last => {
+                return message(head.opcode, payload).map(Some);
+            }
+            Opcode::Text | Opcode::Binary => {
+                self.fragments = Some((head.opcode, payload));
+                return Ok(None);
+            }
+            Opcode::Continuation => {}
+        }
+        let (opcode, mut whole) = self.fragments.take().ok_or(CloseCode::Protocol)?;
+        if whole.len() + payload.len() > self.max_payload {
+            return Err(CloseCode::Size);
+        }
+        whole.put(payload);
+        if head.last {
+            return message(opcode, whole).map(Some);
+        }
+        self.fragments = Some((opcode, whole));
+        Ok(None)
+    }
+
+    /// Puts what is due next into the outbox, which is empty.
+    fn refill(&mut self) {
+        if let Some(payload) = self.pong.take() {
+            self.out.push(Opcode::Pong, true, payload);
+        }
+        for _ in 0..FRAGMENTS {
+            let Some((opcode, mut rest)) = self.outgoing.take() else { return };
+            let fragment = rest.split_to(rest.len().min(FRAGMENT));
+            self.out.push(opcode, rest.is_empty(), fragment);
+            self.outgoing = (!rest.is_empty()).then_some((Opcode::Continuation, rest));
+        }
+    }
+
+    /// Writes until nothing is left or the connection takes no more.
+    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.out.length == 0 {
+                self.refill();
+            }
+            if self.out.length == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            let written = self.out.poll_write(Pin::new(&mut self.wire), cx);
+            // Room after there was none means that the other side has taken something.
+            self.unblocked |= self.blocked && written.is_ready();
+            self.moved |= self.unblocked;
+            self.blocked = written.is_pending();
+            if ready!(written)? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
         }
     }
 }
 
+fn message(opcode: Opcode, payload: BytesMut) -> Result<Message, CloseCode> {
+    let payload = payload.freeze();
+    if opcode == Opcode::Binary {
+        return Ok(Message::Binary(payload));
+    }
+    ByteString::try_from(payload).map(Message::Text).map_err(|_| CloseCode::Invalid)
+}
+
 impl Stream for Socket {
-    type Item = Result<Message, Error>;
+    type Item = Result<Message, SocketError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        let polled = this.stream.poll_next_unpin(cx);
-        // The wire ends every read with a frame, so the stream needs a new buffer for the next one. Unless somebody holds
-        // on to the message until then it takes the old one back, and keeps that for as long as the connection lasts.
-        this.incoming = match &polled {
-            Poll::Ready(Some(Ok(Message::Binary(bytes)))) => Some(bytes.clone()),
-            Poll::Ready(Some(Ok(Message::Text(text)))) => Some(Bytes::from(text.clone())),
-            _ => None,
+        while !this.over {
+            let frame = match ready!(this.poll_frame(cx)) {
+                Ok(frame) => frame,
+                Err(error) => {
+                    this.over = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            };
+            let Some((head, payload)) = frame else {
+                this.over = true;
+                return Poll::Ready(None);
+            };
+            match this.handle_frame(head, payload) {
+                Ok(message) => {
+                    // What does not go out now goes with the next flush.
+                    if this.pong.is_some()
+                        && let Poll::Ready(Err(error)) = this.poll_write_out(cx)
+                    {
+                        this.over = true;
+                        return Poll::Ready(Some(Err(error.into())));
+                    }
+                    if let Some(message) = message {
+                        return Poll::Ready(Some(Ok(message)));
+                    }
+                }
+                Err(code) => {
+                    this.over = true;
+                    return Poll::Ready(Some(Err(SocketError::Fault(code))));
+                }
+            }
         }
-        .filter(|message| message.len() >= LARGE);
-        polled
+        // The answer to the client's goodbye, or what could not be said before it.
+        this.poll_write_out(cx).map(|_| None)
     }
 }
 
 impl Sink<Message> for Socket {
-    type Error = Error;
+    type Error = SocketError;
 
-    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.get_mut().poll_outgoing(cx)
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        let this = self.get_mut();
+        if this.blocked || this.outgoing.is_some() || this.out.length >= WRITE_BUFFER {
+            ready!(this.poll_write_out(cx))?;
+        }
+        Poll::Ready(Ok(()))
     }
 
-    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
+    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), SocketError> {
         let this = self.get_mut();
-        let (kind, rest) = match message {
-            Message::Text(text) if text.len() > FRAGMENT => (Data::Text, text.into()),
-            Message::Binary(bytes) if bytes.len() > FRAGMENT => (Data::Binary, bytes),
-            message => return this.stream.start_send_unpin(message),
+        let (opcode, payload) = match message {
+            Message::Text(text) => (Opcode::Text, text.into_bytes()),
+            Message::Binary(bytes) => (Opcode::Binary, bytes),
+            Message::Ping => (Opcode::Ping, Bytes::new()),
+            Message::Pong => return Ok(()),
         };
-        this.outgoing = Some(Outgoing { kind, rest });
+        if payload.len() > FRAGMENT {
+            this.outgoing = Some((opcode, payload));
+        } else {
+            this.out.push(opcode, true, payload);
+        }
         Ok(())
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.get_mut().poll_outgoing(cx)
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         let this = self.get_mut();
-        ready!(this.poll_outgoing(cx))?;
-        this.stream.poll_close_unpin(cx)
+        ready!(this.poll_write_out(cx))?;
+        Pin::new(&mut this.wire).poll_flush(cx).map_err(SocketError::Io)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        self.poll_flush(cx)
     }
 }
 
-impl Outgoing {
-    /// Cuts off the next frame. The payload is shared, not copied.
-    fn next_frame(&mut self) -> Frame {
-        let payload = self.rest.split_to(self.rest.len().min(FRAGMENT));
-        let kind = std::mem::replace(&mut self.kind, Data::Continue);
-        Frame::message(payload, OpCode::Data(kind), self.rest.is_empty())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The frames of a message: their opcodes, sizes and which one is final.
-    fn frames(kind: Data, payload: &Bytes) -> Vec<(OpCode, usize, bool)> {
-        let mut outgoing = Outgoing { kind, rest: payload.clone() };
-        let (mut frames, mut whole) = (Vec::new(), Vec::new());
-        loop {
-            let frame = outgoing.next_frame();
-            let header = frame.header();
-            frames.push((header.opcode, frame.payload().len(), header.is_final));
-            assert!(payload.as_ptr_range().contains(&frame.payload().as_ptr()), "it was copied");
-            whole.extend_from_slice(frame.payload());
-            if frame.header().is_final {
-                assert_eq!(whole, payload[..]);
-                return frames;
-            }
+impl Outbox {
+    fn push(&mut self, opcode: Opcode, last: bool, payload: Bytes) {
+        let small = payload.len() < LARGE;
+        let before = self.tail.len();
+        self.tail.reserve(LONGEST_HEAD + if small { payload.len() } else { 0 });
+        write_head(opcode, last, payload.len(), &mut self.tail);
+        if small {
+            self.tail.put_slice(&payload);
+            self.length += self.tail.len() - before;
+        } else {
+            self.length += self.tail.len() - before + payload.len();
+            self.parts.push_back(self.tail.split().freeze());
+            self.parts.push_back(payload);
         }
     }
 
-    #[test]
-    fn a_message_is_cut_and_not_copied() {
-        let payload: Bytes = (0..=255).cycle().take(2 * FRAGMENT + 1).collect();
-        let rest = OpCode::Data(Data::Continue);
-        for kind in [Data::Text, Data::Binary] {
-            assert_eq!(
-                frames(kind, &payload),
-                [(OpCode::Data(kind), FRAGMENT, false), (rest, FRAGMENT, false), (rest, 1, true)]
-            );
-            assert_eq!(
-                frames(kind, &payload.slice(1..)),
-                [(OpCode::Data(kind), FRAGMENT, false), (rest, FRAGMENT, true)]
-            );
+    fn poll_write(
+        &mut self,
+        wire: Pin<&mut Wire>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let written = if self.parts.is_empty() {
+            ready!(wire.poll_write(cx, &self.tail))?
+        } else {
+            let mut slices = [IoSlice::new(&[]); VECTORS];
+            let parts = self.parts.iter().map(|part| &part[..]).chain([&self.tail[..]]);
+            let filled =
+                slices.iter_mut().zip(parts).map(|(slice, part)| *slice = IoSlice::new(part));
+            let filled = filled.count();
+            ready!(wire.poll_write_vectored(cx, &slices[..filled]))?
+        };
+        self.advance(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        self.length -= written;
+        while let Some(part) = self.parts.front_mut() {
+            if written < part.len() {
+                part.advance(written);
+                return;
+            }
+            written -= part.len();
+            self.parts.pop_front();
+        }
+        self.tail.advance(written);
+        if self.length == 0 {
+            // What is idle holds nothing.
+            *self = Self::default();
         }
     }
 }

@@ -6,12 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use futures::{Sink, Stream};
-use tokio_tungstenite::tungstenite::{
-    Error, Message, Utf8Bytes, protocol::frame::coding::CloseCode,
-};
 
-use super::{Controls, Socket, close, close_code, finish};
+use super::{CloseCode, Controls, Message, Socket, SocketError, close, close_code, finish};
 use crate::{
     config::Config,
     heartbeat::{Beat, Heartbeat},
@@ -32,7 +30,7 @@ pub(crate) struct Watched {
 /// What comes from a client.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    Text(Utf8Bytes),
+    Text(ByteString),
     Binary(Bytes),
     /// Nothing, but the client has taken something after it had not.
     Progress,
@@ -70,9 +68,9 @@ impl Watched {
     }
 
     /// Sends a ping that is due as soon as the socket takes it.
-    fn poll_ping(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+    fn poll_ping(&mut self, cx: &mut Context<'_>) -> Result<(), SocketError> {
         if self.ping_due && Pin::new(&mut self.socket).poll_ready(cx)?.is_ready() {
-            Pin::new(&mut self.socket).start_send(Message::Ping(Bytes::new()))?;
+            Pin::new(&mut self.socket).start_send(Message::Ping)?;
             self.ping_due = false;
             // What cannot be flushed now goes with the next flush or when the socket next reads.
             let _ = Pin::new(&mut self.socket).poll_flush(cx)?;
@@ -88,10 +86,10 @@ impl Stream for Watched {
         let this = self.get_mut();
         loop {
             let polled = Pin::new(&mut this.socket).poll_next(cx);
-            if this.socket.wire().take_moved() {
+            if this.socket.take_moved() {
                 this.heartbeat.heard();
             }
-            if polled.is_pending() && this.socket.wire().take_unblocked() {
+            if polled.is_pending() && this.socket.take_unblocked() {
                 return Poll::Ready(Some(Heard::Progress));
             }
             match polled {
@@ -101,8 +99,8 @@ impl Stream for Watched {
                 Poll::Ready(Some(Ok(Message::Binary(bytes)))) => {
                     return Poll::Ready(Some(Heard::Binary(bytes)));
                 }
-                Poll::Ready(Some(Ok(Message::Close(_))) | None) => return Poll::Ready(None),
-                Poll::Ready(Some(Ok(_))) => {
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Ok(Message::Ping | Message::Pong))) => {
                     if this.controls.are_too_many() {
                         this.fault = Some(CloseCode::Policy);
                         return Poll::Ready(None);
@@ -129,22 +127,22 @@ impl Stream for Watched {
 }
 
 impl Sink<Message> for Watched {
-    type Error = Error;
+    type Error = SocketError;
 
-    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         Pin::new(&mut self.get_mut().socket).poll_ready(cx)
     }
 
-    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
+    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), SocketError> {
         Pin::new(&mut self.get_mut().socket).start_send(message)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         Pin::new(&mut self.get_mut().socket).poll_flush(cx)
     }
 
     /// Says nothing: which close code to send is known only when the session has ended.
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         self.poll_flush(cx)
     }
 }

@@ -1,0 +1,235 @@
+//! All the connections of a run, and the one loop that drives them: [`Crowd`].
+
+use std::{
+    marker::PhantomData,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+use mio::{Events, Interest, Poll, Token, event::Event};
+
+use crate::{
+    args::Args,
+    dialect::{Dialect, News, Shared},
+    link::{Link, Step},
+    script::{Line, Script},
+    server::Server,
+};
+
+/// Connections that speak one dialect.
+#[derive(Debug)]
+pub(crate) struct Crowd<D> {
+    poll: Poll,
+    events: Events,
+    shared: Shared,
+    members: Vec<Member<D>>,
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Member<D> {
+    link: Link,
+    dialect: D,
+    connected: bool,
+}
+
+/// Whoever is told what the connections hear.
+pub(crate) trait Hear<D> {
+    /// `member` heard `news`, and may answer with `voice`.
+    fn hear(
+        &mut self,
+        member: usize,
+        news: News<'_>,
+        voice: &mut Voice<'_, D>,
+    ) -> anyhow::Result<()>;
+}
+
+/// One connection's means to say something, which goes out as soon as its turn is over.
+#[derive(Debug)]
+pub(crate) struct Voice<'a, D> {
+    dialect: PhantomData<D>,
+    shared: &'a Shared,
+    out: &'a mut Vec<u8>,
+}
+
+/// How many connections are being opened at any time: fewer than a listener keeps waiting.
+const OPENING: usize = 100;
+
+/// Bytes read at once.
+const SCRATCH: usize = 128 * 1024;
+
+/// Events taken from the system at once.
+const EVENTS: usize = 1024;
+
+impl<D: Dialect> Crowd<D> {
+    /// Opens two connections for each pair and waits until all of them are ready.
+    pub(crate) fn open(args: &Args, server: &Server) -> anyhow::Result<Self> {
+        let script = Script::new(args.bytes())?;
+        let mut crowd = Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS),
+            shared: Shared::new(server.address, script, args.mode == crate::args::Mode::Image),
+            members: Vec::with_capacity(2 * args.pairs()),
+            scratch: vec![0; SCRATCH],
+        };
+        let total = 2 * args.pairs();
+        let mut opening = Opening::default();
+        while opening.ready < total {
+            while crowd.members.len() < total.min(opening.ready + OPENING) {
+                let from = source(&args.from, crowd.members.len());
+                crowd.connect(from).with_context(|| {
+                    format!("connection {} cannot be opened", crowd.members.len())
+                })?;
+            }
+            let before = opening.ready;
+            ensure!(
+                crowd.turn(args.patience, &mut opening)? > 0 || opening.ready > before,
+                "only {} of {total} connections were ready in time",
+                opening.ready
+            );
+        }
+        Ok(crowd)
+    }
+
+    /// How many connections there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Lets one connection say something, and sends it.
+    pub(crate) fn with(
+        &mut self,
+        member: usize,
+        say: impl FnOnce(&mut Voice<'_, D>),
+    ) -> anyhow::Result<()> {
+        let Member { link, .. } = &mut self.members[member];
+        say(&mut Voice::new(&self.shared, link.out()));
+        link.flush()
+    }
+
+    /// Handles what has happened, waiting up to `patience` for something to. Returns how many connections it was on.
+    pub(crate) fn turn(
+        &mut self,
+        patience: Duration,
+        hear: &mut impl Hear<D>,
+    ) -> anyhow::Result<usize> {
+        let Self { poll, events, shared, members, scratch } = self;
+        if let Err(error) = poll.poll(events, Some(patience)) {
+            ensure!(error.kind() == std::io::ErrorKind::Interrupted, error);
+            return Ok(0);
+        }
+        for event in &*events {
+            let Token(index) = event.token();
+            members[index]
+                .handle(index, event, shared, scratch, hear)
+                .with_context(|| format!("connection {index}"))?;
+        }
+        Ok(events.iter().count())
+    }
+
+    /// Turns until `done` or until nothing has happened for `patience`. Returns whether it is done.
+    pub(crate) fn turn_until<H: Hear<D>>(
+        &mut self,
+        patience: Duration,
+        hear: &mut H,
+        done: impl Fn(&H) -> bool,
+    ) -> anyhow::Result<bool> {
+        let mut last = Instant::now();
+        while !done(hear) {
+            let left = patience.saturating_sub(last.elapsed());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            if self.turn(left, hear)? > 0 {
+                last = Instant::now();
+            }
+        }
+        Ok(true)
+    }
+
+    /// Gives back what memory the connections do not need while they are idle.
+    pub(crate) fn rest(&mut self) {
+        for member in &mut self.members {
+            member.link.rest();
+        }
+    }
+
+    fn connect(&mut self, from: Option<IpAddr>) -> anyhow::Result<()> {
+        let mut link = Link::connect(self.shared.server, from)?;
+        let token = Token(self.members.len());
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut link.stream, token, interest)?;
+        self.members.push(Member { link, dialect: D::default(), connected: false });
+        Ok(())
+    }
+}
+
+impl<D: Dialect> Member<D> {
+    fn handle(
+        &mut self,
+        index: usize,
+        event: &Event,
+        shared: &mut Shared,
+        scratch: &mut [u8],
+        hear: &mut impl Hear<D>,
+    ) -> anyhow::Result<()> {
+        let Self { link, dialect, connected } = self;
+        if !*connected {
+            if !link.connected()? {
+                return Ok(());
+            }
+            *connected = true;
+            if dialect.open(shared, link.out()) {
+                let mut voice = Voice::new(shared, link.out());
+                hear.hear(index, News::Ready, &mut voice)?;
+            }
+        }
+        if event.is_readable() {
+            link.read(scratch, |input, out| {
+                Ok(match dialect.read(shared, input, out)? {
+                    Step::Needs(bytes) => Step::Needs(bytes),
+                    Step::Took(bytes, news) => {
+                        hear.hear(index, news, &mut Voice::<D>::new(shared, out))?;
+                        Step::Took(bytes, ())
+                    }
+                })
+            })?;
+        }
+        link.flush()
+    }
+}
+
+impl<'a, D: Dialect> Voice<'a, D> {
+    const fn new(shared: &'a Shared, out: &'a mut Vec<u8>) -> Self {
+        Self { dialect: PhantomData, shared, out }
+    }
+
+    pub(crate) const fn shared(&self) -> &Shared {
+        self.shared
+    }
+
+    pub(crate) fn find(&mut self) {
+        D::find(self.out);
+    }
+
+    pub(crate) fn say(&mut self, line: Line) {
+        D::say(self.shared, line, self.out);
+    }
+}
+
+fn source(from: &[IpAddr], member: usize) -> Option<IpAddr> {
+    (!from.is_empty()).then(|| from[member % from.len()])
+}
+
+#[derive(Debug, Default)]
+struct Opening {
+    ready: usize,
+}
+
+impl<D> Hear<D> for Opening {
+    fn hear(&mut self, _: usize, news: News<'_>, _: &mut Voice<'_, D>) -> anyhow::Result<()> {
+        self.ready += usize::from(news == News::Ready);
+        Ok(())
+    }
+}
