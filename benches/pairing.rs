@@ -79,7 +79,7 @@ struct Matched(Place);
 
 /// What one would write without this crate: first come, first served, one channel each to be told through.
 struct PlainQueue<C> {
-    waiting: Mutex<VecDeque<(u64, oneshot::Sender<(u64, C)>)>>,
+    waiting: Mutex<VecDeque<(u64, Teller<C>)>>,
     crowd: u64,
     /// Makes both ends of what the two talk through.
     open: fn() -> (C, C),
@@ -88,6 +88,7 @@ struct PlainQueue<C> {
 /// A place in a plain queue: it yields the partner, and one end of what they talk through.
 struct Told<C>(oneshot::Receiver<(u64, C)>);
 
+type Teller<C> = oneshot::Sender<(u64, C)>;
 type Channels = (mpsc::Sender<Bytes>, mpsc::Receiver<Bytes>);
 
 enum Stopwatch {

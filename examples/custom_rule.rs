@@ -1,8 +1,11 @@
-//! A rule of one's own: a shared interest at once, a shared language after 5 s, anybody after 20 s.
+//! A rule of one's own: a shared language and interest at once, a shared language after 5 s, anybody after 20 s.
+//!
+//! The rules that come with the crate can be put together to do the same:
+//! `Languages.and(Interests::default()).widening(Duration::from_secs(20), Anyone)`.
 
 use std::time::Duration;
 
-use purrr_core::{Bucket, Hub, Interest, Pairing, Profile, Search, Ticket};
+use purrr_core::{Bucket, Hub, Pairing, Profile, Search, Ticket};
 
 #[derive(Debug)]
 struct SameSubject;
@@ -11,12 +14,15 @@ const SCHEDULE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(20)
 
 impl Pairing for SameSubject {
     fn buckets(&self, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
-        let named = |space: &'static str, tags: &[Interest]| -> Vec<Bucket> {
-            tags.iter().map(|tag| Bucket::new(space, tag.as_ref())).collect()
-        };
-        let mut buckets = named("subject", &ticket.search.interests);
+        let mut buckets = Vec::new();
+        for language in ticket.search.languages.iter().map(AsRef::as_ref) {
+            for subject in ticket.search.interests.iter().map(AsRef::as_ref) {
+                buckets.push(Bucket::new("subject", &format!("{language}/{subject}")));
+            }
+        }
         if waited >= SCHEDULE[0] {
-            buckets.extend(named("language", &ticket.search.languages));
+            let languages = ticket.search.languages.iter();
+            buckets.extend(languages.map(|language| Bucket::new("language", language.as_ref())));
         }
         if waited >= SCHEDULE[1] {
             buckets.push(Bucket::new("anybody", ""));
@@ -47,9 +53,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let people = [
         meet("Ann", &["cats", "trains"], "en"),
-        meet("Bob", &["Cats"], "de"), // shares a subject with Ann
-        meet("Cid", &["chess"], "en"),
-        meet("Dee", &["go"], "en"), // shares a language with Cid
+        meet("Bob", &["Cats"], "en"), // shares a subject and a language with Ann
+        meet("Cid", &["chess"], "de"),
+        meet("Dee", &["go"], "de"), // shares a language with Cid
         meet("Eve", &["opera"], "fr"),
         meet("Flo", &["surfing"], "pt"), // shares nothing with Eve
     ];

@@ -11,7 +11,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytestring::ByteString;
 
 use crate::{
     pairing::Pairing,
@@ -184,7 +183,7 @@ pub struct ChatId(u128);
 /// assert_eq!(Interest::from("  Late Night Trains "), Interest::from("late night trains"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Interest(ByteString);
+pub struct Interest(Box<str>);
 
 impl Ticket {
     /// A wish to meet anyone, from somebody without a name or a past, on a client that takes everything.

@@ -57,7 +57,7 @@ pub struct Config {
     /// then up to 32 KB of the head are held.
     pub header_timeout: Duration,
     /// How long a client may take to send the body of a request, or to take a polling session over to a WebSocket. Default
-    /// 10 s; until then up to `max_payload` bytes are held.
+    /// 10 s, and for a body a second more for each 8 KiB that have come; until then up to `max_payload` bytes are held.
     pub body_timeout: Duration,
     /// How long a client may leave an answer or a message untaken before its socket is closed. Default 60 s; until then up to
     /// one message of `max_payload` bytes is held.
@@ -179,7 +179,8 @@ pub struct Options {
     /// Time for a Socket.IO client to name its namespace [default: 45s].
     #[arg(long, env = "PURRR_CONNECT_TIMEOUT", value_name = "TIME", help_heading = "Network")]
     pub connect_timeout: Option<Span>,
-    /// Time for the body of a request, or for a WebSocket to take a polling session over [default: 10s].
+    /// Time for the body of a request, beside a second for each 8 KiB, or for a WebSocket to take a polling session over
+    /// [default: 10s].
     #[arg(long, env = "PURRR_BODY_TIMEOUT", value_name = "TIME", help_heading = "Network")]
     pub body_timeout: Option<Span>,
     /// Time for which a client may take nothing of what it is sent [default: 1m].

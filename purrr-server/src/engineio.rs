@@ -14,6 +14,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use axum::{
@@ -29,7 +30,7 @@ use futures::{Sink, SinkExt, Stream, StreamExt};
 use polling::{Broken, Polling, Successor};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
     admission::Admission,
@@ -37,6 +38,9 @@ use crate::{
     heartbeat::{Beat, Heartbeat},
     websocket::{self, CloseCode, Controls, Message, Socket},
 };
+
+/// The line on which somebody may still send pictures, in bytes a second: 64 kbit/s.
+const SLOWEST_LINE: f64 = 8_192.0;
 
 /// What a client sent, the heartbeat's own packets included.
 #[derive(Clone, PartialEq, Eq)]
@@ -223,8 +227,7 @@ impl Sessions {
 
     async fn post(&self, request: Request, polling: &Polling) -> Response {
         let Config { body_timeout, max_payload, .. } = *self.config;
-        let body = timeout(body_timeout, read_body(request, max_payload, polling)).await;
-        let body = match body.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT)) {
+        let body = match read_body(request, body_timeout, max_payload, polling).await {
             Ok(body) => body,
             Err(status) => {
                 polling.close();
@@ -277,15 +280,22 @@ impl Sessions {
 /// Reads a request's body.
 ///
 /// A client that polls sends one request at a time, so it cannot answer a ping in the midst of a picture; the bytes of the
-/// picture are its sign of life.
+/// picture are its sign of life. A slow line is given the time that it needs.
 async fn read_body(
     request: Request,
+    patience: Duration,
     max_payload: usize,
     polling: &Polling,
 ) -> Result<Bytes, StatusCode> {
     let mut pieces = request.into_body().into_data_stream();
     let mut body = BytesMut::new();
-    while let Some(piece) = pieces.next().await {
+    let began = Instant::now();
+    loop {
+        let bought = Duration::from_secs_f64(body.len() as f64 / SLOWEST_LINE);
+        let piece = timeout_at(began + patience + bought, pieces.next()).await;
+        let Some(piece) = piece.map_err(|_| StatusCode::REQUEST_TIMEOUT)? else {
+            return Ok(body.freeze());
+        };
         let piece = piece.map_err(|_| StatusCode::BAD_REQUEST)?;
         if body.len() + piece.len() > max_payload {
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
@@ -293,7 +303,6 @@ async fn read_body(
         body.extend_from_slice(&piece);
         polling.hear();
     }
-    Ok(body.freeze())
 }
 
 async fn poll(polling: &Polling) -> Result<Response, Refusal> {

@@ -432,6 +432,25 @@ async fn a_body_that_never_comes_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn a_body_that_comes_slowly_is_waited_for() {
+    let mut config = Config::default();
+    config.body_timeout = SHORT;
+    let server = Server::with(config).await;
+    let session = server.polling_session().await;
+    let mut stream = server.connect().await;
+    let request = format!(
+        "POST /socket.io/?EIO=4&transport=polling&sid={session} HTTP/1.1\r\nHost: x\r\nContent-Length: 16386\r\n\r\n40"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    for _ in 0..4 {
+        tokio::time::sleep(SHORT / 2).await;
+        stream.write_all(&[b'{'; 4_096]).await.unwrap();
+    }
+    let answer = Answer::read(stream).await;
+    assert_eq!((answer.status, &*answer.body), (200, "ok"), "{answer:?}");
+}
+
+#[tokio::test]
 async fn whoever_asks_and_never_reads_is_cut_off() {
     let mut config = Config::default();
     config.idle_timeout = SHORT;

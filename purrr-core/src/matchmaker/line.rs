@@ -12,7 +12,8 @@ use crate::lobby::PersonId;
 pub(super) enum Line<K> {
     #[default]
     Empty,
-    One(u64, Entry<K>),
+    /// In the middle.
+    One(Entry<K>),
     Many(Box<Queue<K>>),
 }
 
@@ -64,12 +65,12 @@ impl<K: Copy> Line<K> {
     pub(super) fn join(&mut self, entry: Entry<K>) -> u64 {
         match self {
             Self::Empty => {
-                *self = Self::One(MIDDLE, entry);
+                *self = Self::One(entry);
                 MIDDLE
             }
-            Self::One(first, only) => {
+            Self::One(only) => {
                 let spots = VecDeque::from([Place::Taken(*only)]);
-                let mut queue = Queue { spots, first: *first, occupied: 1 };
+                let mut queue = Queue { spots, first: MIDDLE, occupied: 1 };
                 let spot = queue.join(entry);
                 *self = Self::Many(Box::new(queue));
                 spot
@@ -81,7 +82,7 @@ impl<K: Copy> Line<K> {
     /// Steps out of a spot. Returns those whose spots have new numbers since, which is all or nobody, and rarely all.
     pub(super) fn leave(&mut self, spot: u64) -> Vec<Moved<K>> {
         match self {
-            Self::One(only, _) if *only == spot => {
+            Self::One(_) if spot == MIDDLE => {
                 *self = Self::Empty;
                 Vec::new()
             }
@@ -102,7 +103,7 @@ impl<K: Copy> Line<K> {
     pub(super) fn from(&self, spot: u64) -> impl Iterator<Item = (u64, Entry<K>)> {
         let (one, many) = match self {
             Self::Empty => (None, None),
-            Self::One(only, entry) => ((*only >= spot).then_some((*only, *entry)), None),
+            Self::One(entry) => ((MIDDLE >= spot).then_some((MIDDLE, *entry)), None),
             Self::Many(queue) => (None, Some(queue.from(spot))),
         };
         one.into_iter().chain(many.into_iter().flatten())
@@ -112,7 +113,7 @@ impl<K: Copy> Line<K> {
     pub(super) fn draw(&self, random: &mut fastrand::Rng) -> Option<Entry<K>> {
         match self {
             Self::Empty => None,
-            Self::One(_, entry) => Some(*entry),
+            Self::One(entry) => Some(*entry),
             Self::Many(queue) => queue.draw(random),
         }
     }
@@ -285,6 +286,7 @@ mod tests {
     fn a_gap_takes_no_more_room_than_who_stood_there() {
         type Key = slotmap::DefaultKey;
         assert_eq!(size_of::<Place<Key>>(), size_of::<Entry<Key>>());
+        assert_eq!(size_of::<Line<Key>>(), size_of::<Entry<Key>>() + 8);
     }
 
     #[test]

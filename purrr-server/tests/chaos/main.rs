@@ -113,29 +113,35 @@ fn number(variable: &str) -> Option<u64> {
 
 /// Waits until the server has found out by itself that nobody is there; what it still holds then if it does not.
 async fn left_behind(server: &Server) -> String {
-    let numbers = async || {
-        let census = server.hub.census().await.expect("a lobby in memory does not fail");
-        (server.hub.online(), census.waiting, census.pairs)
-    };
     let deadline = Instant::now() + Duration::from_secs(20);
-    while numbers().await != (0, 0, 0) && Instant::now() < deadline {
-        sleep(Duration::from_millis(20)).await;
+    loop {
+        let census = server.hub.census().await.expect("a lobby in memory does not fail");
+        let hub = [server.hub.online(), census.waiting, census.pairs];
+        let complaints = gauges_in_use(&server.get("/metrics").await.body);
+        if hub == [0; 3] && complaints.is_empty() {
+            return complaints;
+        }
+        if Instant::now() > deadline {
+            return format!(
+                "nobody is there, and still {hub:?} online, waiting, pairs\n{complaints}"
+            );
+        }
+        sleep(Duration::from_millis(50)).await;
     }
-    let metrics = server.get("/metrics").await.body;
-    let gauges = ["purrr_online", "purrr_waiting", "purrr_pairs", "purrr_connections"];
-    let gauge = |line: &str| {
-        gauges
-            .into_iter()
-            .find(|gauge| line.strip_prefix(gauge).is_some_and(|rest| rest.starts_with([' ', '{'])))
-    };
+}
+
+/// The lines of the metrics that count somebody or something there, and what they do not count at all.
+fn gauges_in_use(metrics: &str) -> String {
     let mut complaints = String::new();
-    for name in gauges {
-        if !metrics.lines().any(|line| gauge(line) == Some(name)) {
+    for name in ["purrr_online", "purrr_waiting", "purrr_pairs", "purrr_connections"] {
+        let is_it =
+            |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        if !metrics.lines().any(|line| is_it(&line)) {
             complaints.push_str(&format!("no {name} in the metrics\n"));
         }
-    }
-    for line in metrics.lines().filter(|line| gauge(line).is_some() && !line.ends_with(" 0")) {
-        complaints.push_str(&format!("nobody is there, and still {line}\n"));
+        for line in metrics.lines().filter(is_it).filter(|line| !line.ends_with(" 0")) {
+            complaints.push_str(&format!("{line}\n"));
+        }
     }
     complaints
 }

@@ -1,0 +1,120 @@
+//! Memory per waiting ticket, with 5 interests of 8 characters, counted by the allocator.
+//!
+//! Everybody is a peer of one person, so that nobody is paired (see `pairing.rs`). Tags are allocated for each ticket, as they
+//! are when they come off a wire. A smoke run (`--test`) counts a smaller crowd.
+
+#![expect(clippy::print_stdout, reason = "what was counted is printed")]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    env,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use purrr_core::{
+    Interest, Interests, Lobby, MemoryLobby, PeerId, PersonId, Search, Ticket,
+    matchmaker::Matchmaker,
+};
+use tokio::runtime::Builder;
+
+const TAGS_EACH: u64 = 5;
+
+/// Counts the bytes asked for and not given back. What the allocator itself adds is not among them.
+struct Counting;
+
+static BYTES: AtomicUsize = AtomicUsize::new(0);
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[expect(unsafe_code, reason = "an allocator cannot be written without; it only counts")]
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        BYTES.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+fn main() {
+    let smoke = env::args().any(|argument| argument == "--test");
+    // What grows by doubling is nearly full at the first number, and just above a doubling at the last.
+    let crowds: &[u64] = if smoke { &[1_000] } else { &[100_000, 120_000, 132_000] };
+    println!("bytes per waiting ticket with {TAGS_EACH} interests");
+    println!("| waiting | tags | ticket | machine, ticket included | lobby, all included |");
+    println!("|--:|---|--:|--:|--:|");
+    for crowd in crowds {
+        for (name, tags) in [("of 1,000", 1_000), ("all different", u64::MAX)] {
+            let per = |bytes: usize| bytes as u64 / crowd;
+            let tickets: Vec<Arc<Ticket>> = Vec::with_capacity(*crowd as usize);
+            let (ticket, tickets) = counted(|| {
+                let mut tickets = tickets;
+                tickets.extend((0..*crowd).map(|peer| Arc::new(ticket(peer, tags))));
+                tickets
+            });
+            drop(tickets);
+            let (machine, _) = counted(|| machine(*crowd, tags));
+            let (lobby, _) = counted(|| lobby(*crowd, tags));
+            let [ticket, machine, lobby] = [ticket, machine, lobby].map(per);
+            println!("| {crowd} | {name} | {ticket} | {machine} | {lobby} |");
+        }
+    }
+}
+
+/// What is there in the end that was not there before.
+fn counted<T>(make: impl FnOnce() -> T) -> (usize, T) {
+    let before = BYTES.load(Ordering::Relaxed);
+    let made = make();
+    (BYTES.load(Ordering::Relaxed) - before, made)
+}
+
+fn machine(crowd: u64, tags: u64) -> Matchmaker<u64> {
+    let mut machine = Matchmaker::new(1);
+    let rule = Arc::new(Interests::default());
+    for peer in 0..crowd {
+        let ticket = Arc::new(ticket(peer, tags));
+        let entered = machine.handle_enter(Duration::ZERO, ticket, rule.clone(), peer);
+        entered.expect("every peer enters once");
+    }
+    machine
+}
+
+/// The lobby with its places.
+fn lobby(crowd: u64, tags: u64) -> impl Sized {
+    let lobby = MemoryLobby::default();
+    let rule = Arc::new(Interests::default());
+    let runtime = Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.expect("a runtime without sockets needs nothing that could be missing");
+    let places = runtime.block_on(async {
+        let mut places = Vec::with_capacity(crowd as usize);
+        for peer in 0..crowd {
+            let entered = lobby.enter(ticket(peer, tags), rule.clone()).await;
+            places.push(entered.expect("every peer enters once"));
+        }
+        places
+    });
+    (lobby, places)
+}
+
+/// A ticket that draws its tags from so many.
+fn ticket(peer: u64, tags: u64) -> Ticket {
+    let mut ticket = Ticket::new(PeerId::from_bits(peer));
+    ticket.person = PersonId::from_bits(u64::MAX);
+    let mut random = fastrand::Rng::with_seed(peer);
+    let tag = |place| if tags == u64::MAX { peer * TAGS_EACH + place } else { random.u64(..tags) };
+    ticket.search = Search::for_interests(
+        (0..TAGS_EACH).map(tag).map(|tag| Interest::from(&*format!("{tag:08}"))),
+    );
+    ticket
+}
