@@ -563,6 +563,7 @@ impl Sink<Outgoing> for EioSocket {
     fn start_send(self: Pin<&mut Self>, packet: Outgoing) -> io::Result<()> {
         let this = self.get_mut();
         this.pings += u64::from(packet == Outgoing::PING);
+        this.heartbeat.sent(packet.len());
         match &mut this.link {
             Link::WebSocket(socket) => {
                 socket.start_send_unpin(packet.into_message()).map_err(io::Error::other)

@@ -21,10 +21,10 @@ pub(crate) struct Heartbeat {
     registered: Option<Waker>,
     state: State,
     heard: bool,
+    /// Until when a slow line may be at what was sent last; an answer comes only after that.
+    busy_until: Option<Instant>,
 }
 
-/// How late a timer usually is, and somewhat more.
-const GRAIN: Duration = Duration::from_millis(20);
 /// How often to ask, and how long to wait for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pace {
@@ -39,6 +39,16 @@ enum State {
     /// Asked, and [`GRACE`] is over without an answer.
     Doubting,
 }
+
+/// How late a timer usually is, and somewhat more.
+const GRAIN: Duration = Duration::from_millis(20);
+
+/// What is sent is too little to keep a line busy below this many bytes.
+const LARGE: usize = 16 * 1024;
+
+/// The line that nobody is taken for dead on, in bytes a second (256 kbit/s), and for how long that holds at most.
+const SLOW_LINE: f64 = 32_768.0;
+const LONGEST_BUSY: Duration = Duration::from_secs(40);
 
 /// After which an answer is late: enough for a slow line, and little enough that a stranger would wait for it.
 const GRACE: Duration = Duration::from_secs(1);
@@ -66,6 +76,7 @@ impl Heartbeat {
             registered: None,
             state: State::Resting,
             heard: false,
+            busy_until: None,
         }
     }
 
@@ -87,6 +98,18 @@ impl Heartbeat {
     /// Something came from the other side. Cheap enough to call for every frame.
     pub(crate) const fn heard(&mut self) {
         self.heard = true;
+    }
+
+    /// So much was given to the connection. An answer waits behind it, and nobody can see how far it has come: the system
+    /// has taken it long before the client has.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        if bytes < LARGE {
+            return;
+        }
+        let now = Instant::now();
+        let begins = self.busy_until.map_or(now, |until| until.max(now));
+        let ends = begins + Duration::from_secs_f64(bytes as f64 / SLOW_LINE);
+        self.busy_until = Some(ends.min(now + LONGEST_BUSY));
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Beat> {
@@ -122,7 +145,10 @@ impl Heartbeat {
                     self.rest(patience - grace);
                     return Poll::Ready(Beat::Silence);
                 }
-                State::Doubting => return Poll::Ready(Beat::Dead),
+                State::Doubting => match self.busy_until.take() {
+                    Some(until) if until > Instant::now() => self.rest(until - Instant::now()),
+                    _ => return Poll::Ready(Beat::Dead),
+                },
             }
         }
     }
@@ -196,6 +222,18 @@ mod tests {
         assert_eq!(story.next().await, (10, Beat::Ask));
         assert_eq!(story.next().await, (11, Beat::Silence));
         assert_eq!(story.next().await, (14, Beat::Dead));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_sent_much_has_the_time_to_take_it() {
+        for (bytes, dead) in [(1_000, 9), (131_072, 9), (327_680, 10), (1 << 30, 40)] {
+            let mut story = Story::new();
+            story.0.attend(true);
+            story.0.sent(bytes);
+            assert_eq!(story.next().await, (5, Beat::Ask));
+            assert_eq!(story.next().await, (6, Beat::Silence));
+            assert_eq!(story.next().await, (dead, Beat::Dead), "{bytes}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -96,7 +96,10 @@ pub(crate) async fn close(mut socket: Socket, code: CloseCode, reason: &'static 
 async fn finish(mut socket: Socket) {
     let goodbye = async {
         while let Some(Ok(_)) = socket.next().await {}
-        socket.discard().await;
+        socket.answer_close();
+        if socket.flush().await.is_ok() {
+            socket.discard().await;
+        }
     };
     timeout(LINGER, goodbye).await.ok();
 }

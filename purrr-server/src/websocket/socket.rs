@@ -39,6 +39,17 @@ pub(crate) enum Message {
     Pong,
 }
 
+impl Message {
+    /// Bytes of its payload.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+            Self::Ping | Self::Pong => 0,
+        }
+    }
+}
+
 /// Why a [`Socket`] is of no more use.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SocketError {
@@ -74,6 +85,8 @@ pub(crate) struct Socket {
     blocked: bool,
     /// The client has said goodbye, or is gone.
     over: bool,
+    /// The answer to the client's goodbye. Whoever has the socket may have something to say before it.
+    goodbye: Option<Bytes>,
     moved: bool,
     /// Something was written after there was no room for it.
     unblocked: bool,
@@ -140,6 +153,7 @@ impl Socket {
             pong: None,
             blocked: false,
             over: false,
+            goodbye: None,
             moved: false,
             unblocked: false,
         }
@@ -169,6 +183,14 @@ impl Socket {
         payload.put_u16(code as u16);
         payload.put_slice(reason.as_bytes());
         self.out.push(Opcode::Close, true, payload.freeze());
+    }
+
+    /// Queues the answer to the client's goodbye, if it said one. After it nothing else may be sent.
+    pub(super) fn answer_close(&mut self) {
+        self.abandon();
+        if let Some(code) = self.goodbye.take() {
+            self.out.push(Opcode::Close, true, code);
+        }
     }
 
     /// Ends this side, as RFC 6455 wants of the server first, and reads what is left of the other.
@@ -292,8 +314,7 @@ impl Socket {
                 let code = check_close(&payload)?;
                 let code = code
                     .map_or_else(Bytes::new, |code| Bytes::copy_from_slice(&code.to_be_bytes()));
-                self.abandon();
-                self.out.push(Opcode::Close, true, code);
+                self.goodbye = Some(code);
                 self.over = true;
                 return Ok(None);
             }
@@ -399,8 +420,7 @@ impl Stream for Socket {
                 }
             }
         }
-        // The answer to the client's goodbye, or what could not be said before it.
-        this.poll_write_out(cx).map(|_| None)
+        Poll::Ready(None)
     }
 }
 

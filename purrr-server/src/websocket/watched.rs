@@ -134,7 +134,9 @@ impl Sink<Message> for Watched {
     }
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), SocketError> {
-        Pin::new(&mut self.get_mut().socket).start_send(message)
+        let this = self.get_mut();
+        this.heartbeat.sent(message.len());
+        Pin::new(&mut this.socket).start_send(message)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
