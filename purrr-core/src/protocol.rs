@@ -51,7 +51,8 @@ pub enum Command {
     Next,
     /// Leaves the partner, or stops waiting.
     Leave,
-    /// Leaves the partner, and is never paired with that person again. The partner sees that it was left.
+    /// Leaves the partner, and is never paired with that person again. The partner sees that it was left. After a chat, and
+    /// until the next search, it is the last partner that is blocked.
     Block,
     /// Asks for something that this version does not do.
     Unsupported {

@@ -32,6 +32,8 @@ pub struct Session {
     ticket: Ticket,
     limits: Arc<Limits>,
     state: State,
+    /// Whom the last chat was with, until the next search.
+    last: Option<PersonId>,
     lobby: VecDeque<LobbyAction>,
     events: VecDeque<Event>,
     /// Ids of own messages whose receipt is still owed, oldest first, and how many receipts are here.
@@ -108,6 +110,7 @@ impl Session {
             ticket: Ticket { hello, search, speaks, ..Ticket::new(peer) },
             limits: limits.into(),
             state: State::Idle,
+            last: None,
             lobby: VecDeque::new(),
             events: VecDeque::new(),
             unconfirmed: VecDeque::new(),
@@ -146,12 +149,13 @@ impl Session {
                     self.seek(numbers());
                 }
             },
-            Command::Block => match &self.state {
-                State::Paired { partner, .. } => {
-                    self.lobby.push_back(LobbyAction::Block(partner.person));
+            // A partner that leaves just then, or has left before, is blocked all the same.
+            Command::Block => match self.partner_or_last() {
+                Some(person) => {
+                    self.lobby.push_back(LobbyAction::Block(person));
                     self.leave();
                 }
-                _ => self.refuse(Problem::new(Code::NotPaired, "there is no partner to block")),
+                None => self.refuse(Problem::new(Code::NotPaired, "there is no partner to block")),
             },
             Command::Cancel if matches!(self.state, State::Paired { .. }) => {
                 self.refuse(already_paired());
@@ -422,8 +426,16 @@ impl Session {
             return;
         }
         self.state = State::Waiting { paused: false };
+        self.last = None;
         self.enter();
         self.tell(Event::Waiting(numbers));
+    }
+
+    fn partner_or_last(&self) -> Option<PersonId> {
+        match &self.state {
+            State::Paired { partner, .. } => Some(partner.person),
+            _ => self.last,
+        }
     }
 
     fn enter(&mut self) {
@@ -442,7 +454,8 @@ impl Session {
 
     /// Lets go of the chat, if there is one, and of everything that belonged to it.
     fn part(&mut self, reason: Reason) {
-        if let State::Paired { .. } = self.state {
+        if let State::Paired { partner, .. } = &self.state {
+            self.last = Some(partner.person);
             self.state = State::Idle;
             self.lobby.push_back(LobbyAction::Part(reason));
             self.unconfirmed = VecDeque::new();

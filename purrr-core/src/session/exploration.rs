@@ -79,6 +79,8 @@ struct Known {
     /// The place was given up until the peer is heard of.
     paused: bool,
     pipe: bool,
+    /// There was a chat since the last search began.
+    parted: bool,
     told_waiting: bool,
     told_paired: bool,
     closing: bool,
@@ -153,7 +155,7 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
             return Err(format!("{step:?} sent {sent:?} while {was:?}"));
         }
         let blocked = obey(&mut session, &mut known, bug)?;
-        if blocked != (*step == Step::Block && was.pipe && !was.closing) {
+        if blocked != (*step == Step::Block && (was.pipe || was.parted) && !was.closing) {
             return Err(format!("{step:?} blocked {blocked} while {was:?}"));
         }
         listen(&mut session, &mut known, bug)?;
@@ -184,7 +186,9 @@ fn obey(session: &mut Session, known: &mut Known, bug: Bug) -> Result<bool, Stri
             LobbyAction::Enter(_) => !known.place && !known.pipe && !known.closing,
             LobbyAction::Pause => known.place,
             LobbyAction::Leave => known.place || known.paused,
-            LobbyAction::Block(person) => known.pipe && *person == PersonId::from_bits(2),
+            LobbyAction::Block(person) => {
+                (known.pipe || known.parted) && *person == PersonId::from_bits(2)
+            }
             LobbyAction::Resume(_) => !known.closing,
             LobbyAction::Part(_) => known.pipe,
             LobbyAction::Close(closing) => !known.closing || *closing == Closing::Slow,
@@ -193,12 +197,14 @@ fn obey(session: &mut Session, known: &mut Known, bug: Bug) -> Result<bool, Stri
             return Err(format!("{action:?} while {known:?}"));
         }
         match action {
-            LobbyAction::Enter(_) => (known.place, known.paused) = (true, false),
+            LobbyAction::Enter(_) => {
+                (known.place, known.paused, known.parted) = (true, false, false);
+            }
             LobbyAction::Pause => (known.place, known.paused) = (false, true),
             LobbyAction::Leave => (known.place, known.paused) = (false, false),
             LobbyAction::Block(_) => blocked = true,
             LobbyAction::Resume(_) => session.handle_unknown_token(),
-            LobbyAction::Part(_) => known.pipe = false,
+            LobbyAction::Part(_) => (known.pipe, known.parted) = (false, true),
             LobbyAction::Close(_) => known.closing = true,
         }
     }
