@@ -65,7 +65,7 @@ pub struct Profile {
     /// What its client can take.
     pub speaks: Speaks,
     /// Who is behind the peer, if the embedder knows: the same person never meets itself, nor whom it has blocked.
-    /// Default: somebody nobody knows yet.
+    /// Default: somebody nobody knows yet. A resume token of another person then changes nothing.
     pub person: Option<PersonId>,
     /// The token of an earlier session of the same person, if its transport knows one. One that is nobody's, or not any
     /// more, changes nothing.

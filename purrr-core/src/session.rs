@@ -391,6 +391,12 @@ impl Session {
     }
 
     fn introduce(&mut self, hello: Hello, resume: Option<ResumeToken>) {
+        // Whoever waits already comes in anew as who it says it is, and is not behind anybody for that.
+        let waits = matches!(self.state, State::Waiting { paused: false });
+        let again = waits && (resume.is_some() || hello != self.ticket.hello);
+        if again {
+            self.lobby.push_back(LobbyAction::Pause);
+        }
         if let Some(token) = resume {
             self.lobby.push_back(LobbyAction::Resume(token));
         }
@@ -402,6 +408,9 @@ impl Session {
         match checked {
             Ok(()) => self.ticket.hello = hello,
             Err(problem) => self.refuse(problem),
+        }
+        if again {
+            self.enter();
         }
     }
 

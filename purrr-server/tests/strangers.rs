@@ -105,6 +105,45 @@ async fn a_block_is_for_good_on_whatever_connection_either_comes_back() {
 }
 
 #[tokio::test]
+async fn whoever_says_who_it_is_while_waiting_is_met_as_that() {
+    let server = Server::with(config(|config| config.limits.recent_partners = 0)).await;
+    let (mut ann, token) = Peer::connect_remembered(server.address, "Ann").await;
+    let mut bob = Peer::connect(server.address, "Bob").await;
+    ann.finds().await;
+    bob.finds().await;
+    meet(&mut ann, &mut bob).await;
+    ann.send(r#"{"type":"block"}"#).await;
+    ann.gets(r#"{"type":"idle"}"#).await;
+    bob.gets(r#"{"type":"left","reason":"left"}"#).await;
+
+    let mut again = Peer::connect(server.address, "Ann again").await;
+    again.finds().await;
+    again.send(format!(r#"{{"type":"hello","name":"Ann","resume":"{token}"}}"#)).await;
+    again.has_nothing_new().await;
+    bob.finds().await;
+    bob.has_nothing_new().await;
+    let mut cid = Peer::connect(server.address, "Cid").await;
+    cid.finds().await;
+    cid.gets_matched(r#"{"name":"Ann"}"#, "[]").await;
+    again.gets_matched("{}", "[]").await;
+}
+
+#[tokio::test]
+async fn whoever_has_just_left_can_still_be_blocked() {
+    let server = Server::with(config(|config| config.limits.recent_partners = 0)).await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    bob.send(r#"{"type":"leave"}"#).await;
+    bob.gets(r#"{"type":"idle"}"#).await;
+    ann.gets(r#"{"type":"left","reason":"left"}"#).await;
+    ann.send(r#"{"type":"block"}"#).await;
+    ann.gets(r#"{"type":"idle"}"#).await;
+    ann.finds().await;
+    bob.finds().await;
+    bob.has_nothing_new().await;
+    ann.has_nothing_new().await;
+}
+
+#[tokio::test]
 async fn only_a_partner_can_be_blocked() {
     let server = Server::start().await;
     let mut ann = Peer::connect(server.address, "Ann").await;

@@ -76,6 +76,7 @@ function begin() {
   byId('stay').addEventListener('click', () => ask(false));
   byId('really-leave').addEventListener('click', () => leave());
   byId('block').addEventListener('click', block);
+  byId('block-last').addEventListener('click', blockLast);
   byId('again').addEventListener('click', find);
   byId('home').addEventListener('click', goHome);
   document.addEventListener('keydown', (event) => {
@@ -160,6 +161,15 @@ function leave(why = 'You left the chat.') {
 function block() {
   connection.send({ type: 'block' });
   endChat(`You left, and won’t meet ${chat.name} again.`);
+  byId('block-last').hidden = true;
+}
+
+/** Never meets this person again, who has left already. */
+function blockLast() {
+  connection.send({ type: 'block' });
+  byId('block-last').hidden = true;
+  byId('over').focus();
+  notice(`You won’t meet ${chat.name} again.`);
 }
 
 function goHome() {
@@ -262,6 +272,7 @@ function heard() {
 function endChat(why) {
   chat.end();
   byId('over-title').textContent = why;
+  byId('block-last').hidden = !connection.open;
   enter('over');
 }
 

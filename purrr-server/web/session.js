@@ -27,7 +27,7 @@ function claim(tab) {
     navigator.locks.request(`${KEY}.${tab}`, { ifAvailable: true }, (lock) => {
       resolve(Boolean(lock));
       return lock && new Promise(() => {});
-    });
+    }).catch(() => resolve(false));
   });
 }
 

@@ -62,16 +62,25 @@ impl Acquaintances {
         self.entrust(person, token);
     }
 
-    /// Whoever came with `token` turns out to be the bearer of another one, which is used up.
+    /// Whoever came with `token` turns out to be the bearer of another one, which is used up. `sure` is who that must be,
+    /// if somebody knows.
     pub(crate) fn handle_resume(
         &mut self,
         token: ResumeToken,
         other: ResumeToken,
+        sure: Option<PersonId>,
     ) -> Option<PersonId> {
-        if token == other {
+        let person = self.bearers.get(&other)?.person;
+        if token == other || sure.is_some_and(|sure| sure != person) {
             return None;
         }
-        let Bearer { person, .. } = self.bearers.remove(&other)?;
+        self.bearers.remove(&other);
+        if let Some(Bearer { person: before, .. }) = self.bearers.get(&token)
+            && let Some(known) = self.known.get_mut(before)
+            && known.token == Some(token)
+        {
+            known.token = None;
+        }
         self.handle_arrive(token, person);
         Some(person)
     }
@@ -146,7 +155,8 @@ impl Acquaintances {
         let newcomers = usize::from(!self.known.contains_key(&person));
         self.forget(limits, now, newcomers);
         // A token that was used elsewhere since is nobody's.
-        let token = self.bearers.contains_key(&token).then_some(token);
+        let token =
+            self.bearers.get(&token).filter(|bearer| bearer.person == person).map(|_| token);
         self.known.entry(person).or_insert_with(|| Known {
             met: VecDeque::new(),
             blocked: VecDeque::new(),
@@ -314,7 +324,7 @@ mod tests {
         let near_the_end = 10 + story.limits.resume_for.as_secs() - 1;
         story.met(near_the_end, BOB, PersonId::from_bits(3));
         story.memory.handle_arrive(token(2), PersonId::from_bits(4));
-        assert_eq!(story.memory.handle_resume(token(2), token(1)), Some(ANN));
+        assert_eq!(story.memory.handle_resume(token(2), token(1), None), Some(ANN));
         assert!(story.avoided(near_the_end, ANN).blocks(BOB));
         // Being here is enough to be remembered from then on.
         story.met(near_the_end + 5 * 86_400, BOB, PersonId::from_bits(3));
@@ -327,13 +337,42 @@ mod tests {
         story.memory.handle_arrive(token(1), ANN);
         story.block(0, ANN, BOB);
         story.memory.handle_arrive(token(2), BOB);
-        assert_eq!(story.memory.handle_resume(token(2), token(2)), None);
-        assert_eq!(story.memory.handle_resume(token(2), ResumeToken::NOBODYS), None);
+        assert_eq!(story.memory.handle_resume(token(2), token(2), None), None);
+        assert_eq!(story.memory.handle_resume(token(2), ResumeToken::NOBODYS, None), None);
         // Also while the connection that it was given to seems to be there.
-        assert_eq!(story.memory.handle_resume(token(2), token(1)), Some(ANN));
-        assert_eq!(story.memory.handle_resume(token(3), token(1)), None);
+        assert_eq!(story.memory.handle_resume(token(2), token(1), None), Some(ANN));
+        assert_eq!(story.memory.handle_resume(token(3), token(1), None), None);
         story.depart(1, token(1));
         assert!(story.avoided(1, ANN).blocks(BOB));
+    }
+
+    #[test]
+    fn whoever_turns_out_to_be_another_takes_nothing_along_that_ends() {
+        let mut story = Story::new(Limits::default());
+        story.memory.handle_arrive(token(3), ANN);
+        story.block(0, ANN, BOB);
+        story.depart(0, token(3));
+        // Comes as somebody new, meets somebody, and only then says who it is.
+        let newcomer = PersonId::from_bits(4);
+        story.memory.handle_arrive(token(4), newcomer);
+        story.met(1, newcomer, BOB);
+        assert_eq!(story.memory.handle_resume(token(4), token(3), None), Some(ANN));
+        story.depart(2, token(4));
+        // The newcomer is forgotten, and Ann is not.
+        story.met(700, BOB, newcomer);
+        story.memory.handle_arrive(token(5), PersonId::from_bits(5));
+        assert_eq!(story.memory.handle_resume(token(5), token(4), None), Some(ANN));
+        assert!(story.avoided(700, ANN).blocks(BOB));
+    }
+
+    #[test]
+    fn whoever_is_known_cannot_become_another() {
+        let mut story = Story::new(Limits::default());
+        story.memory.handle_arrive(token(1), ANN);
+        story.memory.handle_arrive(token(2), BOB);
+        assert_eq!(story.memory.handle_resume(token(2), token(1), Some(BOB)), None);
+        story.memory.handle_arrive(token(3), ANN);
+        assert_eq!(story.memory.handle_resume(token(3), token(1), Some(ANN)), Some(ANN));
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub(crate) enum Phase {
 pub(crate) struct Guest {
     pub(crate) hub: Arc<Inner>,
     person: PersonId,
+    /// The embedder has said who it is, so nobody else can.
+    sure: bool,
     token: ResumeToken,
     _presence: Presence,
 }
@@ -147,11 +149,12 @@ impl Inner {
 impl Guest {
     /// A peer arrives: a person who is known to the embedder, or one that nobody knows yet.
     pub(crate) fn arrive(hub: &Arc<Inner>, person: Option<PersonId>) -> Self {
+        let sure = person.is_some();
         let person = person.unwrap_or_else(PersonId::random);
         let token = ResumeToken::random();
         hub.acquaintances().handle_arrive(token, person);
         hub.stats.arrivals.add(1);
-        Self { hub: Arc::clone(hub), person, token, _presence: hub.crowd.arrive() }
+        Self { hub: Arc::clone(hub), person, sure, token, _presence: hub.crowd.arrive() }
     }
 
     /// By which the person is known again later.
@@ -161,7 +164,8 @@ impl Guest {
 
     /// The peer says that it is somebody who was here before. Whether that is so.
     pub(crate) fn resume(&mut self, token: ResumeToken) -> bool {
-        let resumed = self.hub.acquaintances().handle_resume(self.token, token);
+        let sure = self.sure.then_some(self.person);
+        let resumed = self.hub.acquaintances().handle_resume(self.token, token, sure);
         self.person = resumed.unwrap_or(self.person);
         resumed.is_some()
     }

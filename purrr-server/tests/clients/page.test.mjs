@@ -246,6 +246,22 @@ pageStory(
   },
 );
 
+pageStory('whoever has left can still be blocked', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit);
+  await bob.the('leave').click();
+  await bob.the('really-leave').click();
+  await ann.the('block-last').click();
+  await ann.the('notice').getByText('You won’t meet Bob again.').waitFor();
+  await ann.seesNo('block-last');
+  await ann.the('again').click();
+  await ann.sees('cancel');
+  await bob.the('again').click();
+  await bob.sees('cancel');
+  const cid = await visit();
+  await cid.find('Cid');
+  await Promise.all([ann.meets('Cid'), cid.meets('Ann')]);
+});
+
 pageStory('a copy of a tab is somebody else', async ({ visit }) => {
   const ann = await visit();
   await ann.the('find').waitFor();
