@@ -532,7 +532,9 @@ async fn a_slow_reader_holds_up_nobody_for_longer_than_the_stall() {
 
 #[tokio::test]
 async fn a_server_that_goes_away_says_so_and_lets_chats_finish() {
-    let mut server = Server::start().await;
+    // So long that nobody's turn to go comes meanwhile.
+    let hour = Duration::from_secs(3_600);
+    let mut server = Server::with(config(|config| config.drain = hour)).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     let mut idle = Peer::connect(server.address, "idle").await;
     let mut waiting = Peer::connect(server.address, "waiting").await;
@@ -545,7 +547,12 @@ async fn a_server_that_goes_away_says_so_and_lets_chats_finish() {
         let told = peer.gets_type("draining").await;
         assert!(told["retryAfterMs"].is_u64(), "{told}");
     }
+    waiting.gets(r#"{"type":"idle"}"#).await;
+    idle.send(r#"{"type":"find"}"#).await;
+    idle.gets_error("draining", None).await;
+    idle.gets(r#"{"type":"idle"}"#).await;
     assert_eq!(idle.is_closed(1001).await, "draining");
+    waiting.send(r#"{"type":"cancel"}"#).await;
     waiting.gets(r#"{"type":"idle"}"#).await;
     waiting.is_closed(1001).await;
 
