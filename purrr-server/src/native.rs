@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::{
 use crate::{
     config::Config,
     key::is_p256_key,
+    picture,
     websocket::{Heard, Socket, Watched},
 };
 
@@ -76,7 +77,7 @@ impl NativeSocket {
         };
         match protocol::parse(&text) {
             Ok(Parsed::Command(command)) => Some(complete(command, text)),
-            Ok(Parsed::Image(head)) => match checked_head(&head) {
+            Ok(Parsed::Image(head)) => match check_head(&head) {
                 Ok(()) => {
                     self.awaited = Some(Awaited::Picture(Box::new((head, text))));
                     None
@@ -99,9 +100,7 @@ impl NativeSocket {
             Some(Awaited::Refused) => None,
             Some(Awaited::Picture(picture)) => {
                 let (head, text) = *picture;
-                Some(head.complete(bytes.clone()).map(|command| {
-                    verbatim(command, Verbatim { dialect: DIALECT, text, binary: Some(bytes) })
-                }))
+                Some(complete_picture(head, text, bytes))
             }
         }
     }
@@ -143,16 +142,22 @@ fn verbatim(command: Command, wire: Verbatim) -> Command {
     }
 }
 
-/// The kinds of picture that are carried where everybody on the way could look at them.
-pub(crate) const PICTURES: [&str; 5] =
-    ["image/jpeg", "image/png", "image/gif", "image/webp", "image/avif"];
-
-fn checked_head(head: &ImageHead) -> Result<(), Problem> {
-    if head.encrypted || PICTURES.contains(&&*head.mime) {
+/// What can be known of a picture before its bytes come.
+fn check_head(head: &ImageHead) -> Result<(), Problem> {
+    if head.encrypted {
         return Ok(());
     }
-    let problem = Problem::new(Code::UnsupportedType, "pictures are JPEG, PNG, GIF, WebP or AVIF");
-    Err(problem.about(Some(head.id)))
+    picture::check_name(&head.mime).map_err(|problem| problem.about(Some(head.id)))
+}
+
+/// Puts a picture together if it is what its head says. Of a ciphertext only the two can know.
+fn complete_picture(head: ImageHead, text: ByteString, bytes: Bytes) -> Result<Command, Problem> {
+    let (id, encrypted, mime) = (head.id, head.encrypted, head.mime.clone());
+    let command = head.complete(bytes.clone())?;
+    if !encrypted {
+        picture::check(&mime, &bytes).map_err(|problem| problem.about(Some(id)))?;
+    }
+    Ok(verbatim(command, Verbatim { dialect: DIALECT, text, binary: Some(bytes) }))
 }
 
 impl Stream for NativeSocket {
