@@ -197,13 +197,16 @@ impl Hub {
     /// Makes no more pairs, tells everyone, lets chats finish for `window` and then ends them. Returns when nobody is
     /// here any more, or one second after the window at the latest.
     ///
+    /// Whoever has no chat is let go at some moment of the first half of the window, each at another one, and whoever
+    /// comes meanwhile at once. So nobody's next server is stormed.
+    ///
     /// # Cancel safety
     ///
     /// If the future is dropped, no more pairs are made, but nobody ends the chats.
     pub async fn drain(&self, window: Duration) {
         /// For the last words to be sent.
         const GOODBYE: Duration = Duration::from_secs(1);
-        self.inner.enter(Phase::Draining);
+        self.inner.begin_drain(window);
         if timeout(window, self.inner.crowd.empty()).await.is_err() {
             self.inner.enter(Phase::Closed);
             timeout(GOODBYE, self.inner.crowd.empty()).await.ok();

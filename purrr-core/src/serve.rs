@@ -93,6 +93,7 @@ where
         hub,
         guest,
         waiting_since: None,
+        latecomer: hub.phase() != Phase::Open,
         session,
         searching: None,
         pipe: None,
@@ -136,6 +137,8 @@ struct Serving<'h> {
     guest: Guest,
     /// When the search began, pauses included.
     waiting_since: Option<Instant>,
+    /// Came when the hub was going away already. Those come one by one, so they may go at once.
+    latecomer: bool,
     session: Session,
     searching: Option<Searching>,
     pipe: Option<Pipe>,
@@ -154,7 +157,11 @@ impl Serving<'_> {
     fn enter_phase(&mut self, phase: Phase) {
         match phase {
             Phase::Open => {}
-            Phase::Draining => self.session.handle_drain(self.hub.retry_after_ms()),
+            Phase::Draining => {
+                let linger = if self.latecomer { None } else { self.hub.linger() };
+                let until = linger.map(|linger| (Instant::now() + linger).into_std());
+                self.session.handle_drain(self.hub.retry_after_ms(), until);
+            }
             Phase::Closed => self.session.handle_close(),
         }
     }

@@ -42,6 +42,8 @@ pub struct Session {
     /// When a stall becomes too long, and whose it is.
     stalled_until: [Option<Instant>; 2],
     draining: bool,
+    /// When whoever neither waits nor chats is let go, once the hub is going away.
+    lingers_until: Option<Instant>,
 }
 
 /// What a [`Session`] wants of the lobby or of the chat it is in. Done in order.
@@ -117,6 +119,7 @@ impl Session {
             receipts: 0,
             stalled_until: [None; 2],
             draining: false,
+            lingers_until: None,
         }
     }
 
@@ -268,19 +271,29 @@ impl Session {
             self.part(Reason::Lost);
             self.close(Closing::Slow);
         }
+        if self.lingers_until.is_some_and(|due| due <= now) {
+            self.close(Closing::Drained);
+        }
     }
 
     /// The hub is going away: nobody is paired any more, and chats may finish.
-    pub fn handle_drain(&mut self, retry_after_ms: u64) {
+    ///
+    /// Whoever has no chat stays until `linger_until`, so that not everybody goes at once; without it, it is let go now.
+    pub fn handle_drain(&mut self, retry_after_ms: u64, linger_until: Option<Instant>) {
         if matches!(self.state, State::Closed) || self.draining {
             return;
         }
-        self.draining = true;
         self.tell(Event::Draining { retry_after_ms });
         if matches!(self.state, State::Waiting { .. }) {
             self.leave();
         }
-        self.close_if_draining();
+        self.draining = true;
+        match linger_until {
+            None => self.close_if_draining(),
+            // A chat is its own reason to stay, and to go when it is over.
+            Some(_) if matches!(self.state, State::Paired { .. }) => {}
+            Some(_) => self.lingers_until = linger_until,
+        }
     }
 
     /// The hub's time is up.
@@ -316,7 +329,7 @@ impl Session {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.stalled_until.into_iter().flatten().min()
+        self.stalled_until.into_iter().flatten().chain(self.lingers_until).min()
     }
 
     /// How many events nobody has polled yet. Whoever owns the session reads no further commands while there are many.
@@ -487,6 +500,7 @@ impl Session {
             State::Idle | State::Paired { .. } | State::Closed => {}
         }
         self.state = State::Closed;
+        self.lingers_until = None;
         self.lobby.push_back(LobbyAction::Close(closing));
     }
 

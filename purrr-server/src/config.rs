@@ -62,7 +62,8 @@ pub struct Config {
     /// How long a client may leave an answer or a message untaken before its socket is closed. Default 60 s; until then up to
     /// one message of `max_payload` bytes is held.
     pub idle_timeout: Duration,
-    /// How long chats may go on after the server was told to stop. Default 20 s.
+    /// How long chats may go on after the server was told to stop. Whoever has none is let go at some moment of the first
+    /// half. Default 20 s.
     pub drain: Duration,
     /// When a search widens from interests to languages, and from languages to anyone. Default 5 s and 20 s.
     pub widen_after: [Duration; 2],

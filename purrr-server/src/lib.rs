@@ -11,6 +11,7 @@ mod metrics;
 mod native;
 mod origin;
 mod page;
+mod picture;
 mod router;
 mod serve;
 mod socketio;

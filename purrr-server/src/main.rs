@@ -9,6 +9,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
+use tracing::subscriber::set_global_default;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -74,10 +75,12 @@ fn log(options: &Options) -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .log_internal_errors(false);
+    // Not by `init`, which would also take in what libraries write through `log`: at `trace` the one that speaks WebSocket
+    // writes down whole messages.
     match options.log_format.unwrap_or_default() {
-        LogFormat::Pretty => lines.with_ansi(terminal).init(),
-        LogFormat::Auto if terminal => lines.init(),
-        _ => lines.json().init(),
+        LogFormat::Pretty => set_global_default(lines.with_ansi(terminal).finish()),
+        LogFormat::Auto if terminal => set_global_default(lines.finish()),
+        _ => set_global_default(lines.json().finish()),
     }
-    Ok(())
+    .context("a log is set up once")
 }

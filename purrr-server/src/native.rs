@@ -18,6 +18,7 @@ use purrr_core::{
 use crate::{
     config::Config,
     key::is_p256_key,
+    picture,
     websocket::{CloseCode, Heard, Message, Socket, SocketError, Watched},
 };
 
@@ -80,7 +81,7 @@ impl NativeSocket {
         }
         match protocol::parse(&text) {
             Ok(Parsed::Command(command)) => Some(complete(command, text)),
-            Ok(Parsed::Image(head)) => match checked_head(&head) {
+            Ok(Parsed::Image(head)) => match check_head(&head) {
                 Ok(()) => {
                     self.awaited = Some(Awaited::Picture(Box::new((head, text))));
                     None
@@ -103,11 +104,7 @@ impl NativeSocket {
             Some(Awaited::Refused) => None,
             Some(Awaited::Picture(picture)) => {
                 let (head, text) = *picture;
-                Some(head.complete(bytes.clone()).map(|mut command| {
-                    let wire = Verbatim { dialect: DIALECT, text, binary: Some(bytes) };
-                    keep(&mut command, wire);
-                    command
-                }))
+                Some(complete_picture(head, text, bytes))
             }
         }
     }
@@ -145,16 +142,23 @@ fn keep(command: &mut Command, wire: Verbatim) {
     }
 }
 
-/// The kinds of picture that are carried where everybody on the way could look at them.
-pub(crate) const PICTURES: [&str; 5] =
-    ["image/jpeg", "image/png", "image/gif", "image/webp", "image/avif"];
-
-fn checked_head(head: &ImageHead) -> Result<(), Problem> {
-    if head.encrypted || PICTURES.contains(&&*head.mime) {
+/// What can be known of a picture before its bytes come.
+fn check_head(head: &ImageHead) -> Result<(), Problem> {
+    if head.encrypted {
         return Ok(());
     }
-    let problem = Problem::new(Code::UnsupportedType, "pictures are JPEG, PNG, GIF, WebP or AVIF");
-    Err(problem.about(Some(head.id)))
+    picture::check_name(&head.mime).map_err(|problem| problem.about(Some(head.id)))
+}
+
+/// Puts a picture together if it is what its head says. Of a ciphertext only the two can know.
+fn complete_picture(head: ImageHead, text: ByteString, bytes: Bytes) -> Result<Command, Problem> {
+    let (id, encrypted, mime) = (head.id, head.encrypted, head.mime.clone());
+    let mut command = head.complete(bytes.clone())?;
+    if !encrypted {
+        picture::check(&mime, &bytes).map_err(|problem| problem.about(Some(id)))?;
+    }
+    keep(&mut command, Verbatim { dialect: DIALECT, text, binary: Some(bytes) });
+    Ok(command)
 }
 
 impl Stream for NativeSocket {

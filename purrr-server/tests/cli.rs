@@ -10,7 +10,10 @@ use std::{
     time::Instant,
 };
 
-use support::{Answer, Peer, soon};
+use support::{
+    Answer, KEY, PNG, Peer, soon,
+    visitor::{Line, Packet},
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
@@ -401,12 +404,19 @@ async fn a_refusal_is_told_once_with_the_option_to_set_and_half_an_address() {
 
 #[tokio::test]
 async fn what_people_say_is_in_no_log() {
-    let server = Running::start(&["--log", "info,purrr_core=trace,purrr_server=trace"]).await;
-    let mut ann = Peer::connect(server.address, "Ann").await;
-    let mut bob = Peer::connect(server.address, "Bob").await;
+    let Running { mut child, mut log, address } = Running::start(&["--log", "trace"]).await;
+    // Read all the while, or the pipe would fill and the server wait for it.
+    let log = tokio::spawn(async move {
+        let mut lines = String::new();
+        log.read_to_string(&mut lines).await.unwrap();
+        lines
+    });
+    let (mut ann, token) = Peer::connect_remembered(address, "somebody").await;
+    let (mut bob, _) = Peer::connect_remembered(address, "somebody").await;
+    let hello = format!(r#"{{"type":"hello","name":"PLANTED","publicKey":"{KEY}"}}"#);
     for peer in [&mut ann, &mut bob] {
-        peer.send(r#"{"type":"hello","name":"PLANTED"}"#).await;
-        peer.send(r#"{"type":"find","interests":["PLANTED"]}"#).await;
+        peer.send(&*hello).await;
+        peer.send(r#"{"type":"find","interests":["PLANTED"],"languages":["PLANTED"]}"#).await;
         peer.gets_type("waiting").await;
     }
     for peer in [&mut ann, &mut bob] {
@@ -414,16 +424,65 @@ async fn what_people_say_is_in_no_log() {
     }
     ann.send(r#"{"type":"message","text":"PLANTED"}"#).await;
     bob.gets_type("message").await;
+    ann.send(r#"{"type":"signal","kind":"offer","data":"PLANTED"}"#).await;
+    bob.gets_type("signal").await;
+    let picture = [PNG, b"PLANTED"].concat();
+    let size = picture.len();
+    ann.send(format!(r#"{{"type":"image","id":1,"mime":"image/png","size":{size}}}"#)).await;
+    ann.send_bytes(picture).await;
+    bob.gets_type("image").await;
+    bob.bytes().await;
+    ann.gets_type("delivered").await;
     ann.send("PLANTED").await;
     ann.gets_error("bad-message", None).await;
     ann.send(r#"{"type":"PLANTED"}"#).await;
     ann.gets_error("unknown-type", None).await;
+    bob.send(format!(r#"{{"type":"hello","resume":"{token}"}}"#)).await;
     drop((ann, bob));
-    server.signal("TERM").await;
-    let (status, log) = server.ended().await;
-    assert_eq!(status, Some(0));
+
+    // The same on Socket.IO.
+    let mut lines = Vec::new();
+    for _ in 0..2 {
+        let mut line = polling(address).await;
+        line.send("40").await;
+        line.next().await;
+        line.send(&format!(r#"42["init_user",{{"name":"PLANTED","publicKey":"{KEY}"}}]"#)).await;
+        line.send(r#"42["find_partner"]"#).await;
+        assert_eq!(line.next().await, Some(Packet::Text(r#"42["waiting"]"#.to_owned())));
+        lines.push(line);
+    }
+    for line in &mut lines {
+        let Some(Packet::Text(matched)) = line.next().await else { panic!("nobody was matched") };
+        assert!(matched.starts_with(r#"42["matched""#), "{matched}");
+    }
+    lines[0].send(r#"42["send_message",{"message":"PLANTED"}]"#).await;
+    let Some(Packet::Text(received)) = lines[1].next().await else { panic!("nothing came") };
+    assert!(received.contains("PLANTED"), "{received}");
+    lines[0].send(r#"42["PLANTED","PLANTED"]"#).await;
+    lines[0].next().await;
+    for line in &mut lines {
+        line.send("1").await;
+    }
+
+    signal(&child, "TERM").await;
+    let log = soon("the end of the log", log).await.unwrap();
+    assert_eq!(soon("the program's end", child.wait()).await.unwrap().code(), Some(0));
     assert!(log.contains("draining"), "{log}");
-    assert!(!log.contains("PLANTED"), "{log}");
+    for secret in ["PLANTED", KEY, token.as_str(), "127.0.0.1"] {
+        let told = log.lines().find(|line| line.contains(secret));
+        assert_eq!(told, None, "{secret} is in the log");
+    }
+}
+
+/// An Engine.IO session that polls.
+async fn polling(address: std::net::SocketAddr) -> Line {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let greeting = Answer::read(stream).await.body;
+    let greeting: serde_json::Value = serde_json::from_str(&greeting[1..]).unwrap();
+    let session = greeting["sid"].as_str().unwrap().to_owned();
+    Line::Polling { address, session, polled: std::collections::VecDeque::new() }
 }
 
 #[tokio::test]

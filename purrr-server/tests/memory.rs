@@ -4,7 +4,7 @@
 mod support;
 
 use support::{
-    Server,
+    Server, png_of,
     wire::{BINARY, FIN, Wire, frame},
 };
 
@@ -24,7 +24,7 @@ fn resident() -> usize {
 #[tokio::test]
 async fn a_connection_keeps_nothing_of_a_picture() {
     let server = Server::start().await;
-    let picture = frame(FIN | BINARY, &vec![7; PICTURE]);
+    let picture = frame(FIN | BINARY, &png_of(PICTURE));
     let head = format!(r#"{{"type":"image","id":1,"mime":"image/png","size":{PICTURE}}}"#);
     let mut pairs = Vec::new();
     let mut before = 0;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use purrr_server::Config;
-use support::{KEY, Peer, Server, soon};
+use support::{KEY, PNG, Peer, Server, png_of, soon};
 
 /// Long enough that nothing is ever late, short enough to wait for.
 const SHORT: Duration = Duration::from_millis(300);
@@ -209,10 +209,12 @@ async fn a_message_with_an_id_is_confirmed_in_order() {
 async fn a_picture_is_its_head_and_its_bytes() {
     let server = Server::start().await;
     let (mut ann, mut bob, chat) = Peer::pair(server.address).await;
-    let photograph: Vec<u8> =
-        (0..5_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let photograph = b"\xff\xd8\xff\xe0".iter().copied();
+    let noise = (4..5_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]);
+    let photograph: Vec<u8> = photograph.chain(noise).collect();
+    let dot = PNG.len();
     for (id, head, bytes) in [
-        (1, r#"{"type":"image","id":1,"mime":"image/png","size":3}"#.to_owned(), vec![0, 255, 10]),
+        (1, format!(r#"{{"type":"image","id":1,"mime":"image/png","size":{dot}}}"#), PNG.to_vec()),
         (
             2,
             r#"{"mime":"image/jpeg", "size":5000000,"type":"image","id":2,"reply":1}"#.to_owned(),
@@ -225,7 +227,11 @@ async fn a_picture_is_its_head_and_its_bytes() {
             ),
             b"{}".to_vec(),
         ),
-        (4, r#"{"type":"image","id":4,"mime":"image/gif","size":0}"#.to_owned(), Vec::new()),
+        (
+            4,
+            r#"{"type":"image","id":4,"mime":"image/gif","size":0,"encrypted":true}"#.to_owned(),
+            Vec::new(),
+        ),
     ] {
         ann.send(&*head).await;
         ann.send_bytes(bytes.clone()).await;
@@ -273,9 +279,11 @@ async fn what_was_meant_for_another_chat_is_dropped() {
     assert_ne!(chat, new_chat);
 
     bob.send(format!(r#"{{"type":"message","id":1,"text":"late","chat":"{chat}"}}"#)).await;
-    bob.send(format!(r#"{{"type":"image","id":2,"mime":"image/png","size":1,"chat":"{chat}"}}"#))
-        .await;
-    bob.send_bytes(vec![1]).await;
+    let size = PNG.len();
+    let head =
+        format!(r#"{{"type":"image","id":2,"mime":"image/png","size":{size},"chat":"{chat}"}}"#);
+    bob.send(head).await;
+    bob.send_bytes(PNG).await;
     bob.send(r#"{"type":"typing","on":true,"chat":"no chat at all"}"#).await;
     bob.send(r#"{"type":"message","text":"in time"}"#).await;
     cid.gets(r#"{"type":"message","text":"in time"}"#).await;
@@ -405,8 +413,21 @@ async fn pictures_that_are_not_what_they_say_are_refused() {
     ann.gets_error("unsupported-type", Some(2)).await;
     ann.send_bytes(vec![1]).await;
 
+    // What it is called is not what it is; a drawing may run scripts where it is opened.
+    for (mime, bytes) in [
+        ("image/png", &b"<svg/>"[..]),
+        ("image/jpeg", PNG),
+        ("image/webp", b"RIFF\x24\0\0\0WAVEfmt "),
+        ("image/gif", b""),
+    ] {
+        let size = bytes.len();
+        ann.send(format!(r#"{{"type":"image","id":5,"mime":"{mime}","size":{size}}}"#)).await;
+        ann.send_bytes(bytes).await;
+        ann.gets_error("unsupported-type", Some(5)).await;
+    }
+
     ann.send(r#"{"type":"image","id":3,"mime":"image/png","size":9500001}"#).await;
-    ann.send_bytes(vec![0; 9_500_001]).await;
+    ann.send_bytes(png_of(9_500_001)).await;
     ann.gets_error("too-large", Some(3)).await;
 
     // A text where bytes are due: the head is dropped, and whoever sent it knows.
@@ -471,8 +492,9 @@ async fn nothing_is_said_to_nobody() {
             ann.send(frame).await;
             ann.gets_error("not-paired", id).await;
         }
-        ann.send(r#"{"type":"image","id":7,"mime":"image/png","size":1}"#).await;
-        ann.send_bytes(vec![1]).await;
+        let size = PNG.len();
+        ann.send(format!(r#"{{"type":"image","id":7,"mime":"image/png","size":{size}}}"#)).await;
+        ann.send_bytes(PNG).await;
         ann.gets_error("not-paired", Some(7)).await;
     }
     let mut bob = Peer::connect(server.address, "Bob").await;
@@ -532,7 +554,9 @@ async fn a_slow_reader_holds_up_nobody_for_longer_than_the_stall() {
 
 #[tokio::test]
 async fn a_server_that_goes_away_says_so_and_lets_chats_finish() {
-    let mut server = Server::start().await;
+    // So long that nobody's turn to go comes meanwhile.
+    let hour = Duration::from_secs(3_600);
+    let mut server = Server::with(config(|config| config.drain = hour)).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     let mut idle = Peer::connect(server.address, "idle").await;
     let mut waiting = Peer::connect(server.address, "waiting").await;
@@ -545,7 +569,12 @@ async fn a_server_that_goes_away_says_so_and_lets_chats_finish() {
         let told = peer.gets_type("draining").await;
         assert!(told["retryAfterMs"].is_u64(), "{told}");
     }
+    waiting.gets(r#"{"type":"idle"}"#).await;
+    idle.send(r#"{"type":"find"}"#).await;
+    idle.gets_error("draining", None).await;
+    idle.gets(r#"{"type":"idle"}"#).await;
     assert_eq!(idle.is_closed(1001).await, "draining");
+    waiting.send(r#"{"type":"cancel"}"#).await;
     waiting.gets(r#"{"type":"idle"}"#).await;
     waiting.is_closed(1001).await;
 

@@ -15,7 +15,10 @@ use support::{
 };
 
 /// A picture of no bytes that matter, as the frontend sends it.
-const PICTURE: &str = "data:image/png;base64,iVBORw==";
+/// Only how a PNG begins, since nobody looks further.
+const PICTURE: &str = "data:image/png;base64,iVBORw0KGgo=";
+
+const PICTURE_BYTES: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// Transports of the one and of the other.
 const PAIRS: [[Transport; 2]; 3] =
@@ -367,6 +370,8 @@ async fn events_that_are_wrong_are_refused_and_the_chat_goes_on() {
         (r#"["send_message",{"image":"data:text/html;base64,AA=="}]"#.to_owned(), "JPEG, PNG"),
         (r#"["send_message",{"image":"data:image/svg+xml;base64,AA=="}]"#.to_owned(), "JPEG, PNG"),
         (r#"["send_message",{"image":"data:image/png,x"}]"#.to_owned(), "JPEG, PNG"),
+        (r#"["send_message",{"image":"data:image/png;base64,PHN2Zy8+"}]"#.to_owned(), "kind"),
+        (r#"["image upload","data:image/gif;base64,iVBORw0KGgo="]"#.to_owned(), "kind"),
         (r#"["send_message",{"image":"data:image/png;base64,A A="}]"#.to_owned(), "strict base64"),
         (r#"["send_message",{"image":"data:image/png;base64,AA"}]"#.to_owned(), "strict base64"),
         (r#"["send_message",{"image":"data:image/png;base64,_-=="}]"#.to_owned(), "strict base64"),
@@ -569,19 +574,18 @@ async fn the_two_dialects_carry_the_same_chat() {
     ann.emit(&format!(r#"["send_message",{{"message":"look","image":"{PICTURE}"}}]"#)).await;
     bob.gets(r#"{"type":"message","id":10,"text":"look"}"#).await;
     let image = bob.gets_type("image").await;
-    assert_eq!((&image["mime"], &image["size"]), (&"image/png".into(), &4.into()), "{image}");
-    assert_eq!(bob.bytes().await, b"\x89PNG"[..]);
-    bob.send(r#"{"type":"image","id":12,"mime":"image/png","size":4}"#).await;
-    bob.send_bytes(&b"\x89PNG"[..]).await;
+    assert_eq!((&image["mime"], &image["size"]), (&"image/png".into(), &8.into()), "{image}");
+    assert_eq!(bob.bytes().await, PICTURE_BYTES);
+    bob.send(r#"{"type":"image","id":12,"mime":"image/png","size":8}"#).await;
+    bob.send_bytes(PICTURE_BYTES).await;
     let received = format!(
         r#"["receive_message",{{"from":"Bob","body":null,"image":"{PICTURE}","reply":null}}]"#
     );
     ann.gets(&received).await;
     bob.gets(r#"{"type":"delivered","id":12}"#).await;
-    ann.emit_binary(r#"["image upload",{"_placeholder":true,"num":0}]"#, b"\x89PNG\r\n\x1a\n")
-        .await;
+    ann.emit_binary(r#"["image upload",{"_placeholder":true,"num":0}]"#, PICTURE_BYTES).await;
     assert_eq!(bob.gets_type("image").await["mime"], "image/png");
-    assert_eq!(bob.bytes().await, b"\x89PNG\r\n\x1a\n"[..]);
+    assert_eq!(bob.bytes().await, PICTURE_BYTES);
     let sealed = r#"{\"ciphertext\":\"AA==\",\"iv\":\"BB==\"}"#;
     ann.emit(&format!(r#"["send_message",{{"image":"{sealed}"}}]"#)).await;
     assert_eq!(bob.gets_type("image").await["encrypted"], true);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use purrr_server::Config;
 use support::{
-    Peer, Server, soon,
+    Peer, Server, png_of, soon,
     wire::{BINARY, CLOSE, CONTINUATION, FIN, Frame, PING, PONG, TEXT, Wire, frame, head},
 };
 use tokio::{io::AsyncReadExt, net::TcpSocket};
@@ -47,7 +47,7 @@ async fn what_is_large_goes_out_in_fragments_and_arrives_whole() {
     // Characters of three bytes, so that some are cut in two.
     let said = format!(r#"{{"type":"message","text":"{}"}}"#, "€".repeat(80_000));
     let announced = r#"{"type":"image","id":1,"mime":"image/png","size":1000001}"#;
-    let picture: Vec<u8> = (0..=250).cycle().take(1_000_001).collect();
+    let picture: Vec<u8> = png_of(1_000_001);
     ann.send(&said).await;
     ann.send(announced).await;
     ann.send_bytes(picture.clone()).await;
@@ -87,7 +87,7 @@ async fn a_ping_is_answered_between_the_fragments_of_a_picture() {
     // More than the system holds for a connection.
     let size = 9_500_000;
     ann.send(format!(r#"{{"type":"image","id":1,"mime":"image/png","size":{size}}}"#)).await;
-    ann.send_bytes(vec![7; size]).await;
+    ann.send_bytes(png_of(size)).await;
     while wire.next().await.unwrap().first != BINARY {}
     wire.send(&frame(FIN | PING, b"still there?")).await;
     while wire.next().await.unwrap().first != FIN | PONG {}
@@ -147,15 +147,16 @@ async fn a_picture_that_comes_slowly_is_waited_for() {
     let mut wire = Wire::connect(&server).await;
     wire.say(r#"{"type":"find"}"#).await;
     bob.gets_matched("{}", "[]").await;
-    let announced = r#"{"type":"image","id":1,"mime":"image/png","size":40}"#;
+    let announced = r#"{"type":"image","id":1,"mime":"image/png","size":80}"#;
     wire.say(announced).await;
-    wire.send(&head(FIN | BINARY, 40)).await;
+    let picture = png_of(80);
+    wire.send(&head(FIN | BINARY, 80)).await;
     let sending = async {
         // A browser sends a picture as one frame and cannot answer a ping in the midst of it.
         let mut pace = tokio::time::interval(Duration::from_millis(30));
-        for byte in 0..40 {
+        for part in picture.chunks(2) {
             pace.tick().await;
-            wire.send(&[byte]).await;
+            wire.send(part).await;
         }
     };
     let receiving = async {
@@ -163,7 +164,7 @@ async fn a_picture_that_comes_slowly_is_waited_for() {
         bob.bytes().await
     };
     let ((), bytes) = tokio::join!(sending, receiving);
-    assert_eq!(bytes, (0..40).collect::<Vec<u8>>());
+    assert_eq!(bytes, picture);
 }
 
 #[tokio::test]
@@ -184,7 +185,7 @@ async fn a_picture_that_is_taken_slowly_arrives() {
 
     let size = 9_500_000;
     ann.send(format!(r#"{{"type":"image","id":1,"mime":"image/png","size":{size}}}"#)).await;
-    ann.send_bytes(vec![7; size]).await;
+    ann.send_bytes(png_of(size)).await;
     let receiving = async {
         let mut pace = tokio::time::interval(Duration::from_millis(5));
         let (mut part, mut taken) = (vec![0; 64 * 1024], 0);

@@ -5,9 +5,10 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{
@@ -35,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) limits: Arc<Limits>,
     phase: AtomicU8,
     phase_changed: Notify,
+    /// For how long at most whoever has no chat stays once the hub drains. Set before the phase is.
+    longest_linger: OnceLock<Duration>,
     pub(super) crowd: Arc<Crowd>,
     acquaintances: Mutex<Acquaintances>,
     pub(crate) stats: Counters,
@@ -89,6 +92,7 @@ impl Inner {
             limits: Arc::new(limits),
             phase: AtomicU8::new(Phase::Open as u8),
             phase_changed: Notify::new(),
+            longest_linger: OnceLock::new(),
             crowd: Arc::default(),
             acquaintances: Mutex::new(Acquaintances::new()),
             stats: Counters::default(),
@@ -133,6 +137,19 @@ impl Inner {
         if before < phase as u8 {
             self.phase_changed.notify_waiters();
         }
+    }
+
+    /// Begins to drain. Of several windows the first one counts for those who have no chat.
+    pub(super) fn begin_drain(&self, window: Duration) {
+        self.longest_linger.get_or_init(|| window / 2);
+        self.enter(Phase::Draining);
+    }
+
+    /// How much longer one session that has no chat stays: anything up to half the window, so that those who are sent
+    /// away do not all go, and then knock elsewhere, at once. None if there is no time for that.
+    pub(crate) fn linger(&self) -> Option<Duration> {
+        let longest = self.longest_linger.get().filter(|longest| !longest.is_zero())?;
+        Some(longest.mul_f64(fastrand::f64()))
     }
 
     /// When to come back: spread over five seconds, so that those who were sent away do not all return at once.

@@ -27,10 +27,11 @@ enum Step {
     Flow(Stalled),
     Late,
     Drain,
+    DrainLater,
     Close,
 }
 
-const STEPS: [Step; 21] = [
+const STEPS: [Step; 22] = [
     Step::Find,
     Step::Cancel,
     Step::Next,
@@ -51,6 +52,7 @@ const STEPS: [Step; 21] = [
     Step::Flow(Stalled::Own),
     Step::Late,
     Step::Drain,
+    Step::DrainLater,
     Step::Close,
 ];
 
@@ -146,7 +148,8 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
             Step::Stall(whose) => session.handle_stall(whose, start),
             Step::Flow(whose) => session.handle_flow(whose),
             Step::Late => session.handle_timeout(start + Limits::default().stall),
-            Step::Drain => session.handle_drain(1),
+            Step::Drain => session.handle_drain(1, None),
+            Step::DrainLater => session.handle_drain(1, Some(start)),
             Step::Close => session.handle_close(),
             Step::Matched | Step::Failed | Step::Heard | Step::Parted => {}
         }

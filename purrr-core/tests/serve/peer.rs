@@ -36,6 +36,14 @@ impl Peer {
         peer
     }
 
+    /// Connects and waits for somebody to talk to about this.
+    pub(crate) async fn waiting_for(hub: &Hub, name: &'static str, interest: &str) -> Self {
+        let peer = Self::connect(hub, name).await;
+        peer.send(Command::Find(Search::for_interests([interest])));
+        peer.gets(["waiting"]).await;
+        peer
+    }
+
     /// Two who have just been matched, and their chat.
     pub(crate) async fn pair(hub: &Hub) -> (Self, Self, ChatId) {
         let ann = Self::waiting(hub, "Ann").await;

@@ -30,6 +30,7 @@ use super::{Packet, Placeholder, binary_event, event, greeting, invalid_namespac
 use crate::{
     engineio::{EioSocket, Incoming, Outgoing},
     key::is_p256_key,
+    picture::kind_of,
 };
 
 /// Marks frames that came as one of the events which are passed on as they are.
@@ -169,7 +170,7 @@ impl PurrrChat {
             return Ok(Err(not_paired()));
         }
         // What cannot be told by its first bytes is carried all the same: it may be for the other client only.
-        let mime = picture::kind_of(&bytes).unwrap_or(picture::SEALED);
+        let mime = kind_of(&bytes).unwrap_or(picture::SEALED);
         let image =
             Image { mime: ByteString::from_static(mime), encrypted: false, bytes: bytes.clone() };
         let wire = Verbatim { dialect: DIALECT, text: array, binary: Some(bytes) };

@@ -205,6 +205,8 @@ pub(super) fn rows() -> Vec<Row> {
     for (what, image) in [
         ("a drawing with scripts in it", "data:image/svg+xml;base64,PHN2Zy8+"),
         ("a page", "data:text/html;base64,PGh0bWw+"),
+        ("a drawing that is called a picture", "data:image/png;base64,PHN2Zy8+"),
+        ("a page that is called a picture", "data:image/jpeg;base64,PGh0bWw+"),
         ("base64 with white space", "data:image/png;base64,iVBO Rw0K"),
         ("base64 of another alphabet", "data:image/png;base64,____"),
         ("base64 padded badly", "data:image/png;base64,iVBORw0="),

@@ -1,7 +1,10 @@
 //! Messages of the native dialect.
 
 use super::{Closes, Door, Nothing, Row, Says, Want};
-use crate::support::wire::{FIN, TEXT, frame};
+use crate::support::{
+    png_of,
+    wire::{FIN, TEXT, frame},
+};
 
 const BINARY: u8 = 2;
 
@@ -124,6 +127,18 @@ pub(super) fn rows() -> Vec<Row> {
             b"<html>",
             Says("unsupported-type"),
         ),
+        picture(
+            "a drawing that is called a picture",
+            r#"{"type":"image","id":1,"mime":"image/png","size":6}"#,
+            b"<svg/>",
+            Says("unsupported-type"),
+        ),
+        picture(
+            "a PNG that is called a JPEG",
+            r#"{"type":"image","id":1,"mime":"image/jpeg","size":8}"#,
+            b"\x89PNG\r\n\x1a\n",
+            Says("unsupported-type"),
+        ),
         row("typing to nobody", r#"{"type":"typing","on":true}"#, Says("not-paired")),
     ]);
     rows.extend(while_talking());
@@ -148,7 +163,7 @@ fn while_talking() -> impl Iterator<Item = Row> {
         picture(
             "a picture that is too large",
             r#"{"type":"image","id":1,"mime":"image/png","size":60001}"#,
-            &[0; 60_001],
+            &png_of(60_001),
             Says("too-large"),
         ),
         picture(

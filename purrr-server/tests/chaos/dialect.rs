@@ -9,6 +9,9 @@ use crate::{
     wire::Raw,
 };
 
+/// How a picture begins that is not encrypted; nobody on the way looks further.
+const GIF: &str = "GIF89a";
+
 /// Translates for one connection.
 pub(crate) trait Tongue: Send {
     /// The frames that say it.

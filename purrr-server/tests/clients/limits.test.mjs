@@ -223,6 +223,8 @@ story('a server told to stop lets a chat finish, and then stops', async ({ serve
   const { type, retryAfterMs } = await ned.next();
   assert.equal(type, 'draining');
   assert.ok(retryAfterMs > 0);
+  // Whoever has no chat goes at some moment of half a minute, or when it asks for something.
+  ned.send({ type: 'cancel' });
   ann.say('still there?');
   await bob.gets('receive_message', { from: 'Ann', body: 'still there?', image: null, reply: null });
   ann.emit('disconnect_partner');

@@ -32,11 +32,11 @@ for (const transport of Object.keys(TRANSPORTS)) {
     for (const [me, name, partner] of [[ann, 'Ann', bob], [bob, 'Bob', ann]]) {
       me.emit('send_message', { message: 'hello', image: null, reply: null });
       await partner.gets('receive_message', { from: name, body: 'hello', image: null, reply: null });
-      me.emit('send_message', { message: null, image: 'data:image/png;base64,iVBORw==', reply: null });
+      me.emit('send_message', { message: null, image: 'data:image/png;base64,iVBORw0KGgo=', reply: null });
       await partner.gets('receive_message', {
         from: name,
         body: null,
-        image: 'data:image/png;base64,iVBORw==',
+        image: 'data:image/png;base64,iVBORw0KGgo=',
         reply: null,
       });
       me.emit('send_message', { message: 'both', image: '{"ciphertext":"AAAA","iv":"BBBB"}', reply: 0 });
@@ -323,8 +323,8 @@ for (const transport of Object.keys(TRANSPORTS)) {
     const [ann, bob] = await paired(purrrChat, transport);
     ann.emit('send_message', { message: 'only text' });
     await bob.gets('receive_message', { from: 'Ann', body: 'only text', image: null, reply: null });
-    ann.emit('send_message', { image: 'data:image/gif;base64,R0lG' });
-    await bob.gets('receive_message', { from: 'Ann', body: null, image: 'data:image/gif;base64,R0lG', reply: null });
+    ann.emit('send_message', { image: 'data:image/gif;base64,R0lGODlh' });
+    await bob.gets('receive_message', { from: 'Ann', body: null, image: 'data:image/gif;base64,R0lGODlh', reply: null });
     ann.emit('send_message', { message: '', image: null, reply: null });
     await bob.gets('receive_message', { from: 'Ann', body: '', image: null, reply: null });
   });

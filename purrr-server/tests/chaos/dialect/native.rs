@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Bytes;
 
-use super::{Heard, Saying, Tongue};
+use super::{GIF, Heard, Saying, Tongue};
 use crate::{
     log::{Content, News},
     support::KEY,
@@ -43,7 +43,10 @@ impl Tongue for Native {
                 message
             }
             Saying::Image { id, body, sealed } => {
-                let mime = if sealed { "application/octet-stream" } else { "image/png" };
+                let (mime, body) = match sealed {
+                    true => ("application/octet-stream", body),
+                    false => ("image/gif", format!("{GIF}{body}")),
+                };
                 let head = json!({
                     "type": "image", "id": id, "mime": mime, "size": body.len(), "encrypted": sealed,
                 });
@@ -58,7 +61,8 @@ impl Tongue for Native {
     fn hear(&mut self, raw: Raw) -> Heard {
         let text = match (raw, self.awaited.take()) {
             (Raw::Binary(bytes), Some(id)) => {
-                let content = Content::read(&String::from_utf8_lossy(&bytes), true);
+                let body = String::from_utf8_lossy(&bytes);
+                let content = Content::read(body.strip_prefix(GIF).unwrap_or(&body), true);
                 return Heard::News(News::Received(content, id));
             }
             (Raw::Text(text), None) => text,

@@ -3,14 +3,14 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
-use super::{Heard, Saying, Tongue};
+use super::{GIF, Heard, Saying, Tongue};
 use crate::{
     log::{Content, News},
     support::KEY,
     wire::Raw,
 };
 
-const PNG: &str = "data:image/png;base64,";
+const DATA_URL: &str = "data:image/gif;base64,";
 
 #[derive(Default)]
 pub(crate) struct PurrrChat {
@@ -45,7 +45,8 @@ impl Tongue for PurrrChat {
             Saying::Text { text, .. } => event(message(Some(text), None)),
             Saying::Image { body, sealed: true, .. } => event(message(None, Some(body))),
             Saying::Image { body, sealed: false, .. } => {
-                event(message(None, Some(format!("{PNG}{}", BASE64_STANDARD.encode(body)))))
+                let bytes = BASE64_STANDARD.encode(format!("{GIF}{body}"));
+                event(message(None, Some(format!("{DATA_URL}{bytes}"))))
             }
             Saying::Typing(true) => event(json!(["typing_start"])),
             Saying::Typing(false) => event(json!(["typing_stop"])),
@@ -125,10 +126,10 @@ fn words(value: &Value, field: &str) -> String {
 }
 
 fn picture(image: &str) -> Content {
-    let Some(base64) = image.strip_prefix(PNG) else { return Content::read(image, true) };
+    let Some(base64) = image.strip_prefix(DATA_URL) else { return Content::read(image, true) };
     let bytes = BASE64_STANDARD.decode(base64).ok();
     match bytes.and_then(|bytes| String::from_utf8(bytes).ok()) {
-        Some(body) => Content::read(&body, true),
+        Some(body) => Content::read(body.strip_prefix(GIF).unwrap_or_default(), true),
         None => Content::garbled(image),
     }
 }
