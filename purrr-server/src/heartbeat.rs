@@ -44,7 +44,7 @@ enum State {
 const GRAIN: Duration = Duration::from_millis(20);
 
 /// What is sent is too little to keep a line busy below this many bytes.
-const LARGE: usize = 16 * 1024;
+const LARGE: usize = 512 * 1024;
 
 /// The line that nobody is taken for dead on, in bytes a second (256 kbit/s), and for how long that holds at most.
 const SLOW_LINE: f64 = 32_768.0;
@@ -226,7 +226,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_is_sent_much_has_the_time_to_take_it() {
-        for (bytes, dead) in [(1_000, 9), (131_072, 9), (327_680, 10), (1 << 30, 40)] {
+        for (bytes, dead) in [(1_000, 9), (500_000, 9), (655_360, 20), (1 << 30, 40)] {
             let mut story = Story::new();
             story.0.attend(true);
             story.0.sent(bytes);
