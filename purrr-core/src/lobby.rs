@@ -253,6 +253,12 @@ impl Avoid {
         Self { blocked: blocked.into(), ..self }
     }
 
+    /// Those it blocked, in ascending order.
+    #[must_use]
+    pub fn blocked(&self) -> &[PersonId] {
+        &self.blocked
+    }
+
     /// Whether this person was blocked.
     #[must_use]
     pub fn blocks(&self, person: PersonId) -> bool {

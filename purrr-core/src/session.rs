@@ -34,6 +34,8 @@ pub struct Session {
     state: State,
     /// Whom the last chat was with, until the next search.
     last: Option<PersonId>,
+    /// There was a chat in this session.
+    chatted: bool,
     lobby: VecDeque<LobbyAction>,
     events: VecDeque<Event>,
     /// Ids of own messages whose receipt is still owed, oldest first, and how many receipts are here.
@@ -113,6 +115,7 @@ impl Session {
             limits: limits.into(),
             state: State::Idle,
             last: None,
+            chatted: false,
             lobby: VecDeque::new(),
             events: VecDeque::new(),
             unconfirmed: VecDeque::new(),
@@ -206,6 +209,7 @@ impl Session {
         let shared: Vec<Interest> = self.ticket.shared_interests(&partner).cloned().collect();
         let Hello { name, public_key, .. } = partner.hello.clone();
         self.state = State::Paired { chat, partner };
+        self.chatted = true;
         self.tell(Event::Matched { chat, name, public_key, shared });
     }
 
@@ -244,8 +248,9 @@ impl Session {
         if whose == Stalled::Partner && !matches!(self.state, State::Paired { .. }) {
             return;
         }
-        let deadline = now + self.limits.stall;
-        self.stalled_until[whose as usize].get_or_insert(deadline);
+        // A stall that ends beyond the clock's end has no deadline.
+        let stalled = &mut self.stalled_until[whose as usize];
+        *stalled = stalled.or_else(|| now.checked_add(self.limits.stall));
     }
 
     /// Somebody reads again.
@@ -404,6 +409,9 @@ impl Session {
     }
 
     fn introduce(&mut self, hello: Hello, resume: Option<ResumeToken>) {
+        if let Err(problem) = self.checked_hello(&hello, resume.is_some()) {
+            return self.refuse(problem);
+        }
         // Whoever waits already comes in anew as who it says it is, and is not behind anybody for that.
         let waits = matches!(self.state, State::Waiting { paused: false });
         let again = waits && (resume.is_some() || hello != self.ticket.hello);
@@ -413,18 +421,24 @@ impl Session {
         if let Some(token) = resume {
             self.lobby.push_back(LobbyAction::Resume(token));
         }
-        let Limits { name_chars, key_bytes, .. } = *self.limits;
-        let name = hello.name.as_ref().map_or(0, |name| name.chars().count());
-        let key = hello.public_key.as_ref().map_or(0, |key| key.len());
-        let checked = within(name, name_chars, Code::TooLong, "a name", "characters")
-            .and_then(|()| within(key, key_bytes, Code::TooLong, "a public key", "bytes"));
-        match checked {
-            Ok(()) => self.ticket.hello = hello,
-            Err(problem) => self.refuse(problem),
-        }
+        self.ticket.hello = hello;
         if again {
             self.enter();
         }
+    }
+
+    fn checked_hello(&self, hello: &Hello, resumes: bool) -> Result<(), Problem> {
+        let Limits { name_chars, key_bytes, .. } = *self.limits;
+        let name = hello.name.as_ref().map_or(0, |name| name.chars().count());
+        let key = hello.public_key.as_ref().map_or(0, |key| key.len());
+        within(name, name_chars, Code::TooLong, "a name", "characters")?;
+        within(key, key_bytes, Code::TooLong, "a public key", "bytes")?;
+        // Or somebody could be blocked as one person and go on as another.
+        if resumes && self.chatted {
+            let text = "`resume` goes before the first chat of a connection";
+            return Err(Problem::new(Code::UnknownSession, text));
+        }
+        Ok(())
     }
 
     /// Drops empty and repeated tags, and refuses too many or too long ones.

@@ -22,6 +22,8 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use patient::Patient;
 use purrr_core::Hub;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
@@ -137,6 +139,7 @@ impl Service {
         let Self { app, closing, header_timeout, idle_timeout } = self;
         // Without it the first small event waits for an acknowledgement that the other side delays.
         stream.set_nodelay(true).ok();
+        hold_little(&stream);
         // hyper's own deadline starts at the first byte, so the first byte has one of ours.
         if !matches!(timeout(header_timeout, stream.peek(&mut [0])).await, Ok(Ok(1..))) {
             return;
@@ -164,3 +167,14 @@ impl Service {
         }
     }
 }
+
+/// Has the system tell of room in small steps, and not only when a third of some megabytes has gone: a slow line is told from a
+/// stuck one by that, and an answer does not wait behind so much.
+#[cfg(target_os = "linux")]
+fn hold_little(stream: &TcpStream) {
+    const UNSENT: u32 = 64 * 1024;
+    SockRef::from(stream).set_tcp_notsent_lowat(UNSENT).ok();
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn hold_little(_: &TcpStream) {}

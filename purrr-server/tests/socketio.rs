@@ -257,6 +257,50 @@ async fn indices_count_the_messages_of_both() {
 
 // ---- The end of a chat ------------------------------------------------------------------------------------------
 
+#[tokio::test]
+async fn what_was_sent_before_matched_was_taken_reaches_nobody() {
+    let server = Server::start().await;
+    let (mut ann, mut bob) = Visitor::pair(&server, [Polling, WebSocket]).await;
+    let mut cid = Visitor::connect(&server, "Cid", WebSocket).await;
+    cid.introduces_itself().await;
+    cid.emit(r#"["find_partner"]"#).await;
+    cid.gets(r#"["waiting"]"#).await;
+    // Ann does not poll, so of what she is told about her next partner nothing leaves the server.
+    let long = "x".repeat(250_000);
+    for _ in 0..6 {
+        bob.emit(&format!(r#"["send_message",{{"message":"{long}"}}]"#)).await;
+    }
+    bob.has_nothing_new().await;
+    let events = [
+        r#"["disconnect_partner"]"#,
+        r#"["find_partner"]"#,
+        r#"["send_message",{"message":"meant for Bob"}]"#,
+        r#"["typing_start"]"#,
+    ];
+    ann.line.send_all(&events.map(|event| Packet::Text(format!("42{event}")))).await;
+    cid.gets_matched("Ann").await;
+    cid.has_nothing_new().await;
+}
+
+#[tokio::test]
+async fn whoever_has_not_taken_matched_means_nobody_however_late() {
+    let server = Server::start().await;
+    let (mut ann, mut bob) = Visitor::pair(&server, [Polling, WebSocket]).await;
+    let mut cid = Visitor::connect(&server, "Cid", WebSocket).await;
+    cid.introduces_itself().await;
+    bob.emit(r#"["disconnect_partner"]"#).await;
+    ann.gets_parted().await;
+    ann.emit(r#"["find_partner"]"#).await;
+    ann.gets(r#"["waiting"]"#).await;
+    cid.emit(r#"["find_partner"]"#).await;
+    cid.gets(r#"["waiting"]"#).await;
+    cid.gets_matched("Ann").await;
+    // Longer than a client has for its answer, once it has been asked.
+    tokio::time::sleep(Duration::from_millis(2_200)).await;
+    ann.emit(r#"["chat message","meant for Bob"]"#).await;
+    cid.has_nothing_new().await;
+}
+
 /// What the frontend's button does, in one request where there are requests.
 async fn press_refresh(visitor: &mut Visitor) {
     let events = [r#"42["disconnect_partner"]"#, r#"42["find_partner"]"#];

@@ -9,7 +9,7 @@ use support::{
     Peer, Server, png_of, soon,
     wire::{BINARY, CLOSE, CONTINUATION, FIN, Frame, PING, PONG, TEXT, Wire, frame, head},
 };
-use tokio::{io::AsyncReadExt, net::TcpSocket};
+use tokio::{io::AsyncReadExt, net::TcpSocket, time::sleep};
 
 #[tokio::test]
 async fn fragments_make_one_message_and_pings_between_them_are_answered() {
@@ -201,4 +201,36 @@ async fn a_picture_that_is_taken_slowly_arrives() {
     let taken = soon("the picture", receiving).await;
     assert!(taken >= size, "the connection was closed after {taken} bytes of {size}");
     ann.gets(r#"{"type":"delivered","id":1}"#).await;
+}
+
+#[tokio::test]
+async fn a_slow_line_is_not_a_stuck_one() {
+    const STALL: Duration = Duration::from_secs(2);
+    /// Bytes that Ann takes in each eighth of a second.
+    const SLOWLY: usize = 65_536 / 8;
+    let mut config = Config::default();
+    config.limits.stall = STALL;
+    let server = Server::with(config).await;
+    let mut bob = Peer::connect(server.address, "Bob").await;
+    bob.finds().await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    let stream = socket.connect(server.address).await.unwrap();
+    let mut ann = Wire::shake_hands(&server, stream).await;
+    ann.say(r#"{"type":"find"}"#).await;
+    bob.gets_matched("{}", "[]").await;
+    let head = r#"{"type":"image","id":1,"mime":"image/png","encrypted":true,"size":9000000}"#;
+    bob.send(head).await;
+    bob.send_bytes(vec![0; 9_000_000]).await;
+    let taking = async {
+        let mut taken = vec![0; SLOWLY];
+        while matches!(ann.stream.read(&mut taken).await, Ok(1..)) {
+            sleep(Duration::from_millis(125)).await;
+        }
+    };
+    tokio::select! {
+        () = taking => panic!("Ann's connection ended"),
+        told = bob.next() => panic!("Bob was told: {told:?}"),
+        () = sleep(3 * STALL) => {}
+    }
 }

@@ -19,7 +19,7 @@ use futures::{Sink, SinkExt, Stream, StreamExt};
 use log::Log;
 use payload::{Index, Text, open, parse};
 use purrr_core::{
-    Code, Command, Event, Frame, Hello, Input, Limits, Problem, Search,
+    ChatId, Code, Command, Event, Frame, Hello, Input, Limits, Problem, Search,
     frame::{Body, Image, Message, Signal, SignalKind, Verbatim},
 };
 use serde::{Deserialize, Serialize};
@@ -63,8 +63,8 @@ pub(super) struct PurrrChat {
 }
 
 /// What is remembered of one chat.
-#[derive(Default)]
 struct Chat {
+    id: ChatId,
     partner: ByteString,
     log: Log,
     /// Whether this side was last said to be typing.
@@ -79,8 +79,8 @@ struct Chat {
 struct Fence {
     /// Known once it is sent.
     ping: Option<u64>,
-    /// A client that does not answer is heard all the same from then on.
-    until: Instant,
+    /// A client that does not answer is heard all the same from then on. Known once the ping was taken.
+    until: Option<Instant>,
 }
 
 /// What an event asks for.
@@ -177,12 +177,24 @@ impl PurrrChat {
         Ok(self.said(None, Some(image), None, Some(wire)))
     }
 
+    /// What is relayed is meant for the partner whom the client was told of, and nobody has told it of a chat that the hub
+    /// has begun meanwhile.
+    fn addressed(&self, command: Command) -> Command {
+        match command {
+            Command::Send { frame, .. } => {
+                let chat = self.chat.as_ref().map_or(ChatId::NONE, |chat| chat.id);
+                Command::Send { chat: Some(chat), frame }
+            }
+            other => other,
+        }
+    }
+
     /// Whether what has just come was sent before this side knew that it has another partner.
     fn is_late(&mut self) -> bool {
         let Some(chat) = &mut self.chat else { return false };
         let Some(fence) = &chat.fence else { return false };
         let answered = fence.ping.is_some_and(|ping| self.socket.is_answered(ping));
-        if answered || fence.until <= Instant::now() {
+        if answered || fence.until.is_some_and(|until| until <= Instant::now()) {
             chat.fence = None;
         }
         chat.fence.is_some()
@@ -313,18 +325,20 @@ impl PurrrChat {
                 self.socket.attend(true);
                 self.emit("waiting", None);
             }
-            Event::Matched { name, public_key, .. } => {
+            Event::Matched { chat: id, name, public_key, .. } => {
                 let name = name.filter(|name| !name.is_empty());
                 let name = name.unwrap_or_else(|| ByteString::from_static(NAMELESS));
                 let key = public_key.unwrap_or_default();
                 self.socket.attend(true);
                 let fence = self.chatted.then(|| {
                     self.packets.push_back(Outgoing::PING);
-                    Fence { ping: None, until: Instant::now() + FENCED }
+                    Fence { ping: None, until: None }
                 });
                 self.chatted = true;
                 self.emit("matched", Some(json!({"partnerName": &*name, "partnerPk": &*key})));
-                self.chat = Some(Chat { partner: name, fence, ..Chat::default() });
+                let log = Log::default();
+                self.chat =
+                    Some(Chat { id, partner: name, log, typing: false, marked: false, fence });
             }
             Event::Received(frame) => self.write_frame(frame),
             Event::Idle | Event::Left { .. } => {
@@ -458,7 +472,7 @@ impl Stream for PurrrChat {
             match this.read(incoming) {
                 Ok(asked) => {
                     if let Some(asked) = asked.transpose() {
-                        return Poll::Ready(Some(asked.into()));
+                        return Poll::Ready(Some(asked.map(|it| this.addressed(it)).into()));
                     }
                 }
                 Err(()) => return Poll::Ready(None),
@@ -482,7 +496,11 @@ impl Sink<Event> for PurrrChat {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_packets(cx))?;
-        this.socket.poll_flush_unpin(cx)
+        ready!(this.socket.poll_flush_unpin(cx))?;
+        if let Some(fence) = this.chat.as_mut().and_then(|chat| chat.fence.as_mut()) {
+            fence.until.get_or_insert_with(|| Instant::now() + FENCED);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -175,6 +175,7 @@ impl Socket {
     /// Gives up the message that is being sent, so that a close can follow at once.
     pub(super) fn abandon(&mut self) {
         self.outgoing = None;
+        self.pong = None;
     }
 
     /// Queues a close, after which nothing else may be sent.
