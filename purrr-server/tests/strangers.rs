@@ -129,6 +129,28 @@ async fn whoever_says_who_it_is_while_waiting_is_met_as_that() {
 }
 
 #[tokio::test]
+async fn a_block_reaches_the_other_window_in_which_one_waits() {
+    let server = Server::with(config(|config| config.limits.recent_partners = 0)).await;
+    let (mut ann, token) = Peer::connect_remembered(server.address, "Ann").await;
+    let mut bob = Peer::connect(server.address, "Bob").await;
+    ann.finds().await;
+    bob.finds().await;
+    meet(&mut ann, &mut bob).await;
+    let mut window = Peer::connect(server.address, "Ann's other window").await;
+    resume(&mut window, &token).await;
+    window.finds().await;
+    ann.send(r#"{"type":"block"}"#).await;
+    ann.gets(r#"{"type":"idle"}"#).await;
+    bob.gets(r#"{"type":"left","reason":"left"}"#).await;
+    bob.finds().await;
+    bob.has_nothing_new().await;
+    window.has_nothing_new().await;
+    let mut cid = Peer::connect(server.address, "Cid").await;
+    cid.finds().await;
+    meet(&mut cid, &mut window).await;
+}
+
+#[tokio::test]
 async fn whoever_has_just_left_can_still_be_blocked() {
     let server = Server::with(config(|config| config.limits.recent_partners = 0)).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;

@@ -145,6 +145,14 @@ impl Acquaintances {
             .blocking(known.blocked.iter().copied())
     }
 
+    /// Whether either has blocked the other.
+    pub(crate) fn keeps_apart(&self, a: PersonId, b: PersonId) -> bool {
+        let blocks = |a: PersonId, b: PersonId| {
+            self.known.get(&a).is_some_and(|known| known.blocked.contains(&b))
+        };
+        blocks(a, b) || blocks(b, a)
+    }
+
     fn acquaintance(
         &mut self,
         limits: &Limits,

@@ -200,9 +200,17 @@ impl Guest {
         Box::pin(async move {
             let search = hub.crowd.search(ticket.waited);
             ticket.person = person;
-            ticket.avoid = hub.acquaintances().avoided(&hub.limits, Instant::now(), person);
-            let place = hub.lobby.enter(ticket, Arc::clone(&hub.rule)).await?;
-            let mut made = place.await?;
+            let (began, before) = (Instant::now(), ticket.waited);
+            let mut made = loop {
+                ticket.avoid = hub.acquaintances().avoided(&hub.limits, Instant::now(), person);
+                let place = hub.lobby.enter(ticket.clone(), Arc::clone(&hub.rule)).await?;
+                let made = place.await?;
+                // Either may have blocked the other on another connection while this one waited.
+                if !hub.acquaintances().keeps_apart(person, made.partner().person) {
+                    break made;
+                }
+                ticket.waited = before + began.elapsed();
+            };
             let pipe = hub.relay.open(&mut made).await?;
             let (now, partner) = (Instant::now(), Arc::clone(made.partner()));
             let who = (person, token);
