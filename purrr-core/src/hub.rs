@@ -126,10 +126,7 @@ impl Hub {
     /// Dropping the future leaves the lobby. If a partner had just been found, it is told.
     pub async fn pair(&self, profile: Profile) -> Result<Chat, PairError> {
         let Profile { hello, search, speaks, person, resume } = profile;
-        let mut guest = Guest::arrive(&self.inner, person);
-        if let Some(token) = resume {
-            guest.resume(token);
-        }
+        let guest = Guest::arrive(&self.inner, person, resume);
         let ticket = Ticket { hello, search, speaks, ..Ticket::new(PeerId::random()) };
         let change = self.inner.phase_change();
         if self.is_draining() {

@@ -82,10 +82,7 @@ where
     I: Into<Input>,
 {
     let Profile { hello, search, speaks, person, resume } = profile;
-    let mut guest = Guest::arrive(hub, person);
-    if let Some(token) = resume {
-        guest.resume(token);
-    }
+    let guest = Guest::arrive(hub, person, resume);
     let limits = Arc::clone(&hub.limits);
     let mut session = Session::new(PeerId::random(), hello, search, speaks, limits);
     session.welcome(guest.token(), hub.online());

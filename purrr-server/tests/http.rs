@@ -416,32 +416,31 @@ async fn a_body_that_comes_slowly_is_a_sign_of_life() {
     assert!(answer.contains("40{") && answer.contains(r#"42["error""#), "{answer}");
 }
 
-#[tokio::test]
-async fn a_body_that_never_comes_is_not_waited_for() {
+/// The head of a POST to a polling session, on a server that waits for its body for a short time only.
+async fn post_begun(length: usize) -> (Server, TcpStream) {
     let mut config = Config::default();
     config.body_timeout = SHORT;
     let server = Server::with(config).await;
     let session = server.polling_session().await;
     let mut stream = server.connect().await;
     let request = format!(
-        "POST /socket.io/?EIO=4&transport=polling&sid={session} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+        "POST /socket.io/?EIO=4&transport=polling&sid={session} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
     );
-    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.expect("the server reads");
+    (server, stream)
+}
+
+#[tokio::test]
+async fn a_body_that_never_comes_is_not_waited_for() {
+    let (_server, stream) = post_begun(1_000).await;
     let answer = Answer::read(stream).await;
     assert_eq!(answer.status, 408, "{answer:?}");
 }
 
 #[tokio::test]
 async fn a_body_that_comes_slowly_is_waited_for() {
-    let mut config = Config::default();
-    config.body_timeout = SHORT;
-    let server = Server::with(config).await;
-    let session = server.polling_session().await;
-    let mut stream = server.connect().await;
-    let request = format!(
-        "POST /socket.io/?EIO=4&transport=polling&sid={session} HTTP/1.1\r\nHost: x\r\nContent-Length: 16386\r\n\r\n40"
-    );
-    stream.write_all(request.as_bytes()).await.unwrap();
+    let (_server, mut stream) = post_begun(16_386).await;
+    stream.write_all(b"40").await.unwrap();
     for _ in 0..4 {
         tokio::time::sleep(SHORT / 2).await;
         stream.write_all(&[b'{'; 4_096]).await.unwrap();

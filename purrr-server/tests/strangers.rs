@@ -23,6 +23,22 @@ async fn meet(asking: &mut Peer, asked: &mut Peer) {
     asked.gets(r#"{"type":"message","text":"is it you?"}"#).await;
 }
 
+/// The two are paired, and the first blocks the other, who sees exactly what a partner sees that was merely left.
+async fn meet_and_block(blocking: &mut Peer, blocked: &mut Peer) {
+    blocking.finds().await;
+    blocked.finds().await;
+    meet(blocking, blocked).await;
+    blocking.send(r#"{"type":"block"}"#).await;
+    blocking.gets(r#"{"type":"idle"}"#).await;
+    blocked.gets(r#"{"type":"left","reason":"left"}"#).await;
+}
+
+async fn until_waiting(server: &Server, waiting: u64) {
+    while server.hub.census().await.expect("the lobby in memory counts").waiting != waiting {
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
 async fn resume(peer: &mut Peer, token: &str) {
     peer.send(format!(r#"{{"type":"hello","resume":"{token}"}}"#)).await;
 }
@@ -67,13 +83,7 @@ async fn a_block_is_for_good_on_whatever_connection_either_comes_back() {
     let server = Server::with(config(|config| config.limits.recent_partners = 0)).await;
     let (mut ann, ann_token) = Peer::connect_remembered(server.address, "Ann").await;
     let (mut bob, bob_token) = Peer::connect_remembered(server.address, "Bob").await;
-    ann.finds().await;
-    bob.finds().await;
-    meet(&mut ann, &mut bob).await;
-    ann.send(r#"{"type":"block"}"#).await;
-    ann.gets(r#"{"type":"idle"}"#).await;
-    // Exactly what a partner sees who was merely left.
-    bob.gets(r#"{"type":"left","reason":"left"}"#).await;
+    meet_and_block(&mut ann, &mut bob).await;
     bob.finds().await;
     ann.finds().await;
     assert_eq!(server.hub.census().await.unwrap().waiting, 2);
@@ -109,12 +119,7 @@ async fn whoever_says_who_it_is_while_waiting_is_met_as_that() {
     let server = Server::with(config(|config| config.limits.recent_partners = 0)).await;
     let (mut ann, token) = Peer::connect_remembered(server.address, "Ann").await;
     let mut bob = Peer::connect(server.address, "Bob").await;
-    ann.finds().await;
-    bob.finds().await;
-    meet(&mut ann, &mut bob).await;
-    ann.send(r#"{"type":"block"}"#).await;
-    ann.gets(r#"{"type":"idle"}"#).await;
-    bob.gets(r#"{"type":"left","reason":"left"}"#).await;
+    meet_and_block(&mut ann, &mut bob).await;
 
     let mut again = Peer::connect(server.address, "Ann again").await;
     again.finds().await;
@@ -198,23 +203,13 @@ async fn whoever_is_silent_while_waiting_is_passed_by_and_then_gone() {
     // Pings are answered while somebody is read from; nobody reads for the frozen one.
     let mut frozen = Peer::connect(server.address, "frozen").await;
     frozen.finds().await;
-    let passed_by = async {
-        while server.hub.census().await.unwrap().waiting > 0 {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    soon("the frozen one is passed by", passed_by).await;
+    soon("the frozen one is passed by", until_waiting(&server, 0)).await;
     assert_eq!(server.hub.online(), 1);
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
 
     // Once heard of it is back, as one who has waited all the while.
     frozen.has_nothing_new().await;
-    let back = async {
-        while server.hub.census().await.unwrap().waiting == 0 {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    soon("it is back", back).await;
+    soon("it is back", until_waiting(&server, 1)).await;
     ann.send(r#"{"type":"next"}"#).await;
     ann.gets_type("waiting").await;
     meet(&mut ann, &mut frozen).await;

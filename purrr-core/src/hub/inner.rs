@@ -164,14 +164,24 @@ impl Inner {
 }
 
 impl Guest {
-    /// A peer arrives: a person who is known to the embedder, or one that nobody knows yet.
-    pub(crate) fn arrive(hub: &Arc<Inner>, person: Option<PersonId>) -> Self {
+    /// A peer arrives: a person who is known to the embedder, the one whom a token was given to, or one that nobody knows
+    /// yet.
+    pub(crate) fn arrive(
+        hub: &Arc<Inner>,
+        person: Option<PersonId>,
+        resume: Option<ResumeToken>,
+    ) -> Self {
         let sure = person.is_some();
         let person = person.unwrap_or_else(PersonId::random);
         let token = ResumeToken::random();
         hub.acquaintances().handle_arrive(token, person);
         hub.stats.arrivals.add(1);
-        Self { hub: Arc::clone(hub), person, sure, token, _presence: hub.crowd.arrive() }
+        let presence = hub.crowd.arrive();
+        let mut guest = Self { hub: Arc::clone(hub), person, sure, token, _presence: presence };
+        if let Some(token) = resume {
+            guest.resume(token);
+        }
+        guest
     }
 
     /// By which the person is known again later.
