@@ -47,7 +47,7 @@ pub(crate) fn audit(logs: &[Log], bounds: Bounds) -> Findings {
         findings.faults.append(&mut story.faults);
     }
     let chats = stories.iter().flat_map(|story| &story.chats);
-    let chats: HashMap<Name, &Chat> = chats.map(|chat| (chat.name, chat)).collect();
+    let chats = chats.map(|chat| ((chat.name, chat.partner), chat)).collect();
     let mut auditor = Auditor { logs, bounds, stories: &stories, chats, findings };
     for (person, story) in stories.iter().enumerate() {
         auditor.check_chats(person);
@@ -62,7 +62,8 @@ struct Auditor<'a> {
     logs: &'a [Log],
     bounds: Bounds,
     stories: &'a [Story],
-    chats: HashMap<Name, &'a Chat>,
+    /// By this side's name and the partner's: one search can come to several chats if it is repeated.
+    chats: HashMap<(Name, Name), &'a Chat>,
     findings: Findings,
 }
 
@@ -77,9 +78,9 @@ impl<'a> Auditor<'a> {
             let is_image = |content: &&Content| matches!(content, Content::Image(_));
             counts.images += chat.received.iter().filter(is_image).count();
             self.check_addresses(person, chat);
-            match self.chats.get(&chat.partner) {
-                Some(other) if other.partner == chat.name => self.check_sides(person, chat, other),
-                _ => self.check_lonely(person, chat),
+            match self.chats.get(&(chat.partner, chat.name)) {
+                Some(other) => self.check_sides(person, chat, other),
+                None => self.check_lonely(person, chat),
             }
         }
     }
@@ -223,11 +224,12 @@ impl<'a> Auditor<'a> {
     }
 
     fn check_told(&mut self, person: usize, name: Name, absence: &Absence, due: Duration) {
-        let Some(chat) = self.chats.get(&name) else { return };
-        let Some(other) = self.chats.get(&chat.partner) else { return };
+        // The last one under this name: it was in that chat that the absence began.
+        let chats = &self.stories[person].chats;
+        let Some(chat) = chats.iter().rfind(|chat| chat.name == name) else { return };
+        let Some(other) = self.chats.get(&(chat.partner, name)) else { return };
         let partner = chat.partner.person;
-        if other.partner != name
-            || other.ended_at < absence.from
+        if other.ended_at < absence.from
             || other.end == End::Cut
             || self.was_away(partner, other.matched_at, other.ended_at)
         {

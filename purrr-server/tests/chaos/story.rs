@@ -163,6 +163,9 @@ struct Now {
     chat: Option<Chat>,
     searching: Option<Name>,
     leaving: Option<Leaving>,
+    /// Asked to search once more, which is not answered yet: if the search has come to a chat by then that is over, a new
+    /// one begins under the same name.
+    repeating: bool,
     /// Asked to block this partner, which is not answered yet.
     blocking: Option<Name>,
     blocked: Vec<Name>,
@@ -244,7 +247,8 @@ impl Reader<'_> {
                 }
                 self.give_up_search();
             }
-            Ask::FindAgain | Ask::Fence => {}
+            Ask::FindAgain => self.now.repeating = true,
+            Ask::Fence => {}
         }
     }
 
@@ -288,11 +292,11 @@ impl Reader<'_> {
                     // The other dialect does not answer a cancelled search.
                     self.now.searching = None;
                 }
-                self.now.leaving = None;
+                (self.now.leaving, self.now.repeating) = (None, false);
             }
             News::Refused(code) => match code.as_str() {
                 "not-paired" => self.now.blocking = None,
-                "already-paired" => {}
+                "already-paired" => self.now.repeating = false,
                 _ => self.blame(FaultKind::Refused, code.clone()),
             },
         }
@@ -343,11 +347,15 @@ impl Reader<'_> {
         let Some(chat) = &mut self.now.chat else {
             return self.blame(FaultKind::OutsideChat, format!("left: {reason:?}"));
         };
+        let name = chat.name;
         if purrr_chat && !chat.wipe_page() {
             self.blame(FaultKind::PageKept, String::new());
         }
         // This dialect says the same whoever left.
         let own = purrr_chat && self.now.leaving.is_some();
+        if self.now.repeating {
+            self.now.searching = Some(name);
+        }
         self.end_chat(if own { End::Own } else { End::Left(reason.cloned()) }, at);
     }
 

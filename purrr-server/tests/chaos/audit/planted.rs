@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Bounds, audit};
 use crate::{
     log::{
-        Ask::{Block, Cancel, Fence, Find, Leave, Next},
+        Ask::{Block, Cancel, Fence, Find, FindAgain, Leave, Next},
         Content, Dialect, Entry, Event, Log, Name, News, Payload,
     },
     story::FaultKind,
@@ -124,6 +124,33 @@ fn a_match_needs_a_search_that_is_not_over() {
     scene.did(ANN, Event::Connected).did(ANN, Event::Asked(Find(ANN))).heard(ANN, News::Waiting);
     scene.did(ANN, Event::Asked(Leave)).did(ANN, Event::Asked(Fence)).heard(ANN, News::Fence);
     scene.matched(ANN, BOB, "x").shows(&[FaultKind::MatchedUnasked]);
+}
+
+#[test]
+fn a_search_repeated_when_its_chat_is_over_is_a_new_one() {
+    // Bob gives up just when he is matched; Ann, who repeats her search, may get to know both.
+    let repeat = |answer: News| {
+        let mut scene = Scene::new();
+        for name in [ANN, BOB] {
+            scene.did(name, Event::Connected).did(name, Event::Asked(Find(name)));
+        }
+        scene.did(BOB, Event::Asked(Cancel)).heard(BOB, News::Idle);
+        scene.did(ANN, Event::Asked(FindAgain)).did(ANN, Event::Asked(Fence));
+        scene.matched(ANN, BOB, "x");
+        if answer == News::Waiting {
+            scene.left(ANN, "lost").heard(ANN, answer).heard(ANN, News::Fence);
+        } else {
+            scene.heard(ANN, answer).left(ANN, "lost");
+        }
+        scene.did(CID, Event::Connected).did(CID, Event::Asked(Find(CID)));
+        scene.matched(ANN, CID, "y").matched(CID, ANN, "y");
+        scene
+    };
+    repeat(News::Waiting).shows(&[]);
+    // Answered in the chat, it was no search.
+    for answer in [News::Refused("already-paired".to_owned()), News::Fence] {
+        repeat(answer).shows(&[FaultKind::MatchedUnasked, FaultKind::OneSided]);
+    }
 }
 
 #[test]
