@@ -148,8 +148,24 @@ async fn dropping_a_place_leaves(backend: Backend) -> Result<(), String> {
 async fn dropping_a_match_tells(backend: Backend) -> Result<(), String> {
     let (ann, bob) = backend.pair().await?;
     drop(ann);
+    told_of_parting(&backend, bob).await?;
+    // The same when the partner has begun to chat before.
+    let (ann, bob) = backend.pair().await?;
     let mut bob = backend.open(bob).await?;
-    let received = recv(&mut bob).await?;
+    drop(ann);
+    ensure_parted(recv(&mut bob).await?)
+}
+
+/// Opens a match whose other side is gone: it does not open, or is parted already.
+async fn told_of_parting(backend: &Backend, mut made: Match) -> Result<(), String> {
+    match backend.relay.open(&mut made).await {
+        Ok(mut pipe) => ensure_parted(recv(&mut pipe).await?),
+        Err(RelayError::Gone) => Ok(()),
+        Err(error) => Err(format!("open: {error}")),
+    }
+}
+
+fn ensure_parted(received: Received) -> Result<(), String> {
     ensure(matches!(received, Received::Parted(_)), "the partner of a dropped match was not told")
 }
 

@@ -59,8 +59,8 @@ pub trait Relay: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`RelayError::Foreign`] if the match was opened before or is of another backend, [`RelayError::Unavailable`] if
-    /// the backend cannot be reached.
+    /// [`RelayError::Foreign`] if the match was opened before or is of another backend, [`RelayError::Gone`] if the partner
+    /// dropped its match without opening it, [`RelayError::Unavailable`] if the backend cannot be reached.
     ///
     /// # Cancel safety
     ///
@@ -75,6 +75,10 @@ pub enum RelayError {
     /// The match has no pipe that this relay could open.
     #[error("the match was opened before, or is of another backend")]
     Foreign,
+    /// The partner has given the match up, and as neither has seen a chat, there is none: whoever looked for somebody
+    /// goes on looking. A backend that cannot tell opens the chat, and it is parted already.
+    #[error("the partner gave the match up before it began")]
+    Gone,
     /// The backend failed.
     #[error("the relay cannot be reached")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -130,6 +134,8 @@ pub enum TrySendError {
 
 struct Channel {
     lanes: [Lane; 2],
+    /// Which sides have taken their end to chat by it.
+    begun: [bool; 2],
     parted: Option<Reason>,
     max_items: usize,
     max_bytes: usize,
@@ -174,12 +180,20 @@ impl Pipe {
     ) -> (Self, Self) {
         let channel = Arc::new(Mutex::new(Channel {
             lanes: [Lane::default(), Lane::default()],
+            begun: [false; 2],
             parted: None,
             max_items: limits.pipe_items.max(1),
             max_bytes: limits.pipe_bytes,
         }));
         let mut end = |side| Self { channel: Arc::clone(&channel), side, on_part: Some(on_part()) };
         (end(0), end(1))
+    }
+
+    /// This side takes part. Whether the other one does, or still may.
+    pub(crate) fn begin(&self) -> bool {
+        let mut channel = lock(&self.channel);
+        channel.begun[self.side] = true;
+        channel.parted.is_none() || channel.begun[1 - self.side]
     }
 
     /// Sends a frame, waiting for room.

@@ -1,10 +1,11 @@
 //! Stories about `Hub::pair` and `Chat`: what dropping means, how a chat ends, and what a drain does to it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use purrr_core::{
-    Chat, Frame, Hub, Limits, PairError, Profile, Reason,
+    Anyone, Chat, Frame, Hub, Limits, Lobby, MemoryLobby, MemoryRelay, PairError, PeerId, Profile,
+    Reason, Ticket,
     frame::{Body, Message},
 };
 use tokio::time::Instant;
@@ -48,6 +49,23 @@ async fn dropping_pair_after_the_match_tells_the_partner() {
     drop(ann);
     assert_eq!(bob.recv().await, Err(Reason::Lost));
     assert_eq!((hub.online(), census(&hub).await), (1, (0, 0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_was_given_up_before_the_chat_began_goes_on_waiting() {
+    let lobby = Arc::new(MemoryLobby::default());
+    let hub = Hub::builder().backend(Arc::clone(&lobby) as _, Arc::new(MemoryRelay)).build();
+    let mut bob = Box::pin(hub.pair(Profile::named("Bob")));
+    assert!(bob.as_mut().now_or_never().is_none());
+    let ann = lobby.enter(Ticket::new(PeerId::random()), Arc::new(Anyone)).await.unwrap();
+    assert_eq!(census(&hub).await, (0, 1), "Ann and Bob are matched");
+    // She cancels before Bob has heard of it.
+    drop(ann);
+    assert!(bob.as_mut().now_or_never().is_none());
+    assert_eq!(census(&hub).await, (1, 0));
+    let cid = hub.pair(Profile::named("Cid")).await.unwrap();
+    assert_eq!(bob.await.unwrap().id(), cid.id());
+    assert_eq!(hub.stats().matches, 2, "the two sides of the one chat that there was");
 }
 
 #[tokio::test(start_paused = true)]

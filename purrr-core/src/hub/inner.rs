@@ -211,17 +211,20 @@ impl Guest {
             let search = hub.crowd.search(ticket.waited);
             ticket.person = person;
             let (began, before) = (Instant::now(), ticket.waited);
-            let mut made = loop {
+            let (made, pipe) = loop {
                 ticket.avoid = hub.acquaintances().avoided(&hub.limits, Instant::now(), person);
                 let place = hub.lobby.enter(ticket.clone(), Arc::clone(&hub.rule)).await?;
-                let made = place.await?;
+                let mut made = place.await?;
                 // Either may have blocked the other on another connection while this one waited.
                 if !hub.acquaintances().keeps_apart(person, made.partner().person) {
-                    break made;
+                    match hub.relay.open(&mut made).await {
+                        Ok(pipe) => break (made, pipe),
+                        Err(RelayError::Gone) => {}
+                        Err(error) => return Err(error.into()),
+                    }
                 }
                 ticket.waited = before + began.elapsed();
             };
-            let pipe = hub.relay.open(&mut made).await?;
             let (now, partner) = (Instant::now(), Arc::clone(made.partner()));
             let who = (person, token);
             hub.acquaintances().handle_met(&hub.limits, now, who, partner.person);
