@@ -15,7 +15,7 @@ use std::{
 use loom::{future::block_on, thread};
 use purrr_core::{
     Anyone, Census, ChatId, Frame, Limits, Lobby, LobbyError, Match, MemoryLobby, MemoryRelay,
-    PeerId, Pipe, Reason, Received, Relay, Ticket,
+    PeerId, Pipe, Reason, Received, Relay, RelayError, Ticket,
 };
 
 /// Somebody's place, as far as it has come.
@@ -101,10 +101,12 @@ fn one_who_comes_twice_at_once_has_one_place() {
     });
 }
 
-/// Whoever was matched with one who left is told so; whoever was not still waits, and meets the next.
+/// Whoever was matched with one who left before the chat began is told that there is none; whoever was not still waits, and
+/// meets the next.
 fn is_told_or_waits(lobby: &MemoryLobby, mut left: Place) {
-    if let Some(made) = look(&mut left) {
-        assert_eq!(block_on(open(made).recv()), Received::Parted(Reason::Lost));
+    if let Some(mut made) = look(&mut left) {
+        let opened = block_on(MemoryRelay.open(&mut made));
+        assert!(matches!(opened, Err(RelayError::Gone)), "{opened:?}");
         assert_eq!(census(lobby), Census::new(0, 0));
     } else {
         assert_eq!(census(lobby), Census::new(1, 0));
@@ -135,6 +137,32 @@ fn a_peer_that_looks_and_leaves_is_in_the_chat_or_gone() {
             Some(ann) => assert_eq!(whom(&look(&mut bob).unwrap()), (ann.chat(), 1)),
             None => is_told_or_waits(lobby, bob),
         }
+    });
+}
+
+#[test]
+fn one_side_opens_a_chat_while_the_other_gives_it_up() {
+    model(|lobby| {
+        let places = [1, 2].map(|peer| enter(lobby, peer).unwrap());
+        let [ann, mut bob] = places.map(|place| block_on(place).unwrap());
+        let gives_up = thread::spawn(move || drop(ann));
+        match block_on(MemoryRelay.open(&mut bob)) {
+            Ok(mut chat) => assert_eq!(block_on(chat.recv()), Received::Parted(Reason::Lost)),
+            Err(error) => assert!(matches!(error, RelayError::Gone), "{error}"),
+        }
+        gives_up.join().unwrap();
+    });
+}
+
+#[test]
+fn a_chat_that_one_side_has_seen_is_seen_by_both_however_short_it_is() {
+    model(|lobby| {
+        let places = [1, 2].map(|peer| enter(lobby, peer).unwrap());
+        let [ann, bob] = places.map(|place| block_on(place).unwrap());
+        let hasty = thread::spawn(move || open(ann).part(Reason::Next));
+        let mut bob = open(bob);
+        assert_eq!(block_on(bob.recv()), Received::Parted(Reason::Next));
+        hasty.join().unwrap();
     });
 }
 
