@@ -158,6 +158,35 @@ pageStory('a photograph arrives upright, without place and time, and blurred', a
   await ann.page.locator('.mine progress').waitFor({ state: 'hidden' });
 });
 
+pageStory('whoever is at the end stays there, and whoever reads further up is not taken away', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit, PHONE);
+  for (let number = 0; number < 20; number += 1) {
+    await bob.say(`line ${number}`);
+  }
+  await ann.hears('line 19');
+  // A picture that is decoded grows just before the page hears that it has scrolled.
+  await ann.the('log').evaluate((log) => {
+    log.lastElementChild.style.minHeight = '600px';
+    log.dispatchEvent(new Event('scroll'));
+  });
+  const below = () => ann.the('log').evaluate((log) => log.scrollHeight - log.scrollTop - log.clientHeight);
+  await bob.say('at the end');
+  await ann.hears('at the end');
+  assert.ok((await below()) <= 1, `${await below()} pixels are out of sight`);
+
+  await ann.the('log').evaluate((log) => {
+    log.scrollTop = 0;
+    return new Promise((resolve) => log.addEventListener('scroll', resolve, { once: true }));
+  });
+  await bob.say('further down');
+  const newer = ann.page.getByRole('button', { name: 'New messages' });
+  await newer.waitFor();
+  assert.equal(await ann.the('log').evaluate((log) => log.scrollTop), 0);
+  await newer.tap();
+  await newer.waitFor({ state: 'hidden' });
+  assert.ok((await below()) <= 1, `${await below()} pixels are out of sight`);
+});
+
 pageStory('how much of a picture is sent can be seen', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit, { prepare: slowNetwork });
   await give(ann, 'paste', 'image/png');
