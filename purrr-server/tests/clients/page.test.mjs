@@ -512,6 +512,19 @@ pageStory('a lost connection is told, counted down, and comes back', async ({ se
   await ann.seesNo('banner');
   await bob.the('again').click();
   await Promise.all([ann.meets('Bob'), bob.meets('Ann')]);
+
+  // Whoever has left is known to the server only as long as the line holds, so nobody is promised a block after that.
+  await bob.the('leave').click();
+  await bob.the('really-leave').click();
+  await ann.the('over-title').getByText('Bob left the chat.').waitFor();
+  await tabTo(ann, 'block-last', 'Tab');
+  await line.cut();
+  await ann.seesNo('block-last');
+  assert.equal(await focused(ann), 'over');
+  await line.mend();
+  await ann.page.getByRole('button', { name: 'Try now' }).click();
+  await ann.seesNo('banner');
+  assert.equal(await ann.the('block-last').isVisible(), false);
   await line.cut();
 });
 
