@@ -322,8 +322,11 @@ pageStory('Escape asks, leaves, and searches', async ({ visit }) => {
   await bob.hears('I stay');
 
   await ann.page.keyboard.press('Escape');
+  await ann.the('ask-leave').getByText('What was said can be read until you go on.').waitFor();
   await ann.page.keyboard.press('Escape');
   await ann.the('over-title').getByText('You left the chat.').waitFor();
+  assert.deepEqual(await ann.transcript(), ['hi', 'I stay']);
+  assert.equal(await ann.page.locator('.keys:visible').textContent(), 'Esc finds someone new.');
   await bob.the('over-title').getByText('Ann left the chat.').waitFor();
   await ann.page.keyboard.press('Escape');
   await ann.sees('cancel');
@@ -659,6 +662,7 @@ for (const colorScheme of ['light', 'dark']) {
     await fits('question');
     await ann.the('really-leave').tap();
     await fits('end');
+    assert.equal(await ann.page.locator('.keys:visible').count(), 0, 'a phone is told of no keys');
   });
 }
 
