@@ -450,6 +450,16 @@ mod tests {
     }
 
     #[test]
+    fn who_may_meet_anyone_may_meet_those_who_share_a_language() {
+        let [early, late] = [5, 20].map(Duration::from_secs);
+        let rule = Interests::default().widen_after(late, early);
+        assert_eq!(rule.widen_at(), [early, early]);
+        let seeker = ticket(&["cats"], &["en"]);
+        let found = [Duration::ZERO, early, late].map(|waited| rule.buckets(&seeker, waited).len());
+        assert_eq!(found, [1, 3, 3]);
+    }
+
+    #[test]
     fn who_encrypts_shares_no_bucket_with_who_does_not() {
         let open = ticket(&["cats"], &["en"]);
         let mut sealed = open.clone();

@@ -167,9 +167,17 @@ function block() {
 /** Never meets this person again, who has left already. */
 function blockLast() {
   connection.send({ type: 'block' });
-  byId('block-last').hidden = true;
-  byId('over').focus();
+  withdrawBlock();
   notice(`You won’t meet ${chat.name} again.`);
+}
+
+/** The server knows whom the last chat was with for as long as the connection lasts, and no longer. */
+function withdrawBlock() {
+  const button = byId('block-last');
+  if (document.activeElement === button) {
+    byId('over').focus();
+  }
+  button.hidden = true;
 }
 
 function goHome() {
@@ -222,6 +230,8 @@ function lost(retryAt) {
   allowFinding();
   if (phase === 'chat') {
     endChat('Your connection was lost, and the chat with it.');
+  } else {
+    withdrawBlock();
   }
   banner.retrying(retryAt);
 }

@@ -15,6 +15,8 @@ export class Transcript {
   #pictures = [];
   /** Whether the newest line is in sight, as the person left it. */
   #atEnd = true;
+  /** How far the log was scrolled when it was last looked at. */
+  #top = 0;
 
   /** `reply(message)` is called when the person wants to answer a message. */
   constructor(log, newer, reply) {
@@ -24,7 +26,10 @@ export class Transcript {
     newer.addEventListener('click', () => this.#follow());
     log.addEventListener('scroll', () => {
       const { scrollHeight, scrollTop, clientHeight } = log;
-      this.#atEnd = scrollHeight - scrollTop - clientHeight < NEAR;
+      // A picture may have grown between the scrolling and this event; only the person goes up.
+      const stayed = this.#atEnd && scrollTop >= this.#top;
+      this.#atEnd = stayed || scrollHeight - scrollTop - clientHeight < NEAR;
+      this.#top = scrollTop;
       newer.hidden ||= this.#atEnd;
     });
     // A keyboard that comes up, or a panel that opens, takes room below; whoever was at the end stays there.
@@ -161,6 +166,7 @@ export class Transcript {
 
   #follow() {
     this.#log.scrollTop = this.#log.scrollHeight;
+    this.#top = this.#log.scrollTop;
     this.#atEnd = true;
     this.#newer.hidden = true;
   }

@@ -158,6 +158,35 @@ pageStory('a photograph arrives upright, without place and time, and blurred', a
   await ann.page.locator('.mine progress').waitFor({ state: 'hidden' });
 });
 
+pageStory('whoever is at the end stays there, and whoever reads further up is not taken away', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit, PHONE);
+  for (let number = 0; number < 20; number += 1) {
+    await bob.say(`line ${number}`);
+  }
+  await ann.hears('line 19');
+  // A picture that is decoded grows just before the page hears that it has scrolled.
+  await ann.the('log').evaluate((log) => {
+    log.lastElementChild.style.minHeight = '600px';
+    log.dispatchEvent(new Event('scroll'));
+  });
+  const below = () => ann.the('log').evaluate((log) => log.scrollHeight - log.scrollTop - log.clientHeight);
+  await bob.say('at the end');
+  await ann.hears('at the end');
+  assert.ok((await below()) <= 1, `${await below()} pixels are out of sight`);
+
+  await ann.the('log').evaluate((log) => {
+    log.scrollTop = 0;
+    return new Promise((resolve) => log.addEventListener('scroll', resolve, { once: true }));
+  });
+  await bob.say('further down');
+  const newer = ann.page.getByRole('button', { name: 'New messages' });
+  await newer.waitFor();
+  assert.equal(await ann.the('log').evaluate((log) => log.scrollTop), 0);
+  await newer.tap();
+  await newer.waitFor({ state: 'hidden' });
+  assert.ok((await below()) <= 1, `${await below()} pixels are out of sight`);
+});
+
 pageStory('how much of a picture is sent can be seen', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit, { prepare: slowNetwork });
   await give(ann, 'paste', 'image/png');
@@ -293,8 +322,11 @@ pageStory('Escape asks, leaves, and searches', async ({ visit }) => {
   await bob.hears('I stay');
 
   await ann.page.keyboard.press('Escape');
+  await ann.the('ask-leave').getByText('What was said can be read until you go on.').waitFor();
   await ann.page.keyboard.press('Escape');
   await ann.the('over-title').getByText('You left the chat.').waitFor();
+  assert.deepEqual(await ann.transcript(), ['hi', 'I stay']);
+  assert.equal(await ann.page.locator('.keys:visible').textContent(), 'Esc finds someone new.');
   await bob.the('over-title').getByText('Ann left the chat.').waitFor();
   await ann.page.keyboard.press('Escape');
   await ann.sees('cancel');
@@ -483,6 +515,19 @@ pageStory('a lost connection is told, counted down, and comes back', async ({ se
   await ann.seesNo('banner');
   await bob.the('again').click();
   await Promise.all([ann.meets('Bob'), bob.meets('Ann')]);
+
+  // Whoever has left is known to the server only as long as the line holds, so nobody is promised a block after that.
+  await bob.the('leave').click();
+  await bob.the('really-leave').click();
+  await ann.the('over-title').getByText('Bob left the chat.').waitFor();
+  await tabTo(ann, 'block-last', 'Tab');
+  await line.cut();
+  await ann.seesNo('block-last');
+  assert.equal(await focused(ann), 'over');
+  await line.mend();
+  await ann.page.getByRole('button', { name: 'Try now' }).click();
+  await ann.seesNo('banner');
+  assert.equal(await ann.the('block-last').isVisible(), false);
   await line.cut();
 });
 
@@ -617,6 +662,7 @@ for (const colorScheme of ['light', 'dark']) {
     await fits('question');
     await ann.the('really-leave').tap();
     await fits('end');
+    assert.equal(await ann.page.locator('.keys:visible').count(), 0, 'a phone is told of no keys');
   });
 }
 
