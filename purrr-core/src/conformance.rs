@@ -13,7 +13,7 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     frame::Frame,
@@ -96,12 +96,19 @@ impl Backend {
     }
 
     async fn open(&self, mut made: Match) -> Result<Pipe, String> {
-        self.relay.open(&mut made).await.map_err(|error| format!("open: {error}"))
+        match timeout(SOON, self.relay.open(&mut made)).await {
+            Ok(opened) => opened.map_err(|error| format!("open: {error}")),
+            Err(_) => Err("a match does not open".to_owned()),
+        }
+    }
+
+    async fn open_both(&self, ann: Match, bob: Match) -> Result<(Pipe, Pipe), String> {
+        tokio::try_join!(self.open(ann), self.open(bob))
     }
 
     async fn chat(&self) -> Result<(Pipe, Pipe), String> {
         let (ann, bob) = self.pair().await?;
-        Ok((self.open(ann).await?, self.open(bob).await?))
+        self.open_both(ann, bob).await
     }
 }
 
@@ -148,32 +155,38 @@ async fn dropping_a_place_leaves(backend: Backend) -> Result<(), String> {
 async fn dropping_a_match_tells(backend: Backend) -> Result<(), String> {
     let (ann, bob) = backend.pair().await?;
     drop(ann);
-    told_of_parting(&backend, bob).await?;
-    // The same when the partner has begun to chat before.
+    gone(&backend, bob).await?;
+    // The same when it is dropped while the other side waits for it.
     let (ann, bob) = backend.pair().await?;
-    let mut bob = backend.open(bob).await?;
+    let give_up = async {
+        sleep(QUIET).await;
+        drop(ann);
+        Ok(())
+    };
+    tokio::try_join!(gone(&backend, bob), give_up)?;
+    // And when the one who gives up had begun to open it.
+    let (mut ann, bob) = backend.pair().await?;
+    let opened = timeout(QUIET, backend.relay.open(&mut ann)).await.is_ok();
+    ensure(!opened, "a chat began without the other side")?;
     drop(ann);
-    ensure_parted(recv(&mut bob).await?)
+    gone(&backend, bob).await
 }
 
-/// Opens a match whose other side is gone: it does not open, or is parted already.
-async fn told_of_parting(backend: &Backend, mut made: Match) -> Result<(), String> {
-    match backend.relay.open(&mut made).await {
-        Ok(mut pipe) => ensure_parted(recv(&mut pipe).await?),
-        Err(RelayError::Gone) => Ok(()),
-        Err(error) => Err(format!("open: {error}")),
-    }
-}
-
-fn ensure_parted(received: Received) -> Result<(), String> {
-    ensure(matches!(received, Received::Parted(_)), "the partner of a dropped match was not told")
+/// Opens a match that the other side gives up.
+async fn gone(backend: &Backend, mut made: Match) -> Result<(), String> {
+    let opened = timeout(SOON, backend.relay.open(&mut made)).await;
+    ensure(
+        matches!(opened, Ok(Err(RelayError::Gone))),
+        "the partner of a dropped match was not told",
+    )
 }
 
 async fn a_match_opens_once(backend: Backend) -> Result<(), String> {
-    let (mut ann, _bob) = backend.pair().await?;
-    let _pipe = backend.relay.open(&mut ann).await.map_err(|error| error.to_string())?;
-    let again = backend.relay.open(&mut ann).await;
-    ensure(matches!(again, Err(RelayError::Foreign)), "a match opened twice")
+    let (mut ann, bob) = backend.pair().await?;
+    let first = async { backend.relay.open(&mut ann).await.map_err(|error| error.to_string()) };
+    let _pipes = tokio::try_join!(first, backend.open(bob))?;
+    let again = timeout(SOON, backend.relay.open(&mut ann)).await;
+    ensure(matches!(again, Ok(Err(RelayError::Foreign))), "a match opened twice")
 }
 
 async fn frames_arrive_in_order(backend: Backend) -> Result<(), String> {

@@ -95,8 +95,8 @@ impl Lobby for MemoryLobby {
 #[async_trait]
 impl Relay for MemoryRelay {
     async fn open(&self, chat: &mut Match) -> Result<Pipe, RelayError> {
-        let pipe = chat.take_pipe().ok_or(RelayError::Foreign)?;
-        if pipe.begin() { Ok(pipe) } else { Err(RelayError::Gone) }
+        let mut pipe = chat.take_pipe().ok_or(RelayError::Foreign)?;
+        if pipe.begin().await { Ok(pipe) } else { Err(RelayError::Gone) }
     }
 }
 

@@ -27,13 +27,14 @@ use crate::{
 ///
 /// # What is promised
 ///
-/// Frames of one sender arrive in order and once. Whoever receives sees every frame that was sent before the partner
+/// A chat begins for both or for neither: to open it takes both sides, and whoever opens it alone waits for the other. Frames of one sender arrive in order and once. Whoever receives sees every frame that was sent before the partner
 /// parted, then [`Received::Parted`] for good.
 ///
 /// # What dropping means
 ///
 /// Dropping the pipe parts, with [`Reason::Lost`]. Opening takes the pipe out of the match, so a match cannot be opened
-/// twice.
+/// twice. Dropping a match that was not opened, or the future that opens it, gives it up, and the other side is told that
+/// there is no chat.
 ///
 /// # Examples
 ///
@@ -46,8 +47,9 @@ use crate::{
 /// let (lobby, relay) = (MemoryLobby::default(), MemoryRelay);
 /// let ann = lobby.enter(Ticket::new(PeerId::from_bits(1)), Arc::new(Anyone)).await?;
 /// let bob = lobby.enter(Ticket::new(PeerId::from_bits(2)), Arc::new(Anyone)).await?;
-/// let mut ann = relay.open(&mut ann.await?).await?;
-/// let mut bob = relay.open(&mut bob.await?).await?;
+/// let (mut ann, mut bob) = (ann.await?, bob.await?);
+/// let (ann, bob) = tokio::join!(relay.open(&mut ann), relay.open(&mut bob));
+/// let (mut ann, mut bob) = (ann?, bob?);
 /// ann.send(Frame::text("hello")).await.ok();
 /// assert_eq!(bob.recv().await, Received::Frame(Frame::text("hello")));
 /// # Ok(())
@@ -55,16 +57,16 @@ use crate::{
 /// ```
 #[async_trait]
 pub trait Relay: fmt::Debug + Send + Sync + 'static {
-    /// Opens this side's end of a chat.
+    /// Opens this side's end of a chat, and resolves when the other side has opened its own.
     ///
     /// # Errors
     ///
     /// [`RelayError::Foreign`] if the match was opened before or is of another backend, [`RelayError::Gone`] if the partner
-    /// dropped its match without opening it, [`RelayError::Unavailable`] if the backend cannot be reached.
+    /// gave its match up, [`RelayError::Unavailable`] if the backend cannot be reached.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the chat ends for the other side when the match is dropped.
+    /// If the future is dropped, the match is given up.
     async fn open(&self, chat: &mut Match) -> Result<Pipe, RelayError>;
 }
 
@@ -75,8 +77,8 @@ pub enum RelayError {
     /// The match has no pipe that this relay could open.
     #[error("the match was opened before, or is of another backend")]
     Foreign,
-    /// The partner has given the match up, and as neither has seen a chat, there is none: whoever looked for somebody
-    /// goes on looking. A backend that cannot tell opens the chat, and it is parted already.
+    /// The partner has given the match up before both had opened it. Neither has seen a chat, so there is none, and
+    /// whoever looked for somebody goes on looking.
     #[error("the partner gave the match up before it began")]
     Gone,
     /// The backend failed.
@@ -134,7 +136,7 @@ pub enum TrySendError {
 
 struct Channel {
     lanes: [Lane; 2],
-    /// Which sides have taken their end to chat by it.
+    /// Which sides take part. A chat has begun, for good, when both do.
     begun: [bool; 2],
     parted: Option<Reason>,
     max_items: usize,
@@ -189,11 +191,34 @@ impl Pipe {
         (end(0), end(1))
     }
 
-    /// This side takes part. Whether the other one does, or still may.
-    pub(crate) fn begin(&self) -> bool {
+    /// Takes part, and waits until the partner does. Whether it did; if not, it has given the match up.
+    ///
+    /// For backends that give out both ends within one process; between processes it is for them to say what happens at
+    /// the other end.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, it can be asked again; if the pipe is dropped before the chat has begun, the partner is told
+    /// that it never will.
+    pub async fn begin(&mut self) -> bool {
+        poll_fn(|cx| self.poll_begin(cx)).await
+    }
+
+    fn poll_begin(&mut self, cx: &Context<'_>) -> Poll<bool> {
         let mut channel = lock(&self.channel);
         channel.begun[self.side] = true;
-        channel.parted.is_none() || channel.begun[1 - self.side]
+        if channel.begun[1 - self.side] {
+            // It waits where it will wait for frames.
+            let partner = channel.lanes[self.side].reader.take();
+            drop(channel);
+            wake(partner);
+            return Poll::Ready(true);
+        }
+        if channel.parted.is_some() {
+            return Poll::Ready(false);
+        }
+        register(&mut channel.lanes[1 - self.side].reader, cx);
+        Poll::Pending
     }
 
     /// Sends a frame, waiting for room.
@@ -351,6 +376,8 @@ impl Pipe {
         on_part();
         let mut channel = lock(&self.channel);
         channel.parted.get_or_insert(reason);
+        // Whoever gives up alone has never begun.
+        channel.begun[self.side] &= channel.begun[1 - self.side];
         // Nobody will read what was on its way to this side.
         channel.lanes[1 - self.side].frames = VecDeque::new();
         let reader = channel.lanes[self.side].reader.take();

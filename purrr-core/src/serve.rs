@@ -173,8 +173,7 @@ impl Serving<'_> {
             self.obey();
             // Each of these does all it can in this order; there is another turn only if a later one made work for an
             // earlier one, or may have more to do itself.
-            let mut again = self.poll_search(cx);
-            again |= self.poll_held(cx);
+            let mut again = self.poll_held(cx);
             match self.poll_output(cx, transport.as_mut()) {
                 Ok(more) => again |= more,
                 Err(ended) => return Poll::Ready(ended),
@@ -183,6 +182,9 @@ impl Serving<'_> {
                 Ok(more) => again |= more,
                 Err(ended) => return Poll::Ready(ended),
             }
+            // After what the peer says, so that whoever cancels or hangs up just then is nobody's partner.
+            self.obey();
+            again |= self.poll_search(cx);
             if let Some(closing) = self.closing
                 && let Poll::Ready(ended) = self.poll_close(cx, transport.as_mut(), closing)
             {
@@ -232,9 +234,16 @@ impl Serving<'_> {
         }
     }
 
+    /// Before anything that the peer says is done: if the partner has begun to chat meanwhile, both have.
+    fn poll_opening(&mut self, cx: &mut Context<'_>) {
+        if self.searching.as_ref().is_some_and(Searching::is_opening) {
+            self.poll_search(cx);
+        }
+    }
+
     fn poll_search(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(Poll::Ready(found)) =
-            self.searching.as_mut().map(|searching| searching.as_mut().poll(cx))
+            self.searching.as_mut().map(|searching| Pin::new(searching).poll(cx))
         else {
             return false;
         };
@@ -294,10 +303,13 @@ impl Serving<'_> {
             match transport.as_mut().poll_next(cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(None) => return Err(Ended::Lost),
-                Poll::Ready(Some(input)) => match self.handle_input(input.into()) {
-                    Some(frame) => self.send(cx, frame),
-                    None => return Ok(true),
-                },
+                Poll::Ready(Some(input)) => {
+                    self.poll_opening(cx);
+                    match self.handle_input(input.into()) {
+                        Some(frame) => self.send(cx, frame),
+                        None => return Ok(true),
+                    }
+                }
             }
         }
         Ok(true)

@@ -46,6 +46,18 @@ fn open(mut made: Match) -> Pipe {
     block_on(MemoryRelay.open(&mut made)).unwrap()
 }
 
+fn open_both([mut ann, mut bob]: [Match; 2]) -> [Pipe; 2] {
+    let (ann, bob) =
+        block_on(futures::future::join(MemoryRelay.open(&mut ann), MemoryRelay.open(&mut bob)));
+    [ann.unwrap(), bob.unwrap()]
+}
+
+/// That the other side gave the match up.
+fn assert_gone(mut made: Match) {
+    let opened = block_on(MemoryRelay.open(&mut made));
+    assert!(matches!(opened, Err(RelayError::Gone)), "{opened:?}");
+}
+
 fn census(lobby: &MemoryLobby) -> Census {
     block_on(lobby.census()).unwrap()
 }
@@ -104,9 +116,8 @@ fn one_who_comes_twice_at_once_has_one_place() {
 /// Whoever was matched with one who left before the chat began is told that there is none; whoever was not still waits, and
 /// meets the next.
 fn is_told_or_waits(lobby: &MemoryLobby, mut left: Place) {
-    if let Some(mut made) = look(&mut left) {
-        let opened = block_on(MemoryRelay.open(&mut made));
-        assert!(matches!(opened, Err(RelayError::Gone)), "{opened:?}");
+    if let Some(made) = look(&mut left) {
+        assert_gone(made);
         assert_eq!(census(lobby), Census::new(0, 0));
     } else {
         assert_eq!(census(lobby), Census::new(1, 0));
@@ -142,20 +153,31 @@ fn a_peer_that_looks_and_leaves_is_in_the_chat_or_gone() {
 
 #[test]
 fn one_side_opens_a_chat_while_the_other_gives_it_up() {
-    model(|lobby| {
-        let places = [1, 2].map(|peer| enter(lobby, peer).unwrap());
-        let [ann, mut bob] = places.map(|place| block_on(place).unwrap());
-        let gives_up = thread::spawn(move || drop(ann));
-        match block_on(MemoryRelay.open(&mut bob)) {
-            Ok(mut chat) => assert_eq!(block_on(chat.recv()), Received::Parted(Reason::Lost)),
-            Err(error) => assert!(matches!(error, RelayError::Gone), "{error}"),
-        }
-        gives_up.join().unwrap();
-    });
+    for begins in [false, true] {
+        model(move |lobby| {
+            let places = [1, 2].map(|peer| enter(lobby, peer).unwrap());
+            let [mut ann, bob] = places.map(|place| block_on(place).unwrap());
+            let gives_up = thread::spawn(move || {
+                let mut opening = MemoryRelay.open(&mut ann);
+                // Looks once whether the other side has begun, or not even that.
+                begins && opening.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+            });
+            let bob = block_on(async {
+                let mut bob = bob;
+                MemoryRelay.open(&mut bob).await
+            });
+            let seen = gives_up.join().unwrap();
+            match bob {
+                // She may have gone without looking again, but he is told that she has.
+                Ok(mut chat) => assert_eq!(block_on(chat.recv()), Received::Parted(Reason::Lost)),
+                Err(error) => assert!(!seen && matches!(error, RelayError::Gone), "{error}"),
+            }
+        });
+    }
 }
 
 #[test]
-fn a_chat_that_one_side_has_seen_is_seen_by_both_however_short_it_is() {
+fn a_chat_begins_for_both_however_short_it_is() {
     model(|lobby| {
         let places = [1, 2].map(|peer| enter(lobby, peer).unwrap());
         let [ann, bob] = places.map(|place| block_on(place).unwrap());
@@ -183,16 +205,16 @@ fn two_cancel_while_they_are_matched() {
 fn who_parts_is_free_for_the_next_whatever_the_partner_does_meanwhile() {
     model(|lobby| {
         let places = [1, 2].map(|peer| enter(lobby, peer).unwrap());
-        let [ann, bob] = places.map(|place| open(block_on(place).unwrap()));
+        let [ann, bob] = open_both(places.map(|place| block_on(place).unwrap()));
         let late = spawn(lobby, move |_| bob.part(Reason::Left));
         let eve = spawn(lobby, |lobby| block_on(enter(&lobby, 3).unwrap()).unwrap());
         ann.part(Reason::Next);
         let ann = block_on(enter(lobby, 1).unwrap()).unwrap();
         late.join().unwrap();
-        let mut eve = open(eve.join().unwrap());
+        let [mut eve, ann] = open_both([eve.join().unwrap(), ann]);
         // The late end of the last chat is not the end of this one.
         assert_eq!(census(lobby), Census::new(0, 1));
-        open(ann).part(Reason::Left);
+        ann.part(Reason::Left);
         assert_eq!(block_on(eve.recv()), Received::Parted(Reason::Left));
     });
 }
@@ -201,7 +223,7 @@ fn who_parts_is_free_for_the_next_whatever_the_partner_does_meanwhile() {
 fn what_one_says_before_it_parts_arrives_before_the_parting() {
     model(|lobby| {
         let places = [1, 2].map(|peer| enter(lobby, peer).unwrap());
-        let [mut ann, mut bob] = places.map(|place| open(block_on(place).unwrap()));
+        let [mut ann, mut bob] = open_both(places.map(|place| block_on(place).unwrap()));
         let speaker = thread::spawn(move || {
             ann.try_send(Frame::text("bye")).unwrap();
             ann.part(Reason::Left);

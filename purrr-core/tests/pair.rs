@@ -1,11 +1,10 @@
 //! Stories about `Hub::pair` and `Chat`: what dropping means, how a chat ends, and what a drain does to it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures::FutureExt;
 use purrr_core::{
-    Anyone, Chat, Frame, Hub, Limits, Lobby, MemoryLobby, MemoryRelay, PairError, PeerId, Profile,
-    Reason, Ticket,
+    Chat, Frame, Hub, Limits, PairError, Profile, Reason,
     frame::{Body, Message},
 };
 use tokio::time::Instant;
@@ -38,34 +37,46 @@ async fn dropping_pair_before_the_match_leaves_the_lobby() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_pair_after_the_match_tells_the_partner() {
-    let hub = Hub::memory();
-    let mut ann = Box::pin(hub.pair(Profile::named("Ann")));
-    assert!(ann.as_mut().now_or_never().is_none());
-    let bob = hub.pair(Profile::named("Bob")).now_or_never().expect("Ann waits");
-    let mut bob = bob.unwrap();
-    bob.say("are you there?").await.unwrap();
-    // The match lies ready for Ann, and is never taken.
-    drop(ann);
-    assert_eq!(bob.recv().await, Err(Reason::Lost));
-    assert_eq!((hub.online(), census(&hub).await), (1, (0, 0)));
+async fn whoever_was_given_up_before_the_chat_began_goes_on_waiting() {
+    // Ann gives up before Bob has heard of the match, while he waits for her, and when each of them waits for the other.
+    for (ann_first, looks) in [(false, 0), (true, 0), (true, 1)] {
+        let hub = Hub::memory();
+        let [ann, mut bob] = ["Ann", "Bob"].map(|name| Box::pin(hub.pair(Profile::named(name))));
+        let mut ann = ann;
+        let mut order = [&mut ann, &mut bob];
+        if !ann_first {
+            order.reverse();
+        }
+        for pair in order {
+            assert!(pair.as_mut().now_or_never().is_none());
+        }
+        assert_eq!(census(&hub).await, (0, 1), "Ann and Bob are matched");
+        for _ in 0..looks {
+            assert!(bob.as_mut().now_or_never().is_none(), "Ann has not opened the chat");
+        }
+        drop(ann);
+        assert!(bob.as_mut().now_or_never().is_none());
+        assert_eq!((hub.online(), census(&hub).await), (1, (1, 0)));
+        let (bob, cid) = tokio::join!(bob, hub.pair(Profile::named("Cid")));
+        assert_eq!(bob.unwrap().id(), cid.unwrap().id());
+        assert_eq!(hub.stats().matches, 2, "the two sides of the one chat that there was");
+    }
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_was_given_up_before_the_chat_began_goes_on_waiting() {
-    let lobby = Arc::new(MemoryLobby::default());
-    let hub = Hub::builder().backend(Arc::clone(&lobby) as _, Arc::new(MemoryRelay)).build();
+async fn nobody_is_held_up_by_a_partner_that_is_never_polled() {
+    let hub = Hub::memory();
+    let mut ann = Box::pin(hub.pair(Profile::named("Ann")));
+    assert!(ann.as_mut().now_or_never().is_none());
+    // Matched with Ann, whom nobody polls any more.
     let mut bob = Box::pin(hub.pair(Profile::named("Bob")));
     assert!(bob.as_mut().now_or_never().is_none());
-    let ann = lobby.enter(Ticket::new(PeerId::random()), Arc::new(Anyone)).await.unwrap();
-    assert_eq!(census(&hub).await, (0, 1), "Ann and Bob are matched");
-    // She cancels before Bob has heard of it.
-    drop(ann);
-    assert!(bob.as_mut().now_or_never().is_none());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (bob, cid) = tokio::join!(bob, hub.pair(Profile::named("Cid")));
+    assert_eq!(bob.unwrap().id(), cid.unwrap().id());
+    // And when somebody does, she goes on waiting as well.
+    assert!(ann.as_mut().now_or_never().is_none());
     assert_eq!(census(&hub).await, (1, 0));
-    let cid = hub.pair(Profile::named("Cid")).await.unwrap();
-    assert_eq!(bob.await.unwrap().id(), cid.id());
-    assert_eq!(hub.stats().matches, 2, "the two sides of the one chat that there was");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,14 +6,15 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::{
     sync::{Notify, futures::Notified},
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 use super::{
@@ -76,8 +77,15 @@ pub(crate) enum SearchError {
     Relay(#[from] RelayError),
 }
 
+/// How long whoever was matched waits for the partner to know of it. A task that is alive takes no time for that; one that
+/// is never polled must not hold anybody up.
+const CONFIRMATION: Duration = Duration::from_secs(2);
+
 /// A search under way. Dropping it undoes whatever of it was done.
-pub(crate) type Searching = Pin<Box<dyn Future<Output = Result<Found, SearchError>> + Send>>;
+pub(crate) struct Searching {
+    search: Pin<Box<dyn Future<Output = Result<Found, SearchError>> + Send>>,
+    opening: Arc<AtomicBool>,
+}
 
 impl Inner {
     pub(super) fn new(
@@ -207,7 +215,9 @@ impl Guest {
     /// Enters the lobby, waits and opens the chat.
     pub(crate) fn search(&self, mut ticket: Ticket) -> Searching {
         let (hub, person, token) = (Arc::clone(&self.hub), self.person, self.token);
-        Box::pin(async move {
+        let opening = Arc::new(AtomicBool::new(false));
+        let opens = Arc::clone(&opening);
+        let search = Box::pin(async move {
             let search = hub.crowd.search(ticket.waited);
             ticket.person = person;
             let (began, before) = (Instant::now(), ticket.waited);
@@ -217,10 +227,11 @@ impl Guest {
                 let mut made = place.await?;
                 // Either may have blocked the other on another connection while this one waited.
                 if !hub.acquaintances().keeps_apart(person, made.partner().person) {
-                    match hub.relay.open(&mut made).await {
-                        Ok(pipe) => break (made, pipe),
-                        Err(RelayError::Gone) => {}
-                        Err(error) => return Err(error.into()),
+                    opens.store(true, Ordering::Relaxed);
+                    match timeout(CONFIRMATION, hub.relay.open(&mut made)).await {
+                        Ok(Ok(pipe)) => break (made, pipe),
+                        Ok(Err(RelayError::Gone)) | Err(_) => opens.store(false, Ordering::Relaxed),
+                        Ok(Err(error)) => return Err(error.into()),
                     }
                 }
                 ticket.waited = before + began.elapsed();
@@ -231,7 +242,23 @@ impl Guest {
             hub.stats.matches.add(1);
             search.succeed(now);
             Ok(Found { chat: made.chat(), partner, pipe })
-        })
+        });
+        Searching { search, opening }
+    }
+}
+
+impl Searching {
+    /// Whether somebody was found, who may have begun to chat meanwhile.
+    pub(crate) fn is_opening(&self) -> bool {
+        self.opening.load(Ordering::Relaxed)
+    }
+}
+
+impl Future for Searching {
+    type Output = Result<Found, SearchError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.search.as_mut().poll(cx)
     }
 }
 

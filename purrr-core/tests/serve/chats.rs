@@ -1,11 +1,14 @@
 //! Finding somebody, talking, and how a chat ends.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
 
 use futures::FutureExt;
 use purrr_core::{
-    Bytes, ChatId, Code, Command, Ended, Event, Frame, Hub, Input, Limits, Problem, Profile,
-    Reason,
+    Bytes, Chat, ChatId, Code, Command, Ended, Event, Frame, Hub, Input, Limits, PairError,
+    Problem, Profile,
     frame::{Body, Image, Message, Signal, SignalKind},
 };
 
@@ -245,34 +248,71 @@ async fn next_finds_whoever_waits() {
 #[tokio::test(start_paused = true)]
 async fn a_cancel_that_comes_after_the_match_is_refused() {
     let hub = Hub::memory();
-    let ann = Peer::waiting(&hub, "Ann").await;
-    // The match is there when the cancel is read, and neither has been looked at.
-    let bob = hub.pair(Profile::named("Bob")).now_or_never();
+    let (ann, bob, _) = Peer::pair(&hub).await;
     ann.send(Command::Cancel);
-    let mut bob = bob.expect("Ann waits").expect("the lobby works");
-    ann.gets_matched("Bob").await;
     ann.gets(["error: already-paired"]).await;
     ann.say("well then");
-    assert_eq!(bob.recv().await.as_ref().map(Frame::as_text), Ok(Some("well then")));
+    bob.gets(["well then"]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancel_that_overtakes_the_match_leaves_and_the_partner_is_told() {
+async fn a_cancel_that_meets_the_match_wins_and_the_other_one_goes_on_waiting() {
+    for while_it_is_read in [false, true] {
+        let hub = Hub::memory();
+        let ann = Peer::waiting(&hub, "Ann").await;
+        let bob = Arc::new(Mutex::new(None));
+        let bob_comes = {
+            let (hub, bob) = (hub.clone(), Arc::clone(&bob));
+            move || *bob.lock().unwrap() = Some(Coming::meets_somebody(&hub))
+        };
+        if while_it_is_read {
+            ann.far.send_with(Command::Cancel, bob_comes);
+        } else {
+            bob_comes();
+            ann.send(Command::Cancel);
+        }
+        ann.gets(["idle"]).await;
+        ann.gets_nothing().await;
+        let bob = bob.lock().unwrap().take().expect("Ann still waited");
+        bob.goes_on_waiting(&hub).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_hangs_up_when_it_is_matched_is_nobodys_partner() {
     let hub = Hub::memory();
     let ann = Peer::waiting(&hub, "Ann").await;
-    let found = Arc::new(Mutex::new(None));
-    // Bob comes in while the cancel is being read: the match is made, and Ann never hears of it.
-    ann.far.send_with(Command::Cancel, {
-        let (hub, found) = (hub.clone(), Arc::clone(&found));
-        move || *found.lock().unwrap() = hub.pair(Profile::named("Bob")).now_or_never()
-    });
-    ann.gets(["idle"]).await;
-    let bob = found.lock().unwrap().take();
-    let mut bob = bob.expect("Ann still waited").expect("the lobby works");
-    assert_eq!(bob.recv().await, Err(Reason::Lost));
-    ann.gets_nothing().await;
-    let census = hub.census().await.unwrap();
-    assert_eq!((census.waiting, census.pairs), (0, 0));
+    let bob = Coming::meets_somebody(&hub);
+    ann.far.hang_up();
+    ann.ends_after([], Ended::Lost).await;
+    bob.goes_on_waiting(&hub).await;
+}
+
+/// Somebody who was matched and whose partner does not know it yet.
+struct Coming(Pin<Box<dyn Future<Output = Result<Chat, PairError>> + Send>>);
+
+impl Coming {
+    fn meets_somebody(hub: &Hub) -> Self {
+        let pairs = pairs(hub);
+        let coming = hub.clone();
+        let mut coming = Self(Box::pin(async move { coming.pair(Profile::named("Bob")).await }));
+        assert!(coming.0.as_mut().now_or_never().is_none(), "the partner knows of it");
+        assert_eq!(self::pairs(hub), pairs + 1);
+        coming
+    }
+
+    async fn goes_on_waiting(mut self, hub: &Hub) {
+        assert!(self.0.as_mut().now_or_never().is_none());
+        assert_eq!(pairs(hub), 0);
+        let (bob, cid) = tokio::join!(self.0, hub.pair(Profile::named("Cid")));
+        let [bob, cid] = [bob, cid].map(|chat| chat.expect("they meet").id());
+        assert_eq!(bob, cid);
+    }
+}
+
+fn pairs(hub: &Hub) -> u64 {
+    let census = hub.census().now_or_never().expect("the lobby in memory does not wait");
+    census.expect("nor does it fail").pairs
 }
 
 #[tokio::test(start_paused = true)]

@@ -81,7 +81,7 @@ async fn invariant_6_what_was_on_its_way_does_not_reach_the_next_partner() {
     }
     settled().await;
     ann.far.take_all();
-    ann.gets(["waiting"]).await;
+    ann.gets(["waiting", "error: not-paired", "error: not-paired"]).await;
     ann.gets_matched("Cat").await;
     ann.gets_nothing().await;
     cat.gets_matched("Ann").await;
