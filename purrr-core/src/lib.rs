@@ -12,6 +12,7 @@ pub mod matchmaker;
 mod memory;
 mod pairing;
 pub mod protocol;
+mod rates;
 mod relay;
 mod serve;
 pub mod session;
@@ -37,6 +38,7 @@ pub use crate::{
         buckets_of,
     },
     protocol::{Code, Command, Event, Hello, Numbers, Problem, Search},
+    rates::{Allowance, Rate, Rates},
     relay::{Pipe, Reason, Received, Relay, RelayError, TrySendError},
     serve::{Ended, Input},
 };

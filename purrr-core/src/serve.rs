@@ -18,6 +18,7 @@ use crate::{
     },
     lobby::PeerId,
     protocol::{Command, Event, Problem},
+    rates::{Cost, Lease},
     relay::{Pipe, Received, TrySendError},
     session::{Closing, LobbyAction, Session, Stalled},
 };
@@ -48,6 +49,10 @@ pub enum Ended {
     Slow,
     /// The hub was drained.
     Drained,
+    /// The peer went on above its [`Rates`](crate::Rates) for too long.
+    Flooded,
+    /// What came from the peer was no message at all, three times in ten seconds.
+    Garbled,
 }
 
 impl From<Command> for Input {
@@ -81,14 +86,15 @@ where
     T: Stream<Item = I> + Sink<Event>,
     I: Into<Input>,
 {
-    let Profile { hello, search, speaks, person, resume } = profile;
+    let Profile { hello, search, speaks, person, resume, allowance } = profile;
     let guest = Guest::arrive(hub, person, resume);
     let limits = Arc::clone(&hub.limits);
-    let mut session = Session::new(PeerId::random(), hello, search, speaks, limits);
+    let mut session = Session::new(PeerId::random(), hello, search, speaks, limits, now());
     session.welcome(guest.token(), hub.online());
     let mut serving = Serving {
         hub,
         guest,
+        lease: Lease::of(allowance),
         waiting_since: None,
         latecomer: hub.phase() != Phase::Open,
         session,
@@ -132,6 +138,7 @@ where
 struct Serving<'h> {
     hub: &'h Inner,
     guest: Guest,
+    lease: Lease,
     /// When the search began, pauses included.
     waiting_since: Option<Instant>,
     /// Came when the hub was going away already. Those come one by one, so they may go at once.
@@ -156,7 +163,7 @@ impl Serving<'_> {
             Phase::Open => {}
             Phase::Draining => {
                 let linger = if self.latecomer { None } else { self.hub.linger() };
-                let until = linger.map(|linger| (Instant::now() + linger).into_std());
+                let until = linger.map(|linger| now() + linger);
                 self.session.handle_drain(self.hub.retry_after_ms(), until);
             }
             Phase::Closed => self.session.handle_close(),
@@ -175,6 +182,7 @@ impl Serving<'_> {
             // earlier one, or may have more to do itself.
             let mut again = self.poll_search(cx);
             again |= self.poll_held(cx);
+            again |= self.poll_delayed(cx);
             match self.poll_output(cx, transport.as_mut()) {
                 Ok(more) => again |= more,
                 Err(ended) => return Poll::Ready(ended),
@@ -260,6 +268,17 @@ impl Serving<'_> {
         self.held.is_none()
     }
 
+    /// Sends what had to wait for its time.
+    fn poll_delayed(&mut self, cx: &Context<'_>) -> bool {
+        if self.held.is_some() {
+            return false;
+        }
+        let Some(frame) = self.session.poll_frame() else { return false };
+        self.hub.stats.count_frame(frame.weight());
+        self.send(cx, frame);
+        true
+    }
+
     /// Sends a frame to the partner, or holds it while there is no room.
     fn send(&mut self, cx: &Context<'_>, frame: Frame) {
         let Some(pipe) = &mut self.pipe else { return };
@@ -269,7 +288,7 @@ impl Serving<'_> {
                 if pipe.take_progress() {
                     self.session.handle_flow(Stalled::Partner);
                 }
-                self.session.handle_stall(Stalled::Partner, Instant::now().into_std());
+                self.session.handle_stall(Stalled::Partner, now());
             }
             // Parted: the pipe will say so to whoever reads it.
             Ok(()) | Err(TrySendError::Parted(_)) => self.session.handle_flow(Stalled::Partner),
@@ -306,7 +325,7 @@ impl Serving<'_> {
     /// Returns the frame to send to the partner, if that is what came.
     fn handle_input(&mut self, input: Input) -> Option<Frame> {
         match input {
-            Input::Refused(problem) => self.session.handle_refused(problem),
+            Input::Refused(problem) => self.session.handle_refused(problem, now()),
             Input::Progress => {
                 self.session.handle_flow(Stalled::Own);
                 if let Some(pipe) = &mut self.pipe {
@@ -316,7 +335,11 @@ impl Serving<'_> {
             Input::Silence => self.session.handle_silence(),
             Input::SignOfLife => self.session.handle_sign_of_life(),
             Input::Command(command) => {
-                let frame = self.session.handle_command(command, || self.hub.numbers());
+                let numbers = || self.hub.numbers();
+                let frame = match self.lease.spend(Cost::of(&command), &now) {
+                    Ok(()) => self.session.handle_command(command, now, numbers),
+                    Err(wait) => self.session.handle_excess(command, wait, now(), numbers),
+                };
                 if let Some(frame) = &frame {
                     self.hub.stats.count_frame(frame.weight());
                 }
@@ -429,7 +452,7 @@ impl Serving<'_> {
         if alarm.as_mut().poll(cx).is_pending() {
             return false;
         }
-        self.session.handle_timeout(Instant::now().into_std());
+        self.session.handle_timeout(now());
         true
     }
 
@@ -445,6 +468,8 @@ impl Serving<'_> {
         let ended = match closing {
             Closing::Slow => return Poll::Ready(Ended::Slow),
             Closing::Drained => Ended::Drained,
+            Closing::Flooded => Ended::Flooded,
+            Closing::Garbled => Ended::Garbled,
         };
         if !self.has_said_all() {
             return Poll::Pending;
@@ -462,6 +487,10 @@ impl Serving<'_> {
     }
 
     fn note_own_stall(&mut self) {
-        self.session.handle_stall(Stalled::Own, Instant::now().into_std());
+        self.session.handle_stall(Stalled::Own, now());
     }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }

@@ -4,5 +4,6 @@ mod chats;
 mod draining;
 mod invariants;
 mod peer;
+mod rates;
 mod slowness;
 mod wire;
