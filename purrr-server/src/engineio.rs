@@ -28,6 +28,7 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use polling::{Broken, Polling, Successor};
+use purrr_core::Allowance;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -88,6 +89,7 @@ pub(crate) struct EioSocket {
     pings: u64,
     pongs: u64,
     fault: Option<CloseCode>,
+    allowance: Option<Arc<Allowance>>,
 }
 
 enum Link {
@@ -173,7 +175,8 @@ impl Sessions {
             Err(reason) => return Ok(reason.into_response()),
         };
         // A session is one connection to its end, whatever it runs over.
-        let session = move |socket| async move {
+        let session = move |mut socket: EioSocket| async move {
+            socket.allowance = place.allowance();
             session(socket).await;
             drop(place);
         };
@@ -389,7 +392,13 @@ impl EioSocket {
             pings: 0,
             pongs: 0,
             fault: None,
+            allowance: None,
         }
+    }
+
+    /// What whoever has the session shares with the others of its address.
+    pub(crate) fn allowance(&self) -> Option<Arc<Allowance>> {
+        self.allowance.clone()
     }
 
     /// Names the ping that was sent last.

@@ -16,8 +16,10 @@ use purrr_core::{
 };
 
 use crate::{
+    admission::Place,
     config::Config,
     key::is_p256_key,
+    metrics::Counted,
     picture,
     websocket::{CloseCode, Heard, Message, Socket, SocketError, Watched},
 };
@@ -28,21 +30,25 @@ pub(crate) const PROTOCOL: &str = "purrr.v1";
 /// Marks frames whose wire form may be forwarded as it came.
 const DIALECT: &str = "native";
 
-/// Runs one visitor's session on an upgraded socket, and holds on to `held` until it is over.
+/// Runs one visitor's session on an upgraded socket, and holds on to its place until it is over.
 ///
 /// The socket is wrapped before the future begins, which so has room for it once.
-pub(crate) fn run<H>(
+pub(crate) fn run(
     hub: Hub,
     config: &Config,
-    held: H,
+    (counted, place): (Counted, Place),
     socket: Socket,
-) -> impl Future<Output = ()> + use<H> {
+) -> impl Future<Output = ()> + use<> {
     let mut native = NativeSocket::new(socket, config);
     async move {
-        let _held = held;
-        let goodbye = match hub.serve(&mut native, Profile::default()).await {
+        let _counted = counted;
+        let mut profile = Profile::default();
+        profile.allowance = place.allowance();
+        let goodbye = match hub.serve(&mut native, profile).await {
             Ended::Slow => Some((CloseCode::Policy, "slow")),
             Ended::Drained => Some((CloseCode::Away, "draining")),
+            Ended::Flooded => Some((CloseCode::TooFast, "too fast")),
+            Ended::Garbled => Some((CloseCode::Policy, "not JSON")),
             _ => None,
         };
         native.socket.end(goodbye).await;

@@ -68,11 +68,13 @@ async fn run(hub: Hub, config: Arc<Config>, mut socket: EioSocket) {
     let mut profile = Profile::default();
     profile.speaks.candidates = false;
     // A client that is new here and one whose past is forgotten are greeted alike.
+    profile.allowance = chat.allowance();
     profile.resume = pid.and_then(|token| token.parse().ok());
     let ended = hub.serve(&mut chat, profile).await;
     let (code, reason) = match ended {
         Ended::Slow => (CloseCode::Policy, "slow"),
         Ended::Drained => (CloseCode::Away, "draining"),
+        Ended::Flooded => (CloseCode::TooFast, "too fast"),
         _ => (CloseCode::Policy, "not Socket.IO"),
     };
     chat.into_socket().close(code, reason).await;

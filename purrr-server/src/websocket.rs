@@ -40,6 +40,8 @@ pub(crate) enum CloseCode {
     Invalid = 1007,
     Policy = 1008,
     Size = 1009,
+    /// One of those that programs may choose, after HTTP's 429.
+    TooFast = 4429,
 }
 
 /// How long the unread rest of a message that was too large is read and thrown away, so that the close arrives.

@@ -9,6 +9,7 @@ use std::{
     collections::VecDeque,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -19,7 +20,7 @@ use futures::{Sink, SinkExt, Stream, StreamExt};
 use log::Log;
 use payload::{Index, Text, open, parse};
 use purrr_core::{
-    ChatId, Code, Command, Event, Frame, Hello, Input, Limits, Problem, Search,
+    Allowance, ChatId, Code, Command, Event, Frame, Hello, Input, Limits, Problem, Search,
     frame::{Body, Image, Message, Signal, SignalKind, Verbatim},
 };
 use serde::{Deserialize, Serialize};
@@ -99,6 +100,10 @@ impl PurrrChat {
             chat: None,
             chatted: false,
         }
+    }
+
+    pub(super) fn allowance(&self) -> Option<Arc<Allowance>> {
+        self.socket.allowance()
     }
 
     pub(super) fn into_socket(self) -> EioSocket {
@@ -352,7 +357,11 @@ impl PurrrChat {
                     Code::NotPaired => "No partner found.".into(),
                     _ => problem.message,
                 };
-                self.emit("error", Some(json!({"message": message})));
+                let mut told = json!({"message": message});
+                if let Some(wait) = problem.retry_after_ms {
+                    told["retryAfterMs"] = wait.into();
+                }
+                self.emit("error", Some(told));
             }
             // This dialect has no words for the rest, and its frontend no need of them.
             _ => {}
