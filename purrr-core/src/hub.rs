@@ -17,6 +17,7 @@ pub use self::{
 };
 use crate::{
     frame::Frame,
+    gate::Gate,
     limits::Limits,
     lobby::{Census, ChatId, Lobby, LobbyError, PeerId, PersonId, Speaks, Ticket},
     memory::{MemoryLobby, MemoryRelay},
@@ -73,6 +74,8 @@ pub struct Profile {
     pub resume: Option<ResumeToken>,
     /// What several peers may do together, beside what [`Limits::rates`] says of each. Default: this one shares nothing.
     pub allowance: Option<Arc<Allowance>>,
+    /// Which the transport of the peer has a clone of. Default: it has none, and is not polled while its peer is held up.
+    pub gate: Option<Gate>,
 }
 
 /// A running chat, as one of its two peers has it. Dropping it tells the partner.
@@ -148,7 +151,8 @@ impl Hub {
     /// Runs one peer's session over a transport until either goes away.
     ///
     /// The transport is read only as fast as the partner reads, and written no faster than it takes; a stream that ends
-    /// and a sink that fails both mean that the connection is lost.
+    /// and a sink that fails both mean that the connection is lost. How a transport that has a life of its own is polled
+    /// while no command is wanted, [`Gate`] says.
     ///
     /// # Cancel safety
     ///

@@ -5,6 +5,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod frame;
+mod gate;
 mod hub;
 mod limits;
 mod lobby;
@@ -23,6 +24,7 @@ pub use bytestring::ByteString;
 
 pub use crate::{
     frame::Frame,
+    gate::Gate,
     hub::{
         Chat, ChatOver, Hub, HubBuilder, PairError, ParseResumeTokenError, Profile, ResumeToken,
         Stats,

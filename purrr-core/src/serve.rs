@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     frame::Frame,
+    gate::Gate,
     hub::{
         Profile,
         inner::{Found, Guest, Inner, Phase, Searching},
@@ -86,7 +87,7 @@ where
     T: Stream<Item = I> + Sink<Event>,
     I: Into<Input>,
 {
-    let Profile { hello, search, speaks, person, resume, allowance } = profile;
+    let Profile { hello, search, speaks, person, resume, allowance, gate } = profile;
     let guest = Guest::arrive(hub, person, resume);
     let limits = Arc::clone(&hub.limits);
     let mut session = Session::new(PeerId::random(), hello, search, speaks, limits, now());
@@ -101,6 +102,8 @@ where
         searching: None,
         pipe: None,
         held: None,
+        gate,
+        gate_closed: false,
         arrived: 0,
         unflushed: false,
         full: false,
@@ -148,6 +151,9 @@ struct Serving<'h> {
     pipe: Option<Pipe>,
     /// A frame that the partner's full queue did not take; until it does, no further command is read.
     held: Option<Frame>,
+    /// By which the transport is told so, if it can be.
+    gate: Option<Gate>,
+    gate_closed: bool,
     /// The partner's messages given to the transport since it was last flushed.
     arrived: u64,
     unflushed: bool,
@@ -307,19 +313,33 @@ impl Serving<'_> {
         I: Into<Input>,
     {
         for _ in 0..BATCH {
-            if self.held.is_some() || self.closing.is_some() || self.session.backlog() >= BACKLOG {
+            let full = self.held.is_some() || self.session.backlog() >= BACKLOG;
+            if self.closing.is_some() || !self.may_poll_input(full) {
                 return Ok(false);
             }
-            match transport.as_mut().poll_next(cx) {
+            let input = match transport.as_mut().poll_next(cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(None) => return Err(Ended::Lost),
-                Poll::Ready(Some(input)) => match self.handle_input(input.into()) {
-                    Some(frame) => self.send(cx, frame),
-                    None => return Ok(true),
-                },
+                Poll::Ready(Some(input)) => input.into(),
+            };
+            if full && matches!(input, Input::Command(_) | Input::Refused(_)) {
+                return Err(Ended::Lost);
+            }
+            match self.handle_input(input) {
+                Some(frame) => self.send(cx, frame),
+                None => return Ok(true),
             }
         }
         Ok(true)
+    }
+
+    /// Whether the transport may be polled: while there is no room for what a command gives, only one that knows it.
+    fn may_poll_input(&mut self, full: bool) -> bool {
+        let Some(gate) = &self.gate else { return !full };
+        if std::mem::replace(&mut self.gate_closed, full) != full {
+            gate.close(full);
+        }
+        true
     }
 
     /// Returns the frame to send to the partner, if that is what came.

@@ -28,7 +28,7 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use polling::{Broken, Polling, Successor};
-use purrr_core::Allowance;
+use purrr_core::{Allowance, Gate};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -90,6 +90,8 @@ pub(crate) struct EioSocket {
     pongs: u64,
     fault: Option<CloseCode>,
     allowance: Option<Arc<Allowance>>,
+    /// Closed while no packet is wanted.
+    gate: Gate,
 }
 
 enum Link {
@@ -393,7 +395,13 @@ impl EioSocket {
             pongs: 0,
             fault: None,
             allowance: None,
+            gate: Gate::default(),
         }
+    }
+
+    /// By closing which packets are kept waiting, and nothing else.
+    pub(crate) const fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// What whoever has the session shares with the others of its address.
@@ -443,6 +451,22 @@ impl EioSocket {
                 self.record = Some(record);
             }
         }
+    }
+
+    /// Does what else there is to do while no packet is wanted. Answers to pings are packets too, so nobody is taken for dead
+    /// meanwhile; but a line that is broken is noticed by what is sent.
+    fn poll_without_reading(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        self.change_over();
+        if let Poll::Ready(Err(_)) = self.poll_rest(cx) {
+            return Poll::Ready(None);
+        }
+        self.heartbeat.heard();
+        if let Link::WebSocket(socket) = &mut self.link
+            && socket.take_unblocked()
+        {
+            return Poll::Ready(Some(Incoming::Progress));
+        }
+        Poll::Pending
     }
 
     fn poll_packet(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
@@ -519,7 +543,12 @@ impl Stream for EioSocket {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
         let this = self.get_mut();
         loop {
-            match this.poll_packet(cx) {
+            let polled = if this.gate.is_closed() {
+                this.poll_without_reading(cx)
+            } else {
+                this.poll_packet(cx)
+            };
+            match polled {
                 Poll::Ready(Some(Incoming::Pong)) => {
                     this.heartbeat.heard();
                     this.pongs = this.pings.min(this.pongs + 1);

@@ -44,6 +44,7 @@ pub(crate) fn run(
         let _counted = counted;
         let mut profile = Profile::default();
         profile.allowance = place.allowance();
+        profile.gate = Some(native.socket.gate());
         let goodbye = match hub.serve(&mut native, profile).await {
             Ended::Slow => Some((CloseCode::Policy, "slow")),
             Ended::Drained => Some((CloseCode::Away, "draining")),

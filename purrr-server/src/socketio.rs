@@ -69,6 +69,7 @@ async fn run(hub: Hub, config: Arc<Config>, mut socket: EioSocket) {
     profile.speaks.candidates = false;
     // A client that is new here and one whose past is forgotten are greeted alike.
     profile.allowance = chat.allowance();
+    profile.gate = Some(chat.gate());
     profile.resume = pid.and_then(|token| token.parse().ok());
     let ended = hub.serve(&mut chat, profile).await;
     let (code, reason) = match ended {

@@ -2,6 +2,7 @@
 
 mod chats;
 mod draining;
+mod holding;
 mod invariants;
 mod peer;
 mod rates;

@@ -20,7 +20,7 @@ use futures::{Sink, SinkExt, Stream, StreamExt};
 use log::Log;
 use payload::{Index, Text, open, parse};
 use purrr_core::{
-    Allowance, ChatId, Code, Command, Event, Frame, Hello, Input, Limits, Problem, Search,
+    Allowance, ChatId, Code, Command, Event, Frame, Gate, Hello, Input, Limits, Problem, Search,
     frame::{Body, Image, Message, Signal, SignalKind, Verbatim},
 };
 use serde::{Deserialize, Serialize};
@@ -100,6 +100,10 @@ impl PurrrChat {
             chat: None,
             chatted: false,
         }
+    }
+
+    pub(super) fn gate(&self) -> Gate {
+        self.socket.gate().clone()
     }
 
     pub(super) fn allowance(&self) -> Option<Arc<Allowance>> {
@@ -462,7 +466,9 @@ impl Stream for PurrrChat {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if let Some(command) = this.commands.pop_front() {
+        if !this.socket.gate().is_closed()
+            && let Some(command) = this.commands.pop_front()
+        {
             return Poll::Ready(Some(Input::Command(command)));
         }
         loop {

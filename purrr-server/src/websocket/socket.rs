@@ -214,9 +214,34 @@ impl Socket {
         .await;
     }
 
+    /// Polls for what comes before the next message, such as the answer to a ping. No part of the message is taken, and
+    /// what was read of it, [`READ_BUFFER`] at most, is kept.
+    pub(super) fn poll_controls(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Message, SocketError>>> {
+        self.poll_messages(cx, true)
+    }
+
+    /// Whether a message has begun to come.
+    pub(super) fn begins_message(&self) -> bool {
+        let head = match &self.partial {
+            Some((head, _)) => Some(*head),
+            None => Head::read(&self.ahead, usize::MAX).ok().flatten().map(|(head, _)| head),
+        };
+        head.is_some_and(|head| !head.opcode.is_control())
+    }
+
     /// Reads the next frame, with its mask taken off. `None` if the client is gone.
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, SocketError>> {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        controls_only: bool,
+    ) -> Poll<Result<Option<Frame>, SocketError>> {
         loop {
+            if controls_only && self.begins_message() {
+                return Poll::Pending;
+            }
             if self.partial.is_some() {
                 return self.poll_rest(cx);
             }
@@ -241,7 +266,8 @@ impl Socket {
                     return Poll::Ready(Ok(Read::End));
                 }
                 self.moved = true;
-                match self.take_frame(bytes).map_err(SocketError::Fault)? {
+                let taken = if controls_only { Ok(None) } else { self.take_frame(bytes) };
+                match taken.map_err(SocketError::Fault)? {
                     None => ahead = bytes.into(),
                     Some((used, frame)) => {
                         ahead = bytes[used..].into();
@@ -385,30 +411,31 @@ fn message(opcode: Opcode, payload: BytesMut) -> Result<Message, CloseCode> {
     ByteString::try_from(payload).map(Message::Text).map_err(|_| CloseCode::Invalid)
 }
 
-impl Stream for Socket {
-    type Item = Result<Message, SocketError>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        while !this.over {
-            let frame = match ready!(this.poll_frame(cx)) {
+impl Socket {
+    fn poll_messages(
+        &mut self,
+        cx: &mut Context<'_>,
+        controls_only: bool,
+    ) -> Poll<Option<Result<Message, SocketError>>> {
+        while !self.over {
+            let frame = match ready!(self.poll_frame(cx, controls_only)) {
                 Ok(frame) => frame,
                 Err(error) => {
-                    this.over = true;
+                    self.over = true;
                     return Poll::Ready(Some(Err(error)));
                 }
             };
             let Some((head, payload)) = frame else {
-                this.over = true;
+                self.over = true;
                 return Poll::Ready(None);
             };
-            match this.handle_frame(head, payload) {
+            match self.handle_frame(head, payload) {
                 Ok(message) => {
                     // What does not go out now goes with the next flush.
-                    if this.pong.is_some()
-                        && let Poll::Ready(Err(error)) = this.poll_write_out(cx)
+                    if self.pong.is_some()
+                        && let Poll::Ready(Err(error)) = self.poll_write_out(cx)
                     {
-                        this.over = true;
+                        self.over = true;
                         return Poll::Ready(Some(Err(error.into())));
                     }
                     if let Some(message) = message {
@@ -416,12 +443,20 @@ impl Stream for Socket {
                     }
                 }
                 Err(code) => {
-                    this.over = true;
+                    self.over = true;
                     return Poll::Ready(Some(Err(SocketError::Fault(code))));
                 }
             }
         }
         Poll::Ready(None)
+    }
+}
+
+impl Stream for Socket {
+    type Item = Result<Message, SocketError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_messages(cx, false)
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures::{Sink, Stream};
+use purrr_core::Gate;
 
 use super::{CloseCode, Controls, Message, Socket, SocketError, close, close_code, finish};
 use crate::{
@@ -25,6 +26,8 @@ pub(crate) struct Watched {
     ping_due: bool,
     dead: bool,
     fault: Option<CloseCode>,
+    /// Closed while no message is wanted.
+    gate: Gate,
 }
 
 /// What comes from a client.
@@ -49,7 +52,13 @@ impl Watched {
             ping_due: false,
             dead: false,
             fault: None,
+            gate: Gate::default(),
         }
+    }
+
+    /// By closing which messages are kept waiting, and nothing else.
+    pub(crate) fn gate(&self) -> Gate {
+        self.gate.clone()
     }
 
     /// Somebody else depends on this client now, or not any longer.
@@ -85,8 +94,14 @@ impl Stream for Watched {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Heard>> {
         let this = self.get_mut();
         loop {
-            let polled = Pin::new(&mut this.socket).poll_next(cx);
-            if this.socket.take_moved() {
+            let polled = if this.gate.is_closed() {
+                this.socket.poll_controls(cx)
+            } else {
+                Pin::new(&mut this.socket).poll_next(cx)
+            };
+            // An answer may be behind a message that nobody wants yet.
+            let waits = this.gate.is_closed() && this.socket.begins_message();
+            if this.socket.take_moved() || waits {
                 this.heartbeat.heard();
             }
             if polled.is_pending() && this.socket.take_unblocked() {
