@@ -46,6 +46,11 @@ pub struct Config {
     pub rate_limits: bool,
     /// What is accepted from one visitor.
     pub limits: Limits,
+    /// Pixels that a picture may say it has, its width times its height, unless only the two can read it. Default 100,000,000,
+    /// for which whoever shows it makes room for 400 MB. What it says stands in its header; nothing is decoded.
+    pub image_pixels: u64,
+    /// Frames of a picture that moves. Default 1,000.
+    pub image_frames: u32,
     /// Bytes of one message on either transport, from 1,024. Default 12,000,000; a connection holds at most this much of a
     /// message that is still arriving, and as much on its way out, and gives both back.
     pub max_payload: usize,
@@ -89,6 +94,8 @@ impl Default for Config {
             connects_per_second: 500,
             rate_limits: true,
             limits: Limits::default(),
+            image_pixels: 100_000_000,
+            image_frames: 1_000,
             max_payload: 12_000_000,
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),

@@ -20,7 +20,7 @@ use crate::{
     config::Config,
     key::is_p256_key,
     metrics::Counted,
-    picture,
+    picture::{self, Largest},
     websocket::{CloseCode, Heard, Message, Socket, SocketError, Watched},
 };
 
@@ -61,6 +61,7 @@ struct NativeSocket {
     socket: Watched,
     /// The head of a picture whose bytes come next, or the news that they are to be thrown away.
     awaited: Option<Awaited>,
+    largest: Largest,
     /// The rest of an event that takes several frames.
     rest: VecDeque<Message>,
 }
@@ -72,7 +73,8 @@ enum Awaited {
 
 impl NativeSocket {
     fn new(socket: Socket, config: &Config) -> Self {
-        Self { socket: Watched::new(socket, config), awaited: None, rest: VecDeque::new() }
+        let (socket, largest) = (Watched::new(socket, config), Largest::of(config));
+        Self { socket, awaited: None, largest, rest: VecDeque::new() }
     }
 
     /// Reads a text frame. `None` if it was the head of a picture.
@@ -111,7 +113,7 @@ impl NativeSocket {
             Some(Awaited::Refused) => None,
             Some(Awaited::Picture(picture)) => {
                 let (head, text) = *picture;
-                Some(complete_picture(head, text, bytes))
+                Some(complete_picture(head, text, bytes, self.largest))
             }
         }
     }
@@ -158,11 +160,16 @@ fn check_head(head: &ImageHead) -> Result<(), Problem> {
 }
 
 /// Puts a picture together if it is what its head says. Of a ciphertext only the two can know.
-fn complete_picture(head: ImageHead, text: ByteString, bytes: Bytes) -> Result<Command, Problem> {
+fn complete_picture(
+    head: ImageHead,
+    text: ByteString,
+    bytes: Bytes,
+    largest: Largest,
+) -> Result<Command, Problem> {
     let (id, encrypted, mime) = (head.id, head.encrypted, head.mime.clone());
     let mut command = head.complete(bytes.clone())?;
     if !encrypted {
-        picture::check(&mime, &bytes).map_err(|problem| problem.about(Some(id)))?;
+        picture::check(&mime, &bytes, largest).map_err(|problem| problem.about(Some(id)))?;
     }
     keep(&mut command, Verbatim { dialect: DIALECT, text, binary: Some(bytes) });
     Ok(command)

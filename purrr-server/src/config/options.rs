@@ -78,6 +78,12 @@ pub struct Options {
     /// Bytes of a picture [default: 9500000].
     #[arg(long, env = "PURRR_IMAGE_BYTES", value_name = "BYTES", help_heading = "Limits")]
     pub image_bytes: Option<usize>,
+    /// Pixels that a picture may say it has, unless only the two can read it [default: 100000000].
+    #[arg(long, env = "PURRR_IMAGE_PIXELS", value_name = "COUNT", help_heading = "Limits")]
+    pub image_pixels: Option<u64>,
+    /// Frames of a picture that moves [default: 1000].
+    #[arg(long, env = "PURRR_IMAGE_FRAMES", value_name = "COUNT", help_heading = "Limits")]
+    pub image_frames: Option<u32>,
     /// Bytes of one step of a call [default: 262144].
     #[arg(long, env = "PURRR_SIGNAL_BYTES", value_name = "BYTES", help_heading = "Limits")]
     pub signal_bytes: Option<usize>,

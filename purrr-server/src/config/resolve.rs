@@ -61,6 +61,8 @@ impl Options {
         way.pass(&mut self.max_connections, &mut config.max_connections);
         way.pass(&mut self.max_connections_per_address, &mut config.max_connections_per_address);
         way.pass(&mut self.max_payload, &mut config.max_payload);
+        way.pass(&mut self.image_pixels, &mut config.image_pixels);
+        way.pass(&mut self.image_frames, &mut config.image_frames);
         way.pass(&mut self.rate_limits, &mut config.rate_limits);
         way.pass(&mut self.connects_per_second, &mut config.connects_per_second);
         let rates = config.limits.rates.get_or_insert_default();

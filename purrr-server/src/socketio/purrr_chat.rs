@@ -31,7 +31,7 @@ use super::{Packet, Placeholder, binary_event, event, greeting, invalid_namespac
 use crate::{
     engineio::{EioSocket, Incoming, Outgoing},
     key::is_p256_key,
-    picture::kind_of,
+    picture::{Largest, recognize},
 };
 
 /// Marks frames that came as one of the events which are passed on as they are.
@@ -50,6 +50,7 @@ const SPOKEN_TO_THE_SERVER: [&str; 3] = ["init_user", "find_partner", "disconnec
 pub(super) struct PurrrChat {
     socket: EioSocket,
     limits: Limits,
+    largest: Largest,
     /// Commands that are due before anything else is read.
     commands: VecDeque<Command>,
     /// Packets that are due before any other event is written.
@@ -88,11 +89,17 @@ struct Fence {
 type Asked = Result<Option<Command>, Problem>;
 
 impl PurrrChat {
-    pub(super) fn new(socket: EioSocket, limits: Limits, auto_pair: bool) -> Self {
+    pub(super) fn new(
+        socket: EioSocket,
+        limits: Limits,
+        largest: Largest,
+        auto_pair: bool,
+    ) -> Self {
         let commands = auto_pair.then(|| Command::Find(Search::default())).into_iter().collect();
         Self {
             socket,
             limits,
+            largest,
             commands,
             packets: VecDeque::new(),
             answered: false,
@@ -179,7 +186,11 @@ impl PurrrChat {
             return Ok(Err(not_paired()));
         }
         // What cannot be told by its first bytes is carried all the same: it may be for the other client only.
-        let mime = kind_of(&bytes).unwrap_or(picture::SEALED);
+        let kind = match recognize(&bytes, self.largest) {
+            Ok(kind) => kind,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let mime = kind.unwrap_or(picture::SEALED);
         let image =
             Image { mime: ByteString::from_static(mime), encrypted: false, bytes: bytes.clone() };
         let wire = Verbatim { dialect: DIALECT, text: array, binary: Some(bytes) };
@@ -224,7 +235,8 @@ impl PurrrChat {
         if self.chat.is_none() {
             return Err(not_paired());
         }
-        let image = image.map(|image| picture::read(image.in_source(source))).transpose()?;
+        let read = |image: Text<'_>| picture::read(image.in_source(source), self.largest);
+        let image = image.map(read).transpose()?;
         if text.is_none() && image.is_none() {
             return Err(Problem::new(
                 Code::BadMessage,
@@ -266,7 +278,8 @@ impl PurrrChat {
             return Err(not_paired());
         }
         let wire = Verbatim { dialect: DIALECT, text: source.clone(), binary: None };
-        self.said(None, Some(picture::read(image.into())?), None, Some(wire))
+        let image = picture::read(image.into(), self.largest)?;
+        self.said(None, Some(image), None, Some(wire))
     }
 
     /// A message to the partner. What the hub would refuse is refused here already, for its sender's page shows and counts
