@@ -23,6 +23,11 @@ fn picture(what: &str, head: &str, bytes: &[u8], want: Want) -> Row {
     Row::new(what, Door::Native, sent, want)
 }
 
+/// The same text so many times at once.
+fn often(what: &str, times: usize, text: &str, want: Want) -> Row {
+    Row::new(what, Door::Native, frame(FIN | TEXT, text.as_bytes()).repeat(times), want)
+}
+
 /// A picture that is small on the wire.
 fn vast(what: &str, mime: &str, bytes: &[u8], want: Want) -> Row {
     let size = bytes.len();
@@ -162,6 +167,17 @@ pub(super) fn rows() -> Vec<Row> {
             Says("unsupported-type"),
         ),
         row("typing to nobody", r#"{"type":"typing","on":true}"#, Says("not-paired")),
+        Row::new(
+            "what is no JSON object, three times",
+            Door::Native,
+            ["x", "[]", "42"].map(|text| frame(FIN | TEXT, text.as_bytes())).concat(),
+            Closes(&[1008]),
+        ),
+        often("1,000 times somebody else", 1_000, r#"{"type":"next"}"#, Says("retryAfterMs")),
+        often("10,000 messages", 10_000, &message("x"), Closes(&[4429])),
+        often("10,000 things that nobody knows", 10_000, r#"{"type":"x"}"#, Closes(&[4429])),
+        often("5,000 times typing", 5_000, r#"{"type":"typing","on":true}"#, Says("not-paired")),
+        often("4,500 goodbyes", 4_500, r#"{"type":"leave"}"#, Says(r#""idle""#)),
     ]);
     rows.extend(while_talking());
     rows
