@@ -198,6 +198,8 @@ pub enum Code {
     RateLimited,
     /// A resume token that is nobody's, or not any more.
     UnknownSession,
+    /// The server holds as much as it may for everybody together.
+    Overloaded,
 }
 
 /// What one text frame of the native dialect holds.
@@ -381,7 +383,7 @@ impl fmt::Display for DataFault {
 
 impl Code {
     /// Every code, in the order of their discriminants.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BadMessage,
         Self::UnknownType,
         Self::NotPaired,
@@ -397,6 +399,7 @@ impl Code {
         Self::PartnerSlow,
         Self::RateLimited,
         Self::UnknownSession,
+        Self::Overloaded,
     ];
 
     /// The code as it stands on the wire.
@@ -418,6 +421,7 @@ impl Code {
             Self::PartnerSlow => "partner-slow",
             Self::RateLimited => "rate-limited",
             Self::UnknownSession => "unknown-session",
+            Self::Overloaded => "overloaded",
         }
     }
 }

@@ -30,7 +30,7 @@ use self::{
     addresses::Addresses,
     places::{Full, Places},
 };
-use crate::config::Config;
+use crate::{budget::Budget, config::Config};
 
 /// The door that both dialects share.
 ///
@@ -43,6 +43,7 @@ pub(crate) struct Admission {
     sockets: Arc<Places>,
     addresses: Option<Mutex<Addresses>>,
     trusted: Vec<Network>,
+    budget: Budget,
     refused: [AtomicU64; Reason::ALL.len()],
     /// When a refusal was last told in the log.
     told: Mutex<Option<Instant>>,
@@ -85,9 +86,15 @@ impl Admission {
                 Mutex::new(Addresses::new(config.connects_per_second, rates))
             }),
             trusted: config.trusted_proxies.clone(),
+            budget: Budget::new(config.buffered_bytes),
             refused: Default::default(),
             told: Mutex::default(),
         }
+    }
+
+    /// What those who were let in may have held for them together.
+    pub(crate) const fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// Lets a request begin a connection, which lasts until the place is dropped.

@@ -54,6 +54,10 @@ pub struct Config {
     /// Bytes of one message on either transport, from 1,024. Default 12,000,000; a connection holds at most this much of a
     /// message that is still arriving, and as much on its way out, and gives both back.
     pub max_payload: usize,
+    /// Bytes of messages above 64 KiB that are held for all connections together: while they come, wait and go. Default
+    /// 1,073,741,824; above it further ones are refused with `overloaded`. Another form of one that was let in, as for a
+    /// partner on the other dialect, is let in too, so that there may be half as much again for a moment.
+    pub buffered_bytes: usize,
     /// How often a silent connection is asked whether it is still there. Default 25 s.
     pub ping_interval: Duration,
     /// How long the answer may take. Default 20 s.
@@ -97,6 +101,7 @@ impl Default for Config {
             image_pixels: 100_000_000,
             image_frames: 1_000,
             max_payload: 12_000_000,
+            buffered_bytes: 1 << 30,
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             chat_ping_interval: Duration::from_secs(5),
@@ -150,6 +155,9 @@ impl Config {
         }
         if self.max_payload < self.limits.message_bytes.saturating_add(1_024) {
             return bad("--max-payload", "must be at least --message-bytes and 1,024 more");
+        }
+        if self.buffered_bytes < self.max_payload {
+            return bad("--buffered-bytes", "must be at least --max-payload");
         }
         if self.max_connections == 0 {
             return bad("--max-connections", "must be at least 1");

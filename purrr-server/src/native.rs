@@ -17,6 +17,7 @@ use purrr_core::{
 
 use crate::{
     admission::Place,
+    budget::no_room,
     config::Config,
     key::is_p256_key,
     metrics::Counted,
@@ -118,6 +119,16 @@ impl NativeSocket {
         }
     }
 
+    /// There was no room for a message: a text, or the bytes of a picture.
+    fn refuse(&mut self) -> Option<Result<Command, Problem>> {
+        let id = match self.awaited.take() {
+            Some(Awaited::Picture(picture)) => Some(picture.0.id),
+            Some(Awaited::Refused) => return None,
+            None => None,
+        };
+        Some(Err(no_room().about(id)))
+    }
+
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         loop {
             ready!(Pin::new(&mut self.socket).poll_ready(cx))?;
@@ -187,6 +198,7 @@ impl Stream for NativeSocket {
                 Some(Heard::Progress) => return Poll::Ready(Some(Input::Progress)),
                 Some(Heard::Silence) => return Poll::Ready(Some(Input::Silence)),
                 Some(Heard::SignOfLife) => return Poll::Ready(Some(Input::SignOfLife)),
+                Some(Heard::Refused) => this.refuse(),
                 None => return Poll::Ready(None),
             };
             if let Some(read) = read {

@@ -72,6 +72,9 @@ pub struct Options {
     /// Bytes of one message on the wire; above it the connection is closed [default: 12000000].
     #[arg(long, env = "PURRR_MAX_PAYLOAD", value_name = "BYTES", help_heading = "Limits")]
     pub max_payload: Option<usize>,
+    /// Bytes of large messages held for all connections together; above it they are refused [default: 1073741824].
+    #[arg(long, env = "PURRR_BUFFERED_BYTES", value_name = "BYTES", help_heading = "Limits")]
+    pub buffered_bytes: Option<usize>,
     /// Bytes of a text [default: 262144].
     #[arg(long, env = "PURRR_MESSAGE_BYTES", value_name = "BYTES", help_heading = "Limits")]
     pub message_bytes: Option<usize>,

@@ -29,6 +29,7 @@ use tokio::time::Instant;
 
 use super::{Packet, Placeholder, binary_event, event, greeting, invalid_namespace};
 use crate::{
+    budget::{Budget, no_room},
     engineio::{EioSocket, Incoming, Outgoing},
     key::is_p256_key,
     picture::{Largest, recognize},
@@ -51,6 +52,7 @@ pub(super) struct PurrrChat {
     socket: EioSocket,
     limits: Limits,
     largest: Largest,
+    budget: Budget,
     /// Commands that are due before anything else is read.
     commands: VecDeque<Command>,
     /// Packets that are due before any other event is written.
@@ -95,11 +97,13 @@ impl PurrrChat {
         largest: Largest,
         auto_pair: bool,
     ) -> Self {
+        let budget = socket.budget().clone();
         let commands = auto_pair.then(|| Command::Find(Search::default())).into_iter().collect();
         Self {
             socket,
             limits,
             largest,
+            budget,
             commands,
             packets: VecDeque::new(),
             answered: false,
@@ -124,6 +128,13 @@ impl PurrrChat {
     /// Reads a packet. `Err` means that this is not Socket.IO and the connection ends.
     fn read(&mut self, incoming: Incoming) -> Result<Asked, ()> {
         let text = match (incoming, self.awaited.take()) {
+            (Incoming::Refused, _) => {
+                // Whatever it was, a page that sends so much shows it.
+                if let Some(chat) = &mut self.chat {
+                    chat.log.refused();
+                }
+                return Ok(Err(no_room()));
+            }
             (Incoming::Binary(bytes), Some(array)) => return self.read_attached(array, bytes),
             (Incoming::Text(text), None) => text,
             _ => return Err(()),
@@ -235,7 +246,8 @@ impl PurrrChat {
         if self.chat.is_none() {
             return Err(not_paired());
         }
-        let read = |image: Text<'_>| picture::read(image.in_source(source), self.largest);
+        let read =
+            |image: Text<'_>| picture::read(image.in_source(source), self.largest, &self.budget);
         let image = image.map(read).transpose()?;
         if text.is_none() && image.is_none() {
             return Err(Problem::new(
@@ -278,7 +290,7 @@ impl PurrrChat {
             return Err(not_paired());
         }
         let wire = Verbatim { dialect: DIALECT, text: source.clone(), binary: None };
-        let image = picture::read(image.into(), self.largest)?;
+        let image = picture::read(image.into(), self.largest, &self.budget)?;
         self.said(None, Some(image), None, Some(wire))
     }
 
@@ -405,7 +417,7 @@ impl PurrrChat {
                 if let Some(Verbatim { dialect: DIALECT, text, binary }) = verbatim {
                     match binary {
                         Some(bytes) => self.packets.extend(binary_event(&text, bytes)),
-                        None => self.packets.push_back(event(&text)),
+                        None => self.packets.push_back(event(&text).kept_in(&self.budget)),
                     }
                     return;
                 }
@@ -417,7 +429,7 @@ impl PurrrChat {
                 };
                 let array = serde_json::to_string(&("receive_message", received))
                     .expect("a message has only strings for keys");
-                self.packets.push_back(event(&array));
+                self.packets.push_back(event(&array).kept_in(&self.budget));
             }
             Body::Typing(on) => self.emit(if on { "show_typing" } else { "hide_typing" }, None),
             Body::Read { id } => {

@@ -41,6 +41,8 @@ pub(crate) enum Heard {
     Silence,
     /// Something after a silence.
     SignOfLife,
+    /// A message for which there was no room.
+    Refused,
 }
 
 impl Watched {
@@ -113,6 +115,9 @@ impl Stream for Watched {
                 }
                 Poll::Ready(Some(Ok(Message::Binary(bytes)))) => {
                     return Poll::Ready(Some(Heard::Binary(bytes)));
+                }
+                Poll::Ready(Some(Ok(Message::Refused))) => {
+                    return Poll::Ready(Some(Heard::Refused));
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Ready(Some(Ok(Message::Ping | Message::Pong))) => {

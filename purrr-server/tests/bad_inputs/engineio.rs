@@ -119,7 +119,7 @@ pub(super) fn rows() -> Vec<Row> {
             Closes(&[4429]),
         ),
         post(
-            "10,000 messages",
+            "2,000 messages",
             "42[\"send_message\",{\"message\":\"x\"}]\x1e".repeat(2_000) + "3",
             Ends,
         ),
