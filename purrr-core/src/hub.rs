@@ -17,11 +17,13 @@ pub use self::{
 };
 use crate::{
     frame::Frame,
+    gate::Gate,
     limits::Limits,
     lobby::{Census, ChatId, Lobby, LobbyError, PeerId, PersonId, Speaks, Ticket},
     memory::{MemoryLobby, MemoryRelay},
     pairing::{Interests, Pairing},
     protocol::{Event, Hello, Search},
+    rates::Allowance,
     relay::{Pipe, Reason, Received, Relay, RelayError},
     serve::{Ended, Input, serve},
 };
@@ -55,7 +57,7 @@ pub struct HubBuilder {
 }
 
 /// What is known of a peer when it arrives.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Profile {
     /// Who it is.
@@ -70,6 +72,10 @@ pub struct Profile {
     /// The token of an earlier session of the same person, if its transport knows one. One that is nobody's, or not any
     /// more, changes nothing.
     pub resume: Option<ResumeToken>,
+    /// What several peers may do together, beside what [`Limits::rates`] says of each. Default: this one shares nothing.
+    pub allowance: Option<Arc<Allowance>>,
+    /// Which the transport of the peer has a clone of. Default: it has none, and is not polled while its peer is held up.
+    pub gate: Option<Gate>,
 }
 
 /// A running chat, as one of its two peers has it. Dropping it tells the partner.
@@ -125,7 +131,7 @@ impl Hub {
     ///
     /// Dropping the future leaves the lobby. If a partner had just been found, it is told.
     pub async fn pair(&self, profile: Profile) -> Result<Chat, PairError> {
-        let Profile { hello, search, speaks, person, resume } = profile;
+        let Profile { hello, search, speaks, person, resume, .. } = profile;
         let guest = Guest::arrive(&self.inner, person, resume);
         let ticket = Ticket { hello, search, speaks, ..Ticket::new(PeerId::random()) };
         let change = self.inner.phase_change();
@@ -145,7 +151,8 @@ impl Hub {
     /// Runs one peer's session over a transport until either goes away.
     ///
     /// The transport is read only as fast as the partner reads, and written no faster than it takes; a stream that ends
-    /// and a sink that fails both mean that the connection is lost.
+    /// and a sink that fails both mean that the connection is lost. How a transport that has a life of its own is polled
+    /// while no command is wanted, [`Gate`] says.
     ///
     /// # Cancel safety
     ///

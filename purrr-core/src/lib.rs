@@ -5,6 +5,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod frame;
+mod gate;
 mod hub;
 mod limits;
 mod lobby;
@@ -12,6 +13,7 @@ pub mod matchmaker;
 mod memory;
 mod pairing;
 pub mod protocol;
+mod rates;
 mod relay;
 mod serve;
 pub mod session;
@@ -22,6 +24,7 @@ pub use bytestring::ByteString;
 
 pub use crate::{
     frame::Frame,
+    gate::Gate,
     hub::{
         Chat, ChatOver, Hub, HubBuilder, PairError, ParseResumeTokenError, Profile, ResumeToken,
         Stats,
@@ -37,6 +40,7 @@ pub use crate::{
         buckets_of,
     },
     protocol::{Code, Command, Event, Hello, Numbers, Problem, Search},
+    rates::{Allowance, Rate, Rates},
     relay::{Pipe, Reason, Received, Relay, RelayError, TrySendError},
     serve::{Ended, Input},
 };

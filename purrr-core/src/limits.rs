@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::rates::Rates;
+
 /// What a [`Hub`](crate::Hub) accepts from one peer, and what it holds for it.
 ///
 /// Nothing here is unlimited. What exceeds a limit is refused with an [`Event::Error`](crate::Event) that names
@@ -54,6 +56,8 @@ pub struct Limits {
     /// How long one peer may keep another waiting with a full queue before the chat ends as lost, and how long a
     /// transport may take nothing before its session ends. Default 10 s.
     pub stall: Duration,
+    /// How fast a peer may go. Default [`Rates::default`]; without any, nothing is refused for coming too fast.
+    pub rates: Option<Rates>,
 }
 
 impl Default for Limits {
@@ -78,6 +82,7 @@ impl Default for Limits {
             resume_for: Duration::from_secs(24 * 3_600),
             remembered: 100_000,
             stall: Duration::from_secs(10),
+            rates: Some(Rates::default()),
         }
     }
 }

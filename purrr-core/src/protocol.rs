@@ -157,6 +157,10 @@ pub struct Problem {
     pub message: Cow<'static, str>,
     /// The id of the message it is about, if it had one.
     pub id: Option<u64>,
+    /// The milliseconds after which the same would be done, if that is known.
+    pub retry_after_ms: Option<u64>,
+    /// What came was no JSON object at all.
+    pub(crate) unreadable: bool,
 }
 
 /// The kinds of [`Problem`], kebab-case on the wire.
@@ -194,6 +198,8 @@ pub enum Code {
     RateLimited,
     /// A resume token that is nobody's, or not any more.
     UnknownSession,
+    /// The server holds as much as it may for everybody together.
+    Overloaded,
 }
 
 /// What one text frame of the native dialect holds.
@@ -317,7 +323,13 @@ impl ImageHead {
 impl Problem {
     /// A problem that is about no message in particular.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), id: None }
+        let message = message.into();
+        Self { code, message, id: None, retry_after_ms: None, unreadable: false }
+    }
+
+    /// A problem that is over after so many milliseconds.
+    pub fn retry(code: Code, message: impl Into<Cow<'static, str>>, retry_after_ms: u64) -> Self {
+        Self { retry_after_ms: Some(retry_after_ms), ..Self::new(code, message) }
     }
 
     /// The same problem, about the message of this id.
@@ -338,7 +350,7 @@ impl Problem {
             }
             _ => format!("not JSON at line {line} column {column}"),
         };
-        Self::new(Code::BadMessage, message)
+        Self { unreadable: true, ..Self::new(Code::BadMessage, message) }
     }
 }
 
@@ -371,7 +383,7 @@ impl fmt::Display for DataFault {
 
 impl Code {
     /// Every code, in the order of their discriminants.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BadMessage,
         Self::UnknownType,
         Self::NotPaired,
@@ -387,6 +399,7 @@ impl Code {
         Self::PartnerSlow,
         Self::RateLimited,
         Self::UnknownSession,
+        Self::Overloaded,
     ];
 
     /// The code as it stands on the wire.
@@ -408,6 +421,7 @@ impl Code {
             Self::PartnerSlow => "partner-slow",
             Self::RateLimited => "rate-limited",
             Self::UnknownSession => "unknown-session",
+            Self::Overloaded => "overloaded",
         }
     }
 }
@@ -862,6 +876,7 @@ impl Serialize for Event {
                 map.serialize_entry("code", problem.code.as_str())?;
                 map.serialize_entry("message", &problem.message)?;
                 serialize_some("id", problem.id, &mut map)?;
+                serialize_some("retryAfterMs", problem.retry_after_ms, &mut map)?;
             }
             Self::Draining { retry_after_ms } => {
                 map.serialize_entry("type", "draining")?;

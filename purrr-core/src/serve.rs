@@ -12,12 +12,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     frame::Frame,
+    gate::Gate,
     hub::{
         Profile,
         inner::{Found, Guest, Inner, Phase, Searching},
     },
     lobby::PeerId,
     protocol::{Command, Event, Problem},
+    rates::{Cost, Lease},
     relay::{Pipe, Received, TrySendError},
     session::{Closing, LobbyAction, Session, Stalled},
 };
@@ -48,6 +50,10 @@ pub enum Ended {
     Slow,
     /// The hub was drained.
     Drained,
+    /// The peer went on above its [`Rates`](crate::Rates) for too long.
+    Flooded,
+    /// What came from the peer was no message at all, three times in ten seconds.
+    Garbled,
 }
 
 impl From<Command> for Input {
@@ -81,20 +87,23 @@ where
     T: Stream<Item = I> + Sink<Event>,
     I: Into<Input>,
 {
-    let Profile { hello, search, speaks, person, resume } = profile;
+    let Profile { hello, search, speaks, person, resume, allowance, gate } = profile;
     let guest = Guest::arrive(hub, person, resume);
     let limits = Arc::clone(&hub.limits);
-    let mut session = Session::new(PeerId::random(), hello, search, speaks, limits);
+    let mut session = Session::new(PeerId::random(), hello, search, speaks, limits, now());
     session.welcome(guest.token(), hub.online());
     let mut serving = Serving {
         hub,
         guest,
+        lease: Lease::of(allowance),
         waiting_since: None,
         latecomer: hub.phase() != Phase::Open,
         session,
         searching: None,
         pipe: None,
         held: None,
+        gate,
+        gate_closed: false,
         arrived: 0,
         unflushed: false,
         full: false,
@@ -132,6 +141,7 @@ where
 struct Serving<'h> {
     hub: &'h Inner,
     guest: Guest,
+    lease: Lease,
     /// When the search began, pauses included.
     waiting_since: Option<Instant>,
     /// Came when the hub was going away already. Those come one by one, so they may go at once.
@@ -141,6 +151,9 @@ struct Serving<'h> {
     pipe: Option<Pipe>,
     /// A frame that the partner's full queue did not take; until it does, no further command is read.
     held: Option<Frame>,
+    /// By which the transport is told so, if it can be.
+    gate: Option<Gate>,
+    gate_closed: bool,
     /// The partner's messages given to the transport since it was last flushed.
     arrived: u64,
     unflushed: bool,
@@ -156,7 +169,7 @@ impl Serving<'_> {
             Phase::Open => {}
             Phase::Draining => {
                 let linger = if self.latecomer { None } else { self.hub.linger() };
-                let until = linger.map(|linger| (Instant::now() + linger).into_std());
+                let until = linger.map(|linger| now() + linger);
                 self.session.handle_drain(self.hub.retry_after_ms(), until);
             }
             Phase::Closed => self.session.handle_close(),
@@ -174,6 +187,7 @@ impl Serving<'_> {
             // Each of these does all it can in this order; there is another turn only if a later one made work for an
             // earlier one, or may have more to do itself.
             let mut again = self.poll_held(cx);
+            again |= self.poll_delayed(cx);
             match self.poll_output(cx, transport.as_mut()) {
                 Ok(more) => again |= more,
                 Err(ended) => return Poll::Ready(ended),
@@ -269,6 +283,17 @@ impl Serving<'_> {
         self.held.is_none()
     }
 
+    /// Sends what had to wait for its time.
+    fn poll_delayed(&mut self, cx: &Context<'_>) -> bool {
+        if self.held.is_some() {
+            return false;
+        }
+        let Some(frame) = self.session.poll_frame() else { return false };
+        self.hub.stats.count_frame(frame.weight());
+        self.send(cx, frame);
+        true
+    }
+
     /// Sends a frame to the partner, or holds it while there is no room.
     fn send(&mut self, cx: &Context<'_>, frame: Frame) {
         let Some(pipe) = &mut self.pipe else { return };
@@ -278,7 +303,7 @@ impl Serving<'_> {
                 if pipe.take_progress() {
                     self.session.handle_flow(Stalled::Partner);
                 }
-                self.session.handle_stall(Stalled::Partner, Instant::now().into_std());
+                self.session.handle_stall(Stalled::Partner, now());
             }
             // Parted: the pipe will say so to whoever reads it.
             Ok(()) | Err(TrySendError::Parted(_)) => self.session.handle_flow(Stalled::Partner),
@@ -297,28 +322,40 @@ impl Serving<'_> {
         I: Into<Input>,
     {
         for _ in 0..BATCH {
-            if self.held.is_some() || self.closing.is_some() || self.session.backlog() >= BACKLOG {
+            let full = self.held.is_some() || self.session.backlog() >= BACKLOG;
+            if self.closing.is_some() || !self.may_poll_input(full) {
                 return Ok(false);
             }
-            match transport.as_mut().poll_next(cx) {
+            let input = match transport.as_mut().poll_next(cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(None) => return Err(Ended::Lost),
-                Poll::Ready(Some(input)) => {
-                    self.poll_opening(cx);
-                    match self.handle_input(input.into()) {
-                        Some(frame) => self.send(cx, frame),
-                        None => return Ok(true),
-                    }
-                }
+                Poll::Ready(Some(input)) => input.into(),
+            };
+            if full && matches!(input, Input::Command(_) | Input::Refused(_)) {
+                return Err(Ended::Lost);
+            }
+            self.poll_opening(cx);
+            match self.handle_input(input) {
+                Some(frame) => self.send(cx, frame),
+                None => return Ok(true),
             }
         }
         Ok(true)
     }
 
+    /// Whether the transport may be polled: while there is no room for what a command gives, only one that knows it.
+    fn may_poll_input(&mut self, full: bool) -> bool {
+        let Some(gate) = &self.gate else { return !full };
+        if std::mem::replace(&mut self.gate_closed, full) != full {
+            gate.close(full);
+        }
+        true
+    }
+
     /// Returns the frame to send to the partner, if that is what came.
     fn handle_input(&mut self, input: Input) -> Option<Frame> {
         match input {
-            Input::Refused(problem) => self.session.handle_refused(problem),
+            Input::Refused(problem) => self.session.handle_refused(problem, now()),
             Input::Progress => {
                 self.session.handle_flow(Stalled::Own);
                 if let Some(pipe) = &mut self.pipe {
@@ -328,7 +365,11 @@ impl Serving<'_> {
             Input::Silence => self.session.handle_silence(),
             Input::SignOfLife => self.session.handle_sign_of_life(),
             Input::Command(command) => {
-                let frame = self.session.handle_command(command, || self.hub.numbers());
+                let numbers = || self.hub.numbers();
+                let frame = match self.lease.spend(Cost::of(&command), &now) {
+                    Ok(()) => self.session.handle_command(command, now, numbers),
+                    Err(wait) => self.session.handle_excess(command, wait, now(), numbers),
+                };
                 if let Some(frame) = &frame {
                     self.hub.stats.count_frame(frame.weight());
                 }
@@ -441,7 +482,7 @@ impl Serving<'_> {
         if alarm.as_mut().poll(cx).is_pending() {
             return false;
         }
-        self.session.handle_timeout(Instant::now().into_std());
+        self.session.handle_timeout(now());
         true
     }
 
@@ -457,6 +498,8 @@ impl Serving<'_> {
         let ended = match closing {
             Closing::Slow => return Poll::Ready(Ended::Slow),
             Closing::Drained => Ended::Drained,
+            Closing::Flooded => Ended::Flooded,
+            Closing::Garbled => Ended::Garbled,
         };
         if !self.has_said_all() {
             return Poll::Pending;
@@ -474,6 +517,10 @@ impl Serving<'_> {
     }
 
     fn note_own_stall(&mut self) {
-        self.session.handle_stall(Stalled::Own, Instant::now().into_std());
+        self.session.handle_stall(Stalled::Own, now());
     }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }

@@ -5,17 +5,22 @@
 //! [`poll_timeout`](Session::poll_timeout).
 //!
 //! ```
+//! use std::time::Instant;
 //! use purrr_core::{Command, Event, Hello, Limits, Numbers, PeerId, Search, Speaks};
 //! use purrr_core::session::{LobbyAction, Session};
 //!
 //! let mut session =
-//!     Session::new(PeerId::from_bits(1), Hello::named("Ann"), Search::default(), Speaks::default(), Limits::default());
-//! assert_eq!(session.handle_command(Command::Find(Search::default()), Numbers::default), None);
+//!     Session::new(PeerId::from_bits(1), Hello::named("Ann"), Search::default(), Speaks::default(), Limits::default(), Instant::now());
+//! assert_eq!(session.handle_command(Command::Find(Search::default()), Instant::now, Numbers::default), None);
 //! assert!(matches!(session.poll_lobby(), Some(LobbyAction::Enter(_))));
 //! assert_eq!(session.poll_event(), Some(Event::Waiting(Numbers::default())));
 //! ```
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     frame::{Body, Frame, SignalKind},
@@ -23,6 +28,7 @@ use crate::{
     limits::Limits,
     lobby::{ChatId, Interest, PeerId, PersonId, Speaks, Ticket},
     protocol::{Code, Command, Event, Hello, Numbers, Problem, Search},
+    rates::{Buckets, Cost, WHOLE, too_fast},
     relay::Reason,
 };
 
@@ -46,6 +52,20 @@ pub struct Session {
     draining: bool,
     /// When whoever neither waits nor chats is let go, once the hub is going away.
     lingers_until: Option<Instant>,
+    buckets: Option<Buckets>,
+    coalesced: Option<Coalesced>,
+    /// When what came last and before that was no message at all.
+    garbled: [Option<Instant>; 2],
+}
+
+/// What the partner has not been told of the peer's typing, for that changed too often.
+#[derive(Clone, Copy, Debug)]
+struct Coalesced {
+    on: bool,
+    /// When it can be told.
+    due: Instant,
+    /// It is due, and waits for the partner to have room.
+    told: bool,
 }
 
 /// What a [`Session`] wants of the lobby or of the chat it is in. Done in order.
@@ -75,7 +95,14 @@ pub enum Closing {
     Slow,
     /// The hub is going away.
     Drained,
+    /// The peer went on above its [`Rates`](crate::Rates) for too long.
+    Flooded,
+    /// What the peer sent was no message at all, three times in ten seconds.
+    Garbled,
 }
+
+/// What is no message at all, and in which time this would be the third of its kind.
+const GARBLED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Who has not been reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,10 +136,13 @@ impl Session {
         search: Search,
         speaks: Speaks,
         limits: impl Into<Arc<Limits>>,
+        now: Instant,
     ) -> Self {
+        let limits: Arc<Limits> = limits.into();
         Self {
             ticket: Ticket { hello, search, speaks, ..Ticket::new(peer) },
-            limits: limits.into(),
+            buckets: limits.rates.as_ref().map(|rates| Buckets::new(rates, now)),
+            limits,
             state: State::Idle,
             last: None,
             chatted: false,
@@ -123,17 +153,68 @@ impl Session {
             stalled_until: [None; 2],
             draining: false,
             lingers_until: None,
+            coalesced: None,
+            garbled: [None; 2],
         }
     }
 
     /// The peer asks for something. Returns the frame to send to the partner, if that is what it asked.
     ///
-    /// `numbers` are for the peer to know when it begins to wait, and asked for only then.
+    /// `now` is asked for only when the peer may be too fast, and `numbers`, which are for the peer to know, when it begins
+    /// to wait.
     pub fn handle_command(
         &mut self,
         command: Command,
+        now: impl Fn() -> Instant,
         numbers: impl FnOnce() -> Numbers,
     ) -> Option<Frame> {
+        let spent = match (&self.limits.rates, &mut self.buckets) {
+            (Some(rates), Some(buckets)) => buckets.spend(rates, Cost::of(&command), &now),
+            _ => Ok(()),
+        };
+        match spent {
+            Ok(()) => self.obey(command, numbers),
+            Err(wait) => self.handle_excess(command, wait, now(), numbers),
+        }
+    }
+
+    /// The peer asks for something, too fast: it, or those who share what it may do, would have to wait so long. Returns the
+    /// frame to send to the partner, if one is to be sent all the same.
+    pub fn handle_excess(
+        &mut self,
+        command: Command,
+        wait: Duration,
+        now: Instant,
+        numbers: impl FnOnce() -> Numbers,
+    ) -> Option<Frame> {
+        match command {
+            Command::Send { chat, frame: Frame { body: Body::Typing(on), .. } } => {
+                if self.is_in(chat) {
+                    // Of what could not be told only the last state matters.
+                    let due = self.coalesced.map_or(now + wait, |earlier| earlier.due);
+                    self.coalesced = Some(Coalesced { on, due, told: false });
+                }
+                self.weigh(1, now);
+                None
+            }
+            // Nobody is kept anywhere.
+            Command::Cancel | Command::Leave | Command::Block => {
+                self.weigh(WHOLE, now);
+                self.obey(command, numbers)
+            }
+            command => {
+                let id = match &command {
+                    Command::Send { frame, .. } => id_of(&frame.body),
+                    _ => None,
+                };
+                self.refuse(too_fast(wait, id));
+                self.weigh(WHOLE, now);
+                None
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command, numbers: impl FnOnce() -> Numbers) -> Option<Frame> {
         match command {
             Command::Send { chat, frame } => return self.admit(chat, frame),
             Command::Hello { hello, resume } => self.introduce(hello, resume),
@@ -176,8 +257,17 @@ impl Session {
     }
 
     /// The peer sent something that could not be read.
-    pub fn handle_refused(&mut self, problem: Problem) {
+    pub fn handle_refused(&mut self, problem: Problem, now: Instant) {
+        let garbled = problem.unreadable;
         self.refuse(problem);
+        self.weigh(WHOLE, now);
+        if garbled && self.limits.rates.is_some() {
+            let [last, before] = self.garbled;
+            self.garbled = [Some(now), last];
+            if before.is_some_and(|before| now.duration_since(before) < GARBLED_WITHIN) {
+                self.end(Closing::Garbled);
+            }
+        }
     }
 
     /// The token that was to be resumed is nobody's. The peer stays who it was.
@@ -273,9 +363,9 @@ impl Session {
         }
         if own {
             self.handle_flow(Stalled::Own);
-            self.part(Reason::Lost);
-            self.close(Closing::Slow);
+            self.end(Closing::Slow);
         }
+        self.tell_typing(now);
         if self.lingers_until.is_some_and(|due| due <= now) {
             self.close(Closing::Drained);
         }
@@ -315,6 +405,12 @@ impl Session {
         self.lobby.pop_front()
     }
 
+    /// A frame for the partner that had to wait. Asked for only when the partner has room, for it is not there again.
+    pub fn poll_frame(&mut self) -> Option<Frame> {
+        let Coalesced { on, .. } = self.coalesced.take_if(|coalesced| coalesced.told)?;
+        Some(Frame::new(Body::Typing(on)))
+    }
+
     /// The next thing to tell the peer.
     pub fn poll_event(&mut self) -> Option<Event> {
         if let Some(event) = self.events.pop_front() {
@@ -334,7 +430,9 @@ impl Session {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.stalled_until.into_iter().flatten().chain(self.lingers_until).min()
+        let typing = self.coalesced.filter(|coalesced| !coalesced.told);
+        let typing = typing.map(|coalesced| coalesced.due);
+        self.stalled_until.into_iter().flatten().chain(self.lingers_until).chain(typing).min()
     }
 
     /// How many events nobody has polled yet. Whoever owns the session reads no further commands while there are many.
@@ -370,10 +468,43 @@ impl Session {
             self.refuse(problem.about(id));
             return None;
         }
+        if let Body::Typing(_) = frame.body {
+            self.coalesced = None;
+        }
         if let (true, Some(id)) = (frame.wants_receipt(), id) {
             self.unconfirmed.push_back(id);
         }
         Some(frame)
+    }
+
+    /// Whether this is the chat that the peer is in, or it did not say which one it means.
+    fn is_in(&self, meant_for: Option<ChatId>) -> bool {
+        matches!(self.state, State::Paired { chat, .. } if meant_for.is_none_or(|meant| meant == chat))
+    }
+
+    /// Tells the partner what was kept back of the peer's typing, if that is due.
+    fn tell_typing(&mut self, now: Instant) {
+        let Some(coalesced) = self.coalesced.as_mut().filter(|it| !it.told && it.due <= now) else {
+            return;
+        };
+        let typing = Command::Send { chat: None, frame: Frame::new(Body::Typing(coalesced.on)) };
+        let spent = match (&self.limits.rates, &mut self.buckets) {
+            (Some(rates), Some(buckets)) => buckets.spend(rates, Cost::of(&typing), &|| now),
+            _ => Ok(()),
+        };
+        match spent {
+            Ok(()) => coalesced.told = true,
+            Err(wait) => coalesced.due = now + wait,
+        }
+    }
+
+    /// Something was refused, or dropped. Whoever goes on and on is let go.
+    fn weigh(&mut self, weight: u32, now: Instant) {
+        if let (Some(rates), Some(buckets)) = (&self.limits.rates, &mut self.buckets)
+            && !buckets.forgive(rates, weight, &|| now)
+        {
+            self.end(Closing::Flooded);
+        }
     }
 
     fn checked_body(&self, body: &Body, partner: Speaks) -> Result<(), Problem> {
@@ -496,6 +627,7 @@ impl Session {
             self.lobby.push_back(LobbyAction::Part(reason));
             self.unconfirmed = VecDeque::new();
             self.receipts = 0;
+            self.coalesced = None;
             self.stalled_until[Stalled::Partner as usize] = None;
         }
     }
@@ -506,10 +638,16 @@ impl Session {
         }
     }
 
+    /// Closes because of the peer. The partner, if there is one, has lost it.
+    fn end(&mut self, closing: Closing) {
+        self.part(Reason::Lost);
+        self.close(closing);
+    }
+
     fn close(&mut self, closing: Closing) {
         match self.state {
             // Whoever does not even take the goodbye is not waited for.
-            State::Closed if closing == Closing::Drained => return,
+            State::Closed if closing != Closing::Slow => return,
             State::Waiting { .. } => self.lobby.push_back(LobbyAction::Leave),
             State::Idle | State::Paired { .. } | State::Closed => {}
         }

@@ -1,8 +1,8 @@
 //! Who may connect: [`Admission`] counts connections and paces new ones, in all and per address.
 
 mod address;
+mod addresses;
 mod places;
-mod rates;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -27,22 +27,23 @@ pub use self::address::{Network, NetworkError};
 pub(crate) use self::places::Place;
 use self::{
     address::{client, counted, for_logs},
+    addresses::Addresses,
     places::{Full, Places},
-    rates::Rates,
 };
-use crate::config::Config;
+use crate::{budget::Budget, config::Config};
 
 /// The door that both dialects share.
 ///
 /// A connection is a WebSocket, or an Engine.IO session from its handshake to its end, however many requests it takes.
 /// The sockets below them are counted apart: HTTP needs some, and a client that polls has two. What is held per address is
-/// one entry for each that has a connection, and one for each of the last [`rates::ADDRESSES`] that asked for one.
+/// one entry for each that has a connection, and one for each of the last [`addresses::ADDRESSES`] that asked for one.
 #[derive(Debug)]
 pub(crate) struct Admission {
     connections: Arc<Places>,
     sockets: Arc<Places>,
-    rates: Option<Mutex<Rates>>,
+    addresses: Option<Mutex<Addresses>>,
     trusted: Vec<Network>,
+    budget: Budget,
     refused: [AtomicU64; Reason::ALL.len()],
     /// When a refusal was last told in the log.
     told: Mutex<Option<Instant>>,
@@ -80,11 +81,20 @@ impl Admission {
         Self {
             connections: Arc::new(Places::new(all, each)),
             sockets: Arc::new(Places::new(pairs(all, SPARE_SOCKETS), sockets_each)),
-            rates: config.rate_limits.then(|| Mutex::new(Rates::new(config.connects_per_second))),
+            addresses: config.rate_limits.then(|| {
+                let rates = config.limits.rates.clone();
+                Mutex::new(Addresses::new(config.connects_per_second, rates))
+            }),
             trusted: config.trusted_proxies.clone(),
+            budget: Budget::new(config.buffered_bytes),
             refused: Default::default(),
             told: Mutex::default(),
         }
+    }
+
+    /// What those who were let in may have held for them together.
+    pub(crate) const fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// Lets a request begin a connection, which lasts until the place is dropped.
@@ -112,19 +122,21 @@ impl Admission {
     }
 
     fn admit_at(&self, who: Option<IpAddr>, now: Instant) -> Result<Place, Reason> {
-        if let (Some(rates), Some(who)) = (&self.rates, who) {
-            let mut rates = rates.lock().unwrap_or_else(PoisonError::into_inner);
-            let waited = rates.take(counted(who), now);
-            drop(rates);
-            waited.map_err(|wait| self.refuse(Reason::Hasty(wait), Some(who), now))?;
+        let mut allowance = None;
+        if let (Some(addresses), Some(who)) = (&self.addresses, who) {
+            let mut addresses = addresses.lock().unwrap_or_else(PoisonError::into_inner);
+            let entered = addresses.enter(counted(who), now);
+            drop(addresses);
+            allowance = entered.map_err(|wait| self.refuse(Reason::Hasty(wait), Some(who), now))?;
         }
-        Places::take(&self.connections, who.map(counted)).map_err(|full| {
+        let place = Places::take(&self.connections, who.map(counted)).map_err(|full| {
             let reason = match full {
                 Full::All => Reason::Full,
                 Full::Each => Reason::Crowded,
             };
             self.refuse(reason, who, now)
-        })
+        })?;
+        Ok(place.sharing(allowance))
     }
 
     /// Counts a refusal and tells of it which option would have let them in.

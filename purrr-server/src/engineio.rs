@@ -19,6 +19,7 @@ use std::{
 
 use axum::{
     Json,
+    body::Body,
     extract::{Query, Request},
     http::{Method, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
@@ -28,12 +29,14 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use polling::{Broken, Polling, Successor};
+use purrr_core::{Allowance, Gate};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
     admission::Admission,
+    budget::{Budget, SMALL},
     config::Config,
     heartbeat::{Beat, Heartbeat},
     websocket::{self, CloseCode, Controls, Message, Socket},
@@ -55,6 +58,8 @@ pub(crate) enum Incoming {
     Silence,
     /// Something came after a silence.
     SignOfLife,
+    /// Something for which there was no room.
+    Refused,
 }
 
 /// What a client is sent. A text is a whole packet, its type included, so that it is written once.
@@ -88,6 +93,10 @@ pub(crate) struct EioSocket {
     pings: u64,
     pongs: u64,
     fault: Option<CloseCode>,
+    allowance: Option<Arc<Allowance>>,
+    /// Closed while no packet is wanted.
+    gate: Gate,
+    budget: Budget,
 }
 
 enum Link {
@@ -173,7 +182,8 @@ impl Sessions {
             Err(reason) => return Ok(reason.into_response()),
         };
         // A session is one connection to its end, whatever it runs over.
-        let session = move |socket| async move {
+        let session = move |mut socket: EioSocket| async move {
+            socket.allowance = place.allowance();
             session(socket).await;
             drop(place);
         };
@@ -188,11 +198,11 @@ impl Sessions {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (sid, polling) = (new_sid(), Arc::new(Polling::default()));
+        let (sid, polling) = (new_sid(), Arc::new(Polling::new(self.budget().clone())));
         self.lock().insert(sid.clone(), Arc::clone(&polling));
         let greeting = self.greeting(&sid, &["websocket"]);
         let link = Link::Polling(Record { sid, polling, sessions: self.clone() });
-        tokio::spawn(session(EioSocket::new(link, &self.config)));
+        tokio::spawn(session(EioSocket::new(link, &self.config, self.budget().clone())));
         payload(greeting)
     }
 
@@ -205,12 +215,20 @@ impl Sessions {
         F: Future<Output = ()> + Send + 'static,
     {
         let greeting = self.greeting(&new_sid(), &[]);
-        let config = Arc::clone(&self.config);
-        websocket::upgrade(request, None, self.config.max_payload, move |mut socket| async move {
-            if socket.send(Message::Text(greeting.into())).await.is_ok() {
-                session(EioSocket::new(Link::WebSocket(Box::new(socket)), &config)).await;
-            }
-        })
+        let (config, max_payload) = (Arc::clone(&self.config), self.config.max_payload);
+        let budget = self.budget().clone();
+        websocket::upgrade(
+            request,
+            None,
+            max_payload,
+            self.budget(),
+            move |mut socket| async move {
+                if socket.send(Message::Text(greeting.into())).await.is_ok() {
+                    let link = Link::WebSocket(Box::new(socket));
+                    session(EioSocket::new(link, &config, budget)).await;
+                }
+            },
+        )
     }
 
     fn greeting(&self, sid: &str, upgrades: &[&str]) -> String {
@@ -227,14 +245,19 @@ impl Sessions {
 
     async fn post(&self, request: Request, polling: &Polling) -> Response {
         let Config { body_timeout, max_payload, .. } = *self.config;
-        let body = match read_body(request, body_timeout, max_payload, polling).await {
+        let body = match read_body(request, body_timeout, max_payload, polling, self.budget()).await
+        {
             Ok(body) => body,
             Err(status) => {
                 polling.close();
                 return status.into_response();
             }
         };
-        let Ok(packets) = polling::split(body) else {
+        let packets = match body {
+            Some(body) => polling::split(body, self.budget()),
+            None => Ok(vec![Incoming::Refused]),
+        };
+        let Ok(packets) = packets else {
             polling.close();
             return Refusal::BadRequest.into_response();
         };
@@ -247,29 +270,39 @@ impl Sessions {
     /// A WebSocket takes a polling session over: `2probe`, `3probe`, and `5` once the client has let go of its polls.
     fn take_over(&self, request: Request, polling: Arc<Polling>) -> Result<Response, Refusal> {
         let Config { body_timeout: patience, max_payload, .. } = *self.config;
-        Ok(websocket::upgrade(request, None, max_payload, move |mut socket| async move {
-            if !polling.can_upgrade() {
-                return websocket::close(socket, CloseCode::Policy, "taken over already").await;
-            }
-            let probed = matches!(
-                timeout(patience, socket.next()).await,
-                Ok(Some(Ok(Message::Text(text)))) if text == "2probe"
-            );
-            if !probed || polling.begin_upgrade().is_err() {
-                return;
-            }
-            let changed = timeout(patience, async {
-                socket.send(Message::Text(ByteString::from_static("3probe"))).await.ok()?;
-                match socket.next().await {
-                    Some(Ok(Message::Text(text))) if text == "5" => Some(()),
-                    _ => None,
+        Ok(websocket::upgrade(
+            request,
+            None,
+            max_payload,
+            self.budget(),
+            move |mut socket| async move {
+                if !polling.can_upgrade() {
+                    return websocket::close(socket, CloseCode::Policy, "taken over already").await;
                 }
-            });
-            match changed.await {
-                Ok(Some(())) => polling.finish_upgrade(Box::new(socket)),
-                _ => polling.abandon_upgrade(),
-            }
-        }))
+                let probed = matches!(
+                    timeout(patience, socket.next()).await,
+                    Ok(Some(Ok(Message::Text(text)))) if text == "2probe"
+                );
+                if !probed || polling.begin_upgrade().is_err() {
+                    return;
+                }
+                let changed = timeout(patience, async {
+                    socket.send(Message::Text(ByteString::from_static("3probe"))).await.ok()?;
+                    match socket.next().await {
+                        Some(Ok(Message::Text(text))) if text == "5" => Some(()),
+                        _ => None,
+                    }
+                });
+                match changed.await {
+                    Ok(Some(())) => polling.finish_upgrade(Box::new(socket)),
+                    _ => polling.abandon_upgrade(),
+                }
+            },
+        ))
+    }
+
+    fn budget(&self) -> &Budget {
+        self.admission.budget()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Polling>>> {
@@ -277,7 +310,7 @@ impl Sessions {
     }
 }
 
-/// Reads a request's body.
+/// Reads a request's body. `None` if there was no room for it.
 ///
 /// A client that polls sends one request at a time, so it cannot answer a ping in the midst of a picture; the bytes of the
 /// picture are its sign of life. A slow line is given the time that it needs.
@@ -286,21 +319,29 @@ async fn read_body(
     patience: Duration,
     max_payload: usize,
     polling: &Polling,
-) -> Result<Bytes, StatusCode> {
+    budget: &Budget,
+) -> Result<Option<Bytes>, StatusCode> {
     let mut pieces = request.into_body().into_data_stream();
-    let mut body = BytesMut::new();
+    let (mut body, mut charge) = (BytesMut::new(), budget.charge());
+    // All that came, whether or not there is room for it.
+    let (mut length, mut fits) = (0, true);
     let began = Instant::now();
     loop {
-        let bought = Duration::from_secs_f64(body.len() as f64 / SLOWEST_LINE);
+        let bought = Duration::from_secs_f64(length as f64 / SLOWEST_LINE);
         let piece = timeout_at(began + patience + bought, pieces.next()).await;
         let Some(piece) = piece.map_err(|_| StatusCode::REQUEST_TIMEOUT)? else {
-            return Ok(body.freeze());
+            return Ok(fits.then(|| charge.attach(body)));
         };
         let piece = piece.map_err(|_| StatusCode::BAD_REQUEST)?;
-        if body.len() + piece.len() > max_payload {
+        length += piece.len();
+        if length > max_payload {
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }
-        body.extend_from_slice(&piece);
+        if fits && charge.grow_to(length) {
+            body.extend_from_slice(&piece);
+        } else {
+            (fits, body) = (false, BytesMut::new());
+        }
         polling.hear();
     }
 }
@@ -322,8 +363,8 @@ async fn poll(polling: &Polling) -> Result<Response, Refusal> {
     answer.map(payload).map_err(|_| Refusal::SessionUnknown)
 }
 
-fn payload(text: String) -> Response {
-    ([(CONTENT_TYPE, "text/plain; charset=UTF-8")], text).into_response()
+fn payload(text: impl Into<Body>) -> Response {
+    ([(CONTENT_TYPE, "text/plain; charset=UTF-8")], text.into()).into_response()
 }
 
 /// 120 bits that nobody can guess, in 20 characters.
@@ -368,6 +409,17 @@ impl Outgoing {
         }
     }
 
+    /// The same, charged for if it is large.
+    pub(crate) fn kept_in(self, budget: &Budget) -> Self {
+        match self {
+            Self::Text(text) if text.len() > SMALL => {
+                let kept = budget.keep(text.into_bytes().into());
+                Self::Text(ByteString::try_from(kept).expect("a text stays a text"))
+            }
+            other => other,
+        }
+    }
+
     fn into_message(self) -> Message {
         match self {
             Self::Text(text) => Message::Text(text),
@@ -377,7 +429,7 @@ impl Outgoing {
 }
 
 impl EioSocket {
-    fn new(link: Link, config: &Config) -> Self {
+    fn new(link: Link, config: &Config, budget: Budget) -> Self {
         Self {
             link,
             record: None,
@@ -389,7 +441,25 @@ impl EioSocket {
             pings: 0,
             pongs: 0,
             fault: None,
+            allowance: None,
+            gate: Gate::default(),
+            budget,
         }
+    }
+
+    /// What all sessions may have held for them together.
+    pub(crate) const fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// By closing which packets are kept waiting, and nothing else.
+    pub(crate) const fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// What whoever has the session shares with the others of its address.
+    pub(crate) fn allowance(&self) -> Option<Arc<Allowance>> {
+        self.allowance.clone()
     }
 
     /// Names the ping that was sent last.
@@ -436,6 +506,22 @@ impl EioSocket {
         }
     }
 
+    /// Does what else there is to do while no packet is wanted. Answers to pings are packets too, so nobody is taken for dead
+    /// meanwhile; but a line that is broken is noticed by what is sent.
+    fn poll_without_reading(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        self.change_over();
+        if let Poll::Ready(Err(_)) = self.poll_rest(cx) {
+            return Poll::Ready(None);
+        }
+        self.heartbeat.heard();
+        if let Link::WebSocket(socket) = &mut self.link
+            && socket.take_unblocked()
+        {
+            return Poll::Ready(Some(Incoming::Progress));
+        }
+        Poll::Pending
+    }
+
     fn poll_packet(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
         self.change_over();
         if let Some(packet) = self.early.pop_front() {
@@ -474,6 +560,7 @@ impl EioSocket {
                     Poll::Ready(packet)
                 }
                 None => Poll::Ready(None),
+                Some(Ok(Message::Refused)) => Poll::Ready(Some(Incoming::Refused)),
                 Some(Ok(_)) if self.controls.are_too_many() => {
                     self.fault = Some(CloseCode::Policy);
                     Poll::Ready(None)
@@ -510,7 +597,12 @@ impl Stream for EioSocket {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
         let this = self.get_mut();
         loop {
-            match this.poll_packet(cx) {
+            let polled = if this.gate.is_closed() {
+                this.poll_without_reading(cx)
+            } else {
+                this.poll_packet(cx)
+            };
+            match polled {
                 Poll::Ready(Some(Incoming::Pong)) => {
                     this.heartbeat.heard();
                     this.pongs = this.pings.min(this.pongs + 1);
@@ -610,6 +702,7 @@ impl fmt::Debug for Incoming {
             Self::Progress => f.write_str("Progress"),
             Self::Silence => f.write_str("Silence"),
             Self::SignOfLife => f.write_str("SignOfLife"),
+            Self::Refused => f.write_str("Refused"),
         }
     }
 }

@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 
 mod admission;
+mod budget;
 pub mod config;
 mod engineio;
 mod heartbeat;

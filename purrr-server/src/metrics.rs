@@ -79,6 +79,11 @@ pub(crate) fn render(
         ("online", "People who are here", hub.online()),
         ("waiting", "People who wait for a partner", census.waiting),
         ("pairs", "Chats under way", census.pairs),
+        (
+            "buffered_bytes",
+            "Bytes of large messages that are held",
+            admission.budget().held() as u64,
+        ),
     ] {
         let gauge = Gauge::<i64, AtomicI64>::default();
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));

@@ -16,9 +16,12 @@ use purrr_core::{
 };
 
 use crate::{
+    admission::Place,
+    budget::no_room,
     config::Config,
     key::is_p256_key,
-    picture,
+    metrics::Counted,
+    picture::{self, Largest},
     websocket::{CloseCode, Heard, Message, Socket, SocketError, Watched},
 };
 
@@ -28,21 +31,26 @@ pub(crate) const PROTOCOL: &str = "purrr.v1";
 /// Marks frames whose wire form may be forwarded as it came.
 const DIALECT: &str = "native";
 
-/// Runs one visitor's session on an upgraded socket, and holds on to `held` until it is over.
+/// Runs one visitor's session on an upgraded socket, and holds on to its place until it is over.
 ///
 /// The socket is wrapped before the future begins, which so has room for it once.
-pub(crate) fn run<H>(
+pub(crate) fn run(
     hub: Hub,
     config: &Config,
-    held: H,
+    (counted, place): (Counted, Place),
     socket: Socket,
-) -> impl Future<Output = ()> + use<H> {
+) -> impl Future<Output = ()> + use<> {
     let mut native = NativeSocket::new(socket, config);
     async move {
-        let _held = held;
-        let goodbye = match hub.serve(&mut native, Profile::default()).await {
+        let _counted = counted;
+        let mut profile = Profile::default();
+        profile.allowance = place.allowance();
+        profile.gate = Some(native.socket.gate());
+        let goodbye = match hub.serve(&mut native, profile).await {
             Ended::Slow => Some((CloseCode::Policy, "slow")),
             Ended::Drained => Some((CloseCode::Away, "draining")),
+            Ended::Flooded => Some((CloseCode::TooFast, "too fast")),
+            Ended::Garbled => Some((CloseCode::Policy, "not JSON")),
             _ => None,
         };
         native.socket.end(goodbye).await;
@@ -54,6 +62,7 @@ struct NativeSocket {
     socket: Watched,
     /// The head of a picture whose bytes come next, or the news that they are to be thrown away.
     awaited: Option<Awaited>,
+    largest: Largest,
     /// The rest of an event that takes several frames.
     rest: VecDeque<Message>,
 }
@@ -65,7 +74,8 @@ enum Awaited {
 
 impl NativeSocket {
     fn new(socket: Socket, config: &Config) -> Self {
-        Self { socket: Watched::new(socket, config), awaited: None, rest: VecDeque::new() }
+        let (socket, largest) = (Watched::new(socket, config), Largest::of(config));
+        Self { socket, awaited: None, largest, rest: VecDeque::new() }
     }
 
     /// Reads a text frame. `None` if it was the head of a picture.
@@ -104,9 +114,19 @@ impl NativeSocket {
             Some(Awaited::Refused) => None,
             Some(Awaited::Picture(picture)) => {
                 let (head, text) = *picture;
-                Some(complete_picture(head, text, bytes))
+                Some(complete_picture(head, text, bytes, self.largest))
             }
         }
+    }
+
+    /// There was no room for a message: a text, or the bytes of a picture.
+    fn refuse(&mut self) -> Option<Result<Command, Problem>> {
+        let id = match self.awaited.take() {
+            Some(Awaited::Picture(picture)) => Some(picture.0.id),
+            Some(Awaited::Refused) => return None,
+            None => None,
+        };
+        Some(Err(no_room().about(id)))
     }
 
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
@@ -151,11 +171,16 @@ fn check_head(head: &ImageHead) -> Result<(), Problem> {
 }
 
 /// Puts a picture together if it is what its head says. Of a ciphertext only the two can know.
-fn complete_picture(head: ImageHead, text: ByteString, bytes: Bytes) -> Result<Command, Problem> {
+fn complete_picture(
+    head: ImageHead,
+    text: ByteString,
+    bytes: Bytes,
+    largest: Largest,
+) -> Result<Command, Problem> {
     let (id, encrypted, mime) = (head.id, head.encrypted, head.mime.clone());
     let mut command = head.complete(bytes.clone())?;
     if !encrypted {
-        picture::check(&mime, &bytes).map_err(|problem| problem.about(Some(id)))?;
+        picture::check(&mime, &bytes, largest).map_err(|problem| problem.about(Some(id)))?;
     }
     keep(&mut command, Verbatim { dialect: DIALECT, text, binary: Some(bytes) });
     Ok(command)
@@ -173,6 +198,7 @@ impl Stream for NativeSocket {
                 Some(Heard::Progress) => return Poll::Ready(Some(Input::Progress)),
                 Some(Heard::Silence) => return Poll::Ready(Some(Input::Silence)),
                 Some(Heard::SignOfLife) => return Poll::Ready(Some(Input::SignOfLife)),
+                Some(Heard::Refused) => this.refuse(),
                 None => return Poll::Ready(None),
             };
             if let Some(read) = read {

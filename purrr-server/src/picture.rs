@@ -1,9 +1,41 @@
 //! The kinds of picture that are carried where everybody on the way could look at them, told by how they begin.
 //!
 //! A drawing or a page with scripts that calls itself a picture is dangerous to whoever opens it, so the bytes decide and
-//! not the name. Nothing is decoded: how a picture begins is all that is looked at.
+//! not the name. Nothing is decoded: how a picture begins, and how large it says that it is, is all that is looked at.
 
+mod measure;
+
+use measure::{Measure, measure};
 use purrr_core::{Code, Problem};
+
+use crate::config::Config;
+
+/// How large a picture may say that it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Largest {
+    pixels: u64,
+    frames: u32,
+}
+
+impl Largest {
+    pub(crate) const fn of(config: &Config) -> Self {
+        Self { pixels: config.image_pixels, frames: config.image_frames }
+    }
+
+    fn check(self, kind: &str, bytes: &[u8]) -> Result<(), Problem> {
+        let Measure { pixels, frames } = measure(kind, bytes, self.frames);
+        let too_large = |most: u64, what: &str| {
+            Err(Problem::new(Code::TooLarge, format!("a picture may have {most} {what}")))
+        };
+        if pixels > self.pixels {
+            return too_large(self.pixels, "pixels");
+        }
+        if frames > self.frames {
+            return too_large(self.frames.into(), "frames");
+        }
+        Ok(())
+    }
+}
 
 const KINDS: [&str; 5] = ["image/jpeg", "image/png", "image/gif", "image/webp", "image/avif"];
 
@@ -15,17 +47,26 @@ pub(crate) fn check_name(mime: &str) -> Result<(), Problem> {
     Err(Problem::new(Code::UnsupportedType, "pictures are JPEG, PNG, GIF, WebP or AVIF"))
 }
 
-/// Whether these bytes are what they are called.
-pub(crate) fn check(mime: &str, bytes: &[u8]) -> Result<(), Problem> {
+/// Whether these bytes are what they are called, and not larger than that when they are shown.
+pub(crate) fn check(mime: &str, bytes: &[u8], largest: Largest) -> Result<(), Problem> {
     check_name(mime)?;
     if kind_of(bytes) == Some(mime) {
-        return Ok(());
+        return largest.check(mime, bytes);
     }
     Err(Problem::new(Code::UnsupportedType, "the picture's bytes are of another kind than it says"))
 }
 
+/// The kind of picture that bytes are which say of themselves nothing else, if it is not too large.
+pub(crate) fn recognize(bytes: &[u8], largest: Largest) -> Result<Option<&'static str>, Problem> {
+    let kind = kind_of(bytes);
+    if let Some(kind) = kind {
+        largest.check(kind, bytes)?;
+    }
+    Ok(kind)
+}
+
 /// The kind of picture, by the bytes it begins with.
-pub(crate) fn kind_of(bytes: &[u8]) -> Option<&'static str> {
+fn kind_of(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some("image/png"),
@@ -42,6 +83,8 @@ pub(crate) fn kind_of(bytes: &[u8]) -> Option<&'static str> {
 mod tests {
     use super::*;
 
+    const LARGEST: Largest = Largest { pixels: 100, frames: 10 };
+
     #[test]
     fn pictures_are_known_by_how_they_begin_and_by_nothing_else() {
         let pictures: [(&[u8], &str); 7] = [
@@ -56,7 +99,11 @@ mod tests {
         for (bytes, kind) in pictures {
             assert_eq!(kind_of(bytes), Some(kind));
             for name in KINDS {
-                assert_eq!(check(name, bytes).is_ok(), name == kind, "{kind} called {name}");
+                assert_eq!(
+                    check(name, bytes, LARGEST).is_ok(),
+                    name == kind,
+                    "{kind} called {name}"
+                );
             }
         }
         for other in [
@@ -73,7 +120,7 @@ mod tests {
         ] {
             assert_eq!(kind_of(other), None);
             for name in KINDS {
-                assert_eq!(check(name, other).unwrap_err().code, Code::UnsupportedType);
+                assert_eq!(check(name, other, LARGEST).unwrap_err().code, Code::UnsupportedType);
             }
         }
         for name in ["image/svg+xml", "IMAGE/PNG", "image/png; x=y", "text/html", ""] {

@@ -125,7 +125,8 @@ async fn enter_native(State(native): State<Native>, request: Request) -> Respons
         Err(reason) => return reason.into_response(),
     };
     let max_payload = config.max_payload;
-    websocket::upgrade(request, Some(native::PROTOCOL), max_payload, move |socket| {
+    let budget = admission.budget();
+    websocket::upgrade(request, Some(native::PROTOCOL), max_payload, budget, move |socket| {
         native::run(hub, &config, (connections.count(Dialect::Native), place), socket)
     })
 }

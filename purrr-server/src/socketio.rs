@@ -24,6 +24,7 @@ use crate::{
     config::Config,
     engineio::{EioSocket, Incoming, Outgoing, Sessions},
     metrics::{Connections, Dialect},
+    picture::Largest,
     websocket::CloseCode,
 };
 
@@ -64,15 +65,18 @@ async fn run(hub: Hub, config: Arc<Config>, mut socket: EioSocket) {
     let Ok(Some(Auth { auto_pair, pid })) = connected else {
         return socket.close(CloseCode::Policy, "no namespace was asked for").await;
     };
-    let mut chat = PurrrChat::new(socket, hub.limits().clone(), auto_pair);
+    let mut chat = PurrrChat::new(socket, hub.limits().clone(), Largest::of(&config), auto_pair);
     let mut profile = Profile::default();
     profile.speaks.candidates = false;
     // A client that is new here and one whose past is forgotten are greeted alike.
+    profile.allowance = chat.allowance();
+    profile.gate = Some(chat.gate());
     profile.resume = pid.and_then(|token| token.parse().ok());
     let ended = hub.serve(&mut chat, profile).await;
     let (code, reason) = match ended {
         Ended::Slow => (CloseCode::Policy, "slow"),
         Ended::Drained => (CloseCode::Away, "draining"),
+        Ended::Flooded => (CloseCode::TooFast, "too fast"),
         _ => (CloseCode::Policy, "not Socket.IO"),
     };
     chat.into_socket().close(code, reason).await;

@@ -58,7 +58,7 @@ pub enum Packet {
 
 /// A client, over whichever transport: what it sends as a stream, what it is sent as a sink.
 ///
-/// The stream ends when the client has gone or has broken the protocol. [`close`](Self::close) then says goodbye;
+/// The stream ends when the client has gone or has broken the protocol, or when there is no room for what it sends. [`close`](Self::close) then says goodbye;
 /// without it the connection is cut.
 pub struct Connection(Link);
 
@@ -83,7 +83,8 @@ where
             Err(reason) => return reason.into_response(),
         };
         let max_payload = config.max_payload;
-        websocket::upgrade(request, None, max_payload, move |socket| async move {
+        let budget = admission.budget();
+        websocket::upgrade(request, None, max_payload, budget, move |socket| async move {
             let link = Link::WebSocket(Box::new(Watched::new(socket, &config)));
             session(Connection(link)).await;
             drop(place);
@@ -130,13 +131,13 @@ impl Stream for Connection {
                     Some(Heard::Text(text)) => Packet::Text(text),
                     Some(Heard::Binary(bytes)) => Packet::Binary(bytes),
                     Some(Heard::Progress | Heard::Silence | Heard::SignOfLife) => continue,
-                    None => return Poll::Ready(None),
+                    Some(Heard::Refused) | None => return Poll::Ready(None),
                 },
                 Link::EngineIo(socket) => match ready!(Pin::new(socket).poll_next(cx)) {
                     Some(Incoming::Text(text)) => Packet::Text(text),
                     Some(Incoming::Binary(bytes)) => Packet::Binary(bytes),
+                    Some(Incoming::Refused) | None => return Poll::Ready(None),
                     Some(_) => continue,
-                    None => return Poll::Ready(None),
                 },
             };
             return Poll::Ready(Some(packet));

@@ -25,6 +25,8 @@ use futures::{SinkExt, StreamExt};
 use sha1::{Digest, Sha1};
 use tokio::time::timeout;
 
+use crate::budget::Budget;
+
 pub(crate) use self::{
     controls::Controls,
     socket::{Message, Socket, SocketError},
@@ -40,6 +42,8 @@ pub(crate) enum CloseCode {
     Invalid = 1007,
     Policy = 1008,
     Size = 1009,
+    /// One of those that programs may choose, after HTTP's 429.
+    TooFast = 4429,
 }
 
 /// How long the unread rest of a message that was too large is read and thrown away, so that the close arrives.
@@ -47,11 +51,13 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// Answers the handshake and runs `session` on the socket in a task of its own.
 ///
-/// `protocol` is the subprotocol to agree to if the client offers it, and `max_payload` the bytes of one message.
+/// `protocol` is the subprotocol to agree to if the client offers it, `max_payload` the bytes of one message, and `budget` what
+/// all connections have together for large ones.
 pub(crate) fn upgrade<F>(
     mut request: Request,
     protocol: Option<&'static str>,
     max_payload: usize,
+    budget: &Budget,
     session: impl FnOnce(Socket) -> F + Send + 'static,
 ) -> Response
 where
@@ -63,9 +69,10 @@ where
     };
     let agreed = protocol.filter(|wanted| offers(request.headers(), wanted));
     let upgraded = hyper::upgrade::on(&mut request);
+    let charge = budget.charge();
     tokio::spawn(async move {
         let Ok(upgraded) = upgraded.await else { return };
-        session(Socket::new(upgraded, max_payload)).await;
+        session(Socket::new(upgraded, max_payload, charge)).await;
     });
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use axum::Router;
 use purrr_core::Hub;
 use purrr_server::Config;
-use support::{Answer, Peer, Server, UPGRADE, soon};
+use support::{Answer, Peer, Server, UPGRADE, soon, wire::Wire};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -142,6 +142,30 @@ async fn whoever_comes_too_fast_is_told_when_to_come_back() {
     for _ in 0..20 {
         assert_eq!(server.ask(POLLING, &[]).await.status, 200);
     }
+}
+
+#[tokio::test]
+async fn whoever_searches_and_vanishes_leaves_no_ghost() {
+    let server = limited(|config| config.rate_limits = false).await;
+    for _ in 0..40 {
+        let vanish = async || {
+            let mut wire = Wire::connect(&server).await;
+            wire.say(r#"{"type":"find"}"#).await;
+            wire.stream.set_zero_linger().unwrap();
+        };
+        futures::future::join_all((0..50).map(|_| vanish())).await;
+    }
+    soon("nobody is left", async {
+        let nobody = async || {
+            let census = server.hub.census().await.unwrap();
+            (server.hub.online(), census.waiting, census.pairs) == (0, 0, 0)
+        };
+        while !nobody().await {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    counts(&server, 0).await;
 }
 
 #[tokio::test]

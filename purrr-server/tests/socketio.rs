@@ -397,6 +397,9 @@ async fn whoever_has_no_partner_is_told_so() {
     }
 }
 
+/// A picture that claims 65,535 by 65,535.
+const VAST: &str = "R0lGODlh/////w==";
+
 #[tokio::test]
 async fn events_that_are_wrong_are_refused_and_the_chat_goes_on() {
     let server = Server::start().await;
@@ -416,6 +419,8 @@ async fn events_that_are_wrong_are_refused_and_the_chat_goes_on() {
         (r#"["send_message",{"image":"data:image/png,x"}]"#.to_owned(), "JPEG, PNG"),
         (r#"["send_message",{"image":"data:image/png;base64,PHN2Zy8+"}]"#.to_owned(), "kind"),
         (r#"["image upload","data:image/gif;base64,iVBORw0KGgo="]"#.to_owned(), "kind"),
+        (format!(r#"["image upload","data:image/gif;base64,{VAST}"]"#), "pixels"),
+        (format!(r#"["send_message",{{"image":"data:image/gif;base64,{VAST}"}}]"#), "pixels"),
         (r#"["send_message",{"image":"data:image/png;base64,A A="}]"#.to_owned(), "strict base64"),
         (r#"["send_message",{"image":"data:image/png;base64,AA"}]"#.to_owned(), "strict base64"),
         (r#"["send_message",{"image":"data:image/png;base64,_-=="}]"#.to_owned(), "strict base64"),
@@ -441,6 +446,9 @@ async fn events_that_are_wrong_are_refused_and_the_chat_goes_on() {
         let error = ann.gets_error().await;
         assert!(error.contains(words), "{words} in: {error}, for {event:.60}");
     }
+    ann.emit_binary(r#"["image upload",{"_placeholder":true,"num":0}]"#, b"GIF89a\xff\xff\xff\xff")
+        .await;
+    assert!(ann.gets_error().await.contains("pixels"));
     ann.emit_binary(r#"["chat message",{"_placeholder":true,"num":0}]"#, b"x").await;
     assert_eq!(ann.gets_error().await, "`chat message` takes no binary data");
     ann.emit_binary(r#"["<script>",{"_placeholder":true,"num":0}]"#, b"x").await;

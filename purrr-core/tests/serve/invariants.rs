@@ -34,7 +34,10 @@ async fn invariant_4_matched_then_frames_then_parted_even_where_there_is_no_room
 #[tokio::test(start_paused = true)]
 async fn invariant_5_ten_thousand_frames_each_way_arrive_once_and_in_order() {
     const FRAMES: usize = 10_000;
-    let hub = hub_of(4);
+    let mut limits = Limits::default();
+    // More at once than anybody may say.
+    (limits.pipe_items, limits.rates) = (4, None);
+    let hub = Hub::builder().limits(limits).build();
     let (ann, bob, _) = Peer::pair(&hub).await;
     let begun = Instant::now();
     for frame in 0..FRAMES {

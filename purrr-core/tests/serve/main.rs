@@ -2,7 +2,9 @@
 
 mod chats;
 mod draining;
+mod holding;
 mod invariants;
 mod peer;
+mod rates;
 mod slowness;
 mod wire;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use purrr_core::{
-    ChatId, Command, Ended, Event, Frame, Hub, Input, Profile, Search,
+    ChatId, Command, Ended, Event, Frame, Gate, Hub, Input, Profile, Search,
     frame::{Body, Message},
 };
 use tokio::task::JoinHandle;
 
-use crate::wire::{Far, wire};
+use crate::wire::{Far, gated_wire};
 
 pub(crate) struct Peer {
     /// Leads every complaint.
@@ -20,9 +20,21 @@ pub(crate) struct Peer {
 impl Peer {
     /// Connects and is welcomed.
     pub(crate) async fn connect(hub: &Hub, name: &'static str) -> Self {
-        let (wire, far) = wire();
+        Self::connect_as(hub, name, Profile::named(name)).await
+    }
+
+    /// The same, over a wire that can be polled while nothing is wanted of the peer.
+    pub(crate) async fn gated(hub: &Hub, name: &'static str) -> Self {
+        let mut profile = Profile::named(name);
+        profile.gate = Some(Gate::default());
+        Self::connect_as(hub, name, profile).await
+    }
+
+    /// The same, with more to be known of it.
+    pub(crate) async fn connect_as(hub: &Hub, name: &'static str, profile: Profile) -> Self {
+        let (wire, far) = gated_wire(profile.gate.clone());
         let hub = hub.clone();
-        let session = tokio::spawn(async move { hub.serve(wire, Profile::named(name)).await });
+        let session = tokio::spawn(async move { hub.serve(wire, profile).await });
         let peer = Self { name, far, session };
         peer.gets(["welcome"]).await;
         peer

@@ -11,10 +11,10 @@ use std::{
 };
 
 use futures::{Sink, Stream};
-use purrr_core::{Event, Input};
+use purrr_core::{Event, Gate, Input};
 
 /// What the hub serves.
-pub(crate) struct Wire(Arc<Mutex<Ends>>);
+pub(crate) struct Wire(Arc<Mutex<Ends>>, Option<Gate>);
 
 /// Where the test reads and writes. Clones are the same end.
 #[derive(Clone)]
@@ -35,6 +35,9 @@ pub(crate) struct Broken;
 struct Ends {
     inputs: VecDeque<Written>,
     hung_up: bool,
+    /// The line is dead, whatever was sent before.
+    vanished: bool,
+    ignores_gate: bool,
     /// How many inputs the hub has read.
     read: usize,
     taken: VecDeque<Event>,
@@ -62,9 +65,16 @@ const FOREVER: Duration = Duration::from_secs(3600);
 
 /// A wire that takes everything at once.
 pub(crate) fn wire() -> (Wire, Far) {
+    gated_wire(None)
+}
+
+/// The same, which keeps commands back while this gate is closed.
+pub(crate) fn gated_wire(gate: Option<Gate>) -> (Wire, Far) {
     let ends = Arc::new(Mutex::new(Ends {
         inputs: VecDeque::new(),
         hung_up: false,
+        vanished: false,
+        ignores_gate: false,
         read: 0,
         taken: VecDeque::new(),
         room: usize::MAX,
@@ -76,7 +86,7 @@ pub(crate) fn wire() -> (Wire, Far) {
         task: None,
         reader: None,
     }));
-    (Wire(Arc::clone(&ends)), Far(ends))
+    (Wire(Arc::clone(&ends), gate), Far(ends))
 }
 
 impl Far {
@@ -98,6 +108,16 @@ impl Far {
     /// Ends the stream, after what was sent before.
     pub(crate) fn hang_up(&self) {
         self.change(|ends| ends.hung_up = true);
+    }
+
+    /// Ends the stream at once.
+    pub(crate) fn vanish(&self) {
+        self.change(|ends| ends.vanished = true);
+    }
+
+    /// Hands on commands also while nobody wants them.
+    pub(crate) fn ignore_gate(&self) {
+        self.change(|ends| ends.ignores_gate = true);
     }
 
     /// Takes so many more events and then none.
@@ -190,9 +210,17 @@ impl Stream for Wire {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Input>> {
         let mut ends = lock(&self.0);
-        let Some(Written { input, meanwhile }) = ends.inputs.pop_front() else {
+        if ends.vanished {
+            return Poll::Ready(None);
+        }
+        let closed = self.1.as_ref().is_some_and(Gate::is_closed) && !ends.ignores_gate;
+        // The transport's own news does not queue up behind what the peer has sent.
+        let at = ends.inputs.iter().position(|Written { input, .. }| {
+            !closed || !matches!(input, Input::Command(_) | Input::Refused(_))
+        });
+        let Some(Written { input, meanwhile }) = at.and_then(|at| ends.inputs.remove(at)) else {
             ends.task = Some(cx.waker().clone());
-            return if ends.hung_up { Poll::Ready(None) } else { Poll::Pending };
+            return if ends.hung_up && !closed { Poll::Ready(None) } else { Poll::Pending };
         };
         ends.read += 1;
         drop(ends);

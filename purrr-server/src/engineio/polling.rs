@@ -13,7 +13,7 @@ use bytestring::ByteString;
 use tokio::sync::{Notify, oneshot};
 
 use super::{Incoming, Outgoing};
-use crate::websocket::Socket;
+use crate::{budget::Budget, websocket::Socket};
 
 /// Bytes that may wait for the next poll before the session is asked for patience. A larger packet goes alone.
 const OUTBOUND_MAX: usize = 1024 * 1024;
@@ -27,8 +27,9 @@ const SEPARATOR: char = '\u{1e}';
 ///
 /// Bounded: what came in is one request's packets, since the next request is answered only when they are taken; what goes
 /// out is [`OUTBOUND_MAX`] or one packet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Polling {
+    budget: Budget,
     state: Mutex<State>,
     /// The session has taken what the last request brought.
     taken: Notify,
@@ -40,7 +41,7 @@ struct State {
     outbound: VecDeque<Outgoing>,
     outbound_bytes: usize,
     /// The request that waits for something to send.
-    poll: Option<oneshot::Sender<String>>,
+    poll: Option<oneshot::Sender<Bytes>>,
     posting: bool,
     /// Something has come, if not yet a whole packet, since this was last asked.
     moved: bool,
@@ -63,22 +64,26 @@ pub(super) struct Successor {
 }
 
 impl Polling {
+    pub(super) fn new(budget: Budget) -> Self {
+        Self { budget, state: Mutex::default(), taken: Notify::new() }
+    }
+
     /// A request asks for what there is to send. The receiver fails if the session ends first.
-    pub(super) fn poll(&self) -> Result<oneshot::Receiver<String>, Broken> {
+    pub(super) fn poll(&self) -> Result<oneshot::Receiver<Bytes>, Broken> {
         let mut state = self.lock();
         if state.closed {
             return Err(Broken);
         }
         if let Some(other) = state.poll.take() {
             // Two at once would share the packets between them in an order that nobody knows.
-            other.send("1".to_owned()).ok();
+            other.send(Bytes::from_static(b"1")).ok();
             state.close();
             self.taken.notify_waiters();
             return Err(Broken);
         }
         let (answer, answered) = oneshot::channel();
         state.poll = Some(answer);
-        state.answer_poll();
+        state.answer_poll(&self.budget);
         Ok(answered)
     }
 
@@ -132,7 +137,7 @@ impl Polling {
             return Err(Broken);
         }
         state.upgrading = true;
-        state.answer_poll();
+        state.answer_poll(&self.budget);
         Ok(())
     }
 
@@ -195,7 +200,7 @@ impl Polling {
             return Poll::Ready(false);
         }
         if state.outbound_bytes >= OUTBOUND_MAX {
-            state.answer_poll();
+            state.answer_poll(&self.budget);
         }
         if state.outbound_bytes < OUTBOUND_MAX {
             return Poll::Ready(true);
@@ -213,7 +218,7 @@ impl Polling {
     /// Ready when a poll has taken everything.
     pub(super) fn poll_flush(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        state.answer_poll();
+        state.answer_poll(&self.budget);
         if state.outbound.is_empty() || state.closed {
             return Poll::Ready(());
         }
@@ -228,12 +233,15 @@ impl Polling {
 }
 
 impl State {
-    fn answer_poll(&mut self) {
+    fn answer_poll(&mut self, budget: &Budget) {
         if self.outbound.is_empty() && !self.upgrading {
             return;
         }
         let Some(poll) = self.poll.take() else { return };
-        let payload = if self.outbound.is_empty() { "6".to_owned() } else { join(&self.outbound) };
+        let payload = match self.outbound.is_empty() {
+            true => Bytes::from_static(b"6"),
+            false => budget.keep(join(&self.outbound).into_bytes()),
+        };
         if poll.send(payload).is_err() {
             // The client gave the request up: what it would have carried is kept, and the session ends.
             self.close();
@@ -249,10 +257,10 @@ impl State {
     }
 
     /// Closes the session, and answers the poll that waits.
-    fn end(&mut self, last: &str) {
+    fn end(&mut self, last: &'static str) {
         self.closed = true;
         if let Some(poll) = self.poll.take() {
-            poll.send(last.to_owned()).ok();
+            poll.send(Bytes::from_static(last.as_bytes())).ok();
         }
         self.wake();
     }
@@ -275,7 +283,7 @@ impl std::fmt::Debug for State {
 }
 
 /// The packets of one request.
-pub(super) fn split(body: Bytes) -> Result<Vec<Incoming>, Broken> {
+pub(super) fn split(body: Bytes, budget: &Budget) -> Result<Vec<Incoming>, Broken> {
     let body = ByteString::try_from(body).map_err(|_| Broken)?;
     let mut packets = Vec::new();
     for packet in body.split(SEPARATOR) {
@@ -284,7 +292,8 @@ pub(super) fn split(body: Bytes) -> Result<Vec<Incoming>, Broken> {
         }
         packets.push(match packet.strip_prefix('b') {
             Some(base64) => {
-                Incoming::Binary(BASE64_STANDARD.decode(base64).map_err(|_| Broken)?.into())
+                let bytes = BASE64_STANDARD.decode(base64).map_err(|_| Broken)?;
+                Incoming::Binary(budget.keep(bytes))
             }
             None => Incoming::read(body.slice_ref(packet)).ok_or(Broken)?,
         });
@@ -313,9 +322,14 @@ fn join(packets: &VecDeque<Outgoing>) -> String {
 mod tests {
     use super::*;
 
+    fn budget() -> Budget {
+        Budget::new(usize::MAX)
+    }
+
     #[test]
     fn a_payload_is_split_at_its_separators() {
-        let packets = split(Bytes::from_static("4héllo\u{1e}3\u{1e}bAQI=".as_bytes())).unwrap();
+        let packets =
+            split(Bytes::from_static("4héllo\u{1e}3\u{1e}bAQI=".as_bytes()), &budget()).unwrap();
         assert_eq!(
             packets,
             [
@@ -325,15 +339,19 @@ mod tests {
             ]
         );
         for wrong in ["", "abc", "b!", "4a\u{1e}\u{1e}4b", "9", "0{}", "bAQI"] {
-            assert_eq!(split(Bytes::from_static(wrong.as_bytes())), Err(Broken), "{wrong}");
+            assert_eq!(
+                split(Bytes::from_static(wrong.as_bytes()), &budget()),
+                Err(Broken),
+                "{wrong}"
+            );
         }
-        assert_eq!(split(Bytes::from_static(&[b'4', 0xff])), Err(Broken));
-        assert_eq!(split("4\u{1e}".repeat(50_000).into()), Err(Broken));
+        assert_eq!(split(Bytes::from_static(&[b'4', 0xff]), &budget()), Err(Broken));
+        assert_eq!(split("4\u{1e}".repeat(50_000).into(), &budget()), Err(Broken));
     }
 
     #[tokio::test]
     async fn packets_wait_for_a_poll_and_a_poll_for_packets() {
-        let polling = Polling::default();
+        let polling = Polling::new(budget());
         polling.send(Outgoing::Text("4a".into()));
         polling.send(Outgoing::Binary(Bytes::from_static(&[1, 2])));
         assert_eq!(polling.poll().unwrap().await.unwrap(), "4a\u{1e}bAQI=");
@@ -347,7 +365,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_second_poll_ends_the_session() {
-        let polling = Polling::default();
+        let polling = Polling::new(budget());
         let first = polling.poll().unwrap();
         assert_eq!(polling.poll().map(drop), Err(Broken));
         assert_eq!(first.await.unwrap(), "1");

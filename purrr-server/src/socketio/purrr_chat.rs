@@ -9,6 +9,7 @@ use std::{
     collections::VecDeque,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -19,7 +20,7 @@ use futures::{Sink, SinkExt, Stream, StreamExt};
 use log::Log;
 use payload::{Index, Text, open, parse};
 use purrr_core::{
-    ChatId, Code, Command, Event, Frame, Hello, Input, Limits, Problem, Search,
+    Allowance, ChatId, Code, Command, Event, Frame, Gate, Hello, Input, Limits, Problem, Search,
     frame::{Body, Image, Message, Signal, SignalKind, Verbatim},
 };
 use serde::{Deserialize, Serialize};
@@ -28,9 +29,10 @@ use tokio::time::Instant;
 
 use super::{Packet, Placeholder, binary_event, event, greeting, invalid_namespace};
 use crate::{
+    budget::{Budget, no_room},
     engineio::{EioSocket, Incoming, Outgoing},
     key::is_p256_key,
-    picture::kind_of,
+    picture::{Largest, recognize},
 };
 
 /// Marks frames that came as one of the events which are passed on as they are.
@@ -49,6 +51,8 @@ const SPOKEN_TO_THE_SERVER: [&str; 3] = ["init_user", "find_partner", "disconnec
 pub(super) struct PurrrChat {
     socket: EioSocket,
     limits: Limits,
+    largest: Largest,
+    budget: Budget,
     /// Commands that are due before anything else is read.
     commands: VecDeque<Command>,
     /// Packets that are due before any other event is written.
@@ -87,11 +91,19 @@ struct Fence {
 type Asked = Result<Option<Command>, Problem>;
 
 impl PurrrChat {
-    pub(super) fn new(socket: EioSocket, limits: Limits, auto_pair: bool) -> Self {
+    pub(super) fn new(
+        socket: EioSocket,
+        limits: Limits,
+        largest: Largest,
+        auto_pair: bool,
+    ) -> Self {
+        let budget = socket.budget().clone();
         let commands = auto_pair.then(|| Command::Find(Search::default())).into_iter().collect();
         Self {
             socket,
             limits,
+            largest,
+            budget,
             commands,
             packets: VecDeque::new(),
             answered: false,
@@ -101,6 +113,14 @@ impl PurrrChat {
         }
     }
 
+    pub(super) fn gate(&self) -> Gate {
+        self.socket.gate().clone()
+    }
+
+    pub(super) fn allowance(&self) -> Option<Arc<Allowance>> {
+        self.socket.allowance()
+    }
+
     pub(super) fn into_socket(self) -> EioSocket {
         self.socket
     }
@@ -108,6 +128,13 @@ impl PurrrChat {
     /// Reads a packet. `Err` means that this is not Socket.IO and the connection ends.
     fn read(&mut self, incoming: Incoming) -> Result<Asked, ()> {
         let text = match (incoming, self.awaited.take()) {
+            (Incoming::Refused, _) => {
+                // Whatever it was, a page that sends so much shows it.
+                if let Some(chat) = &mut self.chat {
+                    chat.log.refused();
+                }
+                return Ok(Err(no_room()));
+            }
             (Incoming::Binary(bytes), Some(array)) => return self.read_attached(array, bytes),
             (Incoming::Text(text), None) => text,
             _ => return Err(()),
@@ -170,7 +197,11 @@ impl PurrrChat {
             return Ok(Err(not_paired()));
         }
         // What cannot be told by its first bytes is carried all the same: it may be for the other client only.
-        let mime = kind_of(&bytes).unwrap_or(picture::SEALED);
+        let kind = match recognize(&bytes, self.largest) {
+            Ok(kind) => kind,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let mime = kind.unwrap_or(picture::SEALED);
         let image =
             Image { mime: ByteString::from_static(mime), encrypted: false, bytes: bytes.clone() };
         let wire = Verbatim { dialect: DIALECT, text: array, binary: Some(bytes) };
@@ -215,7 +246,9 @@ impl PurrrChat {
         if self.chat.is_none() {
             return Err(not_paired());
         }
-        let image = image.map(|image| picture::read(image.in_source(source))).transpose()?;
+        let read =
+            |image: Text<'_>| picture::read(image.in_source(source), self.largest, &self.budget);
+        let image = image.map(read).transpose()?;
         if text.is_none() && image.is_none() {
             return Err(Problem::new(
                 Code::BadMessage,
@@ -257,7 +290,8 @@ impl PurrrChat {
             return Err(not_paired());
         }
         let wire = Verbatim { dialect: DIALECT, text: source.clone(), binary: None };
-        self.said(None, Some(picture::read(image.into())?), None, Some(wire))
+        let image = picture::read(image.into(), self.largest, &self.budget)?;
+        self.said(None, Some(image), None, Some(wire))
     }
 
     /// A message to the partner. What the hub would refuse is refused here already, for its sender's page shows and counts
@@ -352,7 +386,11 @@ impl PurrrChat {
                     Code::NotPaired => "No partner found.".into(),
                     _ => problem.message,
                 };
-                self.emit("error", Some(json!({"message": message})));
+                let mut told = json!({"message": message});
+                if let Some(wait) = problem.retry_after_ms {
+                    told["retryAfterMs"] = wait.into();
+                }
+                self.emit("error", Some(told));
             }
             // This dialect has no words for the rest, and its frontend no need of them.
             _ => {}
@@ -379,7 +417,7 @@ impl PurrrChat {
                 if let Some(Verbatim { dialect: DIALECT, text, binary }) = verbatim {
                     match binary {
                         Some(bytes) => self.packets.extend(binary_event(&text, bytes)),
-                        None => self.packets.push_back(event(&text)),
+                        None => self.packets.push_back(event(&text).kept_in(&self.budget)),
                     }
                     return;
                 }
@@ -391,7 +429,7 @@ impl PurrrChat {
                 };
                 let array = serde_json::to_string(&("receive_message", received))
                     .expect("a message has only strings for keys");
-                self.packets.push_back(event(&array));
+                self.packets.push_back(event(&array).kept_in(&self.budget));
             }
             Body::Typing(on) => self.emit(if on { "show_typing" } else { "hide_typing" }, None),
             Body::Read { id } => {
@@ -453,7 +491,9 @@ impl Stream for PurrrChat {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if let Some(command) = this.commands.pop_front() {
+        if !this.socket.gate().is_closed()
+            && let Some(command) = this.commands.pop_front()
+        {
             return Poll::Ready(Some(Input::Command(command)));
         }
         loop {

@@ -26,6 +26,7 @@ use super::{
     frame::{Head, LONGEST_HEAD, Opcode, check_close, unmask, write_head},
     wire::Wire,
 };
+use crate::budget::Charge;
 
 /// What goes over a [`Socket`]. A close ends the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub(crate) enum Message {
     Ping,
     /// An answer, which is only ever read: the socket gives its own.
     Pong,
+    /// A message for which there was no room; only ever read.
+    Refused,
 }
 
 impl Message {
@@ -45,7 +48,7 @@ impl Message {
         match self {
             Self::Text(text) => text.len(),
             Self::Binary(bytes) => bytes.len(),
-            Self::Ping | Self::Pong => 0,
+            Self::Ping | Self::Pong | Self::Refused => 0,
         }
     }
 }
@@ -64,7 +67,7 @@ pub(crate) enum SocketError {
 /// A connection after its upgrade.
 ///
 /// Holds no buffer while nothing is under way. In the worst case it holds one message of `max_payload` that is coming
-/// in and [`READ_BUFFER`] that was read ahead, and on the way out [`WRITE_BUFFER`] and one message, which it shares. That
+/// in, if there is room for it in what all connections have together, and [`READ_BUFFER`] that was read ahead, and on the way out [`WRITE_BUFFER`] and one message, which it shares. That
 /// goes in fragments, between which a client's ping is answered.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -76,6 +79,11 @@ pub(crate) struct Socket {
     partial: Option<Frame>,
     /// A message whose last fragment has not come.
     fragments: Option<(Opcode, BytesMut)>,
+    /// For the message that is coming. If there is no room for that, what comes of it is thrown away, of the partial frame
+    /// so many bytes by now.
+    charge: Charge,
+    refused: bool,
+    skipped: usize,
     out: Outbox,
     /// What is left of a message that goes out in fragments, and the opcode of the next one.
     outgoing: Option<(Opcode, Bytes)>,
@@ -140,7 +148,7 @@ thread_local! {
 }
 
 impl Socket {
-    pub(super) fn new(upgraded: Upgraded, max_payload: usize) -> Self {
+    pub(super) fn new(upgraded: Upgraded, max_payload: usize, charge: Charge) -> Self {
         let (wire, ahead) = Wire::new(upgraded);
         Self {
             wire,
@@ -148,6 +156,9 @@ impl Socket {
             ahead: ahead.into(),
             partial: None,
             fragments: None,
+            charge,
+            refused: false,
+            skipped: 0,
             out: Outbox::default(),
             outgoing: None,
             pong: None,
@@ -214,9 +225,34 @@ impl Socket {
         .await;
     }
 
+    /// Polls for what comes before the next message, such as the answer to a ping. No part of the message is taken, and
+    /// what was read of it, [`READ_BUFFER`] at most, is kept.
+    pub(super) fn poll_controls(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Message, SocketError>>> {
+        self.poll_messages(cx, true)
+    }
+
+    /// Whether a message has begun to come.
+    pub(super) fn begins_message(&self) -> bool {
+        let head = match &self.partial {
+            Some((head, _)) => Some(*head),
+            None => Head::read(&self.ahead, usize::MAX).ok().flatten().map(|(head, _)| head),
+        };
+        head.is_some_and(|head| !head.opcode.is_control())
+    }
+
     /// Reads the next frame, with its mask taken off. `None` if the client is gone.
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, SocketError>> {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        controls_only: bool,
+    ) -> Poll<Result<Option<Frame>, SocketError>> {
         loop {
+            if controls_only && self.begins_message() {
+                return Poll::Pending;
+            }
             if self.partial.is_some() {
                 return self.poll_rest(cx);
             }
@@ -241,7 +277,8 @@ impl Socket {
                     return Poll::Ready(Ok(Read::End));
                 }
                 self.moved = true;
-                match self.take_frame(bytes).map_err(SocketError::Fault)? {
+                let taken = if controls_only { Ok(None) } else { self.take_frame(bytes) };
+                match taken.map_err(SocketError::Fault)? {
                     None => ahead = bytes.into(),
                     Some((used, frame)) => {
                         ahead = bytes[used..].into();
@@ -280,10 +317,33 @@ impl Socket {
     /// Reads the rest of a frame to where it stays.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, SocketError>> {
         let Some((head, payload)) = &mut self.partial else { return Poll::Ready(Ok(None)) };
-        while payload.len() < head.length {
-            let missing = head.length - payload.len();
-            if payload.capacity() == payload.len() {
-                payload.reserve(missing.min(payload.len()));
+        while payload.len() + self.skipped < head.length {
+            let missing = head.length - payload.len() - self.skipped;
+            if payload.capacity() == payload.len() && !self.refused {
+                let room = missing.min(payload.len());
+                let before = self.fragments.as_ref().map_or(0, |(_, whole)| whole.len());
+                if self.charge.grow_to(before + payload.len() + room) {
+                    payload.reserve(room);
+                } else {
+                    self.refused = true;
+                    self.skipped = take(payload).len();
+                    self.fragments.iter_mut().for_each(|(_, whole)| *whole = BytesMut::new());
+                }
+            }
+            if self.refused {
+                let read = SCRATCH.with_borrow_mut(|scratch| {
+                    let room = missing.min(scratch.len());
+                    let mut buffer = ReadBuf::new(&mut scratch[..room]);
+                    ready!(Pin::new(&mut self.wire).poll_read(cx, &mut buffer))?;
+                    Poll::Ready(io::Result::Ok(buffer.filled().len()))
+                });
+                let read = ready!(read)?;
+                if read == 0 {
+                    return Poll::Ready(Ok(None));
+                }
+                self.moved = true;
+                self.skipped += read;
+                continue;
             }
             let mut room = (&mut *payload).limit(missing);
             if ready!(poll_read_buf(Pin::new(&mut self.wire), cx, &mut room))? == 0 {
@@ -292,6 +352,7 @@ impl Socket {
             self.moved = true;
         }
         let mut frame = self.partial.take();
+        self.skipped = 0;
         if let Some((head, payload)) = &mut frame {
             unmask(payload, head.mask);
         }
@@ -323,7 +384,7 @@ impl Socket {
                 return Err(CloseCode::Protocol);
             }
             Opcode::Text | Opcode::Binary if head.last => {
-                return message(head.opcode, payload).map(Some);
+                return self.complete(head.opcode, payload).map(Some);
             }
             Opcode::Text | Opcode::Binary => {
                 self.fragments = Some((head.opcode, payload));
@@ -335,12 +396,27 @@ impl Socket {
         if whole.len() + payload.len() > self.max_payload {
             return Err(CloseCode::Size);
         }
-        whole.put(payload);
+        if !self.refused && self.charge.grow_to(whole.len() + payload.len()) {
+            whole.put(payload);
+        } else {
+            (self.refused, whole) = (true, BytesMut::new());
+        }
         if head.last {
-            return message(opcode, whole).map(Some);
+            return self.complete(opcode, whole).map(Some);
         }
         self.fragments = Some((opcode, whole));
         Ok(None)
+    }
+
+    fn complete(&mut self, opcode: Opcode, payload: BytesMut) -> Result<Message, CloseCode> {
+        if take(&mut self.refused) {
+            return Ok(Message::Refused);
+        }
+        let payload = self.charge.attach(payload);
+        if opcode == Opcode::Binary {
+            return Ok(Message::Binary(payload));
+        }
+        ByteString::try_from(payload).map(Message::Text).map_err(|_| CloseCode::Invalid)
     }
 
     /// Puts what is due next into the outbox, which is empty.
@@ -377,38 +453,31 @@ impl Socket {
     }
 }
 
-fn message(opcode: Opcode, payload: BytesMut) -> Result<Message, CloseCode> {
-    let payload = payload.freeze();
-    if opcode == Opcode::Binary {
-        return Ok(Message::Binary(payload));
-    }
-    ByteString::try_from(payload).map(Message::Text).map_err(|_| CloseCode::Invalid)
-}
-
-impl Stream for Socket {
-    type Item = Result<Message, SocketError>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        while !this.over {
-            let frame = match ready!(this.poll_frame(cx)) {
+impl Socket {
+    fn poll_messages(
+        &mut self,
+        cx: &mut Context<'_>,
+        controls_only: bool,
+    ) -> Poll<Option<Result<Message, SocketError>>> {
+        while !self.over {
+            let frame = match ready!(self.poll_frame(cx, controls_only)) {
                 Ok(frame) => frame,
                 Err(error) => {
-                    this.over = true;
+                    self.over = true;
                     return Poll::Ready(Some(Err(error)));
                 }
             };
             let Some((head, payload)) = frame else {
-                this.over = true;
+                self.over = true;
                 return Poll::Ready(None);
             };
-            match this.handle_frame(head, payload) {
+            match self.handle_frame(head, payload) {
                 Ok(message) => {
                     // What does not go out now goes with the next flush.
-                    if this.pong.is_some()
-                        && let Poll::Ready(Err(error)) = this.poll_write_out(cx)
+                    if self.pong.is_some()
+                        && let Poll::Ready(Err(error)) = self.poll_write_out(cx)
                     {
-                        this.over = true;
+                        self.over = true;
                         return Poll::Ready(Some(Err(error.into())));
                     }
                     if let Some(message) = message {
@@ -416,12 +485,20 @@ impl Stream for Socket {
                     }
                 }
                 Err(code) => {
-                    this.over = true;
+                    self.over = true;
                     return Poll::Ready(Some(Err(SocketError::Fault(code))));
                 }
             }
         }
         Poll::Ready(None)
+    }
+}
+
+impl Stream for Socket {
+    type Item = Result<Message, SocketError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_messages(cx, false)
     }
 }
 
@@ -442,7 +519,7 @@ impl Sink<Message> for Socket {
             Message::Text(text) => (Opcode::Text, text.into_bytes()),
             Message::Binary(bytes) => (Opcode::Binary, bytes),
             Message::Ping => (Opcode::Ping, Bytes::new()),
-            Message::Pong => return Ok(()),
+            Message::Pong | Message::Refused => return Ok(()),
         };
         if payload.len() > FRAGMENT {
             this.outgoing = Some((opcode, payload));

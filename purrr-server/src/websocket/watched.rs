@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures::{Sink, Stream};
+use purrr_core::Gate;
 
 use super::{CloseCode, Controls, Message, Socket, SocketError, close, close_code, finish};
 use crate::{
@@ -25,6 +26,8 @@ pub(crate) struct Watched {
     ping_due: bool,
     dead: bool,
     fault: Option<CloseCode>,
+    /// Closed while no message is wanted.
+    gate: Gate,
 }
 
 /// What comes from a client.
@@ -38,6 +41,8 @@ pub(crate) enum Heard {
     Silence,
     /// Something after a silence.
     SignOfLife,
+    /// A message for which there was no room.
+    Refused,
 }
 
 impl Watched {
@@ -49,7 +54,13 @@ impl Watched {
             ping_due: false,
             dead: false,
             fault: None,
+            gate: Gate::default(),
         }
+    }
+
+    /// By closing which messages are kept waiting, and nothing else.
+    pub(crate) fn gate(&self) -> Gate {
+        self.gate.clone()
     }
 
     /// Somebody else depends on this client now, or not any longer.
@@ -85,8 +96,14 @@ impl Stream for Watched {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Heard>> {
         let this = self.get_mut();
         loop {
-            let polled = Pin::new(&mut this.socket).poll_next(cx);
-            if this.socket.take_moved() {
+            let polled = if this.gate.is_closed() {
+                this.socket.poll_controls(cx)
+            } else {
+                Pin::new(&mut this.socket).poll_next(cx)
+            };
+            // An answer may be behind a message that nobody wants yet.
+            let waits = this.gate.is_closed() && this.socket.begins_message();
+            if this.socket.take_moved() || waits {
                 this.heartbeat.heard();
             }
             if polled.is_pending() && this.socket.take_unblocked() {
@@ -98,6 +115,9 @@ impl Stream for Watched {
                 }
                 Poll::Ready(Some(Ok(Message::Binary(bytes)))) => {
                     return Poll::Ready(Some(Heard::Binary(bytes)));
+                }
+                Poll::Ready(Some(Ok(Message::Refused))) => {
+                    return Poll::Ready(Some(Heard::Refused));
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Ready(Some(Ok(Message::Ping | Message::Pong))) => {

@@ -106,6 +106,23 @@ pub(super) fn rows() -> Vec<Row> {
             &[&"4".repeat(MAX_PAYLOAD + 1)],
             Closes(&[1009]),
         ),
+        frames(
+            "1,000 searches",
+            Door::SocketIo,
+            &[r#"42["find_partner"]"#; 1_000],
+            Says("retryAfterMs"),
+        ),
+        frames(
+            "10,000 messages",
+            Door::SocketIo,
+            &[r#"42["send_message",{"message":"x"}]"#; 10_000],
+            Closes(&[4429]),
+        ),
+        post(
+            "2,000 messages",
+            "42[\"send_message\",{\"message\":\"x\"}]\x1e".repeat(2_000) + "3",
+            Ends,
+        ),
         Row::new(
             "bad UTF-8 (WebSocket)",
             Door::SocketIo,

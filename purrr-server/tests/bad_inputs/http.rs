@@ -84,6 +84,12 @@ pub(super) fn rows() -> Vec<Row> {
             format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n"),
             Status(&[414, 431]),
         ),
+        // RFC 9112, section 2.2, lets a server take a line feed alone for the end of a line, and hyper does.
+        row(
+            "line feeds alone",
+            "GET /livez HTTP/1.1\nHost: x\nConnection: close\n\n",
+            Status(&[200]),
+        ),
         row("a NUL in a header", get("X: a\0b\r\n"), Status(&[400])),
         row("a header without a name", get(": y\r\n"), Status(&[400])),
         row("a space before the colon", post("Content-Length : 1\r\n\r\nx"), Status(&[400])),

@@ -2,7 +2,7 @@
 
 use super::{Closes, Door, Nothing, Row, Says, Want};
 use crate::support::{
-    png_of,
+    PNG, png_of,
     wire::{FIN, TEXT, frame},
 };
 
@@ -21,6 +21,33 @@ fn both(what: &str, first: &str, second: &str, want: Want) -> Row {
 fn picture(what: &str, head: &str, bytes: &[u8], want: Want) -> Row {
     let sent = [frame(FIN | TEXT, head.as_bytes()), frame(FIN | BINARY, bytes)].concat();
     Row::new(what, Door::Native, sent, want)
+}
+
+/// The same text so many times at once.
+fn often(what: &str, times: usize, text: &str, want: Want) -> Row {
+    Row::new(what, Door::Native, frame(FIN | TEXT, text.as_bytes()).repeat(times), want)
+}
+
+/// A picture that is small on the wire.
+fn vast(what: &str, mime: &str, bytes: &[u8], want: Want) -> Row {
+    let size = bytes.len();
+    let head = format!(r#"{{"type":"image","id":1,"mime":"{mime}","size":{size}}}"#);
+    picture(what, &head, bytes, want)
+}
+
+/// A picture of one dot that says it has 60,000 by 60,000.
+fn vast_png() -> Vec<u8> {
+    let mut bytes = PNG.to_vec();
+    for at in [16, 20] {
+        bytes[at..at + 4].copy_from_slice(&60_000_u32.to_be_bytes());
+    }
+    bytes
+}
+
+/// One dot, 4,900 times.
+fn moving_gif() -> Vec<u8> {
+    let frame = b",\0\0\0\0\x01\0\x01\0\0\x02\0";
+    [&b"GIF89a\x01\0\x01\0\0\0\0"[..], &frame.repeat(4_900), b";"].concat()
 }
 
 pub(super) fn rows() -> Vec<Row> {
@@ -140,6 +167,17 @@ pub(super) fn rows() -> Vec<Row> {
             Says("unsupported-type"),
         ),
         row("typing to nobody", r#"{"type":"typing","on":true}"#, Says("not-paired")),
+        Row::new(
+            "what is no JSON object, three times",
+            Door::Native,
+            ["x", "[]", "42"].map(|text| frame(FIN | TEXT, text.as_bytes())).concat(),
+            Closes(&[1008]),
+        ),
+        often("1,000 times somebody else", 1_000, r#"{"type":"next"}"#, Says("retryAfterMs")),
+        often("10,000 messages", 10_000, &message("x"), Closes(&[4429])),
+        often("10,000 things that nobody knows", 10_000, r#"{"type":"x"}"#, Closes(&[4429])),
+        often("5,000 times typing", 5_000, r#"{"type":"typing","on":true}"#, Says("not-paired")),
+        often("4,500 goodbyes", 4_500, r#"{"type":"leave"}"#, Says(r#""idle""#)),
     ]);
     rows.extend(while_talking());
     rows
@@ -172,6 +210,8 @@ fn while_talking() -> impl Iterator<Item = Row> {
             b"??",
             Says("bad-message"),
         ),
+        vast("a picture of 60,000 by 60,000", "image/png", &vast_png(), Says("pixels")),
+        vast("a picture of 4,900 frames", "image/gif", &moving_gif(), Says("frames")),
         Row::new("a broken frame", Door::Talking, frame(FIN | 3, b""), Closes(&[1002])),
         Row::new("bad UTF-8", Door::Talking, frame(FIN | TEXT, b"\xff"), Closes(&[1007])),
     ];

@@ -87,6 +87,11 @@ impl Peer {
         soon(self.name, self.socket.send(message)).await.expect("the connection takes messages");
     }
 
+    /// Sends a text, if the connection goes on; whether it does.
+    pub(crate) async fn may_send(&mut self, text: &str) -> bool {
+        soon(self.name, self.socket.send(Message::text(text))).await.is_ok()
+    }
+
     /// The next message that is no ping.
     pub(crate) async fn next(&mut self) -> Message {
         loop {
@@ -103,6 +108,15 @@ impl Peer {
         match self.next().await {
             Message::Text(text) => text.as_str().to_owned(),
             other => panic!("{}: a text was due, not {other:?}", self.name),
+        }
+    }
+
+    /// The next text, or the code with which the server closes.
+    pub(crate) async fn text_or_close(&mut self) -> Result<String, u16> {
+        match self.next().await {
+            Message::Text(text) => Ok(text.as_str().to_owned()),
+            Message::Close(Some(frame)) => Err(frame.code.into()),
+            other => panic!("{}: a text or a close was due, not {other:?}", self.name),
         }
     }
 

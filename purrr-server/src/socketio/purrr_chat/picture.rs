@@ -6,13 +6,16 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bytestring::ByteString;
 use purrr_core::{Code, Problem, frame::Image};
 
-use crate::picture::{check, check_name};
+use crate::{
+    budget::Budget,
+    picture::{Largest, check, check_name},
+};
 
 /// The media type of a picture that only the two can open.
 pub(super) const SEALED: &str = "application/octet-stream";
 
 /// A picture as this dialect sends it: a data URL, or a ciphertext that is nobody's business.
-pub(super) fn read(image: ByteString) -> Result<Image, Problem> {
+pub(super) fn read(image: ByteString, largest: Largest, budget: &Budget) -> Result<Image, Problem> {
     let Some(url) = image.strip_prefix("data:") else {
         let mime = ByteString::from_static(SEALED);
         return Ok(Image { mime, encrypted: true, bytes: image.into_bytes() });
@@ -22,8 +25,8 @@ pub(super) fn read(image: ByteString) -> Result<Image, Problem> {
     let bytes = BASE64_STANDARD.decode(base64).map_err(|_| {
         Problem::new(Code::BadMessage, "the data URL of a picture must be strict base64")
     })?;
-    check(mime, &bytes)?;
-    Ok(Image { mime: mime.into(), encrypted: false, bytes: bytes.into() })
+    check(mime, &bytes, largest)?;
+    Ok(Image { mime: mime.into(), encrypted: false, bytes: budget.keep(bytes) })
 }
 
 /// The same picture in this dialect.

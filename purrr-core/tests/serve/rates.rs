@@ -1,0 +1,365 @@
+//! How fast somebody may go, and what happens above it.
+
+use std::{sync::Arc, time::Duration};
+
+use purrr_core::{
+    Allowance, Code, Command, Ended, Event, Frame, Hub, Input, Limits, Problem, Profile, Rate,
+    Rates,
+    frame::{Body, Signal, SignalKind},
+    protocol,
+};
+use tokio::time::{Instant, sleep};
+
+use crate::peer::{Peer, find, numbered, settled, told};
+
+/// A hub that lets so much through.
+fn hub_at(change: impl FnOnce(&mut Rates)) -> Hub {
+    let mut rates = Rates::default();
+    change(&mut rates);
+    hub_with(Some(rates))
+}
+
+fn hub_with(rates: Option<Rates>) -> Hub {
+    let mut limits = Limits::default();
+    limits.rates = rates;
+    Hub::builder().limits(limits).build()
+}
+
+fn typing(on: bool) -> Command {
+    Command::Send { chat: None, frame: Frame::new(Body::Typing(on)) }
+}
+
+/// All that was told so far, each with how often it came in a row.
+async fn heard(peer: &Peer) -> Vec<(String, usize)> {
+    settled().await;
+    let mut heard: Vec<(String, usize)> = Vec::new();
+    for event in peer.far.taken().iter().map(told) {
+        match heard.last_mut() {
+            Some((last, times)) if *last == event => *times += 1,
+            _ => heard.push((event, 1)),
+        }
+    }
+    heard
+}
+
+fn times(event: &str, times: usize) -> (String, usize) {
+    (event.to_owned(), times)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_defaults_let_a_lively_person_through() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    for _ in 0..2_500 {
+        ann.say("hi");
+    }
+    let offer = Body::Signal(Signal { kind: SignalKind::Offer, data: Some("candidate".into()) });
+    for _ in 0..64 {
+        ann.send(Command::Send { chat: None, frame: Frame::new(offer.clone()) });
+    }
+    for id in 0..70 {
+        ann.send(Command::Send { chat: None, frame: Frame::new(Body::Read { id }) });
+    }
+    for _ in 0..500 {
+        ann.send(typing(true));
+        ann.send(typing(false));
+    }
+    assert_eq!(
+        heard(&bob).await.iter().map(|(_, times)| times).sum::<usize>(),
+        2_500 + 64 + 70 + 1_000
+    );
+    assert_eq!(heard(&ann).await, []);
+    // Somebody who likes nobody, twice a second for a minute.
+    for _ in 0..120 {
+        ann.send(Command::Next);
+        ann.send(Command::Leave);
+        ann.send(find());
+        ann.send(Command::Leave);
+        sleep(Duration::from_millis(500)).await;
+    }
+    assert_eq!(heard(&ann).await.iter().filter(|(event, _)| event.contains("error")).count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_fast_is_refused_with_the_time_to_wait() {
+    let hub = hub_at(|rates| rates.messages = Rate::new(2, 3));
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    for id in 1..=4 {
+        ann.send(numbered(id));
+    }
+    bob.gets(["no. 1", "no. 2", "no. 3"]).await;
+    let refused = loop {
+        match ann.far.next().await {
+            Some(Event::Error(problem)) => break problem,
+            Some(Event::Delivered { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((refused.code, refused.id), (Code::RateLimited, Some(4)));
+    assert_eq!(refused.retry_after_ms, Some(500));
+    // Other things have buckets of their own.
+    ann.send(typing(true));
+    bob.gets(["typing true"]).await;
+    sleep(Duration::from_millis(500)).await;
+    ann.send(numbered(4));
+    bob.gets(["no. 4"]).await;
+    bob.say("me too");
+    ann.gets(["delivered 1", "delivered 2", "delivered 3"]).await;
+    ann.gets(["delivered 4", "me too"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_count_whatever_they_come_in() {
+    let hub = hub_at(|rates| rates.bytes = Rate::new(1_000, 10_000));
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    for _ in 0..4 {
+        ann.say(&"x".repeat(3_000));
+    }
+    assert_eq!(heard(&bob).await, [times(&"x".repeat(3_000), 3)]);
+    assert_eq!(heard(&ann).await, [times("error: rate-limited", 1)]);
+    sleep(Duration::from_secs(2)).await;
+    ann.say(&"y".repeat(3_000));
+    bob.gets([&*"y".repeat(3_000)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_typing_that_is_too_fast_the_partner_is_told_the_last_state() {
+    for last in [true, false] {
+        let hub = hub_at(|rates| rates.typing = Rate::new(10, 1_000));
+        let (ann, bob, _) = Peer::pair(&hub).await;
+        for round in 0..3_000 {
+            ann.send(typing(if round == 2_999 { last } else { round % 2 == 0 }));
+            if round % 100 == 0 {
+                ann.say("unharmed");
+            }
+        }
+        let heard_at_once = heard(&bob).await;
+        let count = |wanted: &str| -> usize {
+            let wanted = heard_at_once.iter().filter(|(event, _)| event.starts_with(wanted));
+            wanted.map(|(_, times)| times).sum()
+        };
+        assert_eq!((count("typing"), count("unharmed")), (1_000, 30));
+        let begun = Instant::now();
+        bob.gets([if last { "typing true" } else { "typing false" }]).await;
+        assert!(begun.elapsed() <= Duration::from_millis(100));
+        bob.gets_nothing().await;
+        ann.gets_nothing().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn typing_a_thousand_times_a_second_harms_nothing() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    let (mut messages, mut told_typing) = (0, 0);
+    for second in 0..60 {
+        for round in 0..1_000 {
+            ann.send(typing(round % 2 == 0));
+            if round % 100 == 0 {
+                ann.say("hi");
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        for (event, times) in heard(&bob).await {
+            match &*event {
+                "hi" => messages += times,
+                _ => told_typing += times,
+            }
+        }
+        assert_eq!(messages, (second + 1) * 10);
+    }
+    // What a bucket holds, and what comes back in a minute.
+    assert!((3_000..=1_000 + 60 * 51).contains(&told_typing), "{told_typing}");
+    ann.gets_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_kept_back_of_typing_waits_for_room_and_dies_with_the_chat() {
+    let mut limits = Limits::default();
+    (limits.pipe_items, limits.recent_partners) = (1, 0);
+    limits.rates = Some({
+        let mut rates = Rates::default();
+        rates.typing = Rate::new(1, 1);
+        rates
+    });
+    let hub = Hub::builder().limits(limits).build();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    bob.far.take_only(0);
+    for on in [true, false] {
+        ann.send(typing(on));
+    }
+    ann.say("held");
+    // The typing is due while the queue is full.
+    sleep(Duration::from_secs(2)).await;
+    bob.far.take_all();
+    bob.gets(["typing true", "held", "typing false"]).await;
+
+    for on in [true, false] {
+        ann.send(typing(on));
+    }
+    bob.gets(["typing true"]).await;
+    bob.gets_nothing().await;
+    ann.send(Command::Next);
+    bob.send(Command::Next);
+    for peer in [&ann, &bob] {
+        let events: Vec<_> = heard(peer).await.into_iter().map(|(event, _)| event).collect();
+        assert_eq!(events.last().map(String::as_str), Some("matched"), "{events:?}");
+    }
+    sleep(Duration::from_secs(5)).await;
+    bob.gets_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_goes_on_and_on_is_let_go_and_nobody_else() {
+    let hub = hub_at(|rates| {
+        (rates.messages, rates.refusals) = (Rate::new(10, 100), Rate::new(10, 50));
+    });
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    let (cat, dan, _) = Peer::pair(&hub).await;
+    for _ in 0..10_000 {
+        ann.say("hi");
+    }
+    assert_eq!(heard(&bob).await, [times("hi", 100), times("left: lost", 1)]);
+    assert_eq!(heard(&ann).await, [times("error: rate-limited", 51)]);
+    ann.ends_after([], Ended::Flooded).await;
+    cat.say("still here");
+    dan.gets(["still here"]).await;
+    bob.send(find());
+    bob.gets(["waiting"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_refused_now_and_then_stays() {
+    let hub = hub_at(|rates| {
+        (rates.messages, rates.refusals) = (Rate::new(10, 10), Rate::new(20, 50));
+    });
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    for _ in 0..600 {
+        ann.say("hi");
+        ann.say("hi");
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(heard(&bob).await.len(), 1);
+    assert_eq!(heard(&ann).await.len(), 1);
+    assert!(!ann.session.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn to_leave_is_never_refused() {
+    let hub = hub_at(|rates| (rates.messages, rates.finds) = (Rate::new(1, 1), Rate::new(1, 1)));
+    for (command, told, partner_told) in
+        [(Command::Leave, "idle", "left: left"), (Command::Block, "idle", "left: left")]
+    {
+        let (ann, bob, _) = Peer::pair(&hub).await;
+        ann.say("one");
+        ann.say("two");
+        ann.send(Command::Next);
+        ann.send(command);
+        ann.gets(["error: rate-limited", "error: rate-limited", told]).await;
+        bob.gets(["one", partner_told]).await;
+    }
+    let ann = Peer::waiting(&hub, "Ann").await;
+    for _ in 0..3 {
+        ann.send(Command::Cancel);
+    }
+    ann.gets(["idle"; 3]).await;
+    ann.send(find());
+    ann.gets(["error: rate-limited"]).await;
+    sleep(Duration::from_secs(1)).await;
+    ann.send(find());
+    ann.gets(["waiting"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_nexts_are_no_storm_for_the_others() {
+    let hub = Hub::memory();
+    let ann = Peer::connect(&hub, "Ann").await;
+    for _ in 0..1_000 {
+        ann.send(Command::Next);
+        ann.send(Command::Leave);
+    }
+    let heard = heard(&ann).await;
+    let searches: usize =
+        heard.iter().filter(|(event, _)| event == "waiting").map(|(_, times)| times).sum();
+    assert_eq!(searches, 200);
+    ann.far.take_all();
+    assert!(!ann.session.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_rates_nothing_is_refused() {
+    let hub = hub_with(None);
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    for _ in 0..20_000 {
+        ann.send(typing(true));
+    }
+    for _ in 0..20_000 {
+        ann.say("hi");
+    }
+    assert_eq!(heard(&bob).await, [times("typing true", 20_000), times("hi", 20_000)]);
+    for _ in 0..20_000 {
+        ann.send(Input::Refused(garbage()));
+    }
+    assert_eq!(heard(&ann).await, [times("error: bad-message", 20_000)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_share_an_allowance_have_it_together() {
+    let mut rates = Rates::default();
+    (rates.messages, rates.shared_by) = (Rate::new(1, 100), 2);
+    let allowance = Arc::new(Allowance::new(&rates, Instant::now().into_std()));
+    let hub = hub_with(Some(rates));
+    let mut sharing = Vec::new();
+    for _ in 0..4 {
+        let mut profile = Profile::named("Ann");
+        profile.allowance = Some(Arc::clone(&allowance));
+        sharing.push(Peer::connect_as(&hub, "Ann", profile).await);
+    }
+    let mut arrived = 0;
+    for ann in &sharing {
+        let bob = Peer::waiting(&hub, "Bob").await;
+        ann.send(find());
+        ann.gets(["waiting"]).await;
+        ann.gets_matched("Bob").await;
+        bob.gets_matched("Ann").await;
+        for _ in 0..100 {
+            ann.say("hi");
+        }
+        arrived += heard(&bob).await.iter().map(|(_, times)| times).sum::<usize>();
+        // What she took of it and did not use goes back.
+        ann.far.hang_up();
+        bob.gets(["left: lost"]).await;
+        bob.far.hang_up();
+        bob.gets(["gone"]).await;
+    }
+    assert_eq!(arrived, 200);
+}
+
+fn garbage() -> Problem {
+    protocol::parse(&"[]".into()).expect_err("a list is no message")
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_third_that_is_no_message_in_ten_seconds_is_the_last() {
+    let hub = Hub::memory();
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    for _ in 0..10 {
+        ann.send(Input::Refused(garbage()));
+        ann.gets(["error: bad-message"]).await;
+        sleep(Duration::from_secs(5)).await;
+    }
+    // What is an object and cannot be done is a mistake of another kind.
+    for _ in 0..100 {
+        ann.send(Input::Refused(protocol::parse(&r#"{"type":"dance"}"#.into()).unwrap_err()));
+        ann.send(Input::Refused(protocol::parse(&r#"{"type":"message"}"#.into()).unwrap_err()));
+        ann.gets(["error: unknown-type", "error: bad-message"]).await;
+    }
+    sleep(Duration::from_secs(5)).await;
+    ann.say("hi");
+    bob.gets(["hi"]).await;
+    for _ in 0..3 {
+        ann.send(Input::Refused(garbage()));
+    }
+    bob.gets(["left: lost"]).await;
+    ann.ends_after(["error: bad-message"; 3], Ended::Garbled).await;
+}

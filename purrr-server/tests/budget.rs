@@ -1,0 +1,148 @@
+//! What large messages may take for everybody together, and what happens above it.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+mod support;
+
+use purrr_server::Config;
+use serde_json::json;
+use support::{
+    Peer, Server, png_of, soon,
+    visitor::{Transport, Visitor},
+    wire::{BINARY, CONTINUATION, FIN, Wire, frame, head},
+};
+
+/// A picture, of which there is room for one.
+const PICTURE: usize = 700_000;
+
+async fn server() -> Server {
+    let mut config = Config::default();
+    config.buffered_bytes = 1_000_000;
+    Server::with(config).await
+}
+
+/// How many bytes the server says it holds, once that is as it should be.
+async fn holds(server: &Server, fits: impl Fn(usize) -> bool) {
+    soon("what is held", async {
+        loop {
+            let metrics = server.get("/metrics").await.body;
+            let line = metrics.lines().find_map(|line| line.strip_prefix("purrr_buffered_bytes "));
+            if fits(line.unwrap().parse().unwrap()) {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
+async fn pair(server: &Server) -> (Wire, Peer) {
+    let mut ann = Wire::connect(server).await;
+    ann.say(r#"{"type":"find"}"#).await;
+    assert!(ann.next().await.unwrap().payload.starts_with(br#"{"type":"waiting""#));
+    let mut bob = Peer::connect(server.address, "Bob").await;
+    bob.finds().await;
+    bob.gets_matched("{}", "[]").await;
+    assert!(ann.next().await.unwrap().payload.starts_with(br#"{"type":"matched""#));
+    (ann, bob)
+}
+
+fn announced(id: u32) -> String {
+    format!(r#"{{"type":"image","id":{id},"mime":"image/png","size":{PICTURE}}}"#)
+}
+
+/// Somebody who has sent most of a picture, and the picture and the partner.
+async fn halfway(server: &Server) -> (Wire, Vec<u8>, Peer) {
+    let (mut ann, bob) = pair(server).await;
+    let picture = png_of(PICTURE);
+    ann.say(&announced(1)).await;
+    ann.send(&head(FIN | BINARY, PICTURE as u64)).await;
+    ann.send(&picture[..600_000]).await;
+    holds(server, |held| held >= 600_000).await;
+    (ann, picture, bob)
+}
+
+async fn finishes((mut ann, picture, mut bob): (Wire, Vec<u8>, Peer)) {
+    ann.send(&picture[600_000..]).await;
+    bob.gets(announced(1)).await;
+    assert_eq!(bob.bytes().await, picture);
+}
+
+#[tokio::test]
+async fn a_large_message_is_refused_where_there_is_no_room_and_small_ones_are_not() {
+    let server = server().await;
+    let holding = halfway(&server).await;
+
+    let (mut cat, mut dan) = pair(&server).await;
+    let picture = png_of(PICTURE);
+    let fragments = |picture: &[u8]| {
+        let mut pieces = picture.chunks(10_000);
+        let first = frame(BINARY, pieces.next().unwrap());
+        let rest = pieces.flat_map(|piece| frame(CONTINUATION, piece));
+        first.into_iter().chain(rest).chain(frame(FIN | CONTINUATION, b"")).collect::<Vec<u8>>()
+    };
+    for (id, bytes) in [(7, frame(FIN | BINARY, &picture)), (8, fragments(&picture))] {
+        cat.say(&announced(id)).await;
+        cat.send(&bytes).await;
+        let refused = String::from_utf8(cat.next().await.unwrap().payload).unwrap();
+        let refused: serde_json::Value = serde_json::from_str(&refused).unwrap();
+        assert_eq!((&refused["code"], &refused["id"]), (&json!("overloaded"), &json!(id)));
+        assert_eq!(refused["retryAfterMs"], 1_000);
+        // Up to its end the picture was read and thrown away, and what follows is understood.
+        cat.say(r#"{"type":"message","text":"small"}"#).await;
+        dan.gets(r#"{"type":"message","text":"small"}"#).await;
+    }
+
+    finishes(holding).await;
+    holds(&server, |held| held == 0).await;
+    for (id, bytes) in [(9, frame(FIN | BINARY, &picture)), (10, fragments(&picture))] {
+        cat.say(&announced(id)).await;
+        cat.send(&bytes).await;
+        dan.gets(announced(id)).await;
+        assert_eq!(dan.bytes().await, picture);
+        while !cat.next().await.unwrap().payload.starts_with(br#"{"type":"delivered""#) {}
+        holds(&server, |held| held == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn purrr_chats_clients_are_refused_alike_on_every_transport() {
+    for transport in Transport::ALL {
+        let server = server().await;
+        let holding = halfway(&server).await;
+        let (mut ann, mut bob) = Visitor::pair(&server, [transport; 2]).await;
+        let sealed = "A".repeat(PICTURE);
+        ann.emit(&format!(r#"["send_message",{{"image":"{sealed}"}}]"#)).await;
+        assert!(ann_is_told(&mut ann).await);
+        let hear = |body: &str, image: &str, reply: &str| {
+            format!(
+                r#"["receive_message",{{"from":"Ann","body":{body},"image":{image},"reply":{reply}}}]"#
+            )
+        };
+        ann.emit(r#"["send_message",{"message":"small"}]"#).await;
+        bob.gets(&hear(r#""small""#, "null", "null")).await;
+        // What was refused is the first that Ann's page shows, so `small` is her second.
+        ann.emit(r#"["send_message",{"message":"x","reply":1}]"#).await;
+        bob.gets(&hear(r#""x""#, "null", "0")).await;
+
+        finishes(holding).await;
+        holds(&server, |held| held == 0).await;
+        ann.emit(&format!(r#"["send_message",{{"image":"{sealed}"}}]"#)).await;
+        bob.gets(&hear("null", &format!("\"{sealed}\""), "null")).await;
+        holds(&server, |held| held == 0).await;
+    }
+}
+
+async fn ann_is_told(ann: &mut Visitor) -> bool {
+    let text = ann.text().await;
+    let event: serde_json::Value = serde_json::from_str(&text[2..]).unwrap();
+    event[0] == "error" && event[1]["retryAfterMs"] == 1_000
+}
+
+#[tokio::test]
+async fn what_never_came_whole_is_given_back_with_the_connection() {
+    let server = server().await;
+    let (ann, _, mut bob) = halfway(&server).await;
+    drop(ann);
+    bob.gets(r#"{"type":"left","reason":"lost"}"#).await;
+    holds(&server, |held| held == 0).await;
+}

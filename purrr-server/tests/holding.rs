@@ -1,0 +1,111 @@
+//! Somebody who is held up by a partner that does not read: still asked whether it is there, and missed when it is not.
+
+mod support;
+
+use std::time::Duration;
+
+use purrr_server::Config;
+use support::{
+    Peer, Server,
+    visitor::{Line, Packet, Transport, Visitor, post},
+    wire::{FIN, PING, PONG, TEXT, Wire, frame},
+};
+
+/// Long enough that nothing is ever late, short enough to wait for.
+const SHORT: Duration = Duration::from_millis(300);
+
+/// A text of which six are as much as may wait for a poll.
+const LARGE: usize = 200_000;
+const TAKEN: u32 = 6;
+
+/// Sends as many texts as are taken, one that fills the queue, one that is held, and `more` that are not read.
+async fn fill(ann: &mut Wire, more: u32) {
+    for id in 1..=TAKEN + 2 + more {
+        let text = "x".repeat(LARGE);
+        ann.say(&format!(r#"{{"type":"message","id":{id},"text":"{text}"}}"#)).await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_held_up_is_asked_and_missed_like_anybody_else() {
+    for more in [0, 3] {
+        let mut config = Config::default();
+        (config.chat_ping_interval, config.chat_ping_timeout) = (SHORT, 4 * SHORT);
+        config.limits.pipe_items = 1;
+        config.limits.stall = Duration::from_secs(60);
+        let server = Server::with(config).await;
+        let mut ann = Wire::connect(&server).await;
+        ann.say(r#"{"type":"find"}"#).await;
+        let mut bob = Visitor::connect(&server, "Bob", Transport::Polling).await;
+        bob.emit(r#"["find_partner"]"#).await;
+        bob.gets(r#"["waiting"]"#).await;
+        assert!(bob.text().await.starts_with(r#"42["matched""#));
+        let Line::Polling { address, session, .. } = &bob.line else { unreachable!() };
+        let (address, session) = (*address, session.clone());
+        // Bob does not poll any more, and says that he is there.
+        let alive = tokio::spawn(async move {
+            loop {
+                post(address, &session, "3").await;
+                tokio::time::sleep(SHORT / 4).await;
+            }
+        });
+
+        fill(&mut ann, more).await;
+        let mut asked = 0;
+        while asked < 5 {
+            let frame_read = ann.next().await.expect("she is there, so she is not cut off");
+            if frame_read.opcode() == PING {
+                asked += 1;
+                ann.send(&frame(FIN | PONG, &frame_read.payload)).await;
+            }
+        }
+        // Now she answers no more. Her answers may be behind what nobody has read, and then she is missed once it is.
+        let missed = async { while ann.next().await.is_some() {} };
+        if more == 0 {
+            missed.await;
+        }
+        alive.abort();
+        let mut heard = 0;
+        loop {
+            match bob.next().await {
+                Packet::Text(text) if text.contains(r#""receive_message""#) => heard += 1,
+                Packet::Text(text) if text == r#"42["partner_disconnected"]"# => break,
+                Packet::Text(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        // What was held goes with her, and what she was held up with before arrives.
+        let arrives = if more == 0 { TAKEN + 1 } else { TAKEN + 2 + more };
+        assert_eq!(heard, arrives);
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_of_a_message_that_had_to_wait_is_not_lost() {
+    let mut config = Config::default();
+    config.limits.pipe_items = 1;
+    let server = Server::with(config).await;
+    let mut ann = Wire::connect(&server).await;
+    ann.say(r#"{"type":"find"}"#).await;
+    let mut bob = Visitor::connect(&server, "Bob", Transport::Polling).await;
+    bob.emit(r#"["find_partner"]"#).await;
+    bob.gets(r#"["waiting"]"#).await;
+    assert!(bob.text().await.starts_with(r#"42["matched""#));
+    fill(&mut ann, 0).await;
+    // In one piece, a ping among them, which is answered before what is behind it is read.
+    let small = |id: u32| {
+        frame(FIN | TEXT, format!(r#"{{"type":"message","id":{id},"text":"small"}}"#).as_bytes())
+    };
+    let (first, second) = (small(100), small(101));
+    ann.send(&[frame(FIN | PING, b"?"), first[..20].to_vec()].concat()).await;
+    while ann.next().await.expect("she is there").opcode() != PONG {}
+    ann.send(&[&first[20..], &frame(FIN | PING, b"!"), &second].concat()).await;
+    for _ in 0..TAKEN + 2 {
+        assert!(bob.text().await.contains("xxx"));
+    }
+    for _ in 0..2 {
+        assert!(bob.text().await.contains("small"));
+    }
+    while ann.next().await.expect("she is there").payload != b"!" {}
+    Peer::connect(server.address, "Cat").await;
+}

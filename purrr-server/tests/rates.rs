@@ -1,0 +1,194 @@
+//! How fast somebody may speak, on both dialects, to the byte.
+
+mod support;
+
+use std::time::Duration;
+
+use purrr_core::{Rate, Rates};
+use purrr_server::Config;
+use support::{
+    Peer, Server, soon,
+    visitor::{Transport, Visitor},
+};
+
+async fn server_at(change: impl FnOnce(&mut Rates)) -> Server {
+    let mut config = Config::default();
+    change(config.limits.rates.get_or_insert_default());
+    Server::with(config).await
+}
+
+fn said(id: u32) -> String {
+    format!(r#"{{"type":"message","id":{id},"text":"hi"}}"#)
+}
+
+/// What an error says, without its words for people.
+fn told(text: &str) -> serde_json::Value {
+    let mut told: serde_json::Value = serde_json::from_str(text).expect("the server sends JSON");
+    let words = told.as_object_mut().and_then(|told| told.remove("message"));
+    assert!(words.is_some_and(|words| words.as_str().is_some_and(|words| words.len() > 10)));
+    told
+}
+
+#[tokio::test]
+async fn whoever_is_too_fast_is_told_how_long_to_wait() {
+    let server = server_at(|rates| rates.messages = Rate::new(1, 2)).await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    for id in 1..=3 {
+        ann.send(said(id)).await;
+    }
+    bob.gets(said(1)).await;
+    bob.gets(said(2)).await;
+    let refused = loop {
+        let text = ann.text().await;
+        if !text.starts_with(r#"{"type":"delivered""#) {
+            break told(&text);
+        }
+    };
+    let wait = refused["retryAfterMs"].as_u64().expect("it says how long");
+    assert!((1..=1_000).contains(&wait), "{refused}");
+    let expected =
+        serde_json::json!({"type": "error", "code": "rate-limited", "id": 3, "retryAfterMs": wait});
+    assert_eq!(refused, expected);
+    tokio::time::sleep(Duration::from_millis(wait)).await;
+    ann.send(said(3)).await;
+    bob.gets(said(3)).await;
+    let metrics = server.get("/metrics").await.body;
+    assert!(metrics.contains("purrr_refused_total{code=\"rate-limited\"} 1\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn purrr_chats_clients_are_told_as_well_and_count_what_was_refused() {
+    for transport in Transport::ALL {
+        let server = server_at(|rates| rates.messages = Rate::new(1, 2)).await;
+        let (mut ann, mut bob) = Visitor::pair(&server, [transport; 2]).await;
+        let say = |text: &str| format!(r#"["send_message",{{"message":"{text}"}}]"#);
+        let hear = |text: &str, reply: &str| {
+            format!(
+                r#"["receive_message",{{"from":"Ann","body":"{text}","image":null,"reply":{reply}}}]"#
+            )
+        };
+        for text in ["a", "b", "c"] {
+            ann.emit(&say(text)).await;
+        }
+        bob.gets(&hear("a", "null")).await;
+        bob.gets(&hear("b", "null")).await;
+        let text = ann.text().await;
+        let event: serde_json::Value = serde_json::from_str(&text[2..]).expect("it is JSON");
+        assert_eq!(event[0], "error");
+        let wait = told(&event[1].to_string())["retryAfterMs"].as_u64().expect("how long");
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        // The page shows what was refused as its third, and `a` is still its first.
+        ann.emit(r#"["send_message",{"message":"d","reply":0}]"#).await;
+        bob.gets(&hear("d", "0")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_flood_ends_its_connection_and_no_other() {
+    let server = server_at(|rates| rates.refusals = Rate::new(10, 100)).await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    let (mut cat, mut dan, _) = Peer::pair(server.address).await;
+    // Some of it comes too late for a connection that is closed by then.
+    let flood = async {
+        for _ in 0..10_000 {
+            if !ann.may_send(&said(1)).await {
+                break;
+            }
+        }
+        loop {
+            match ann.text_or_close().await {
+                Ok(text) => assert!(text.contains("delivered") || text.contains("rate-limited")),
+                Err(code) => break code,
+            }
+        }
+    };
+    let listening = async {
+        let mut heard = 0;
+        loop {
+            let text = bob.text().await;
+            if text == r#"{"type":"left","reason":"lost"}"# {
+                break heard;
+            }
+            assert_eq!(text, said(1));
+            heard += 1;
+        }
+    };
+    let (code, heard) = tokio::join!(flood, listening);
+    assert_eq!(code, 4429);
+    assert!((4_000..6_000).contains(&heard), "{heard}");
+    cat.send(said(1)).await;
+    dan.gets(said(1)).await;
+    bob.finds().await;
+}
+
+#[tokio::test]
+async fn those_of_one_address_share_what_it_may_do() {
+    let server = server_at(|rates| {
+        (rates.messages, rates.shared_by) = (Rate::new(1, 100), 2);
+    })
+    .await;
+    // Sixty each is too little for any of them to be stopped for itself.
+    let mut refused = 0;
+    for _ in 0..5 {
+        let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+        for _ in 0..60 {
+            ann.send(r#"{"type":"typing","on":true}"#).await;
+            ann.send(r#"{"type":"message","text":"hi"}"#).await;
+        }
+        ann.send(r#"{"type":"leave"}"#).await;
+        loop {
+            let text = ann.text().await;
+            if text == r#"{"type":"idle"}"# {
+                break;
+            }
+            assert!(text.contains("rate-limited"), "{text}");
+            refused += 1;
+        }
+        while bob.text().await != r#"{"type":"left","reason":"left"}"# {}
+        drop((ann, bob));
+        soon("their end", async {
+            while server.hub.online() > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+    // 300 were said where 200 may be, less the five times that somebody left; more may be as time goes on.
+    assert!((80..=105).contains(&refused), "{refused}");
+}
+
+#[tokio::test]
+async fn with_the_limits_off_nothing_is_refused() {
+    let mut config = Config::default();
+    config.rate_limits = false;
+    config.limits.rates.get_or_insert_default().messages = Rate::new(1, 1);
+    let server = Server::with(config).await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    for id in 1..=200 {
+        ann.send(said(id)).await;
+        bob.gets(said(id)).await;
+    }
+    for _ in 0..10 {
+        ann.send("no JSON").await;
+    }
+    for _ in 0..200 {
+        ann.gets_type("delivered").await;
+    }
+    for _ in 0..10 {
+        ann.gets_error("bad-message", None).await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_picked_up_goes_through() {
+    let server = Server::start().await;
+    let (mut ann, mut bob) = Visitor::pair(&server, [Transport::WebSocket; 2]).await;
+    for round in 0..64 {
+        ann.emit(&format!(r#"["start_video_call",{{"offer":"{round}"}}]"#)).await;
+        bob.emit(&format!(r#"["accept_video_call",{{"answer":"{round}"}}]"#)).await;
+    }
+    for round in 0..64 {
+        bob.gets(&format!(r#"["recieve_video_call",{{"offer":"{round}"}}]"#)).await;
+        ann.gets(&format!(r#"["accepted_video_call",{{"answer":"{round}"}}]"#)).await;
+    }
+}
