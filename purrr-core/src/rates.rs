@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    frame::Body,
+    frame::{Body, Frame},
     protocol::{Command, Problem},
 };
 
@@ -175,14 +175,7 @@ impl Kind {
 impl Cost {
     pub(crate) fn of(command: &Command) -> Self {
         let kind = match command {
-            Command::Send { frame, .. } => {
-                let kind = match frame.body {
-                    Body::Message(_) | Body::Read { .. } => Kind::Messages,
-                    Body::Typing(_) => Kind::Typing,
-                    Body::Signal(_) => Kind::Signals,
-                };
-                return Self { kind, bytes: u32::try_from(frame.weight()).unwrap_or(u32::MAX) };
-            }
+            Command::Send { frame, .. } => return Self::of_frame(frame),
             // Who is introduced anew while it waits enters the lobby anew.
             Command::Find(_) | Command::Next | Command::Hello { .. } => Kind::Finds,
             Command::Cancel | Command::Leave | Command::Block | Command::Unsupported { .. } => {
@@ -190,6 +183,15 @@ impl Cost {
             }
         };
         Self { kind, bytes: 0 }
+    }
+
+    pub(crate) fn of_frame(frame: &Frame) -> Self {
+        let kind = match frame.body {
+            Body::Message(_) | Body::Read { .. } => Kind::Messages,
+            Body::Typing(_) => Kind::Typing,
+            Body::Signal(_) => Kind::Signals,
+        };
+        Self { kind, bytes: u32::try_from(frame.weight()).unwrap_or(u32::MAX) }
     }
 }
 

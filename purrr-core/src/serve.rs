@@ -17,7 +17,7 @@ use crate::{
         Profile,
         inner::{Found, Guest, Inner, Phase, Searching},
     },
-    lobby::PeerId,
+    lobby::{ChatId, PeerId},
     protocol::{Command, Event, Problem},
     rates::{Cost, Lease},
     relay::{Pipe, Received, TrySendError},
@@ -335,9 +335,19 @@ impl Serving<'_> {
                 return Err(Ended::Lost);
             }
             self.poll_opening(cx);
-            match self.handle_input(input) {
-                Some(frame) => self.send(cx, frame),
-                None => return Ok(true),
+            match input {
+                // Not by way of the other commands, since a frame is large to hand about.
+                Input::Command(Command::Send { chat, frame }) => {
+                    if !self.admit(chat, &frame) {
+                        return Ok(true);
+                    }
+                    self.hub.stats.count_frame(frame.weight());
+                    self.send(cx, frame);
+                }
+                input => {
+                    self.handle_input(input);
+                    return Ok(true);
+                }
             }
         }
         Ok(true)
@@ -352,8 +362,19 @@ impl Serving<'_> {
         true
     }
 
-    /// Returns the frame to send to the partner, if that is what came.
-    fn handle_input(&mut self, input: Input) -> Option<Frame> {
+    /// Whether a frame is to be sent to the partner.
+    fn admit(&mut self, chat: Option<ChatId>, frame: &Frame) -> bool {
+        match self.lease.spend(Cost::of_frame(frame), &now) {
+            Ok(()) => self.session.handle_send(chat, frame, now),
+            Err(wait) => {
+                self.session.handle_excess_send(chat, frame, wait, now());
+                false
+            }
+        }
+    }
+
+    /// Handles whatever came but a frame for the partner.
+    fn handle_input(&mut self, input: Input) {
         match input {
             Input::Refused(problem) => self.session.handle_refused(problem, now()),
             Input::Progress => {
@@ -366,17 +387,14 @@ impl Serving<'_> {
             Input::SignOfLife => self.session.handle_sign_of_life(),
             Input::Command(command) => {
                 let numbers = || self.hub.numbers();
-                let frame = match self.lease.spend(Cost::of(&command), &now) {
-                    Ok(()) => self.session.handle_command(command, now, numbers),
+                match self.lease.spend(Cost::of(&command), &now) {
+                    Ok(()) => {
+                        self.session.handle_command(command, now, numbers);
+                    }
                     Err(wait) => self.session.handle_excess(command, wait, now(), numbers),
-                };
-                if let Some(frame) = &frame {
-                    self.hub.stats.count_frame(frame.weight());
                 }
-                return frame;
             }
         }
-        None
     }
 
     /// Passes on what there is to tell, and flushes it. Returns whether there may be more.
@@ -444,7 +462,7 @@ impl Serving<'_> {
             self.session.handle_receipts(receipts);
             match received {
                 Poll::Ready(Received::Frame(frame)) => {
-                    self.arrived += u64::from(frame.wants_receipt());
+                    self.arrived += u64::from(self.session.owes_receipt(&frame));
                     if let Some(event) = self.session.handle_frame(frame) {
                         return Some(event);
                     }

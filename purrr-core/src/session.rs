@@ -168,55 +168,77 @@ impl Session {
         now: impl Fn() -> Instant,
         numbers: impl FnOnce() -> Numbers,
     ) -> Option<Frame> {
-        let spent = match (&self.limits.rates, &mut self.buckets) {
-            (Some(rates), Some(buckets)) => buckets.spend(rates, Cost::of(&command), &now),
-            _ => Ok(()),
-        };
-        match spent {
+        if let Command::Send { chat, frame } = command {
+            return self.handle_send(chat, &frame, now).then_some(frame);
+        }
+        match self.spend(Cost::of(&command), &now) {
             Ok(()) => self.obey(command, numbers),
             Err(wait) => self.handle_excess(command, wait, now(), numbers),
         }
+        None
     }
 
-    /// The peer asks for something, too fast: it, or those who share what it may do, would have to wait so long. Returns the
-    /// frame to send to the partner, if one is to be sent all the same.
+    /// The peer sends something. Whether it is to be passed on to the partner; what is not is refused, or was for another, or
+    /// is told later.
+    ///
+    /// The same as [`Command::Send`] without handing the frame, which is large, back and forth.
+    pub fn handle_send(
+        &mut self,
+        meant_for: Option<ChatId>,
+        frame: &Frame,
+        now: impl Fn() -> Instant,
+    ) -> bool {
+        match self.spend(Cost::of_frame(frame), &now) {
+            Ok(()) => self.admit(meant_for, frame),
+            Err(wait) => {
+                self.handle_excess_send(meant_for, frame, wait, now());
+                false
+            }
+        }
+    }
+
+    /// The peer asks for something, too fast: it, or those who share what it may do, would have to wait so long.
     pub fn handle_excess(
         &mut self,
         command: Command,
         wait: Duration,
         now: Instant,
         numbers: impl FnOnce() -> Numbers,
-    ) -> Option<Frame> {
+    ) {
         match command {
-            Command::Send { chat, frame: Frame { body: Body::Typing(on), .. } } => {
-                if self.is_in(chat) {
-                    // Of what could not be told only the last state matters.
-                    let due = self.coalesced.map_or(now + wait, |earlier| earlier.due);
-                    self.coalesced = Some(Coalesced { on, due, told: false });
-                }
-                self.weigh(1, now);
-                None
+            Command::Send { chat, frame } => {
+                return self.handle_excess_send(chat, &frame, wait, now);
             }
             // Nobody is kept anywhere.
-            Command::Cancel | Command::Leave | Command::Block => {
-                self.weigh(WHOLE, now);
-                self.obey(command, numbers)
-            }
-            command => {
-                let id = match &command {
-                    Command::Send { frame, .. } => id_of(&frame.body),
-                    _ => None,
-                };
-                self.refuse(too_fast(wait, id));
-                self.weigh(WHOLE, now);
-                None
-            }
+            Command::Cancel | Command::Leave | Command::Block => self.obey(command, numbers),
+            _ => self.refuse(too_fast(wait, None)),
         }
+        self.weigh(WHOLE, now);
     }
 
-    fn obey(&mut self, command: Command, numbers: impl FnOnce() -> Numbers) -> Option<Frame> {
+    /// The same for something that was to be sent to the partner.
+    pub fn handle_excess_send(
+        &mut self,
+        meant_for: Option<ChatId>,
+        frame: &Frame,
+        wait: Duration,
+        now: Instant,
+    ) {
+        let Body::Typing(on) = frame.body else {
+            self.refuse(too_fast(wait, id_of(&frame.body)));
+            return self.weigh(WHOLE, now);
+        };
+        if self.is_in(meant_for) {
+            // Of what could not be told only the last state matters.
+            let due = self.coalesced.map_or(now + wait, |earlier| earlier.due);
+            self.coalesced = Some(Coalesced { on, due, told: false });
+        }
+        self.weigh(1, now);
+    }
+
+    fn obey(&mut self, command: Command, numbers: impl FnOnce() -> Numbers) {
         match command {
-            Command::Send { chat, frame } => return self.admit(chat, frame),
+            Command::Send { .. } => unreachable!("frames go by way of `handle_send`"),
             Command::Hello { hello, resume } => self.introduce(hello, resume),
             Command::Find(search) => match self.state {
                 State::Paired { .. } => self.refuse(already_paired()),
@@ -253,7 +275,6 @@ impl Session {
                 format!("this server does not do `{what}`"),
             )),
         }
-        None
     }
 
     /// The peer sent something that could not be read.
@@ -316,6 +337,13 @@ impl Session {
     /// A frame came from the partner. Returns what to tell the peer.
     pub fn handle_frame(&mut self, frame: Frame) -> Option<Event> {
         matches!(self.state, State::Paired { .. }).then_some(Event::Received(frame))
+    }
+
+    /// Whether the partner is to be told that this frame has arrived.
+    #[must_use]
+    pub fn owes_receipt(&self, frame: &Frame) -> bool {
+        let State::Paired { partner, .. } = &self.state else { return false };
+        partner.speaks.receipts && frame.wants_receipt()
     }
 
     /// The partner's connection has taken so many more of this peer's messages.
@@ -453,28 +481,32 @@ impl Session {
         self.ticket.peer
     }
 
-    fn admit(&mut self, meant_for: Option<ChatId>, frame: Frame) -> Option<Frame> {
+    /// Whether this is to be passed on to the partner. What is not is refused, or was for another.
+    fn admit(&mut self, meant_for: Option<ChatId>, frame: &Frame) -> bool {
         let id = id_of(&frame.body);
         let State::Paired { chat, partner } = &self.state else {
             self.refuse(
                 Problem::new(Code::NotPaired, "there is no partner to send this to").about(id),
             );
-            return None;
+            return false;
         };
         if meant_for.is_some_and(|meant| meant != *chat) {
-            return None;
+            return false;
         }
         if let Err(problem) = self.checked_body(&frame.body, partner.speaks) {
             self.refuse(problem.about(id));
-            return None;
+            return false;
         }
         if let Body::Typing(_) = frame.body {
             self.coalesced = None;
         }
-        if let (true, Some(id)) = (frame.wants_receipt(), id) {
+        if let Some(id) = id
+            && frame.wants_receipt()
+            && self.ticket.speaks.receipts
+        {
             self.unconfirmed.push_back(id);
         }
-        Some(frame)
+        true
     }
 
     /// Whether this is the chat that the peer is in, or it did not say which one it means.
@@ -484,17 +516,19 @@ impl Session {
 
     /// Tells the partner what was kept back of the peer's typing, if that is due.
     fn tell_typing(&mut self, now: Instant) {
-        let Some(coalesced) = self.coalesced.as_mut().filter(|it| !it.told && it.due <= now) else {
-            return;
-        };
-        let typing = Command::Send { chat: None, frame: Frame::new(Body::Typing(coalesced.on)) };
-        let spent = match (&self.limits.rates, &mut self.buckets) {
-            (Some(rates), Some(buckets)) => buckets.spend(rates, Cost::of(&typing), &|| now),
+        let Some(coalesced) = self.coalesced.filter(|it| !it.told && it.due <= now) else { return };
+        let cost = Cost::of_frame(&Frame::new(Body::Typing(coalesced.on)));
+        match self.spend(cost, &|| now) {
+            Ok(()) => self.coalesced = Some(Coalesced { told: true, ..coalesced }),
+            Err(wait) => self.coalesced = Some(Coalesced { due: now + wait, ..coalesced }),
+        }
+    }
+
+    /// Takes what something costs from what the peer may do.
+    fn spend(&mut self, cost: Cost, now: &impl Fn() -> Instant) -> Result<(), Duration> {
+        match (&self.limits.rates, &mut self.buckets) {
+            (Some(rates), Some(buckets)) => buckets.spend(rates, cost, now),
             _ => Ok(()),
-        };
-        match spent {
-            Ok(()) => coalesced.told = true,
-            Err(wait) => coalesced.due = now + wait,
         }
     }
 

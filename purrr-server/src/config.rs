@@ -76,8 +76,8 @@ pub struct Config {
     /// How long a client may take to send the body of a request, or to take a polling session over to a WebSocket. Default
     /// 10 s, and for a body a second more for each 8 KiB that have come; until then up to `max_payload` bytes are held.
     pub body_timeout: Duration,
-    /// How long a client may leave an answer or a message untaken before its socket is closed. Default 60 s; until then up to
-    /// one message of `max_payload` bytes is held.
+    /// How long a client may leave an answer untaken before its socket is closed. Default 60 s; until then up to one message
+    /// of `max_payload` bytes is held. Over a WebSocket it is [`Limits::stall`](purrr_core::Limits::stall) that counts.
     pub idle_timeout: Duration,
     /// How long chats may go on after the server was told to stop. Whoever has none is let go at some moment of the first
     /// half. Default 20 s.

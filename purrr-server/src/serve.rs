@@ -20,7 +20,6 @@ use axum::{
 use futures::FutureExt;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use patient::Patient;
 use purrr_core::Hub;
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
@@ -31,6 +30,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
+pub(crate) use self::patient::Patient;
 use crate::{admission::Admission, config::Config, router};
 
 /// Bytes of a request's head; hyper answers 431 above it.

@@ -15,7 +15,7 @@ use tokio::{
 
 /// Fails once the other side has taken nothing for `patience` although there was something to take.
 #[derive(Debug)]
-pub(super) struct Patient<T> {
+pub(crate) struct Patient<T> {
     io: T,
     patience: Duration,
     /// Runs while a write waits. Most connections never have one.
@@ -25,6 +25,10 @@ pub(super) struct Patient<T> {
 impl<T> Patient<T> {
     pub(super) const fn new(io: T, patience: Duration) -> Self {
         Self { io, patience, deadline: None }
+    }
+
+    pub(crate) fn into_inner(self) -> T {
+        self.io
     }
 
     fn wrote<R>(

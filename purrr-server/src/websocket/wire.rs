@@ -14,7 +14,10 @@ use tokio::{
     net::TcpStream,
 };
 
-/// A connection that was upgraded: the TCP stream itself where it is one, without the layers that HTTP put around it.
+use crate::serve::Patient;
+
+/// A connection that was upgraded: the TCP stream itself where [`serve`](crate::serve) accepted it, without the layers that
+/// HTTP needs around it. A session minds by itself who does not read.
 #[derive(Debug)]
 pub(super) enum Wire {
     Tcp(TcpStream),
@@ -25,8 +28,8 @@ pub(super) enum Wire {
 impl Wire {
     /// Takes the layers off, and returns what they had read ahead.
     pub(super) fn new(upgraded: Upgraded) -> (Self, Bytes) {
-        match upgraded.downcast::<TokioIo<TcpStream>>() {
-            Ok(Parts { io, read_buf, .. }) => (Self::Tcp(io.into_inner()), read_buf),
+        match upgraded.downcast::<TokioIo<Patient<TcpStream>>>() {
+            Ok(Parts { io, read_buf, .. }) => (Self::Tcp(io.into_inner().into_inner()), read_buf),
             Err(upgraded) => (Self::Other(TokioIo::new(upgraded)), Bytes::new()),
         }
     }
