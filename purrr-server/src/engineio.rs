@@ -103,6 +103,9 @@ struct Record {
     sessions: Sessions,
 }
 
+/// A WebSocket that would take a session over. There is one at a time, for it takes no place of its own at the door.
+struct Attempt(Arc<Polling>);
+
 #[derive(Deserialize)]
 struct Asked {
     #[serde(rename = "EIO")]
@@ -247,28 +250,14 @@ impl Sessions {
     /// A WebSocket takes a polling session over: `2probe`, `3probe`, and `5` once the client has let go of its polls.
     fn take_over(&self, request: Request, polling: Arc<Polling>) -> Result<Response, Refusal> {
         let Config { body_timeout: patience, max_payload, .. } = *self.config;
+        let attempt = Attempt::begin(polling).map_err(|Broken| Refusal::BadRequest)?;
         Ok(websocket::upgrade(request, None, max_payload, move |mut socket| async move {
-            if !polling.can_upgrade() {
-                return websocket::close(socket, CloseCode::Policy, "taken over already").await;
+            if attempt.change_over(&mut socket, patience).await.is_some() {
+                return attempt.0.finish_upgrade(Box::new(socket));
             }
-            let probed = matches!(
-                timeout(patience, socket.next()).await,
-                Ok(Some(Ok(Message::Text(text)))) if text == "2probe"
-            );
-            if !probed || polling.begin_upgrade().is_err() {
-                return;
-            }
-            let changed = timeout(patience, async {
-                socket.send(Message::Text(ByteString::from_static("3probe"))).await.ok()?;
-                match socket.next().await {
-                    Some(Ok(Message::Text(text))) if text == "5" => Some(()),
-                    _ => None,
-                }
-            });
-            match changed.await {
-                Ok(Some(())) => polling.finish_upgrade(Box::new(socket)),
-                _ => polling.abandon_upgrade(),
-            }
+            // Before the client sees that this socket is let go of, and tries another one.
+            drop(attempt);
+            drop(socket);
         }))
     }
 
@@ -590,6 +579,35 @@ impl Sink<Outgoing> for EioSocket {
     /// Says nothing: which close code to send is known only when the session has ended.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush(cx)
+    }
+}
+
+impl Attempt {
+    fn begin(polling: Arc<Polling>) -> Result<Self, Broken> {
+        polling.begin_attempt()?;
+        Ok(Self(polling))
+    }
+
+    async fn change_over(&self, socket: &mut Socket, patience: Duration) -> Option<()> {
+        let probe = timeout(patience, socket.next()).await.ok()?;
+        if !matches!(probe, Some(Ok(Message::Text(text))) if text == "2probe") {
+            return None;
+        }
+        self.0.begin_upgrade().ok()?;
+        let change = async {
+            socket.send(Message::Text(ByteString::from_static("3probe"))).await.ok()?;
+            match socket.next().await {
+                Some(Ok(Message::Text(text))) if text == "5" => Some(()),
+                _ => None,
+            }
+        };
+        timeout(patience, change).await.ok()?
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.0.end_attempt();
     }
 }
 
