@@ -103,6 +103,9 @@ struct Record {
     sessions: Sessions,
 }
 
+/// A request that ends its session unless it comes to its own end.
+struct Unfinished<'a>(&'a Polling);
+
 /// A WebSocket that would take a session over. There is one at a time, for it takes no place of its own at the door.
 struct Attempt(Arc<Polling>);
 
@@ -161,7 +164,7 @@ impl Sessions {
             return match (websocket, request.method()) {
                 (true, _) => self.take_over(request, polling),
                 (false, &Method::GET) => poll(&polling).await,
-                (false, &Method::POST) => Ok(self.post(request, &polling).await),
+                (false, &Method::POST) => self.post(request, &polling).await,
                 (false, _) => Err(Refusal::BadMethod),
             };
         }
@@ -228,23 +231,19 @@ impl Sessions {
         format!("0{greeting}")
     }
 
-    async fn post(&self, request: Request, polling: &Polling) -> Response {
+    async fn post(&self, request: Request, polling: &Polling) -> Result<Response, Refusal> {
         let Config { body_timeout, max_payload, .. } = *self.config;
+        polling.begin_post().map_err(|Broken| Refusal::BadRequest)?;
+        // Also a client that gives the request up has gone.
+        let unfinished = Unfinished(polling);
         let body = match read_body(request, body_timeout, max_payload, polling).await {
             Ok(body) => body,
-            Err(status) => {
-                polling.close();
-                return status.into_response();
-            }
+            Err(status) => return Ok(status.into_response()),
         };
-        let Ok(packets) = polling::split(body) else {
-            polling.close();
-            return Refusal::BadRequest.into_response();
-        };
-        match polling.post(packets).await {
-            Ok(()) => payload("ok".to_owned()),
-            Err(Broken) => Refusal::BadRequest.into_response(),
-        }
+        let packets = polling::split(body).map_err(|Broken| Refusal::BadRequest)?;
+        polling.post(packets).await.map_err(|Broken| Refusal::BadRequest)?;
+        unfinished.finish();
+        Ok(payload("ok".to_owned()))
     }
 
     /// A WebSocket takes a polling session over: `2probe`, `3probe`, and `5` once the client has let go of its polls.
@@ -295,19 +294,11 @@ async fn read_body(
 }
 
 async fn poll(polling: &Polling) -> Result<Response, Refusal> {
-    struct Abandoned<'a>(Option<&'a Polling>);
-    impl Drop for Abandoned<'_> {
-        fn drop(&mut self) {
-            if let Some(polling) = self.0 {
-                polling.close();
-            }
-        }
-    }
     let answer = polling.poll().map_err(|Broken| Refusal::BadRequest)?;
     // A client that gives up the request has gone: whatever is sent next would be lost.
-    let mut abandoned = Abandoned(Some(polling));
+    let unfinished = Unfinished(polling);
     let answer = answer.await;
-    abandoned.0 = None;
+    unfinished.finish();
     answer.map(payload).map_err(|_| Refusal::SessionUnknown)
 }
 
@@ -579,6 +570,18 @@ impl Sink<Outgoing> for EioSocket {
     /// Says nothing: which close code to send is known only when the session has ended.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush(cx)
+    }
+}
+
+impl Unfinished<'_> {
+    fn finish(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 

@@ -195,6 +195,32 @@ async fn one_socket_at_a_time_may_take_a_session_over() {
     .await;
 }
 
+#[tokio::test]
+async fn one_request_at_a_time_may_bring_packets_in() {
+    let server = Server::start().await;
+    let head = |session: &str| {
+        format!(
+            "POST /socket.io/?EIO=4&transport=polling&sid={session} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n4"
+        )
+    };
+    // A second body is not read beside the first.
+    let session = server.polling_session().await;
+    let mut first = server.connect().await;
+    first.write_all(head(&session).as_bytes()).await.unwrap();
+    soon("a session that is over", async {
+        while post(server.address, &session, "3").await.status != 400 {}
+    })
+    .await;
+    // A body that is given up ends the session at once, and not when somebody is missed.
+    let session = server.polling_session().await;
+    let mut given_up = server.connect().await;
+    given_up.write_all(head(&session).as_bytes()).await.unwrap();
+    drop(given_up);
+    let over = [Packet::Text("1".to_owned())];
+    let last = soon("the session's end", poll(server.address, &session)).await;
+    assert!(last.as_deref().is_none_or(|last| last == over), "{last:?}");
+}
+
 // ---- Size -------------------------------------------------------------------------------------------------------
 
 #[tokio::test]

@@ -84,15 +84,26 @@ impl Polling {
         Ok(answered)
     }
 
-    /// Brings in a request's packets and waits until the session has taken them all.
+    /// A request is about to bring packets in. Two at once would be read in an order that nobody knows, and hold what a
+    /// session may hold twice.
+    pub(super) fn begin_post(&self) -> Result<(), Broken> {
+        let mut state = self.lock();
+        if state.closed || state.posting {
+            state.close();
+            self.taken.notify_waiters();
+            return Err(Broken);
+        }
+        state.posting = true;
+        Ok(())
+    }
+
+    /// Brings in that request's packets and waits until the session has taken them all.
     pub(super) async fn post(&self, packets: Vec<Incoming>) -> Result<(), Broken> {
         {
             let mut state = self.lock();
-            if state.closed || state.posting {
-                state.close();
+            if state.closed {
                 return Err(Broken);
             }
-            state.posting = true;
             state.inbound.extend(packets);
             state.wake();
         }
