@@ -37,6 +37,8 @@ pub(crate) enum Message {
     Ping,
     /// An answer, which is only ever read: the socket gives its own.
     Pong,
+    /// A fragment with nothing in it, which nobody has a use for, and is only ever read.
+    Nothing,
 }
 
 impl Message {
@@ -45,7 +47,7 @@ impl Message {
         match self {
             Self::Text(text) => text.len(),
             Self::Binary(bytes) => bytes.len(),
-            Self::Ping | Self::Pong => 0,
+            Self::Ping | Self::Pong | Self::Nothing => 0,
         }
     }
 }
@@ -335,12 +337,13 @@ impl Socket {
         if whole.len() + payload.len() > self.max_payload {
             return Err(CloseCode::Size);
         }
+        let is_empty = payload.is_empty();
         whole.put(payload);
         if head.last {
             return message(opcode, whole).map(Some);
         }
         self.fragments = Some((opcode, whole));
-        Ok(None)
+        Ok(is_empty.then_some(Message::Nothing))
     }
 
     /// Puts what is due next into the outbox, which is empty.
@@ -442,7 +445,7 @@ impl Sink<Message> for Socket {
             Message::Text(text) => (Opcode::Text, text.into_bytes()),
             Message::Binary(bytes) => (Opcode::Binary, bytes),
             Message::Ping => (Opcode::Ping, Bytes::new()),
-            Message::Pong => return Ok(()),
+            Message::Pong | Message::Nothing => return Ok(()),
         };
         if payload.len() > FRAGMENT {
             this.outgoing = Some((opcode, payload));
