@@ -305,8 +305,9 @@ impl Serving<'_> {
                 }
                 self.session.handle_stall(Stalled::Partner, now());
             }
-            // Parted: the pipe will say so to whoever reads it.
-            Ok(()) | Err(TrySendError::Parted(_)) => self.session.handle_flow(Stalled::Partner),
+            Ok(()) => self.session.handle_flow(Stalled::Partner),
+            // The pipe will say so to whoever reads it.
+            Err(TrySendError::Parted(_)) => {}
         }
     }
 

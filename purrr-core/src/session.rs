@@ -354,8 +354,13 @@ impl Session {
     /// The partner parted.
     pub fn handle_parted(&mut self, reason: Reason) {
         if let State::Paired { .. } = self.state {
+            let stalled = self.stalled_until[Stalled::Partner as usize].is_some();
             // The relay has ended already; parting from it here only lets go of the pipe.
             self.part(Reason::Left);
+            // Its own deadline comes first where both began to wait at once: what it took last is before what it did not.
+            if stalled && reason == Reason::Lost {
+                self.refuse(partner_slow());
+            }
             self.tell(Event::Left { reason });
             self.close_if_draining();
         }
@@ -382,10 +387,7 @@ impl Session {
         if partner {
             self.handle_flow(Stalled::Partner);
             self.part(Reason::Lost);
-            self.refuse(Problem::new(
-                Code::PartnerSlow,
-                "the partner has not been reading, so the chat is over",
-            ));
+            self.refuse(partner_slow());
             self.tell(Event::Left { reason: Reason::Lost });
             self.close_if_draining();
         }
@@ -709,6 +711,10 @@ const fn id_of(body: &Body) -> Option<u64> {
 
 fn already_paired() -> Problem {
     Problem::new(Code::AlreadyPaired, "there is a partner already; send `leave` or `next` first")
+}
+
+fn partner_slow() -> Problem {
+    Problem::new(Code::PartnerSlow, "the partner has not been reading, so the chat is over")
 }
 
 fn within(size: usize, limit: usize, code: Code, what: &str, unit: &str) -> Result<(), Problem> {

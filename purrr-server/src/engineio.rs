@@ -112,6 +112,12 @@ struct Record {
     sessions: Sessions,
 }
 
+/// A request that ends its session unless it comes to its own end.
+struct Unfinished<'a>(&'a Polling);
+
+/// A WebSocket that would take a session over. There is one at a time, for it takes no place of its own at the door.
+struct Attempt(Arc<Polling>);
+
 #[derive(Deserialize)]
 struct Asked {
     #[serde(rename = "EIO")]
@@ -167,7 +173,7 @@ impl Sessions {
             return match (websocket, request.method()) {
                 (true, _) => self.take_over(request, polling),
                 (false, &Method::GET) => poll(&polling).await,
-                (false, &Method::POST) => Ok(self.post(request, &polling).await),
+                (false, &Method::POST) => self.post(request, &polling).await,
                 (false, _) => Err(Refusal::BadMethod),
             };
         }
@@ -243,62 +249,40 @@ impl Sessions {
         format!("0{greeting}")
     }
 
-    async fn post(&self, request: Request, polling: &Polling) -> Response {
+    async fn post(&self, request: Request, polling: &Polling) -> Result<Response, Refusal> {
         let Config { body_timeout, max_payload, .. } = *self.config;
-        let body = match read_body(request, body_timeout, max_payload, polling, self.budget()).await
-        {
+        polling.begin_post().map_err(|Broken| Refusal::BadRequest)?;
+        // Also a client that gives the request up has gone.
+        let unfinished = Unfinished(polling);
+        let body = read_body(request, body_timeout, max_payload, polling, self.budget()).await;
+        let body = match body {
             Ok(body) => body,
-            Err(status) => {
-                polling.close();
-                return status.into_response();
-            }
+            Err(status) => return Ok(status.into_response()),
         };
         let packets = match body {
-            Some(body) => polling::split(body, self.budget()),
-            None => Ok(vec![Incoming::Refused]),
+            Some(body) => {
+                polling::split(body, self.budget()).map_err(|Broken| Refusal::BadRequest)?
+            }
+            None => vec![Incoming::Refused],
         };
-        let Ok(packets) = packets else {
-            polling.close();
-            return Refusal::BadRequest.into_response();
-        };
-        match polling.post(packets).await {
-            Ok(()) => payload("ok".to_owned()),
-            Err(Broken) => Refusal::BadRequest.into_response(),
-        }
+        polling.post(packets).await.map_err(|Broken| Refusal::BadRequest)?;
+        unfinished.finish();
+        Ok(payload("ok".to_owned()))
     }
 
     /// A WebSocket takes a polling session over: `2probe`, `3probe`, and `5` once the client has let go of its polls.
     fn take_over(&self, request: Request, polling: Arc<Polling>) -> Result<Response, Refusal> {
         let Config { body_timeout: patience, max_payload, .. } = *self.config;
-        Ok(websocket::upgrade(
-            request,
-            None,
-            max_payload,
-            self.budget(),
-            move |mut socket| async move {
-                if !polling.can_upgrade() {
-                    return websocket::close(socket, CloseCode::Policy, "taken over already").await;
-                }
-                let probed = matches!(
-                    timeout(patience, socket.next()).await,
-                    Ok(Some(Ok(Message::Text(text)))) if text == "2probe"
-                );
-                if !probed || polling.begin_upgrade().is_err() {
-                    return;
-                }
-                let changed = timeout(patience, async {
-                    socket.send(Message::Text(ByteString::from_static("3probe"))).await.ok()?;
-                    match socket.next().await {
-                        Some(Ok(Message::Text(text))) if text == "5" => Some(()),
-                        _ => None,
-                    }
-                });
-                match changed.await {
-                    Ok(Some(())) => polling.finish_upgrade(Box::new(socket)),
-                    _ => polling.abandon_upgrade(),
-                }
-            },
-        ))
+        let attempt = Attempt::begin(polling).map_err(|Broken| Refusal::BadRequest)?;
+        let change_over = move |mut socket| async move {
+            if attempt.change_over(&mut socket, patience).await.is_some() {
+                return attempt.0.finish_upgrade(Box::new(socket));
+            }
+            // Before the client sees that this socket is let go of, and tries another one.
+            drop(attempt);
+            drop(socket);
+        };
+        Ok(websocket::upgrade(request, None, max_payload, self.budget(), change_over))
     }
 
     fn budget(&self) -> &Budget {
@@ -347,19 +331,11 @@ async fn read_body(
 }
 
 async fn poll(polling: &Polling) -> Result<Response, Refusal> {
-    struct Abandoned<'a>(Option<&'a Polling>);
-    impl Drop for Abandoned<'_> {
-        fn drop(&mut self) {
-            if let Some(polling) = self.0 {
-                polling.close();
-            }
-        }
-    }
     let answer = polling.poll().map_err(|Broken| Refusal::BadRequest)?;
     // A client that gives up the request has gone: whatever is sent next would be lost.
-    let mut abandoned = Abandoned(Some(polling));
+    let unfinished = Unfinished(polling);
     let answer = answer.await;
-    abandoned.0 = None;
+    unfinished.finish();
     answer.map(payload).map_err(|_| Refusal::SessionUnknown)
 }
 
@@ -690,6 +666,47 @@ impl Sink<Outgoing> for EioSocket {
     /// Says nothing: which close code to send is known only when the session has ended.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush(cx)
+    }
+}
+
+impl Unfinished<'_> {
+    fn finish(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Attempt {
+    fn begin(polling: Arc<Polling>) -> Result<Self, Broken> {
+        polling.begin_attempt()?;
+        Ok(Self(polling))
+    }
+
+    async fn change_over(&self, socket: &mut Socket, patience: Duration) -> Option<()> {
+        let probe = timeout(patience, socket.next()).await.ok()?;
+        if !matches!(probe, Some(Ok(Message::Text(text))) if text == "2probe") {
+            return None;
+        }
+        self.0.begin_upgrade().ok()?;
+        let change = async {
+            socket.send(Message::Text(ByteString::from_static("3probe"))).await.ok()?;
+            match socket.next().await {
+                Some(Ok(Message::Text(text))) if text == "5" => Some(()),
+                _ => None,
+            }
+        };
+        timeout(patience, change).await.ok()?
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.0.end_attempt();
     }
 }
 

@@ -1,12 +1,16 @@
 //! The program: reads what was asked, binds, logs and runs.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{
+    io::{self, IsTerminal},
+    net::SocketAddr,
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use clap::Parser;
 use purrr_server::config::{Action, Cli, LogFormat, Options};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     signal::unix::{SignalKind, signal},
 };
 use tracing::subscriber::set_global_default;
@@ -43,7 +47,7 @@ async fn start(cli: &Cli) -> anyhow::Result<()> {
             _ = terminate.recv() => {}
         }
     };
-    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+    let listener = listen(config.listen).with_context(|| {
         format!("cannot listen on {}; choose another address with --listen", config.listen)
     })?;
     let address = listener.local_addr()?;
@@ -58,6 +62,16 @@ async fn start(cli: &Cli) -> anyhow::Result<()> {
         () = purrr_server::run(listener, config.hub(), config, async { shutdown.await.unwrap_or(()) }) => Ok(()),
         () = insist => anyhow::bail!("stopped by a second signal"),
     }
+}
+
+/// As [`TcpListener::bind`], which lets 128 connections wait until they are accepted. Of a larger burst the rest would try
+/// again after a second.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    const WAITING: u32 = 4_096;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING)
 }
 
 #[expect(clippy::print_stdout, reason = "this is what the subcommand is asked for")]

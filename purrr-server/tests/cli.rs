@@ -4,36 +4,18 @@
 
 mod support;
 
-use std::{
-    path::PathBuf,
-    process::{Output, Stdio},
-    time::Instant,
-};
+use std::{path::PathBuf, process::Output, time::Instant};
 
 use support::{
-    Answer, KEY, PNG, Peer, soon,
+    Answer, KEY, PNG, Peer,
+    program::{Running, program, signal},
+    soon,
     visitor::{Line, Packet},
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    process::{Child, ChildStderr, Command},
 };
-
-/// The program, without what this process's environment would tell it.
-fn program(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_purrr-server"));
-    for (name, _) in std::env::vars_os() {
-        if matches!(name.to_str(), Some("PORT" | "HOST_URL"))
-            || name.to_string_lossy().starts_with("PURRR_")
-        {
-            command.env_remove(name);
-        }
-    }
-    command.args(arguments).envs(variables.iter().copied()).kill_on_drop(true);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
 
 async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     soon("the program's end", program(arguments, variables).output()).await.unwrap()
@@ -229,72 +211,6 @@ async fn a_mistake_in_the_file_is_shown_where_it_stands() {
 
 // ---- Running ----------------------------------------------------------------------------------------------------
 
-const SERVING: [&str; 4] = ["--listen", "127.0.0.1:0", "--log-format", "json"];
-
-/// The program, serving.
-struct Running {
-    child: Child,
-    log: BufReader<ChildStderr>,
-    address: std::net::SocketAddr,
-}
-
-impl Running {
-    async fn start(arguments: &[&str]) -> Self {
-        Self::spawn(program(&[&SERVING[..], arguments].concat(), &[])).await
-    }
-
-    /// The same, with no more files open at once than `files`.
-    async fn start_with_files(files: u32) -> Self {
-        let program = program(&SERVING, &[]);
-        let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &limited]).arg(program.as_std().get_program());
-        shell.args(program.as_std().get_args()).stderr(Stdio::piped()).kill_on_drop(true);
-        Self::spawn(shell).await
-    }
-
-    async fn spawn(mut command: Command) -> Self {
-        let mut child = command.spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let address = loop {
-            let mut line = String::new();
-            soon("the log", log.read_line(&mut line)).await.unwrap();
-            assert!(!line.is_empty(), "the program ended instead of listening");
-            let record: serde_json::Value = serde_json::from_str(&line).unwrap();
-            if record["fields"]["message"] == "listening" {
-                assert_eq!(record["level"], "INFO");
-                break record["fields"]["address"].as_str().unwrap().parse().unwrap();
-            }
-        };
-        Self { child, log, address }
-    }
-
-    async fn signal(&self, name: &str) {
-        signal(&self.child, name).await;
-    }
-
-    /// The next line of the log.
-    async fn logs(&mut self) -> String {
-        let mut line = String::new();
-        soon("a line of the log", self.log.read_line(&mut line)).await.unwrap();
-        line
-    }
-
-    /// Waits for its end; returns the exit status and the rest of the log.
-    async fn ended(mut self) -> (Option<i32>, String) {
-        let mut log = String::new();
-        soon("the end of the log", self.log.read_to_string(&mut log)).await.unwrap();
-        let status = soon("the program's end", self.child.wait()).await.unwrap();
-        (status.code(), log)
-    }
-}
-
-async fn signal(child: &Child, name: &str) {
-    let pid = child.id().expect("it runs");
-    let kill = format!("kill -{name} {pid}");
-    assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
-}
-
 #[tokio::test]
 async fn a_signal_ends_an_idle_server_at_once() {
     for signal in ["TERM", "INT"] {
@@ -355,8 +271,21 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 #[tokio::test]
+async fn a_burst_of_connections_waits_until_the_server_has_time() {
+    let server = Running::start(&[]).await;
+    server.signal("STOP").await;
+    let mut burst = Vec::new();
+    for _ in 0..500 {
+        let connecting = soon("a connection", TcpStream::connect(server.address));
+        burst.push(connecting.await.unwrap());
+    }
+    server.signal("CONT").await;
+    Peer::connect(server.address, "the last one").await;
+}
+
+#[tokio::test]
 async fn when_files_run_out_those_who_are_here_are_served_and_it_recovers() {
-    let mut server = Running::start_with_files(64).await;
+    let mut server = Running::start_with_files(&[], 64).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     let mut crowd = Vec::new();
     for _ in 0..100 {

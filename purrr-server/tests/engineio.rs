@@ -5,7 +5,7 @@ mod support;
 use futures::{SinkExt, StreamExt};
 use purrr_server::Config;
 use support::{
-    Server, soon,
+    Server, UPGRADE, soon,
     visitor::{
         Line, Packet, Transport,
         Transport::{Polling, Upgraded, WebSocket},
@@ -176,6 +176,49 @@ async fn a_change_over_that_is_begun_and_given_up_changes_nothing() {
     bob.line.upgrade().await;
     ann.emit(r#"["chat message","four"]"#).await;
     bob.gets(r#"["chat message","four"]"#).await;
+}
+
+#[tokio::test]
+async fn one_socket_at_a_time_may_take_a_session_over() {
+    let server = Server::start().await;
+    let session = server.polling_session().await;
+    let path = format!("/socket.io/?EIO=4&transport=websocket&sid={session}");
+    // It has not even probed, and could be one of thousands.
+    let first = Wire::upgrade(&server, server.connect().await, &path).await;
+    let refused = server.ask(&format!("GET {path}"), &UPGRADE).await;
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert_eq!(refused.body, r#"{"code":3,"message":"Bad request"}"#);
+    drop(first);
+    soon("another turn", async {
+        while server.ask(&format!("GET {path}"), &UPGRADE).await.status != 101 {}
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_request_at_a_time_may_bring_packets_in() {
+    let server = Server::start().await;
+    let head = |session: &str| {
+        format!(
+            "POST /socket.io/?EIO=4&transport=polling&sid={session} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n4"
+        )
+    };
+    // A second body is not read beside the first.
+    let session = server.polling_session().await;
+    let mut first = server.connect().await;
+    first.write_all(head(&session).as_bytes()).await.unwrap();
+    soon("a session that is over", async {
+        while post(server.address, &session, "3").await.status != 400 {}
+    })
+    .await;
+    // A body that is given up ends the session at once, and not when somebody is missed.
+    let session = server.polling_session().await;
+    let mut given_up = server.connect().await;
+    given_up.write_all(head(&session).as_bytes()).await.unwrap();
+    drop(given_up);
+    let over = [Packet::Text("1".to_owned())];
+    let last = soon("the session's end", poll(server.address, &session)).await;
+    assert!(last.as_deref().is_none_or(|last| last == over), "{last:?}");
 }
 
 // ---- Size -------------------------------------------------------------------------------------------------------

@@ -62,6 +62,20 @@ async fn a_partner_that_takes_nothing_is_parted_from_when_the_stall_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn somebody_who_had_to_wait_is_told_why_though_the_partners_own_time_is_up_first() {
+    let hub = hub_of(1, usize::MAX);
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    bob.far.take_only(0);
+    ann.say("taken by nobody");
+    let stuck = Instant::now();
+    sleep(Duration::from_secs(3)).await;
+    ann.say("held");
+    ann.gets(["error: partner-slow", "left: lost"]).await;
+    assert_eq!(stuck.elapsed(), STALL);
+    bob.ends_after([], Ended::Slow).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_partner_in_process_that_does_not_receive_is_slow_too() {
     let hub = hub_of(1, usize::MAX);
     let ann = Peer::waiting(&hub, "Ann").await;

@@ -45,6 +45,8 @@ struct State {
     posting: bool,
     /// Something has come, if not yet a whole packet, since this was last asked.
     moved: bool,
+    /// A WebSocket is about to take over, and has not probed yet.
+    attempted: bool,
     upgrading: bool,
     /// The WebSocket that takes over, until the session has taken it.
     successor: Option<Box<Socket>>,
@@ -87,15 +89,26 @@ impl Polling {
         Ok(answered)
     }
 
-    /// Brings in a request's packets and waits until the session has taken them all.
+    /// A request is about to bring packets in. Two at once would be read in an order that nobody knows, and hold what a
+    /// session may hold twice.
+    pub(super) fn begin_post(&self) -> Result<(), Broken> {
+        let mut state = self.lock();
+        if state.closed || state.posting {
+            state.close();
+            self.taken.notify_waiters();
+            return Err(Broken);
+        }
+        state.posting = true;
+        Ok(())
+    }
+
+    /// Brings in that request's packets and waits until the session has taken them all.
     pub(super) async fn post(&self, packets: Vec<Incoming>) -> Result<(), Broken> {
         {
             let mut state = self.lock();
-            if state.closed || state.posting {
-                state.close();
+            if state.closed {
                 return Err(Broken);
             }
-            state.posting = true;
             state.inbound.extend(packets);
             state.wake();
         }
@@ -124,25 +137,32 @@ impl Polling {
         std::mem::take(&mut self.lock().moved)
     }
 
-    /// Whether a WebSocket may still take this session over.
-    pub(super) fn can_upgrade(&self) -> bool {
-        let state = self.lock();
-        !state.closed && !state.upgrading
+    /// A WebSocket would like to take this session over.
+    pub(super) fn begin_attempt(&self) -> Result<(), Broken> {
+        let mut state = self.lock();
+        if state.closed || state.attempted || state.upgrading {
+            return Err(Broken);
+        }
+        state.attempted = true;
+        Ok(())
+    }
+
+    /// It has, or has given up.
+    pub(super) fn end_attempt(&self) {
+        let mut state = self.lock();
+        state.attempted = false;
+        state.upgrading = state.successor.is_some();
     }
 
     /// A WebSocket has probed: polls are let go of, so that the client can change over.
     pub(super) fn begin_upgrade(&self) -> Result<(), Broken> {
         let mut state = self.lock();
-        if state.closed || state.upgrading {
+        if state.closed {
             return Err(Broken);
         }
         state.upgrading = true;
         state.answer_poll(&self.budget);
         Ok(())
-    }
-
-    pub(super) fn abandon_upgrade(&self) {
-        self.lock().upgrading = false;
     }
 
     /// The client has changed over.

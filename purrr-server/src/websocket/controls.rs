@@ -1,4 +1,4 @@
-//! How many pings and pongs a client may send: [`Controls`].
+//! How much that says nothing a client may send, pings, pongs and empty fragments: [`Controls`].
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const MANY: u32 = 1_000;
 /// In which time it would be too many.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// Counts the pings and pongs of one connection.
+/// Counts what one connection sends that is no message, nor a part of one.
 #[derive(Debug)]
 pub(crate) struct Controls {
     limited: bool,

@@ -40,6 +40,8 @@ pub(crate) enum Message {
     Pong,
     /// A message for which there was no room; only ever read.
     Refused,
+    /// A fragment with nothing in it, which nobody has a use for, and is only ever read.
+    Nothing,
 }
 
 impl Message {
@@ -48,7 +50,7 @@ impl Message {
         match self {
             Self::Text(text) => text.len(),
             Self::Binary(bytes) => bytes.len(),
-            Self::Ping | Self::Pong | Self::Refused => 0,
+            Self::Ping | Self::Pong | Self::Refused | Self::Nothing => 0,
         }
     }
 }
@@ -396,6 +398,7 @@ impl Socket {
         if whole.len() + payload.len() > self.max_payload {
             return Err(CloseCode::Size);
         }
+        let is_empty = payload.is_empty();
         if !self.refused && self.charge.grow_to(whole.len() + payload.len()) {
             whole.put(payload);
         } else {
@@ -405,7 +408,7 @@ impl Socket {
             return self.complete(opcode, whole).map(Some);
         }
         self.fragments = Some((opcode, whole));
-        Ok(None)
+        Ok(is_empty.then_some(Message::Nothing))
     }
 
     fn complete(&mut self, opcode: Opcode, payload: BytesMut) -> Result<Message, CloseCode> {
@@ -519,7 +522,7 @@ impl Sink<Message> for Socket {
             Message::Text(text) => (Opcode::Text, text.into_bytes()),
             Message::Binary(bytes) => (Opcode::Binary, bytes),
             Message::Ping => (Opcode::Ping, Bytes::new()),
-            Message::Pong | Message::Refused => return Ok(()),
+            Message::Pong | Message::Refused | Message::Nothing => return Ok(()),
         };
         if payload.len() > FRAGMENT {
             this.outgoing = Some((opcode, payload));

@@ -120,7 +120,7 @@ impl Stream for Watched {
                     return Poll::Ready(Some(Heard::Refused));
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Ready(Some(Ok(Message::Ping | Message::Pong))) => {
+                Poll::Ready(Some(Ok(Message::Ping | Message::Pong | Message::Nothing))) => {
                     if this.controls.are_too_many() {
                         this.fault = Some(CloseCode::Policy);
                         return Poll::Ready(None);

@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each test program uses a part of it")]
 
 mod peer;
+pub(crate) mod program;
 mod server;
 pub(crate) mod visitor;
 pub(crate) mod wire;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 pub(crate) use self::{
     peer::Peer,
-    server::{Answer, Server},
+    server::{Answer, Server, raw},
 };
 
 /// How long anything may take before a test fails. Generous, since nothing waits for it when all is well.

@@ -80,7 +80,13 @@ impl Server {
 
     /// Begins an Engine.IO session that polls; returns its id.
     pub(crate) async fn polling_session(&self) -> String {
-        let handshake = self.get("/socket.io/?EIO=4&transport=polling").await.body;
+        Self::polling_session_at(self.address).await
+    }
+
+    /// The same with a server that runs elsewhere.
+    pub(crate) async fn polling_session_at(address: SocketAddr) -> String {
+        let request = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n";
+        let handshake = raw(address, request).await.body;
         let greeting = handshake.strip_prefix('0').expect("a handshake is a packet of type 0");
         let greeting: serde_json::Value = serde_json::from_str(greeting).expect("it is JSON");
         greeting["sid"].as_str().expect("it names the session").to_owned()
@@ -88,6 +94,12 @@ impl Server {
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask(&format!("GET {path}"), &[]).await
+    }
+}
+
+impl From<&Server> for SocketAddr {
+    fn from(server: &Server) -> Self {
+        server.address
     }
 }
 

@@ -1,12 +1,14 @@
 //! A client that writes every byte of its WebSocket itself.
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+use std::net::SocketAddr;
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-use super::{Server, soon};
+use super::{UPGRADE, soon};
 
 pub(crate) const FIN: u8 = 0x80;
 pub(crate) const TEXT: u8 = 0x1;
@@ -30,12 +32,14 @@ pub(crate) struct Frame {
 
 impl Wire {
     /// Connects, shakes hands and reads the welcome.
-    pub(crate) async fn connect(server: &Server) -> Self {
-        Self::shake_hands(server, server.connect().await).await
+    pub(crate) async fn connect(server: impl Into<SocketAddr>) -> Self {
+        let server = server.into();
+        let stream = TcpStream::connect(server).await.expect("the server accepts connections");
+        Self::shake_hands(server, stream).await
     }
 
     /// The same over a connection that is already there.
-    pub(crate) async fn shake_hands(server: &Server, stream: TcpStream) -> Self {
+    pub(crate) async fn shake_hands(server: impl Into<SocketAddr>, stream: TcpStream) -> Self {
         let mut wire = Self::upgrade(server, stream, "/ws").await;
         let welcome = wire.next().await.unwrap();
         assert!(welcome.payload.starts_with(br#"{"type":"welcome""#));
@@ -43,19 +47,32 @@ impl Wire {
     }
 
     /// Only the upgrade, at any path.
-    pub(crate) async fn upgrade(server: &Server, mut stream: TcpStream, path: &str) -> Self {
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            server.address
-        );
+    pub(crate) async fn upgrade(
+        server: impl Into<SocketAddr>,
+        stream: TcpStream,
+        path: &str,
+    ) -> Self {
+        Self::upgrade_with(server, stream, path, &[]).await.0
+    }
+
+    /// The same with these lines in the head; returns the head of the answer, too.
+    pub(crate) async fn upgrade_with(
+        server: impl Into<SocketAddr>,
+        mut stream: TcpStream,
+        path: &str,
+        lines: &[&str],
+    ) -> (Self, String) {
+        let lines = [&UPGRADE, lines].concat().join("\r\n");
+        let host = server.into();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(soon("the handshake", stream.read_u8()).await.unwrap());
         }
-        assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
-        Self { stream }
+        let head = String::from_utf8(head).unwrap();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        (Self { stream }, head)
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {

@@ -1,0 +1,124 @@
+//! What ends many at once, and what there is not enough of.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use tokio::{net::TcpStream, time::sleep};
+
+use crate::{
+    ALONE, Story, check,
+    crowd::{LOST, Others, search, text},
+    size,
+    support::{Peer, wire::Wire},
+    target::Target,
+    within,
+};
+
+#[tokio::test]
+async fn many_are_killed_at_once() {
+    let count = size(100, 1_000);
+    let story = Story::new(format!("{count} clients in chats killed at once"));
+    check(story, async |target| {
+        let mut others = Others::meet(target.address, count).await;
+        let began = Instant::now();
+        others.signal("KILL").await;
+        let told = others.partners.iter_mut().map(|partner| partner.gets(LOST));
+        within("the news", join_all(told)).await;
+        format!("all partners told within {:.0} ms", began.elapsed().as_secs_f64() * 1e3)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn files_run_out() {
+    const FILES: u32 = 256;
+    const STARVED: &str = "raise the limit of open files";
+    let count = size(400, 1_000);
+    let window = Duration::from_secs(size(1, 3) as u64);
+    let mut story = Story::new(format!("`ulimit -n {FILES}`, {count} connects"));
+    story.files = Some(FILES);
+    check(story, async |target| {
+        // The last ones wait in the system, which takes more than the server can.
+        let told = target.times_logged(STARVED);
+        let crowd = join_all((0..count).map(async |_| {
+            TcpStream::connect(target.address).await.expect("the system takes connections")
+        }))
+        .await;
+        within("starvation", async {
+            while target.times_logged(STARVED) == told {
+                sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+        let (began, cpu) = (Instant::now(), target.cpu());
+        sleep(window).await;
+        let share = (target.cpu() - cpu).as_secs_f64() / began.elapsed().as_secs_f64();
+        // Two people chat meanwhile. To try over and over would take all that there is.
+        assert!(share < 0.3, "the processor is busy for {share} of the time");
+        // It is said once, not at every attempt.
+        assert_eq!(target.times_logged(STARVED), told + 1);
+        drop(crowd);
+        within("somebody new", Peer::connect(target.address, "somebody new")).await;
+        format!("{:.0} % of a core while starved; connects again", share * 100.0)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_signal_comes_in_the_midst_of_chats() {
+    let pairs = size(50, 1_000);
+    let drain = if crate::is_full() { "20s" } else { "2s" };
+    let _alone = ALONE.lock().await;
+    let options = ["--rate-limits", "off", "--max-connections-per-address", "0", "--drain", drain];
+    let target = Target::start(&options, None).await;
+    let mut people = join_all((0..2 * pairs).map(async |at| {
+        let mut wire = Wire::connect(target.address).await;
+        wire.say(&search(at / 2)).await;
+        hears(&mut wire, "matched").await;
+        wire
+    }))
+    .await;
+    assert_eq!(target.gauges().await[2], pairs as u64);
+
+    let began = Instant::now();
+    target.signal("TERM").await;
+    within("the news", join_all(people.iter_mut().map(|wire| hears(wire, "draining")))).await;
+    let told = began.elapsed();
+    let last = join_all(people.chunks_exact_mut(2).enumerate().map(async |(pair, two)| {
+        let [ann, bob] = two else { unreachable!("they are two") };
+        ann.send(&text("one more thing")).await;
+        hears(bob, "message").await;
+        let reason = if pair % 2 == 0 {
+            ann.say(r#"{"type":"leave"}"#).await;
+            hears(ann, "idle").await;
+            r#""reason":"left""#
+        } else {
+            assert!(hears(ann, "left").await.contains(r#""reason":"ended""#));
+            r#""reason":"ended""#
+        };
+        assert!(hears(bob, "left").await.contains(reason));
+        for wire in [ann, bob] {
+            let closed = wire.next().await.expect("whoever is let go is told why");
+            assert_eq!(closed.payload[..2], 1001_u16.to_be_bytes());
+        }
+    }));
+    within("the ends of all chats", last).await;
+    drop(people);
+    target.ended().await;
+    eprintln!(
+        "| SIGTERM in the midst of {pairs} chats | all told within {:.0} ms; half left, half were ended after {drain}; exit 0 after {:.1} s | – | – | – | – |",
+        told.as_secs_f64() * 1e3,
+        began.elapsed().as_secs_f64(),
+    );
+}
+
+/// The next message but `waiting`, which is of this type.
+async fn hears(wire: &mut Wire, kind: &str) -> String {
+    loop {
+        let text = String::from_utf8(wire.message().await.0).unwrap();
+        if text.starts_with(&format!(r#"{{"type":"{kind}""#)) {
+            return text;
+        }
+        assert!(text.starts_with(r#"{"type":"waiting""#), "{kind} was due, not {text}");
+    }
+}

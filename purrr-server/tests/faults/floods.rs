@@ -1,0 +1,216 @@
+//! Clients that do something cheap very often.
+
+use std::time::Instant;
+
+use futures::{StreamExt, future::join_all, stream};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use crate::{
+    Story, check,
+    crowd::{LOST, close_code, dialogue, pair, text},
+    size,
+    support::{
+        Server, UPGRADE,
+        wire::{CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, Wire, close, frame},
+    },
+    within,
+};
+
+const SOCKET_IO: &str = "/socket.io/?EIO=4&transport=websocket";
+
+#[tokio::test]
+async fn upgrades_stay_half_open() {
+    let count = size(200, 9_900);
+    let story = Story::new(format!("{count} half-open upgrades")).hurried(&[
+        "--header-timeout",
+        "1s",
+        "--connect-timeout",
+        "1s",
+        "--ping-interval",
+        "1s",
+        "--ping-timeout",
+        "1s",
+    ]);
+    check(story, async |target| {
+        let lines = UPGRADE.join("\r\n");
+        let began = Instant::now();
+        let before = target.resident();
+        // Without its end; and whole, after which neither a namespace nor the answer to a ping comes.
+        let upgrades = (0..count).map(|at| {
+            let path = ["/ws", "/ws", SOCKET_IO][at % 3];
+            let end = ["", "\r\n", "\r\n"][at % 3];
+            format!("GET {path} HTTP/1.1\r\nHost: x\r\n{lines}\r\n{end}")
+        });
+        let mut sockets = stream::iter(upgrades)
+            .map(|upgrade| async move {
+                let mut stream = TcpStream::connect(target.address).await.unwrap();
+                stream.write_all(upgrade.as_bytes()).await.unwrap();
+                stream
+            })
+            .buffer_unordered(64)
+            .collect::<Vec<_>>()
+            .await;
+        let each = target.resident().saturating_sub(before) / count;
+        within("the ends of all", join_all(sockets.iter_mut().map(read_to_end))).await;
+        let last = began.elapsed().as_secs_f64();
+        format!("about {each} bytes for each; the last closed after {last:.1} s")
+    })
+    .await;
+}
+
+async fn read_to_end(stream: &mut TcpStream) {
+    tokio::io::copy(stream, &mut tokio::io::sink()).await.ok();
+}
+
+#[tokio::test]
+async fn pings_come_in_a_flood() {
+    let count = size(20_000, 1_000_000);
+    let mut story = Story::new(format!("floods of {count} pings, pongs and empty fragments"));
+    story.options.clear();
+    check(story, async |target| {
+        let mut codes = Vec::new();
+        let begun = frame(TEXT, b"{");
+        for (begin, repeated) in [
+            (&b""[..], frame(FIN | PING, b"are you there?")),
+            (b"", frame(FIN | PONG, b"")),
+            (&begun, frame(CONTINUATION, b"")),
+        ] {
+            let (mut partner, wire) = pair(target.address).await;
+            let flood = [begin, &repeated.repeat(count)].concat();
+            let answers = dialogue(wire, &flood).await;
+            codes.push(close_code(&answers).expect("a flood is closed with a code"));
+            partner.gets(LOST).await;
+        }
+        assert_eq!(codes, [1008; 3]);
+        "each closed with 1008, and the partners told".to_owned()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_come_and_go() {
+    let count = size(600, 50_000);
+    let story = Story::new(format!("{count} connects and disconnects, 64 at once")).hurried(&[
+        "--connect-timeout",
+        "1s",
+        "--ping-interval",
+        "1s",
+        "--ping-timeout",
+        "1s",
+    ]);
+    check(story, async |target| {
+        let began = Instant::now();
+        let visits = stream::iter(0..count).map(|at| visit(target.address, at));
+        visits.buffer_unordered(64).collect::<()>().await;
+        format!("{:.0} in a second", count as f64 / began.elapsed().as_secs_f64())
+    })
+    .await;
+}
+
+/// Comes by some way, and goes by some way.
+async fn visit(address: std::net::SocketAddr, at: usize) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let mut wire = match at % 5 {
+        // Nothing but the connection.
+        0 => Wire { stream },
+        // A session that polls, of which nothing is heard again.
+        1 => {
+            Server::polling_session_at(address).await;
+            Wire { stream }
+        }
+        2 => {
+            let mut wire = Wire::upgrade(address, stream, SOCKET_IO).await;
+            wire.say(r#"40{"autoPair":true}"#).await;
+            wire
+        }
+        _ => {
+            let mut wire = Wire::shake_hands(address, stream).await;
+            wire.say(r#"{"type":"find"}"#).await;
+            wire
+        }
+    };
+    match at / 5 % 3 {
+        0 => wire.stream.set_zero_linger().unwrap(),
+        1 if at % 5 >= 2 => {
+            wire.send(&close(1000, b"")).await;
+            while wire.next().await.is_some_and(|frame| frame.opcode() != CLOSE) {}
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn compression_is_asked_for() {
+    let count = size(20, 1_000);
+    let story = Story::new(format!("{count} clients ask for compression, then compress"));
+    check(story, async |target| {
+        for _ in 0..count {
+            let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits";
+            let stream = TcpStream::connect(target.address).await.unwrap();
+            let (mut wire, head) =
+                Wire::upgrade_with(target.address, stream, "/ws", &[offer]).await;
+            assert!(!head.to_lowercase().contains("extensions"), "{head}");
+            let welcome = wire.message().await.0;
+            assert!(welcome.starts_with(br#"{"type":"welcome""#));
+            const COMPRESSED: u8 = 0x40;
+            let answers = dialogue(
+                wire,
+                &frame(
+                    FIN | COMPRESSED | TEXT,
+                    b"\xaa\x56\x2a\xa9\x2c\x48\x55\xb2\x52\xca\x4b\xad\x28\x51\xaa\x05\x00",
+                ),
+            )
+            .await;
+            assert_eq!(close_code(&answers), Some(1002));
+        }
+        "agreed to with none; compressed frames closed with 1002".to_owned()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_text_comes_in_frames_of_one_byte() {
+    let bytes = size(5_000, 200_000);
+    let story = Story::new(format!(
+        "a text of {bytes} bytes in frames of one byte, in packets of one byte"
+    ));
+    check(story, async |target| {
+        let (mut partner, mut wire) = pair(target.address).await;
+        let words = "x".repeat(bytes);
+        let whole = format!(r#"{{"type":"message","text":"{words}"}}"#);
+        let mut frames = Vec::new();
+        for (at, byte) in whole.bytes().enumerate() {
+            let opcode = if at == 0 { TEXT } else { CONTINUATION };
+            frames
+                .extend(frame(if at + 1 == whole.len() { FIN | opcode } else { opcode }, &[byte]));
+        }
+        wire.stream.set_nodelay(true).unwrap();
+        let began = Instant::now();
+        for byte in &frames {
+            wire.stream.write_all(std::slice::from_ref(byte)).await.unwrap();
+        }
+        assert!(partner.text().await == whole, "it arrives as it was");
+        let lasted = began.elapsed().as_secs_f64();
+        wire.send(&text("and on")).await;
+        partner.gets(r#"{"type":"message","text":"and on"}"#).await;
+        format!("arrived whole after {lasted:.1} s")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn fragments_have_no_end() {
+    let count = size(5, 50);
+    let story = Story::new(format!("{count} messages of fragments without end"));
+    check(story, async |target| {
+        for _ in 0..count {
+            let (mut partner, wire) = pair(target.address).await;
+            let fragment = frame(CONTINUATION, &[b'x'; 64 * 1024]);
+            let endless = [frame(TEXT, b"{"), fragment.repeat(400)].concat();
+            assert_eq!(close_code(&dialogue(wire, &endless).await), Some(1009));
+            partner.gets(LOST).await;
+        }
+        "each closed with 1009 past `--max-payload`, and the partners told".to_owned()
+    })
+    .await;
+}

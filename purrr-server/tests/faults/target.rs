@@ -1,0 +1,156 @@
+//! The server as a process, seen from outside: [`Target`].
+
+use std::{
+    fs,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use tokio::{io::AsyncBufReadExt, process::Child, task::JoinHandle, time::sleep};
+
+use crate::{
+    PATIENCE,
+    bystanders::Bystanders,
+    support::{
+        program::{Running, signal},
+        raw,
+    },
+    within,
+};
+
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    child: Child,
+    pid: u32,
+    /// How many files it had open when nobody was there.
+    descriptors: usize,
+    log: Arc<Mutex<String>>,
+    reading: JoinHandle<()>,
+}
+
+impl Target {
+    pub(crate) async fn start(options: &[&str], files: Option<u32>) -> Self {
+        let Running { child, mut log, address } = match files {
+            Some(files) => Running::start_with_files(options, files).await,
+            None => Running::start(options).await,
+        };
+        let lines = Arc::<Mutex<String>>::default();
+        // Read all the while, or the pipe would fill and the server wait for it.
+        let reading = tokio::spawn({
+            let lines = Arc::clone(&lines);
+            async move {
+                let mut line = String::new();
+                while log.read_line(&mut line).await.unwrap() > 0 {
+                    lines.lock().unwrap().push_str(&std::mem::take(&mut line));
+                }
+            }
+        });
+        let pid = child.id().unwrap();
+        let descriptors = count_descriptors(pid);
+        Self { address, child, pid, descriptors, log: lines, reading }
+    }
+
+    /// Waits until nobody but the bystanders is there, and no socket but theirs.
+    pub(crate) async fn is_as_it_was(&self, bystanders: &Bystanders) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let gauges = self.gauges().await;
+            let descriptors = count_descriptors(self.pid) - self.descriptors;
+            if gauges == [2, 0, 1, 2] && descriptors == bystanders.sockets {
+                return;
+            }
+            bystanders.assert_well();
+            assert!(
+                Instant::now() < deadline,
+                "online, waiting, pairs, connections are {gauges:?}, and {descriptors} sockets are open"
+            );
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until it holds no more memory than a tenth above `before`; how much that is.
+    pub(crate) async fn is_as_small_as(&self, before: usize) -> usize {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let resident = self.resident();
+            if resident <= before + before / 10 {
+                return resident;
+            }
+            assert!(Instant::now() < deadline, "{resident} bytes are held instead of {before}");
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// How many are online, wait, are paired, and are connected.
+    pub(crate) async fn gauges(&self) -> [u64; 4] {
+        let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let metrics = within("the metrics", raw(self.address, request)).await.body;
+        ["purrr_online", "purrr_waiting", "purrr_pairs", "purrr_connections"].map(|name| {
+            let of_this = |line: &&str| {
+                line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']))
+            };
+            let value = |line: &str| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
+            metrics.lines().filter(of_this).map(value).sum()
+        })
+    }
+
+    /// In how many lines of the log these words are.
+    pub(crate) fn times_logged(&self, words: &str) -> usize {
+        self.log.lock().unwrap().lines().filter(|line| line.contains(words)).count()
+    }
+
+    pub(crate) async fn signal(&self, name: &str) {
+        signal(&self.child, name).await;
+    }
+
+    /// Asks it to go, which it does by itself, and in good order.
+    pub(crate) async fn ends(self) {
+        self.signal("TERM").await;
+        self.ended().await;
+    }
+
+    /// Waits for its end, which is a good one.
+    pub(crate) async fn ended(mut self) {
+        let status = within("the program's end", self.child.wait()).await.unwrap();
+        self.reading.await.unwrap();
+        let log = self.log.lock().unwrap();
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert!(!log.contains("panicked"), "{log}");
+    }
+
+    // ---- What Linux knows of it ---------------------------------------------------------------------------------
+
+    pub(crate) fn resident(&self) -> usize {
+        self.status("VmRSS:")
+    }
+
+    /// The most memory it has held since [`forget_peak`](Self::forget_peak).
+    pub(crate) fn peak(&self) -> usize {
+        self.status("VmHWM:")
+    }
+
+    pub(crate) fn forget_peak(&self) {
+        fs::write(format!("/proc/{}/clear_refs", self.pid), "5").unwrap();
+    }
+
+    fn status(&self, name: &str) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    }
+
+    /// The processor time that it has taken, in steps of 10 ms.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap();
+        // The name before it may hold spaces.
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+}
+
+fn count_descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
