@@ -1,5 +1,6 @@
 //! What can be measured, one file each.
 
+mod crowd;
 mod idle;
 mod image;
 mod pair;
@@ -31,6 +32,7 @@ pub(crate) fn run<D: Dialect>(args: &Args, server: &Server) -> anyhow::Result<Re
         Mode::Pair => pair::run::<D>(args, server, &mut report)?,
         Mode::Idle => idle::run::<D>(args, server, &mut report)?,
         Mode::Image => image::run::<D>(args, server, &mut report)?,
+        Mode::Crowd => crowd::run::<D>(args, server, &mut report)?,
     }
     Ok(report)
 }
@@ -60,6 +62,11 @@ impl Spent {
             server: self.server.zip(earlier.server).map(|(now, then)| now - then),
             own: self.own - earlier.own,
         }
+    }
+
+    /// How many cores the server kept busy, if that is known.
+    fn server_cores(self) -> Option<f64> {
+        Some(self.server?.as_secs_f64() / self.time.as_secs_f64())
     }
 }
 
