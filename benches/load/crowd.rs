@@ -2,7 +2,7 @@
 
 use std::{
     marker::PhantomData,
-    net::IpAddr,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -65,16 +65,20 @@ const EVENTS: usize = 1024;
 impl<D: Dialect> Crowd<D> {
     /// Opens two connections for each pair and waits until all of them are ready.
     pub(crate) fn open(args: &Args, server: &Server) -> anyhow::Result<Self> {
-        Self::open_part(args, server, 2 * args.pairs(), &args.from, OPENING, || Ok(()))
+        let from = |member: usize| {
+            let from = args.from.get(member % args.from.len().max(1))?;
+            Some(SocketAddr::from((*from, 0)))
+        };
+        Self::open_part(args, server, 2 * args.pairs(), from, OPENING, || Ok(()))
     }
 
-    /// Opens `total` connections, `at_once` being opened at any time, and waits until all of them are ready. `on_ready` is
-    /// told of each.
+    /// Opens `total` connections, each from where `from` says, `at_once` being opened at any time, and waits until all of
+    /// them are ready. `on_ready` is told of each.
     pub(crate) fn open_part(
         args: &Args,
         server: &Server,
         total: usize,
-        from: &[IpAddr],
+        from: impl Fn(usize) -> Option<SocketAddr>,
         at_once: usize,
         on_ready: impl FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
@@ -89,7 +93,7 @@ impl<D: Dialect> Crowd<D> {
         let mut opening = Opening { ready: 0, on_ready };
         while opening.ready < total {
             while crowd.members.len() < total.min(opening.ready + at_once) {
-                let from = source(from, crowd.members.len());
+                let from = from(crowd.members.len());
                 crowd.connect(from).with_context(|| {
                     format!("connection {} cannot be opened", crowd.members.len())
                 })?;
@@ -168,7 +172,7 @@ impl<D: Dialect> Crowd<D> {
         }
     }
 
-    fn connect(&mut self, from: Option<IpAddr>) -> anyhow::Result<()> {
+    fn connect(&mut self, from: Option<SocketAddr>) -> anyhow::Result<()> {
         let mut link = Link::connect(self.shared.server, from)?;
         let token = Token(self.members.len());
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -233,10 +237,6 @@ impl<'a, D: Dialect> Voice<'a, D> {
     pub(crate) fn say(&mut self, line: Line) {
         D::say(self.shared, line, self.out);
     }
-}
-
-fn source(from: &[IpAddr], member: usize) -> Option<IpAddr> {
-    (!from.is_empty()).then(|| from[member % from.len()])
 }
 
 struct Opening<F> {

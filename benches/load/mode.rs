@@ -19,8 +19,12 @@ use crate::{
     server::Server,
 };
 
-pub(crate) fn run<D: Dialect>(args: &Args, server: &Server) -> anyhow::Result<Report> {
-    let mut report = Report::default();
+/// Adds to the report as it goes, so that a run which fails has told what came before.
+pub(crate) fn run<D: Dialect>(
+    args: &Args,
+    server: &Server,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     for (name, value) in
         [("mode", args.mode.to_possible_value()), ("dialect", args.dialect.to_possible_value())]
     {
@@ -28,13 +32,12 @@ pub(crate) fn run<D: Dialect>(args: &Args, server: &Server) -> anyhow::Result<Re
     }
     report.say("pairs", args.pairs());
     match args.mode {
-        Mode::Relay => relay::run::<D>(args, server, &mut report)?,
-        Mode::Pair => pair::run::<D>(args, server, &mut report)?,
-        Mode::Idle => idle::run::<D>(args, server, &mut report)?,
-        Mode::Image => image::run::<D>(args, server, &mut report)?,
-        Mode::Crowd => crowd::run::<D>(args, server, &mut report)?,
+        Mode::Relay => relay::run::<D>(args, server, report),
+        Mode::Pair => pair::run::<D>(args, server, report),
+        Mode::Idle => idle::run::<D>(args, server, report),
+        Mode::Image => image::run::<D>(args, server, report),
+        Mode::Crowd => crowd::run::<D>(args, server, report),
     }
-    Ok(report)
 }
 
 /// What passed between two looks at the clock and at both processes.

@@ -4,7 +4,7 @@
 //! their own. What they have in common is who talks to whom, as it would be with one part.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, AtomicUsize, Ordering},
@@ -27,14 +27,18 @@ use crate::{
     talk::Talk,
 };
 
-/// Connections of one part at most: what one address has ports for, with some to spare.
-const PART: usize = 20_000;
+/// Connections of one part at most: fewer than one address has ports.
+const PART: usize = 25_000;
+
+/// The first port of each part; the last is below those that the system gives out. To let it choose is slow once half of
+/// them are taken.
+const FIRST_PORT: u16 = 7_000;
 
 /// Messages a second of everyone together, unless told otherwise.
 const RATE: f64 = 10_000.0;
 
 /// How many look for a partner, or introduce themself, at any time.
-const UNDER_WAY: usize = 1_000;
+const UNDER_WAY: usize = 10_000;
 
 /// How many of these one part adds before it listens again.
 const AT_ONCE: usize = 32;
@@ -98,6 +102,11 @@ pub(super) fn run<D: Dialect>(
     let parts = parts(everyone, connections_per_table()?.min(PART));
     report.say("connections", everyone);
     report.say("parts", parts.len());
+    ensure!(
+        args.from.is_empty() || args.from.len() >= parts.len(),
+        "--from must have an address for each of {} parts",
+        parts.len()
+    );
     let town = Town {
         args,
         server,
@@ -247,10 +256,12 @@ impl Town<'_> {
 
     fn take_part<D: Dialect>(&self, part: &Part) -> anyhow::Result<()> {
         own_table()?;
-        let from = self.addresses(part);
+        let own = self.address(part);
+        let from =
+            |member: usize| own.map(|own| SocketAddr::from((own, FIRST_PORT + member as u16)));
         let at_once = (OPENING / self.parts).max(1);
         let mut crowd =
-            Crowd::<D>::open_part(self.args, self.server, part.len, &from, at_once, || {
+            Crowd::<D>::open_part(self.args, self.server, part.len, from, at_once, || {
                 self.opened.fetch_add(1, Ordering::Relaxed);
                 ensure!(self.stage() == Stage::Open, "the run has ended");
                 Ok(())
@@ -335,18 +346,15 @@ impl Town<'_> {
     }
 
     /// Where the people of a part come from: on this machine, an address that is theirs alone.
-    fn addresses(&self, part: &Part) -> Vec<IpAddr> {
-        let given = &self.args.from;
-        if !given.is_empty() {
-            return vec![given[part.number % given.len()]];
-        }
+    fn address(&self, part: &Part) -> Option<IpAddr> {
         let [high, low] = (part.number as u16 + 2).to_be_bytes();
-        let own = Ipv4Addr::new(127, 1, high, low);
-        if self.server.address.ip().is_loopback() && self.server.address.is_ipv4() {
-            vec![own.into()]
-        } else {
-            Vec::new()
-        }
+        let own = Ipv4Addr::new(127, 1, high, low).into();
+        let here = self.server.address.is_ipv4() && self.server.address.ip().is_loopback();
+        self.args
+            .from
+            .get(part.number % self.args.from.len().max(1))
+            .copied()
+            .or(here.then_some(own))
     }
 }
 
