@@ -1,1 +1,3 @@
-//! The benchmarks are beside this file; `cargo bench` runs them all.
+//! The benchmarks are beside this file; `cargo bench` runs them all. What programs here share is in this library.
+
+pub mod descriptors;

@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// The process whose CPU and memory are reported.
     #[arg(long, value_name = "PID", conflicts_with = "command")]
     pub(crate) server_pid: Option<u32>,
-    /// How many pairs of people [default: 50; image 10; pair 2500; idle 5000].
+    /// How many pairs of people [default: 50; image 10; pair and crowd 2500; idle 5000].
     #[arg(long, value_name = "COUNT", value_parser = positive)]
     pairs: Option<usize>,
     /// Messages under way in each pair at any time.
@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// Bytes of a message, or of a picture [default: 64; image 1000000].
     #[arg(long, value_name = "COUNT")]
     bytes: Option<usize>,
-    /// How long each round is measured; how long `idle` lets things settle.
+    /// How long each round is measured; how long `crowd` talks, and `idle` lets things settle.
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
     pub(crate) seconds: Duration,
     /// How many rounds; medians are reported.
@@ -42,13 +42,18 @@ pub(crate) struct Args {
     /// How long to run before the first round.
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub(crate) warm_up: Duration,
-    /// Messages (`pair`: pairs) a second, evenly, instead of an answer for each message (`pair`: instead of all at once).
+    /// Messages (`pair`: pairs) a second, evenly, instead of an answer for each message (`pair`: instead of all at once)
+    /// [default: crowd 10000].
     #[arg(long, value_name = "COUNT")]
     pub(crate) rate: Option<f64>,
     /// Pair the people of `idle` too.
     #[arg(long)]
     pub(crate) paired: bool,
-    /// Loopback addresses to connect from, in turn; each is good for some 28,000 connections.
+    /// Have the people of `idle` look for somebody whom nobody is like, and wait. The server must not widen their search.
+    #[arg(long, conflicts_with = "paired")]
+    pub(crate) waiting: bool,
+    /// Loopback addresses to connect from, in turn; each is good for some 28,000 connections [default: whatever the system
+    /// takes; crowd as many as it needs].
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     pub(crate) from: Vec<IpAddr>,
     /// How long nothing at all may happen before what is still under way counts as lost.
@@ -72,6 +77,8 @@ pub(crate) enum Mode {
     Idle,
     /// Everyone sends pictures: megabytes for each second of the server's CPU.
     Image,
+    /// Very many connect, are paired, and talk now and then: memory of everything, and latency.
+    Crowd,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -89,7 +96,7 @@ impl Args {
         self.pairs.unwrap_or(match self.mode {
             Mode::Relay => 50,
             Mode::Image => 10,
-            Mode::Pair => 2_500,
+            Mode::Pair | Mode::Crowd => 2_500,
             Mode::Idle => 5_000,
         })
     }

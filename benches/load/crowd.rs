@@ -2,7 +2,7 @@
 
 use std::{
     marker::PhantomData,
-    net::IpAddr,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -54,7 +54,7 @@ pub(crate) struct Voice<'a, D> {
 }
 
 /// How many connections are being opened at any time: fewer than a listener keeps waiting.
-const OPENING: usize = 100;
+pub(crate) const OPENING: usize = 100;
 
 /// Bytes read at once.
 const SCRATCH: usize = 128 * 1024;
@@ -65,19 +65,35 @@ const EVENTS: usize = 1024;
 impl<D: Dialect> Crowd<D> {
     /// Opens two connections for each pair and waits until all of them are ready.
     pub(crate) fn open(args: &Args, server: &Server) -> anyhow::Result<Self> {
+        let from = |member: usize| {
+            let from = args.from.get(member % args.from.len().max(1))?;
+            Some(SocketAddr::from((*from, 0)))
+        };
+        Self::open_part(args, server, 2 * args.pairs(), from, OPENING, || Ok(()))
+    }
+
+    /// Opens `total` connections, each from where `from` says, `at_once` being opened at any time, and waits until all of
+    /// them are ready. `on_ready` is told of each.
+    pub(crate) fn open_part(
+        args: &Args,
+        server: &Server,
+        total: usize,
+        from: impl Fn(usize) -> Option<SocketAddr>,
+        at_once: usize,
+        on_ready: impl FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let script = Script::new(args.bytes())?;
         let mut crowd = Self {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS),
             shared: Shared::new(server.address, script, args.mode == crate::args::Mode::Image),
-            members: Vec::with_capacity(2 * args.pairs()),
+            members: Vec::with_capacity(total),
             scratch: vec![0; SCRATCH],
         };
-        let total = 2 * args.pairs();
-        let mut opening = Opening::default();
+        let mut opening = Opening { ready: 0, on_ready };
         while opening.ready < total {
-            while crowd.members.len() < total.min(opening.ready + OPENING) {
-                let from = source(&args.from, crowd.members.len());
+            while crowd.members.len() < total.min(opening.ready + at_once) {
+                let from = from(crowd.members.len());
                 crowd.connect(from).with_context(|| {
                     format!("connection {} cannot be opened", crowd.members.len())
                 })?;
@@ -98,14 +114,15 @@ impl<D: Dialect> Crowd<D> {
     }
 
     /// Lets one connection say something, and sends it.
-    pub(crate) fn with(
+    pub(crate) fn with<T>(
         &mut self,
         member: usize,
-        say: impl FnOnce(&mut Voice<'_, D>),
-    ) -> anyhow::Result<()> {
+        say: impl FnOnce(&mut Voice<'_, D>) -> T,
+    ) -> anyhow::Result<T> {
         let Member { link, .. } = &mut self.members[member];
-        say(&mut Voice::new(&self.shared, link.out()));
-        link.flush()
+        let said = say(&mut Voice::new(&self.shared, link.out()));
+        link.flush()?;
+        Ok(said)
     }
 
     /// Handles what has happened, waiting up to `patience` for something to. Returns how many connections it was on.
@@ -155,7 +172,7 @@ impl<D: Dialect> Crowd<D> {
         }
     }
 
-    fn connect(&mut self, from: Option<IpAddr>) -> anyhow::Result<()> {
+    fn connect(&mut self, from: Option<SocketAddr>) -> anyhow::Result<()> {
         let mut link = Link::connect(self.shared.server, from)?;
         let token = Token(self.members.len());
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -213,23 +230,26 @@ impl<'a, D: Dialect> Voice<'a, D> {
         D::find(self.out);
     }
 
+    pub(crate) fn find_nobody(&mut self, member: usize) -> anyhow::Result<()> {
+        D::find_nobody(member, self.out)
+    }
+
     pub(crate) fn say(&mut self, line: Line) {
         D::say(self.shared, line, self.out);
     }
 }
 
-fn source(from: &[IpAddr], member: usize) -> Option<IpAddr> {
-    (!from.is_empty()).then(|| from[member % from.len()])
-}
-
-#[derive(Debug, Default)]
-struct Opening {
+struct Opening<F> {
     ready: usize,
+    on_ready: F,
 }
 
-impl<D> Hear<D> for Opening {
+impl<D, F: FnMut() -> anyhow::Result<()>> Hear<D> for Opening<F> {
     fn hear(&mut self, _: usize, news: News<'_>, _: &mut Voice<'_, D>) -> anyhow::Result<()> {
-        self.ready += usize::from(news == News::Ready);
+        if news == News::Ready {
+            self.ready += 1;
+            (self.on_ready)()?;
+        }
         Ok(())
     }
 }

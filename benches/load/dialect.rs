@@ -35,6 +35,11 @@ pub(crate) trait Dialect: Default {
     /// Asks for a partner.
     fn find(out: &mut Vec<u8>);
 
+    /// Asks for a partner as nobody is, for the sake of waiting.
+    fn find_nobody(_member: usize, _out: &mut Vec<u8>) -> anyhow::Result<()> {
+        anyhow::bail!("this dialect has no interests, so nobody can be made to wait in it");
+    }
+
     /// Says a line to the partner.
     fn say(shared: &Shared, line: Line, out: &mut Vec<u8>);
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -33,15 +33,15 @@ pub(crate) enum Step<T> {
 }
 
 impl Link {
-    /// Begins to connect.
-    pub(crate) fn connect(to: SocketAddr, from: Option<IpAddr>) -> io::Result<Self> {
+    /// Begins to connect, from an address that is given or from any; its port may be 0 for any, too.
+    pub(crate) fn connect(to: SocketAddr, from: Option<SocketAddr>) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         // Whoever goes is gone at once, and its port can be used again for the next round.
         socket.set_linger(Some(Duration::ZERO))?;
         if let Some(from) = from {
-            socket.bind(&SocketAddr::from((from, 0)).into())?;
+            socket.bind(&from.into())?;
         }
         match socket.connect(&to.into()) {
             Ok(()) => {}

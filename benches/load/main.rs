@@ -24,10 +24,15 @@ use server::Server;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let shown = run(&args).and_then(|report| {
-        let text = if args.json { report.json() } else { report.text() };
-        Ok(std::io::stdout().write_all(text.as_bytes())?)
-    });
+    let mut report = Report::default();
+    let text = |report: Report| if args.json { report.json() } else { report.text() };
+    let shown = match run(&args, &mut report) {
+        Ok(()) => std::io::stdout().write_all(text(report).as_bytes()).map_err(Into::into),
+        Err(error) => {
+            eprint!("{}", report.text());
+            Err(error)
+        }
+    };
     match shown {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -37,11 +42,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> anyhow::Result<Report> {
+fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
     let server = Server::find(args)?;
     match args.dialect {
-        DialectName::Native => mode::run::<Native>(args, &server),
-        DialectName::PurrrChat => mode::run::<PurrrChat>(args, &server),
-        DialectName::Raw => mode::run::<Raw>(args, &server),
+        DialectName::Native => mode::run::<Native>(args, &server, report),
+        DialectName::PurrrChat => mode::run::<PurrrChat>(args, &server, report),
+        DialectName::Raw => mode::run::<Raw>(args, &server, report),
     }
 }

@@ -1,5 +1,6 @@
 //! What can be measured, one file each.
 
+mod crowd;
 mod idle;
 mod image;
 mod pair;
@@ -18,8 +19,12 @@ use crate::{
     server::Server,
 };
 
-pub(crate) fn run<D: Dialect>(args: &Args, server: &Server) -> anyhow::Result<Report> {
-    let mut report = Report::default();
+/// Adds to the report as it goes, so that a run which fails has told what came before.
+pub(crate) fn run<D: Dialect>(
+    args: &Args,
+    server: &Server,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     for (name, value) in
         [("mode", args.mode.to_possible_value()), ("dialect", args.dialect.to_possible_value())]
     {
@@ -27,12 +32,12 @@ pub(crate) fn run<D: Dialect>(args: &Args, server: &Server) -> anyhow::Result<Re
     }
     report.say("pairs", args.pairs());
     match args.mode {
-        Mode::Relay => relay::run::<D>(args, server, &mut report)?,
-        Mode::Pair => pair::run::<D>(args, server, &mut report)?,
-        Mode::Idle => idle::run::<D>(args, server, &mut report)?,
-        Mode::Image => image::run::<D>(args, server, &mut report)?,
+        Mode::Relay => relay::run::<D>(args, server, report),
+        Mode::Pair => pair::run::<D>(args, server, report),
+        Mode::Idle => idle::run::<D>(args, server, report),
+        Mode::Image => image::run::<D>(args, server, report),
+        Mode::Crowd => crowd::run::<D>(args, server, report),
     }
-    Ok(report)
 }
 
 /// What passed between two looks at the clock and at both processes.
@@ -60,6 +65,11 @@ impl Spent {
             server: self.server.zip(earlier.server).map(|(now, then)| now - then),
             own: self.own - earlier.own,
         }
+    }
+
+    /// How many cores the server kept busy, if that is known.
+    fn server_cores(self) -> Option<f64> {
+        Some(self.server?.as_secs_f64() / self.time.as_secs_f64())
     }
 }
 

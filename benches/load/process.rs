@@ -1,6 +1,10 @@
-//! What a process has cost so far, as Linux accounts for it: [`Process`].
+//! What a process and the whole machine have taken so far, as Linux accounts for it: [`Process`] and [`Machine`].
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context;
 
@@ -43,7 +47,37 @@ impl Process {
     }
 
     fn read(&self, file: &str) -> anyhow::Result<String> {
-        let path = self.0.join(file);
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+        read(&self.0.join(file))
     }
+}
+
+/// Bytes of memory that are in use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Machine {
+    /// In all: programs and kernel, without what only keeps copies of files.
+    pub(crate) taken: u64,
+    /// In the kernel's tables of small things, which is where sockets and descriptors are.
+    pub(crate) slab: u64,
+}
+
+impl Machine {
+    pub(crate) fn now() -> anyhow::Result<Self> {
+        let path = Path::new("/proc/meminfo");
+        let info = read(path)?;
+        let bytes = |name: &str| {
+            info.lines()
+                .find_map(|line| {
+                    line.strip_prefix(name)?.strip_prefix(':')?.trim().strip_suffix(" kB")
+                })
+                .and_then(|kib| kib.parse().ok())
+                .map(|kib: u64| kib * 1024)
+                .with_context(|| format!("{} has no {name}", path.display()))
+        };
+        let free = bytes("MemFree")? + bytes("Buffers")? + bytes("Cached")?;
+        Ok(Self { taken: bytes("MemTotal")?.saturating_sub(free), slab: bytes("Slab")? })
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }

@@ -16,8 +16,9 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Talk {
     people: Vec<Person>,
-    matched: usize,
-    introduced: usize,
+    /// How many have found a partner, and how many have heard who that is.
+    pub(crate) matched: usize,
+    pub(crate) introduced: usize,
     /// Whether a line is answered with a line.
     pub(crate) answering: bool,
     /// Lines that were heard, introductions left out.
@@ -73,9 +74,14 @@ impl Talk {
         crowd: &mut Crowd<D>,
         member: usize,
     ) -> anyhow::Result<()> {
+        self.note_find(member);
+        crowd.with(member, |voice| voice.find())
+    }
+
+    /// Somebody begins to look for a partner.
+    pub(crate) fn note_find(&mut self, member: usize) {
         let now = self.now();
         self.people[member].since.push_back(now);
-        crowd.with(member, |voice| voice.find())
     }
 
     /// Waits until everyone has been matched.
@@ -104,8 +110,14 @@ impl Talk {
             self.people[member].since.clear();
             self.say_with(crowd, member)?;
         }
-        let met = crowd.turn_until(args.patience, self, |talk| talk.introduced == everyone)?;
-        ensure!(met, "only {} of {everyone} people heard of their partner", self.introduced);
+        crowd.turn_until(args.patience, self, |talk| talk.introduced == everyone)?;
+        self.check_introductions()
+    }
+
+    /// Checks that everyone has heard of exactly one partner.
+    pub(crate) fn check_introductions(&self) -> anyhow::Result<()> {
+        let (met, everyone) = (self.introduced, self.people.len());
+        ensure!(met == everyone, "only {met} of {everyone} people heard of their partner");
         for (member, person) in self.people.iter().enumerate() {
             let partner = person.partner.context("somebody has no partner")?;
             let back = self.people.get(partner as usize).and_then(|partner| partner.partner);
@@ -160,7 +172,8 @@ impl Talk {
         self.latencies.reset();
     }
 
-    fn next_line(&mut self, member: usize) -> Line {
+    /// What somebody says next.
+    pub(crate) fn next_line(&mut self, member: usize) -> Line {
         let now = self.now();
         let person = &mut self.people[member];
         let line = Line { speaker: member as u32, number: person.said };

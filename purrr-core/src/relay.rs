@@ -104,7 +104,7 @@ pub enum Reason {
 ///
 /// Holds at most [`Limits::pipe_items`] frames and [`Limits::pipe_bytes`] bytes each way; a frame larger than that is
 /// taken only into an empty queue. Queues grow as they are used: a pipe that nothing flowed through takes about 300
-/// bytes for both sides together.
+/// bytes for both sides together, and each direction about 200 more once a frame has gone that way.
 ///
 /// Both sides belong to one task each. The `poll` functions register that task and replace its last registration.
 pub struct Pipe {
@@ -364,6 +364,10 @@ impl Pipe {
             return Err(TrySendError::Full(frame));
         }
         lane.bytes += weight;
+        if lane.frames.capacity() == 0 {
+            // In most chats there is never more than one under way, and a queue would begin with room for four.
+            lane.frames.reserve_exact(1);
+        }
         lane.frames.push_back(frame);
         let reader = lane.reader.take();
         drop(channel);
@@ -516,6 +520,21 @@ mod tests {
         tokio::task::yield_now().await;
         bob.acknowledge(1);
         assert_eq!(waiting.await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_queue_keeps_no_more_room_than_its_chat_has_needed() {
+        let (mut ann, mut bob) = pipe(100, 1_000);
+        for (at_once, kept) in [(1, 1..=1), (1, 1..=1), (8, 8..=KEPT_FRAMES), (20, 0..=0)] {
+            for _ in 0..at_once {
+                ann.try_send(Frame::text("a")).unwrap();
+            }
+            for _ in 0..at_once {
+                bob.recv().await;
+            }
+            let capacity = lock(&ann.channel).lanes[ann.side].frames.capacity();
+            assert!(kept.contains(&capacity), "{capacity} after {at_once}");
+        }
     }
 
     #[test]

@@ -432,7 +432,12 @@ impl Session {
 
     /// The next thing to do in the lobby or the chat.
     pub fn poll_lobby(&mut self) -> Option<LobbyAction> {
-        self.lobby.pop_front()
+        let action = self.lobby.pop_front();
+        if action.is_none() && self.lobby.capacity() > 0 {
+            // Nothing more is to be done for as long as a search or a chat takes.
+            self.lobby = VecDeque::new();
+        }
+        action
     }
 
     /// A frame for the partner that had to wait. Asked for only when the partner has room, for it is not there again.

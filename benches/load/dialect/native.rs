@@ -74,6 +74,12 @@ impl Dialect for Native {
         websocket::write_all(Kind::Text, br#"{"type":"find"}"#, out);
     }
 
+    fn find_nobody(member: usize, out: &mut Vec<u8>) -> anyhow::Result<()> {
+        let find = format!(r#"{{"type":"find","interests":["nobody but {member}"]}}"#);
+        websocket::write_all(Kind::Text, find.as_bytes(), out);
+        Ok(())
+    }
+
     fn say(shared: &Shared, line: Line, out: &mut Vec<u8>) {
         let bytes = shared.script.bytes();
         if shared.pictures {

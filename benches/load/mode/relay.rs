@@ -97,4 +97,4 @@ fn talk_for<D: Dialect>(
 }
 
 /// A prime.
-const STRIDE: usize = 7_919;
+pub(super) const STRIDE: usize = 7_919;

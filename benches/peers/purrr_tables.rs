@@ -1,0 +1,66 @@
+//! purrr for more people than one table of descriptors holds: one hub, and several threads that each have a table, a
+//! listener on the same port, and a runtime of their own.
+//!
+//! It takes the options of `purrr-server`, which serves just as many wherever `ulimit -n` lets it; for other ends than
+//! measuring where it does not, raise that.
+
+use std::{future::pending, net::SocketAddr, thread};
+
+use anyhow::Context;
+use benches::descriptors::{connections_per_table, own_table};
+use clap::Parser;
+use purrr_server::config::{Cli, Config};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Runtime},
+};
+
+/// Connections that wait to be accepted by one thread, at most.
+const BACKLOG: i32 = 1024;
+
+fn main() -> anyhow::Result<()> {
+    let config = Cli::parse().options()?.resolve()?;
+    let tables = tables(config.max_connections, connections_per_table()?);
+    // A process has one pair of descriptors for signals, made by its first runtime: every table must have it.
+    let _first = runtime()?;
+    let hub = config.hub();
+    let threads: Vec<_> = (0..tables)
+        .map(|_| {
+            let (hub, config) = (hub.clone(), config.clone());
+            thread::spawn(move || serve(hub, config))
+        })
+        .collect();
+    threads.into_iter().try_for_each(|thread| thread.join().expect("a server does not panic"))
+}
+
+fn serve(hub: purrr_core::Hub, config: Config) -> anyhow::Result<()> {
+    own_table()?;
+    runtime()?.block_on(async {
+        let listener =
+            listen(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+        purrr_server::run(listener, hub, config, pending()).await;
+        Ok(())
+    })
+}
+
+/// How many tables have room for everyone, though the system deals connections out to the listeners by chance.
+fn tables(people: usize, room: usize) -> usize {
+    // The share of one differs from the mean by more than six times its root once in hundreds of millions.
+    let mean = room - 6 * room.isqrt().min(room / 12);
+    people.div_ceil(mean)
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    Ok(Builder::new_current_thread().enable_all().build()?)
+}
+
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into())?)
+}
