@@ -94,8 +94,10 @@ pub enum Reason {
     Left,
     /// The partner went on to the next.
     Next,
-    /// The partner vanished, or took nothing for too long.
+    /// The partner vanished.
     Lost,
+    /// The partner took nothing for too long. On the wire the partner is lost, and an error says why.
+    Slow,
     /// The server ended it.
     Ended,
 }
@@ -411,7 +413,7 @@ impl Reason {
         match self {
             Self::Left => "left",
             Self::Next => "next",
-            Self::Lost => "lost",
+            Self::Lost | Self::Slow => "lost",
             Self::Ended => "ended",
         }
     }

@@ -354,14 +354,9 @@ impl Session {
     /// The partner parted.
     pub fn handle_parted(&mut self, reason: Reason) {
         if let State::Paired { .. } = self.state {
-            let stalled = self.stalled_until[Stalled::Partner as usize].is_some();
             // The relay has ended already; parting from it here only lets go of the pipe.
             self.part(Reason::Left);
-            // Its own deadline comes first where both began to wait at once: what it took last is before what it did not.
-            if stalled && reason == Reason::Lost {
-                self.refuse(partner_slow());
-            }
-            self.tell(Event::Left { reason });
+            self.tell_parted(reason);
             self.close_if_draining();
         }
     }
@@ -387,8 +382,7 @@ impl Session {
         if partner {
             self.handle_flow(Stalled::Partner);
             self.part(Reason::Lost);
-            self.refuse(partner_slow());
-            self.tell(Event::Left { reason: Reason::Lost });
+            self.tell_parted(Reason::Slow);
             self.close_if_draining();
         }
         if own {
@@ -673,6 +667,15 @@ impl Session {
         }
     }
 
+    /// Tells the peer how the chat ended.
+    fn tell_parted(&mut self, reason: Reason) {
+        if reason == Reason::Slow {
+            let what = "the partner has not been reading, so the chat is over";
+            self.refuse(Problem::new(Code::PartnerSlow, what));
+        }
+        self.tell(Event::Left { reason });
+    }
+
     fn close_if_draining(&mut self) {
         if self.draining && matches!(self.state, State::Idle) {
             self.close(Closing::Drained);
@@ -681,7 +684,7 @@ impl Session {
 
     /// Closes because of the peer. The partner, if there is one, has lost it.
     fn end(&mut self, closing: Closing) {
-        self.part(Reason::Lost);
+        self.part(if closing == Closing::Slow { Reason::Slow } else { Reason::Lost });
         self.close(closing);
     }
 
@@ -716,10 +719,6 @@ const fn id_of(body: &Body) -> Option<u64> {
 
 fn already_paired() -> Problem {
     Problem::new(Code::AlreadyPaired, "there is a partner already; send `leave` or `next` first")
-}
-
-fn partner_slow() -> Problem {
-    Problem::new(Code::PartnerSlow, "the partner has not been reading, so the chat is over")
 }
 
 fn within(size: usize, limit: usize, code: Code, what: &str, unit: &str) -> Result<(), Problem> {

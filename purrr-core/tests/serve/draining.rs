@@ -174,7 +174,7 @@ async fn whoever_does_not_take_the_goodbye_is_not_waited_for() {
     hub.drain(WINDOW).await;
     // The other one has been stuck since the news that the hub drains, and with it went the chat.
     assert!(begun.elapsed() <= WINDOW + GOODBYE);
-    ann.ends_after(["draining", "left: lost"], Ended::Drained).await;
+    ann.ends_after(["draining", "error: partner-slow", "left: lost"], Ended::Drained).await;
     bob.ends_after([], Ended::Slow).await;
 }
 

@@ -18,7 +18,7 @@ async fn a_transport_that_takes_nothing_ends_its_session_and_the_partner_is_told
     ann.say("two");
     let stuck = Instant::now();
     bob.gets(["one"]).await;
-    ann.gets(["left: lost"]).await;
+    ann.gets(["error: partner-slow", "left: lost"]).await;
     assert_eq!(stuck.elapsed(), STALL);
     bob.ends_after([], Ended::Slow).await;
     assert_eq!(stuck.elapsed(), STALL);
@@ -31,7 +31,7 @@ async fn a_transport_that_has_room_and_never_flushes_is_slow_too() {
     bob.far.let_flush(false);
     ann.say("one");
     let stuck = Instant::now();
-    ann.gets(["left: lost"]).await;
+    ann.gets(["error: partner-slow", "left: lost"]).await;
     assert_eq!(stuck.elapsed(), STALL);
     bob.ends_after(["one"], Ended::Slow).await;
 }
@@ -115,7 +115,7 @@ async fn progress_keeps_one_alive_that_is_slow_but_moves() {
     bob.far.take_only(0);
     ann.say("again");
     let stuck = Instant::now();
-    ann.gets(["left: lost"]).await;
+    ann.gets(["error: partner-slow", "left: lost"]).await;
     assert_eq!(stuck.elapsed(), STALL);
     bob.ends_after([], Ended::Slow).await;
 }
@@ -152,7 +152,7 @@ async fn a_transport_that_takes_something_or_has_room_again_has_the_whole_time_a
             Some(second) => ann.say(second),
             None => bob.far.take_only(1),
         }
-        ann.gets(["left: lost"]).await;
+        ann.gets(["error: partner-slow", "left: lost"]).await;
         assert_eq!(stuck.elapsed(), taking_meanwhile + STALL);
         assert_eq!(bob.session.await.unwrap(), Ended::Slow);
     }
