@@ -29,7 +29,7 @@ pub struct Rate {
 ///
 /// What is above it is refused with [`Code::RateLimited`](crate::Code::RateLimited) and the time after which to try again.
 /// Leaving is never refused, and typing is not either: the partner is told of the last state as soon as there is room for it.
-/// All of it takes about 120 bytes a peer.
+/// All of it takes about 150 bytes for a peer that has asked for something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rates {

@@ -90,7 +90,7 @@ where
     let Profile { hello, search, speaks, person, resume, allowance, gate } = profile;
     let guest = Guest::arrive(hub, person, resume);
     let limits = Arc::clone(&hub.limits);
-    let mut session = Session::new(PeerId::random(), hello, search, speaks, limits, now());
+    let mut session = Session::new(PeerId::random(), hello, search, speaks, limits);
     session.welcome(guest.token(), hub.online());
     let mut serving = Serving {
         hub,

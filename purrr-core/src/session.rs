@@ -10,7 +10,7 @@
 //! use purrr_core::session::{LobbyAction, Session};
 //!
 //! let mut session =
-//!     Session::new(PeerId::from_bits(1), Hello::named("Ann"), Search::default(), Speaks::default(), Limits::default(), Instant::now());
+//!     Session::new(PeerId::from_bits(1), Hello::named("Ann"), Search::default(), Speaks::default(), Limits::default());
 //! assert_eq!(session.handle_command(Command::Find(Search::default()), Instant::now, Numbers::default), None);
 //! assert!(matches!(session.poll_lobby(), Some(LobbyAction::Enter(_))));
 //! assert_eq!(session.poll_event(), Some(Event::Waiting(Numbers::default())));
@@ -28,7 +28,7 @@ use crate::{
     limits::Limits,
     lobby::{ChatId, Interest, PeerId, PersonId, Speaks, Ticket},
     protocol::{Code, Command, Event, Hello, Numbers, Problem, Search},
-    rates::{Buckets, Cost, WHOLE, too_fast},
+    rates::{Buckets, Cost, Rates, WHOLE, too_fast},
     relay::Reason,
 };
 
@@ -52,8 +52,15 @@ pub struct Session {
     draining: bool,
     /// When whoever neither waits nor chats is let go, once the hub is going away.
     lingers_until: Option<Instant>,
-    buckets: Option<Buckets>,
+    /// From its first command on, if there are rates: most of those who are here have nothing to ask.
+    conduct: Option<Box<Conduct>>,
     coalesced: Option<Coalesced>,
+}
+
+/// How the peer has behaved.
+#[derive(Debug)]
+struct Conduct {
+    buckets: Buckets,
     /// When what came last and before that was no message at all.
     garbled: [Option<Instant>; 2],
 }
@@ -136,13 +143,11 @@ impl Session {
         search: Search,
         speaks: Speaks,
         limits: impl Into<Arc<Limits>>,
-        now: Instant,
     ) -> Self {
-        let limits: Arc<Limits> = limits.into();
         Self {
             ticket: Ticket { hello, search, speaks, ..Ticket::new(peer) },
-            buckets: limits.rates.as_ref().map(|rates| Buckets::new(rates, now)),
-            limits,
+            conduct: None,
+            limits: limits.into(),
             state: State::Idle,
             last: None,
             chatted: false,
@@ -154,7 +159,6 @@ impl Session {
             draining: false,
             lingers_until: None,
             coalesced: None,
-            garbled: [None; 2],
         }
     }
 
@@ -282,9 +286,9 @@ impl Session {
         let garbled = problem.unreadable;
         self.refuse(problem);
         self.weigh(WHOLE, now);
-        if garbled && self.limits.rates.is_some() {
-            let [last, before] = self.garbled;
-            self.garbled = [Some(now), last];
+        if garbled && let Some((_, conduct)) = self.conduct(&|| now) {
+            let [last, before] = conduct.garbled;
+            conduct.garbled = [Some(now), last];
             if before.is_some_and(|before| now.duration_since(before) < GARBLED_WITHIN) {
                 self.end(Closing::Garbled);
             }
@@ -517,26 +521,35 @@ impl Session {
 
     /// Tells the partner what was kept back of the peer's typing, if that is due.
     fn tell_typing(&mut self, now: Instant) {
-        let Some(coalesced) = self.coalesced.filter(|it| !it.told && it.due <= now) else { return };
-        let cost = Cost::of_frame(&Frame::new(Body::Typing(coalesced.on)));
-        match self.spend(cost, &|| now) {
-            Ok(()) => self.coalesced = Some(Coalesced { told: true, ..coalesced }),
-            Err(wait) => self.coalesced = Some(Coalesced { due: now + wait, ..coalesced }),
+        let Some(Coalesced { on, due, told: false }) = self.coalesced else { return };
+        if due > now {
+            return;
         }
+        let typing = Frame::new(Body::Typing(on));
+        self.coalesced = Some(match self.spend(Cost::of_frame(&typing), &|| now) {
+            Ok(()) => Coalesced { on, due, told: true },
+            Err(wait) => Coalesced { on, due: now + wait, told: false },
+        });
     }
 
-    /// Takes what something costs from what the peer may do.
+    /// Pays for what the peer does; says how long to wait if it is too fast.
     fn spend(&mut self, cost: Cost, now: &impl Fn() -> Instant) -> Result<(), Duration> {
-        match (&self.limits.rates, &mut self.buckets) {
-            (Some(rates), Some(buckets)) => buckets.spend(rates, cost, now),
-            _ => Ok(()),
-        }
+        let Some((rates, conduct)) = self.conduct(now) else { return Ok(()) };
+        conduct.buckets.spend(rates, cost, now)
+    }
+
+    fn conduct(&mut self, now: &impl Fn() -> Instant) -> Option<(&Rates, &mut Conduct)> {
+        let rates = self.limits.rates.as_ref()?;
+        let conduct = self.conduct.get_or_insert_with(|| {
+            Box::new(Conduct { buckets: Buckets::new(rates, now()), garbled: [None; 2] })
+        });
+        Some((rates, conduct))
     }
 
     /// Something was refused, or dropped. Whoever goes on and on is let go.
     fn weigh(&mut self, weight: u32, now: Instant) {
-        if let (Some(rates), Some(buckets)) = (&self.limits.rates, &mut self.buckets)
-            && !buckets.forgive(rates, weight, &|| now)
+        if let Some((rates, conduct)) = self.conduct(&|| now)
+            && !conduct.buckets.forgive(rates, weight, &|| now)
         {
             self.end(Closing::Flooded);
         }

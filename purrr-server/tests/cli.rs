@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::{path::PathBuf, process::Output, time::Instant};
+use std::{collections::BTreeMap, path::PathBuf, process::Output, time::Instant};
 
 use support::{
     Answer, KEY, PNG, Peer,
@@ -127,6 +127,39 @@ async fn help_names_every_option_with_its_variable_and_its_default() {
     for heading in ["Network:", "Limits:", "Pairing:", "Running:"] {
         assert!(help.contains(heading), "{heading}");
     }
+}
+
+#[tokio::test]
+async fn the_documentation_lists_every_bound_with_its_default() {
+    /// Options that bound nothing.
+    const OTHERS: [&str; 9] = [
+        "allowed-origin",
+        "anyone-after",
+        "backend",
+        "language-after",
+        "listen",
+        "log",
+        "log-format",
+        "recent-relax",
+        "trusted-proxy",
+    ];
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/limits.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let mut table = BTreeMap::new();
+    for row in page.lines().filter(|line| line.starts_with("| `--")) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [option, variable, default, unit, bounds, at_most] = cells[..] else { panic!("{row}") };
+        let name = option.trim_matches('`').trim_start_matches("--").to_owned();
+        assert_eq!(variable, format!("`PURRR_{}`", name.to_uppercase().replace('-', "_")));
+        assert!([unit, bounds, at_most].iter().all(|cell| !cell.is_empty()), "{row}");
+        assert_eq!(table.insert(name, default.to_owned()), None, "twice: {row}");
+    }
+    let defaults: toml::Table = prints(&["print-config"], &[]).await.parse().unwrap();
+    let bounds = defaults.into_iter().filter(|(name, _)| !OTHERS.contains(&name.as_str()));
+    let bounds: BTreeMap<String, String> = bounds
+        .map(|(name, value)| (name, value.as_str().map_or(value.to_string(), str::to_owned)))
+        .collect();
+    assert_eq!(table, bounds);
 }
 
 #[tokio::test]

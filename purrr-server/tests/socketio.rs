@@ -4,6 +4,7 @@ mod support;
 
 use std::time::Duration;
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use purrr_server::Config;
 use support::{
     KEY, Peer, Server, soon,
@@ -398,13 +399,14 @@ async fn whoever_has_no_partner_is_told_so() {
 }
 
 /// A picture that claims 65,535 by 65,535.
-const VAST: &str = "R0lGODlh/////w==";
+const VAST: &[u8] = b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\0;";
 
 #[tokio::test]
 async fn events_that_are_wrong_are_refused_and_the_chat_goes_on() {
     let server = Server::start().await;
     let (mut ann, mut bob) = Visitor::pair(&server, [WebSocket, Polling]).await;
     let long = "x".repeat(262_145);
+    let vast = BASE64_STANDARD.encode(VAST);
     for (event, words) in [
         (r#"["send_message"]"#.to_owned(), "`send_message` needs an argument"),
         (r#"["send_message",{}]"#.to_owned(), "needs a `message` or an `image`"),
@@ -419,8 +421,8 @@ async fn events_that_are_wrong_are_refused_and_the_chat_goes_on() {
         (r#"["send_message",{"image":"data:image/png,x"}]"#.to_owned(), "JPEG, PNG"),
         (r#"["send_message",{"image":"data:image/png;base64,PHN2Zy8+"}]"#.to_owned(), "kind"),
         (r#"["image upload","data:image/gif;base64,iVBORw0KGgo="]"#.to_owned(), "kind"),
-        (format!(r#"["image upload","data:image/gif;base64,{VAST}"]"#), "pixels"),
-        (format!(r#"["send_message",{{"image":"data:image/gif;base64,{VAST}"}}]"#), "pixels"),
+        (format!(r#"["image upload","data:image/gif;base64,{vast}"]"#), "pixels"),
+        (format!(r#"["send_message",{{"image":"data:image/gif;base64,{vast}"}}]"#), "pixels"),
         (r#"["send_message",{"image":"data:image/png;base64,A A="}]"#.to_owned(), "strict base64"),
         (r#"["send_message",{"image":"data:image/png;base64,AA"}]"#.to_owned(), "strict base64"),
         (r#"["send_message",{"image":"data:image/png;base64,_-=="}]"#.to_owned(), "strict base64"),
@@ -446,8 +448,7 @@ async fn events_that_are_wrong_are_refused_and_the_chat_goes_on() {
         let error = ann.gets_error().await;
         assert!(error.contains(words), "{words} in: {error}, for {event:.60}");
     }
-    ann.emit_binary(r#"["image upload",{"_placeholder":true,"num":0}]"#, b"GIF89a\xff\xff\xff\xff")
-        .await;
+    ann.emit_binary(r#"["image upload",{"_placeholder":true,"num":0}]"#, VAST).await;
     assert!(ann.gets_error().await.contains("pixels"));
     ann.emit_binary(r#"["chat message",{"_placeholder":true,"num":0}]"#, b"x").await;
     assert_eq!(ann.gets_error().await, "`chat message` takes no binary data");

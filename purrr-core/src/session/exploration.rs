@@ -93,7 +93,7 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
     let (hello, search) = (Hello::default(), Search::default());
     // Rates would tell every two histories apart; they have tests of their own.
     let limits = Limits { rates: None, ..Limits::default() };
-    let mut session = Session::new(peer, hello, search, Speaks::default(), limits, start);
+    let mut session = Session::new(peer, hello, search, Speaks::default(), limits);
     let partner = Arc::new(Ticket::new(PeerId::from_bits(2)));
     let mut known = Known::default();
     for step in history {

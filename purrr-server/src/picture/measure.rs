@@ -11,13 +11,13 @@ pub(super) struct Measure {
     pub(super) frames: u32,
 }
 
-/// What these bytes claim, with frames counted up to `most` and one more. Zero of whatever cannot be told: nobody can show
-/// a picture whose header is not whole.
+/// What these bytes claim, with frames counted up to `most` and one more. Nothing where a header is not whole or makes no
+/// sense, for then nobody can show it.
 pub(super) fn measure(kind: &str, bytes: &[u8], most: u32) -> Measure {
     let most = most.saturating_add(1);
     let measured = match kind {
         "image/png" => png(bytes),
-        "image/gif" => Some(gif(bytes, most)),
+        "image/gif" => Some(gif(bytes, most)).filter(|measured| measured.frames > 0),
         "image/jpeg" => jpeg(bytes),
         "image/webp" => webp(bytes, most),
         "image/avif" => Some(avif(bytes)),
@@ -96,7 +96,10 @@ fn jpeg(bytes: &[u8]) -> Option<Measure> {
         match marker {
             0xc4 | 0xc8 | 0xcc => {}
             0xc0..=0xcf => {
-                return Some(one(be16(bytes, at + 5)?.into(), be16(bytes, at + 3)?.into()));
+                let [length, height, width] = [at, at + 3, at + 5].map(|at| be16(bytes, at));
+                let components = u16::from(*bytes.get(at + 7)?);
+                let fits = length? == 8 + 3 * components;
+                return fits.then_some(one(width?.into(), height?.into()));
             }
             // Those without a length.
             0x00 | 0x01 | 0xd0..=0xd8 => continue,
@@ -239,6 +242,8 @@ mod tests {
                 0x0102 * 0x0304,
                 1,
             ),
+            ("image/jpeg", b"\xff\xd8\xff\xc0\xff\xff\x08\xff\xff\xff\xff\x03".to_vec(), 0, 0),
+            ("image/gif", b"GIF89a\xff\xff\xff\xffno frame".to_vec(), 0, 0),
             ("image/webp", chunk(b"VP8 ", b"\0\0\0\x9d\x01\x2a\x10\x40\x20\0"), 16 * 32, 1),
             ("image/webp", chunk(b"VP8L", &[0x2f, 0x03, 0x40, 0x01, 0]), 4 * 6, 1),
             ("image/webp", moving.concat(), 100 * 200, 3),
