@@ -5,16 +5,15 @@
 
 #![expect(clippy::print_stdout, reason = "what was counted is printed")]
 
+mod counting;
+
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
     env,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
+use counting::BYTES;
 use purrr_core::{
     Interest, Interests, Lobby, MemoryLobby, PeerId, PersonId, Search, Ticket,
     matchmaker::Matchmaker,
@@ -22,30 +21,6 @@ use purrr_core::{
 use tokio::runtime::Builder;
 
 const TAGS_EACH: u64 = 5;
-
-/// Counts the bytes asked for and not given back. What the allocator itself adds is not among them.
-struct Counting;
-
-static BYTES: AtomicUsize = AtomicUsize::new(0);
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-#[expect(unsafe_code, reason = "an allocator cannot be written without; it only counts")]
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        BYTES.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
 
 fn main() {
     let smoke = env::args().any(|argument| argument == "--test");
