@@ -102,7 +102,7 @@ pub enum Closing {
     Slow,
     /// The hub is going away.
     Drained,
-    /// The peer went on above its [`Rates`](crate::Rates) for too long.
+    /// The peer went on above its [`Rates`] for too long.
     Flooded,
     /// What the peer sent was no message at all, three times in ten seconds.
     Garbled,

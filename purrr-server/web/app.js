@@ -244,6 +244,12 @@ function fail(error) {
   } else if (error.code === 'unavailable' && phase === 'waiting') {
     enter('start');
     notice('Nobody can be found just now. Try again in a moment.');
+  } else if (error.code === 'rate-limited' && phase === 'waiting') {
+    // Whoever was to be left for somebody else may still be there.
+    cancelling = connection.open;
+    connection.send({ type: 'leave' });
+    enter('start');
+    notice('That was too fast. Try again in a moment.');
   } else if (!passed) {
     notice(`The server could not do that: ${error.message}.`);
   }
