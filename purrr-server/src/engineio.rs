@@ -5,7 +5,7 @@
 //! partner that does not read holds up exactly the one who writes to it, and nothing is lost, reordered or doubled, also
 //! while the transport changes. The protocol: <https://socket.io/docs/v4/engine-io-protocol/>.
 
-mod polling;
+pub(crate) mod polling;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -370,6 +370,12 @@ impl EioSocket {
             pongs: 0,
             fault: None,
         }
+    }
+
+    /// A session whose connection is over, for what reads packets of its own.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn gone(config: &Config) -> Self {
+        Self::new(Link::Gone, config)
     }
 
     /// Names the ping that was sent last.

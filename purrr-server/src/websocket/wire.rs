@@ -16,7 +16,7 @@ use tokio::{
 
 /// A connection that was upgraded: the TCP stream itself where it is one, without the layers that HTTP put around it.
 #[derive(Debug)]
-pub(super) enum Wire {
+pub(crate) enum Wire {
     Tcp(TcpStream),
     /// TLS, or whatever else the program that nests the router serves on.
     Other(TokioIo<Upgraded>),

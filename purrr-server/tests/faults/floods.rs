@@ -34,7 +34,7 @@ async fn upgrades_stay_half_open() {
     check(story, async |target| {
         let lines = UPGRADE.join("\r\n");
         let began = Instant::now();
-        let before = target.resident();
+        let before = target.process.resident();
         // Without its end; and whole, after which neither a namespace nor the answer to a ping comes.
         let upgrades = (0..count).map(|at| {
             let path = ["/ws", "/ws", SOCKET_IO][at % 3];
@@ -50,7 +50,7 @@ async fn upgrades_stay_half_open() {
             .buffer_unordered(64)
             .collect::<Vec<_>>()
             .await;
-        let each = target.resident().saturating_sub(before) / count;
+        let each = target.process.resident().saturating_sub(before) / count;
         within("the ends of all", join_all(sockets.iter_mut().map(read_to_end))).await;
         let last = began.elapsed().as_secs_f64();
         format!("about {each} bytes for each; the last closed after {last:.1} s")
