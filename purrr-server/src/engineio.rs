@@ -5,7 +5,7 @@
 //! partner that does not read holds up exactly the one who writes to it, and nothing is lost, reordered or doubled, also
 //! while the transport changes. The protocol: <https://socket.io/docs/v4/engine-io-protocol/>.
 
-mod polling;
+pub(crate) mod polling;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -436,6 +436,12 @@ impl EioSocket {
     /// What whoever has the session shares with the others of its address.
     pub(crate) fn allowance(&self) -> Option<Arc<Allowance>> {
         self.allowance.clone()
+    }
+
+    /// A session whose connection is over, for what reads packets of its own.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn gone(config: &Config) -> Self {
+        Self::new(Link::Gone, config, Budget::new(usize::MAX))
     }
 
     /// Names the ping that was sent last.

@@ -19,4 +19,14 @@ mod socketio;
 pub mod transport;
 mod websocket;
 
+/// Targets for a fuzzer: what reads the bytes of clients and is not public. No part of the API.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::{
+        engineio::polling::fuzzing::payloads, socketio::purrr_chat::fuzzing::events,
+        websocket::fuzzing::frames,
+    };
+}
+
 pub use crate::{config::Config, router::router, serve::run};

@@ -1,5 +1,7 @@
 //! The program: reads what was asked, binds, logs and runs.
 
+mod memory;
+
 use std::{
     io::{self, IsTerminal},
     net::SocketAddr,
@@ -38,6 +40,7 @@ async fn start(cli: &Cli) -> anyhow::Result<()> {
         return Ok(());
     }
     log(&options)?;
+    memory::give_back()?;
     // Both are listened for before the program says that it is there.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -243,7 +243,7 @@ impl Sink<Event> for NativeSocket {
 }
 
 /// An event as the frames that carry it: a picture takes two, and one that came with a text three.
-fn encode(event: Event) -> impl IntoIterator<Item = Message> {
+pub(crate) fn encode(event: Event) -> impl IntoIterator<Item = Message> {
     let Event::Received(frame) = event else {
         return [Some(Message::Text(json(&event))), None, None].into_iter().flatten();
     };

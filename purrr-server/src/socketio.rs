@@ -2,7 +2,7 @@
 //!
 //! The protocol: <https://socket.io/docs/v4/socket-io-protocol/>.
 
-mod purrr_chat;
+pub(crate) mod purrr_chat;
 
 use std::sync::Arc;
 

@@ -2,6 +2,8 @@
 
 mod controls;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod socket;
 mod watched;
 mod wire;

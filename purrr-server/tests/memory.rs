@@ -5,21 +5,13 @@ mod support;
 
 use support::{
     Server, png_of,
+    process::Process,
     wire::{BINARY, FIN, Wire, frame},
 };
 
 const PICTURE: usize = 5_000_000;
 
 const PAIRS: usize = 20;
-
-/// Bytes that are held in memory by this process.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it is there");
-    let kibibytes: usize =
-        line.trim().trim_end_matches("kB").trim().parse().expect("it is a number");
-    kibibytes * 1024
-}
 
 #[tokio::test]
 async fn a_connection_keeps_nothing_of_a_picture() {
@@ -55,9 +47,9 @@ async fn a_connection_keeps_nothing_of_a_picture() {
         pairs.push((ann, bob));
         // What the first picture made the allocator fetch is there for those that follow.
         if pair == 0 {
-            before = resident();
+            before = Process::own().resident();
         }
     }
-    let kept = resident().saturating_sub(before) / (PAIRS - 1);
+    let kept = Process::own().resident().saturating_sub(before) / (PAIRS - 1);
     assert!(kept < PICTURE / 5, "{kept} bytes are kept for each pair");
 }

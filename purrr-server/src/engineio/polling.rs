@@ -1,5 +1,8 @@
 //! A session on HTTP long-polling: what its requests and its task share.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+
 use std::{
     collections::VecDeque,
     mem::take,

@@ -1,5 +1,7 @@
 //! The Purrr.chat dialect: its events as commands, and the hub's events as its own.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod log;
 mod payload;
 mod picture;

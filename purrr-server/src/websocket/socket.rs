@@ -72,8 +72,8 @@ pub(crate) enum SocketError {
 /// in, if there is room for it in what all connections have together, and [`READ_BUFFER`] that was read ahead, and on the way out [`WRITE_BUFFER`] and one message, which it shares. That
 /// goes in fragments, between which a client's ping is answered.
 #[derive(Debug)]
-pub(crate) struct Socket {
-    wire: Wire,
+pub(crate) struct Socket<W = Wire> {
+    wire: W,
     max_payload: usize,
     /// Bytes that were read and belong to frames after the last one, or the beginning of a head.
     ahead: BytesMut,
@@ -152,6 +152,13 @@ thread_local! {
 impl Socket {
     pub(super) fn new(upgraded: Upgraded, max_payload: usize, charge: Charge) -> Self {
         let (wire, ahead) = Wire::new(upgraded);
+        Self::on(wire, ahead, max_payload, charge)
+    }
+}
+
+impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
+    /// On this connection, of which so much was read already.
+    pub(super) fn on(wire: W, ahead: Bytes, max_payload: usize, charge: Charge) -> Self {
         Self {
             wire,
             max_payload,
@@ -170,6 +177,12 @@ impl Socket {
             moved: false,
             unblocked: false,
         }
+    }
+
+    /// Gives the connection back.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn into_wire(self) -> W {
+        self.wire
     }
 
     /// Whether anything has moved since this was last asked.
@@ -456,7 +469,7 @@ impl Socket {
     }
 }
 
-impl Socket {
+impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
     fn poll_messages(
         &mut self,
         cx: &mut Context<'_>,
@@ -497,7 +510,7 @@ impl Socket {
     }
 }
 
-impl Stream for Socket {
+impl<W: AsyncRead + AsyncWrite + Unpin> Stream for Socket<W> {
     type Item = Result<Message, SocketError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -505,7 +518,7 @@ impl Stream for Socket {
     }
 }
 
-impl Sink<Message> for Socket {
+impl<W: AsyncRead + AsyncWrite + Unpin> Sink<Message> for Socket<W> {
     type Error = SocketError;
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
@@ -561,7 +574,7 @@ impl Outbox {
 
     fn poll_write(
         &mut self,
-        wire: Pin<&mut Wire>,
+        wire: Pin<&mut impl AsyncWrite>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let written = if self.parts.is_empty() {

@@ -19,7 +19,7 @@ use crate::serve::Patient;
 /// A connection that was upgraded: the TCP stream itself where [`serve`](crate::serve) accepted it, without the layers that
 /// HTTP needs around it. A session minds by itself who does not read.
 #[derive(Debug)]
-pub(super) enum Wire {
+pub(crate) enum Wire {
     Tcp(TcpStream),
     /// TLS, or whatever else the program that nests the router serves on.
     Other(TokioIo<Upgraded>),

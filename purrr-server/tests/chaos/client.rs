@@ -20,6 +20,8 @@ pub(crate) struct World {
     /// A freeze that nobody should mind, at most, and one that the server takes for the end, at least.
     pub(crate) short_freeze: Duration,
     pub(crate) long_freeze: Duration,
+    /// Whether anybody blocks a partner, which the server has to remember.
+    pub(crate) blocks: bool,
 }
 
 /// What is left of a client when all is over.
@@ -263,7 +265,8 @@ impl Client {
     }
 
     async fn block(&mut self) -> Result<(), Gone> {
-        self.ask(if self.log.dialect == Dialect::Native { Ask::Block } else { Ask::Leave });
+        let can = self.world.blocks && self.log.dialect == Dialect::Native;
+        self.ask(if can { Ask::Block } else { Ask::Leave });
         self.fence().await
     }
 

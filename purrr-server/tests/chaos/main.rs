@@ -8,27 +8,36 @@ mod audit;
 mod client;
 mod dialect;
 mod log;
+#[cfg(target_os = "linux")]
+mod soak;
 mod story;
 #[path = "../support/mod.rs"]
 mod support;
 mod wire;
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use audit::{Findings, audit};
 use client::{Client, Remains, World};
 use log::{Dialect, Log};
 use purrr_server::Config;
 use story::{Bounds, Fault};
-use support::Server;
+use support::{Server, raw};
 use tokio::{
     runtime::Handle,
-    sync::oneshot::{self, error::TryRecvError},
+    sync::{
+        Mutex,
+        oneshot::{self, error::TryRecvError},
+    },
     task::{JoinHandle, JoinSet},
     time::{Instant, sleep},
 };
+use wire::Wire;
 
 const PEOPLE: usize = 200;
+
+/// One world at a time, or each would be late because of the other.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// How often whoever waits or chats is asked for a sign of life, and how long it may take.
 const ASKED_EVERY: Duration = Duration::from_millis(400);
@@ -57,17 +66,44 @@ async fn whatever_people_do_the_invariants_hold_and_nothing_is_left_over() {
     let seconds = number("PURRR_CHAOS_SECONDS").unwrap_or(5);
     let seed = number("PURRR_CHAOS_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
     eprintln!("PURRR_CHAOS_SECONDS={seconds} PURRR_CHAOS_SEED={seed}");
+    let _alone = ALONE.lock().await;
     let server = Server::with(config()).await;
     let before = alive_tasks();
 
+    let Lived { mut logs, silent, lag } =
+        live(server.address, Duration::from_secs(seconds), seed, true).await;
+    let mut complaints = left_behind(server.address).await;
+    let census = server.hub.census().await.expect("a lobby in memory does not fail");
+    let hub = [server.hub.online(), census.waiting, census.pairs];
+    if hub != [0; 3] {
+        complaints.push_str(&format!("nobody is there, and {hub:?} online, waiting, pairs\n"));
+    }
+    drop(silent);
+    complaints.push_str(&tasks_beyond(before).await);
+    complaints.push_str(&complaints_of(&mut logs, lag));
+    assert!(complaints.is_empty(), "PURRR_CHAOS_SEED={seed}\n{complaints}");
+}
+
+/// What is left of a while that people lived.
+struct Lived {
+    logs: Vec<Log>,
+    /// Connections on which somebody has gone silent. They are still open.
+    silent: Vec<Vec<Wire>>,
+    /// By how much timers were late at most.
+    lag: Duration,
+}
+
+/// Has people do as they like for a while.
+async fn live(address: SocketAddr, lasts: Duration, seed: u64, blocks: bool) -> Lived {
     let pulse = Pulse::start();
     let began = Instant::now();
     let world = World {
-        address: server.address,
+        address,
         began,
-        ends: began + Duration::from_secs(seconds),
+        ends: began + lasts,
         short_freeze: ANSWERED_WITHIN / 2,
         long_freeze: FOUND_WITHIN + Duration::from_millis(1_500),
+        blocks,
     };
     let mut people = JoinSet::new();
     for person in 0..PEOPLE {
@@ -79,18 +115,19 @@ async fn whatever_people_do_the_invariants_hold_and_nothing_is_left_over() {
     let remains = people.join_all().await;
     let lived = began.elapsed();
     let lag = pulse.stop().await;
+    eprintln!("{lived:.1?}, timers late by at most {lag:.1?}");
+    let (logs, silent) = remains.into_iter().map(|Remains { log, silent }| (log, silent)).unzip();
+    Lived { logs, silent, lag }
+}
 
-    let (mut logs, silent): (Vec<_>, Vec<_>) =
-        remains.into_iter().map(|Remains { log, silent }| (log, silent)).unzip();
-    let mut complaints = left_behind(&server).await;
-    drop(silent);
-    complaints.push_str(&tasks_beyond(before).await);
-
+/// What was wrong with what they saw.
+fn complaints_of(logs: &mut [Log], lag: Duration) -> String {
     logs.sort_by_key(|log| log.person);
-    let findings = audit(&logs, bounds(lag));
-    eprintln!("{lived:.1?}, timers late by at most {lag:.1?}: {}", findings.counts);
-    complain(&mut complaints, &logs, &findings);
-    assert!(complaints.is_empty(), "PURRR_CHAOS_SEED={seed}\n{complaints}");
+    let findings = audit(logs, bounds(lag));
+    eprintln!("{}", findings.counts);
+    let mut complaints = String::new();
+    complain(&mut complaints, logs, &findings);
+    complaints
 }
 
 /// What may be asked of the server while everything on this machine can be late by this much: a question and its answer are
@@ -111,20 +148,14 @@ fn number(variable: &str) -> Option<u64> {
 
 // ---- What is left over ------------------------------------------------------------------------------------------
 
-/// Waits until the server has found out by itself that nobody is there; what it still holds then if it does not.
-async fn left_behind(server: &Server) -> String {
+/// Waits until the server has found out by itself that nobody is there; what it still counts then if it does not.
+async fn left_behind(address: SocketAddr) -> String {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        let census = server.hub.census().await.expect("a lobby in memory does not fail");
-        let hub = [server.hub.online(), census.waiting, census.pairs];
-        let complaints = gauges_in_use(&server.get("/metrics").await.body);
-        if hub == [0; 3] && complaints.is_empty() {
+        let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let complaints = gauges_in_use(&raw(address, request).await.body);
+        if complaints.is_empty() || Instant::now() > deadline {
             return complaints;
-        }
-        if Instant::now() > deadline {
-            return format!(
-                "nobody is there, and still {hub:?} online, waiting, pairs\n{complaints}"
-            );
         }
         sleep(Duration::from_millis(50)).await;
     }

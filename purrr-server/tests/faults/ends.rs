@@ -7,9 +7,9 @@ use tokio::{net::TcpStream, time::sleep};
 
 use crate::{
     ALONE, Story, check,
-    crowd::{LOST, Others, search, text},
+    crowd::{LOST, Others, search},
     size,
-    support::{Peer, wire::Wire},
+    support::Peer,
     target::Target,
     within,
 };
@@ -50,9 +50,9 @@ async fn files_run_out() {
             }
         })
         .await;
-        let (began, cpu) = (Instant::now(), target.cpu());
+        let (began, cpu) = (Instant::now(), target.process.cpu());
         sleep(window).await;
-        let share = (target.cpu() - cpu).as_secs_f64() / began.elapsed().as_secs_f64();
+        let share = (target.process.cpu() - cpu).as_secs_f64() / began.elapsed().as_secs_f64();
         // Two people chat meanwhile. To try over and over would take all that there is.
         assert!(share < 0.3, "the processor is busy for {share} of the time");
         // It is said once, not at every attempt.
@@ -67,40 +67,39 @@ async fn files_run_out() {
 #[tokio::test]
 async fn a_signal_comes_in_the_midst_of_chats() {
     let pairs = size(50, 1_000);
-    let drain = if crate::is_full() { "20s" } else { "2s" };
+    let drain = if crate::is_full() { "10s" } else { "2s" };
     let _alone = ALONE.lock().await;
     let options = ["--rate-limits", "off", "--max-connections-per-address", "0", "--drain", drain];
     let target = Target::start(&options, None).await;
     let mut people = join_all((0..2 * pairs).map(async |at| {
-        let mut wire = Wire::connect(target.address).await;
-        wire.say(&search(at / 2)).await;
-        hears(&mut wire, "matched").await;
-        wire
+        let mut peer = Peer::connect(target.address, "one of many").await;
+        peer.send(search(at / 2)).await;
+        peer.gets_type("waiting").await;
+        peer.gets_type("matched").await;
+        peer
     }))
     .await;
     assert_eq!(target.gauges().await[2], pairs as u64);
 
     let began = Instant::now();
     target.signal("TERM").await;
-    within("the news", join_all(people.iter_mut().map(|wire| hears(wire, "draining")))).await;
+    within("the news", join_all(people.iter_mut().map(|peer| peer.gets_type("draining")))).await;
     let told = began.elapsed();
     let last = join_all(people.chunks_exact_mut(2).enumerate().map(async |(pair, two)| {
         let [ann, bob] = two else { unreachable!("they are two") };
-        ann.send(&text("one more thing")).await;
-        hears(bob, "message").await;
-        let reason = if pair % 2 == 0 {
-            ann.say(r#"{"type":"leave"}"#).await;
-            hears(ann, "idle").await;
-            r#""reason":"left""#
+        let last_words = r#"{"type":"message","text":"one more thing"}"#;
+        ann.send(last_words).await;
+        bob.gets(last_words).await;
+        if pair % 2 == 0 {
+            ann.send(r#"{"type":"leave"}"#).await;
+            ann.gets(r#"{"type":"idle"}"#).await;
+            bob.gets(r#"{"type":"left","reason":"left"}"#).await;
         } else {
-            assert!(hears(ann, "left").await.contains(r#""reason":"ended""#));
-            r#""reason":"ended""#
-        };
-        assert!(hears(bob, "left").await.contains(reason));
-        for wire in [ann, bob] {
-            let closed = wire.next().await.expect("whoever is let go is told why");
-            assert_eq!(closed.payload[..2], 1001_u16.to_be_bytes());
+            // Both are heard of at once, for whoever is not answers no ping.
+            let ended = r#"{"type":"left","reason":"ended"}"#;
+            tokio::join!(ann.gets(ended), bob.gets(ended));
         }
+        tokio::join!(ann.is_closed(1001), bob.is_closed(1001));
     }));
     within("the ends of all chats", last).await;
     drop(people);
@@ -110,15 +109,4 @@ async fn a_signal_comes_in_the_midst_of_chats() {
         told.as_secs_f64() * 1e3,
         began.elapsed().as_secs_f64(),
     );
-}
-
-/// The next message but `waiting`, which is of this type.
-async fn hears(wire: &mut Wire, kind: &str) -> String {
-    loop {
-        let text = String::from_utf8(wire.message().await.0).unwrap();
-        if text.starts_with(&format!(r#"{{"type":"{kind}""#)) {
-            return text;
-        }
-        assert!(text.starts_with(r#"{"type":"waiting""#), "{kind} was due, not {text}");
-    }
 }

@@ -60,14 +60,14 @@ async fn check(story: Story, fault: impl AsyncFn(&Target) -> String) {
     fault(&target).await;
     target.is_as_it_was(&bystanders).await;
 
-    let before = target.resident();
+    let before = target.process.resident();
     bystanders.forget();
-    target.forget_peak();
-    let (began, cpu) = (Instant::now(), target.cpu());
+    target.process.forget_peak();
+    let (began, cpu) = (Instant::now(), target.process.cpu());
     let outcome = fault(&target).await;
-    let (lasted, cpu) = (began.elapsed(), target.cpu() - cpu);
+    let (lasted, cpu) = (began.elapsed(), target.process.cpu() - cpu);
     target.is_as_it_was(&bystanders).await;
-    let (peak, after) = (target.peak(), target.is_as_small_as(before).await);
+    let (peak, after) = (target.process.peak(), target.is_as_small_as(before).await);
     let seen = bystanders.stop();
     target.ends().await;
     let [before, peak, after] = [before, peak, after].map(|bytes| bytes as f64 / 1e6);

@@ -1,7 +1,6 @@
 //! The server as a process, seen from outside: [`Target`].
 
 use std::{
-    fs,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -13,6 +12,7 @@ use crate::{
     PATIENCE,
     bystanders::Bystanders,
     support::{
+        process::Process,
         program::{Running, signal},
         raw,
     },
@@ -22,7 +22,7 @@ use crate::{
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     child: Child,
-    pid: u32,
+    pub(crate) process: Process,
     /// How many files it had open when nobody was there.
     descriptors: usize,
     log: Arc<Mutex<String>>,
@@ -46,9 +46,9 @@ impl Target {
                 }
             }
         });
-        let pid = child.id().unwrap();
-        let descriptors = count_descriptors(pid);
-        Self { address, child, pid, descriptors, log: lines, reading }
+        let process = Process::new(child.id().unwrap());
+        let descriptors = process.descriptors();
+        Self { address, child, process, descriptors, log: lines, reading }
     }
 
     /// Waits until nobody but the bystanders is there, and no socket but theirs.
@@ -56,7 +56,7 @@ impl Target {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let gauges = self.gauges().await;
-            let descriptors = count_descriptors(self.pid) - self.descriptors;
+            let descriptors = self.process.descriptors() - self.descriptors;
             if gauges == [2, 0, 1, 2] && descriptors == bystanders.sockets {
                 return;
             }
@@ -73,7 +73,7 @@ impl Target {
     pub(crate) async fn is_as_small_as(&self, before: usize) -> usize {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let resident = self.resident();
+            let resident = self.process.resident();
             if resident <= before + before / 10 {
                 return resident;
             }
@@ -118,39 +118,4 @@ impl Target {
         assert_eq!(status.code(), Some(0), "{log}");
         assert!(!log.contains("panicked"), "{log}");
     }
-
-    // ---- What Linux knows of it ---------------------------------------------------------------------------------
-
-    pub(crate) fn resident(&self) -> usize {
-        self.status("VmRSS:")
-    }
-
-    /// The most memory it has held since [`forget_peak`](Self::forget_peak).
-    pub(crate) fn peak(&self) -> usize {
-        self.status("VmHWM:")
-    }
-
-    pub(crate) fn forget_peak(&self) {
-        fs::write(format!("/proc/{}/clear_refs", self.pid), "5").unwrap();
-    }
-
-    fn status(&self, name: &str) -> usize {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
-    }
-
-    /// The processor time that it has taken, in steps of 10 ms.
-    pub(crate) fn cpu(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap();
-        // The name before it may hold spaces.
-        let (_, fields) = stat.rsplit_once(')').unwrap();
-        let ticks = fields.split_whitespace().skip(11).take(2);
-        let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
-        Duration::from_millis(ticks * 10)
-    }
-}
-
-fn count_descriptors(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }

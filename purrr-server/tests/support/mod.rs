@@ -2,6 +2,8 @@
 #![allow(dead_code, unused_imports, reason = "each test program uses a part of it")]
 
 mod peer;
+#[cfg(target_os = "linux")]
+pub(crate) mod process;
 pub(crate) mod program;
 mod server;
 pub(crate) mod visitor;

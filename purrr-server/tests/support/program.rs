@@ -43,9 +43,16 @@ impl Running {
     pub(crate) async fn start_with_files(arguments: &[&str], files: u32) -> Self {
         let program = program(&[&SERVING[..], arguments].concat(), &[]);
         let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        let program = program.as_std();
         let mut shell = Command::new("sh");
-        shell.args(["-c", &limited]).arg(program.as_std().get_program());
-        shell.args(program.as_std().get_args()).stderr(Stdio::piped()).kill_on_drop(true);
+        shell.args(["-c", &limited]).arg(program.get_program()).args(program.get_args());
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        shell.stderr(Stdio::piped()).kill_on_drop(true);
         Self::spawn(shell).await
     }
 
@@ -56,7 +63,8 @@ impl Running {
             let mut line = String::new();
             soon("the log", log.read_line(&mut line)).await.unwrap();
             assert!(!line.is_empty(), "the program ended instead of listening");
-            let record: serde_json::Value = serde_json::from_str(&line).unwrap();
+            let record = serde_json::from_str(&line);
+            let record: serde_json::Value = record.unwrap_or_else(|_| panic!("{line}"));
             if record["fields"]["message"] == "listening" {
                 assert_eq!(record["level"], "INFO");
                 break record["fields"]["address"].as_str().unwrap().parse().unwrap();
