@@ -1,6 +1,7 @@
 //! All the connections of a run, and the one loop that drives them: [`Crowd`].
 
 use std::{
+    io::ErrorKind,
     marker::PhantomData,
     net::SocketAddr,
     time::{Duration, Instant},
@@ -65,20 +66,17 @@ const EVENTS: usize = 1024;
 impl<D: Dialect> Crowd<D> {
     /// Opens two connections for each pair and waits until all of them are ready.
     pub(crate) fn open(args: &Args, server: &Server) -> anyhow::Result<Self> {
-        let from = |member: usize| {
-            let from = args.from.get(member % args.from.len().max(1))?;
-            Some(SocketAddr::from((*from, 0)))
-        };
-        Self::open_part(args, server, 2 * args.pairs(), from, OPENING, || Ok(()))
+        let mut from = args.from.iter().cycle().map(|from| SocketAddr::from((*from, 0)));
+        Self::open_part(args, server, 2 * args.pairs(), || from.next(), OPENING, || Ok(()))
     }
 
-    /// Opens `total` connections, each from where `from` says, `at_once` being opened at any time, and waits until all of
-    /// them are ready. `on_ready` is told of each.
+    /// Opens `total` connections, each from where `from` says next, `at_once` being opened at any time, and waits until all
+    /// of them are ready. `on_ready` is told of each.
     pub(crate) fn open_part(
         args: &Args,
         server: &Server,
         total: usize,
-        from: impl Fn(usize) -> Option<SocketAddr>,
+        mut from: impl FnMut() -> Option<SocketAddr>,
         at_once: usize,
         on_ready: impl FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
@@ -93,8 +91,7 @@ impl<D: Dialect> Crowd<D> {
         let mut opening = Opening { ready: 0, on_ready };
         while opening.ready < total {
             while crowd.members.len() < total.min(opening.ready + at_once) {
-                let from = from(crowd.members.len());
-                crowd.connect(from).with_context(|| {
+                crowd.connect(&mut from).with_context(|| {
                     format!("connection {} cannot be opened", crowd.members.len())
                 })?;
             }
@@ -133,7 +130,7 @@ impl<D: Dialect> Crowd<D> {
     ) -> anyhow::Result<usize> {
         let Self { poll, events, shared, members, scratch } = self;
         if let Err(error) = poll.poll(events, Some(patience)) {
-            ensure!(error.kind() == std::io::ErrorKind::Interrupted, error);
+            ensure!(error.kind() == ErrorKind::Interrupted, error);
             return Ok(0);
         }
         for event in &*events {
@@ -172,8 +169,17 @@ impl<D: Dialect> Crowd<D> {
         }
     }
 
-    fn connect(&mut self, from: Option<SocketAddr>) -> anyhow::Result<()> {
-        let mut link = Link::connect(self.shared.server, from)?;
+    fn connect(&mut self, mut from: impl FnMut() -> Option<SocketAddr>) -> anyhow::Result<()> {
+        let mut link = loop {
+            let from = from();
+            match Link::connect(self.shared.server, from) {
+                // Somebody else has that port; the next one may be free.
+                Err(error)
+                    if error.kind() == ErrorKind::AddrInUse
+                        && from.is_some_and(|from| from.port() > 0) => {}
+                link => break link?,
+            }
+        };
         let token = Token(self.members.len());
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut link.stream, token, interest)?;

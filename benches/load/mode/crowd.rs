@@ -257,8 +257,8 @@ impl Town<'_> {
     fn take_part<D: Dialect>(&self, part: &Part) -> anyhow::Result<()> {
         own_table()?;
         let own = self.address(part);
-        let from =
-            |member: usize| own.map(|own| SocketAddr::from((own, FIRST_PORT + member as u16)));
+        let mut ports = FIRST_PORT..=u16::MAX;
+        let from = || own.zip(ports.next()).map(SocketAddr::from);
         let at_once = (OPENING / self.parts).max(1);
         let mut crowd =
             Crowd::<D>::open_part(self.args, self.server, part.len, from, at_once, || {

@@ -51,9 +51,8 @@ pub(super) fn run<D: Dialect>(
         "load_kb_per_connection",
         kilobytes(own, Process::own().resident()?) / connections,
     );
-    let all = Machine::now()?;
-    report.measure("machine_kb_per_connection", kilobytes(machine.taken, all.taken) / connections);
-    report.measure("slab_kb_per_connection", kilobytes(machine.slab, all.slab) / connections);
+    let slab = Machine::now()?.slab;
+    report.measure("slab_kb_per_connection", kilobytes(machine.slab, slab) / connections);
     // What it takes to keep somebody: questions whether they are still there, and timers.
     let kept = connections * spent.time.as_secs_f64();
     if let Some(server) = spent.server {
