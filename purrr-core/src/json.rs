@@ -24,7 +24,7 @@ pub struct Quoted<'a> {
 const DIGITS: usize = 19;
 
 /// Bytes of a long string that are looked at together.
-const BLOCK: usize = 64;
+const BLOCK: usize = 32;
 
 impl<'a> Glance<'a> {
     /// Begins at the beginning.
