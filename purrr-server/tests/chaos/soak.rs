@@ -14,7 +14,7 @@ use crate::{
 /// The first of them is for what the allocator fetches once.
 const ROUNDS: u32 = 3;
 
-/// The options that the other test has, and nobody is remembered for longer than a round.
+/// The options that the other test has, and whoever does not come back is soon forgotten.
 const OPTIONS: [&str; 20] = [
     "--rate-limits",
     "off",
@@ -35,7 +35,7 @@ const OPTIONS: [&str; 20] = [
     "--recent-partners",
     "2",
     "--recent-for",
-    "1s",
+    "10s",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
