@@ -61,10 +61,11 @@ pub struct Allowance {
 }
 
 /// One peer's part of an [`Allowance`]: the rest of the lots that it has taken, which goes back when this is dropped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Lease {
     allowance: Option<Arc<Allowance>>,
-    left: [u32; Kind::ALL.len()],
+    /// Nothing until something is taken.
+    left: Option<Box<[u32; Kind::ALL.len()]>>,
 }
 
 /// What a command takes from the buckets.
@@ -295,8 +296,8 @@ impl Allowance {
 }
 
 impl Lease {
-    pub(crate) fn of(allowance: Option<Arc<Allowance>>) -> Self {
-        Self { allowance, ..Self::default() }
+    pub(crate) const fn of(allowance: Option<Arc<Allowance>>) -> Self {
+        Self { allowance, left: None }
     }
 
     /// As [`Buckets::spend`], of what is shared.
@@ -305,14 +306,11 @@ impl Lease {
         Cost { kind, bytes }: Cost,
         now: &impl Fn() -> Instant,
     ) -> Result<(), Duration> {
-        if self.allowance.is_none() {
-            return Ok(());
-        }
         self.take(kind, 1, now)?;
         if bytes == 0 {
             return Ok(());
         }
-        self.take(Kind::Bytes, bytes, now).inspect_err(|_| self.left[kind as usize] += 1)
+        self.take(Kind::Bytes, bytes, now).inspect_err(|_| self.give_back(kind))
     }
 
     fn take(
@@ -321,10 +319,9 @@ impl Lease {
         amount: u32,
         now: &impl Fn() -> Instant,
     ) -> Result<(), Duration> {
-        let left = &mut self.left[kind as usize];
-        if *left < amount
-            && let Some(allowance) = &self.allowance
-        {
+        let Some(allowance) = &self.allowance else { return Ok(()) };
+        let left = &mut self.left.get_or_insert_default()[kind as usize];
+        if *left < amount {
             let missing = amount - *left;
             let mut shared = allowance.lock();
             let lot = missing.max(kind.lot());
@@ -338,13 +335,19 @@ impl Lease {
         *left -= amount;
         Ok(())
     }
+
+    fn give_back(&mut self, kind: Kind) {
+        if let Some(left) = &mut self.left {
+            left[kind as usize] += 1;
+        }
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some(allowance) = self.allowance.take() else { return };
+        let (Some(allowance), Some(left)) = (&self.allowance, &self.left) else { return };
         let mut shared = allowance.lock();
-        for (kind, left) in Kind::ALL.into_iter().zip(self.left) {
+        for (kind, left) in Kind::ALL.into_iter().zip(**left) {
             shared.give(&allowance.rates, kind, left);
         }
     }

@@ -54,7 +54,7 @@ pub struct Session {
     lingers_until: Option<Instant>,
     /// From its first command on, if there are rates: most of those who are here have nothing to ask.
     conduct: Option<Box<Conduct>>,
-    coalesced: Option<Coalesced>,
+    coalesced: Option<Box<Coalesced>>,
 }
 
 /// How the peer has behaved.
@@ -66,7 +66,7 @@ struct Conduct {
 }
 
 /// What the partner has not been told of the peer's typing, for that changed too often.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Coalesced {
     on: bool,
     /// When it can be told.
@@ -234,8 +234,8 @@ impl Session {
         };
         if self.is_in(meant_for) {
             // Of what could not be told only the last state matters.
-            let due = self.coalesced.map_or(now + wait, |earlier| earlier.due);
-            self.coalesced = Some(Coalesced { on, due, told: false });
+            let due = self.coalesced.as_ref().map_or(now + wait, |earlier| earlier.due);
+            self.coalesced = Some(Box::new(Coalesced { on, due, told: false }));
         }
         self.weigh(1, now);
     }
@@ -440,8 +440,8 @@ impl Session {
 
     /// A frame for the partner that had to wait. Asked for only when the partner has room, for it is not there again.
     pub fn poll_frame(&mut self) -> Option<Frame> {
-        let Coalesced { on, .. } = self.coalesced.take_if(|coalesced| coalesced.told)?;
-        Some(Frame::new(Body::Typing(on)))
+        let coalesced = self.coalesced.take_if(|coalesced| coalesced.told)?;
+        Some(Frame::new(Body::Typing(coalesced.on)))
     }
 
     /// The next thing to tell the peer.
@@ -463,7 +463,7 @@ impl Session {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let typing = self.coalesced.filter(|coalesced| !coalesced.told);
+        let typing = self.coalesced.as_ref().filter(|coalesced| !coalesced.told);
         let typing = typing.map(|coalesced| coalesced.due);
         self.stalled_until.into_iter().flatten().chain(self.lingers_until).chain(typing).min()
     }
@@ -521,15 +521,14 @@ impl Session {
 
     /// Tells the partner what was kept back of the peer's typing, if that is due.
     fn tell_typing(&mut self, now: Instant) {
-        let Some(Coalesced { on, due, told: false }) = self.coalesced else { return };
-        if due > now {
-            return;
+        let waiting = self.coalesced.take_if(|coalesced| !coalesced.told && coalesced.due <= now);
+        let Some(mut coalesced) = waiting else { return };
+        let typing = Frame::new(Body::Typing(coalesced.on));
+        match self.spend(Cost::of_frame(&typing), &|| now) {
+            Ok(()) => coalesced.told = true,
+            Err(wait) => coalesced.due = now + wait,
         }
-        let typing = Frame::new(Body::Typing(on));
-        self.coalesced = Some(match self.spend(Cost::of_frame(&typing), &|| now) {
-            Ok(()) => Coalesced { on, due, told: true },
-            Err(wait) => Coalesced { on, due: now + wait, told: false },
-        });
+        self.coalesced = Some(coalesced);
     }
 
     /// Pays for what the peer does; says how long to wait if it is too fast.

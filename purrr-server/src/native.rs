@@ -10,7 +10,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures::{Sink, Stream};
 use purrr_core::{
-    Code, Command, Ended, Event, Frame, Hub, Input, Problem, Profile,
+    Code, Command, Ended, Event, Frame, Gate, Hub, Input, Problem, Profile,
     frame::{Body, Message as Said, Verbatim},
     protocol::{self, ImageHead, Parsed},
 };
@@ -43,10 +43,9 @@ pub(crate) fn run(
     let mut native = NativeSocket::new(socket, config);
     async move {
         let _counted = counted;
-        let mut profile = Profile::default();
-        profile.allowance = place.allowance();
-        profile.gate = Some(native.socket.gate());
-        let goodbye = match hub.serve(&mut native, profile).await {
+        let gate = native.socket.gate();
+        // Made where it is taken, or the future would have room for it to the end.
+        let goodbye = match hub.serve(&mut native, profile(&place, gate)).await {
             Ended::Slow => Some((CloseCode::Policy, "slow")),
             Ended::Drained => Some((CloseCode::Away, "draining")),
             Ended::Flooded => Some((CloseCode::TooFast, "too fast")),
@@ -56,6 +55,13 @@ pub(crate) fn run(
         // In a box, for it needs more room than all the rest, and every session would have that from its beginning.
         Box::pin(native.socket.end(goodbye)).await;
     }
+}
+
+/// What is known of a visitor when it comes.
+fn profile(place: &Place, gate: Gate) -> Profile {
+    let mut profile = Profile::default();
+    (profile.allowance, profile.gate) = (place.allowance(), Some(gate));
+    profile
 }
 
 /// A WebSocket as a stream of commands and a sink of events.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures::{SinkExt, StreamExt};
 use purrr_chat::PurrrChat;
-use purrr_core::{Ended, Hub, Profile, ResumeToken};
+use purrr_core::{Allowance, Ended, Gate, Hub, Profile, ResumeToken};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;
@@ -65,15 +65,10 @@ async fn run(hub: Hub, config: Arc<Config>, mut socket: EioSocket) {
     let Ok(Some(Auth { auto_pair, pid })) = connected else {
         return goodbye(socket, CloseCode::Policy, "no namespace was asked for").await;
     };
-    let mut chat = PurrrChat::new(socket, hub.limits().clone(), Largest::of(&config), auto_pair);
-    let mut profile = Profile::default();
-    profile.speaks.candidates = false;
-    profile.speaks.receipts = false;
-    // A client that is new here and one whose past is forgotten are greeted alike.
-    profile.allowance = chat.allowance();
-    profile.gate = Some(chat.gate());
-    profile.resume = pid.and_then(|token| token.parse().ok());
-    let ended = hub.serve(&mut chat, profile).await;
+    let mut chat = PurrrChat::new(socket, hub.limits(), Largest::of(&config), auto_pair);
+    let known = (chat.allowance(), chat.gate());
+    // Made where it is taken, or the future would have room for it to the end.
+    let ended = hub.serve(&mut chat, profile(pid, known)).await;
     let (code, reason) = match ended {
         Ended::Slow => (CloseCode::Policy, "slow"),
         Ended::Drained => (CloseCode::Away, "draining"),
@@ -91,6 +86,16 @@ fn goodbye(
     reason: &'static str,
 ) -> Pin<Box<impl Future<Output = ()>>> {
     Box::pin(socket.close(code, reason))
+}
+
+/// What is known of a visitor when it comes.
+fn profile(pid: Option<String>, (allowance, gate): (Option<Arc<Allowance>>, Gate)) -> Profile {
+    let mut profile = Profile::default();
+    (profile.speaks.candidates, profile.speaks.receipts) = (false, false);
+    (profile.allowance, profile.gate) = (allowance, Some(gate));
+    // A client that is new here and one whose past is forgotten are greeted alike.
+    profile.resume = pid.and_then(|token| token.parse().ok());
+    profile
 }
 
 /// What a client says of itself when it connects.

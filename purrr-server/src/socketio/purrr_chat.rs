@@ -52,7 +52,8 @@ const SPOKEN_TO_THE_SERVER: [&str; 3] = ["init_user", "find_partner", "disconnec
 /// A Socket.IO connection as a stream of commands and a sink of events.
 pub(super) struct PurrrChat {
     socket: EioSocket,
-    limits: Limits,
+    message_bytes: usize,
+    image_bytes: usize,
     largest: Largest,
     budget: Budget,
     /// Commands that are due before anything else is read.
@@ -95,7 +96,7 @@ type Asked = Result<Option<Command>, Problem>;
 impl PurrrChat {
     pub(super) fn new(
         socket: EioSocket,
-        limits: Limits,
+        limits: &Limits,
         largest: Largest,
         auto_pair: bool,
     ) -> Self {
@@ -103,7 +104,8 @@ impl PurrrChat {
         let commands = auto_pair.then(|| Command::Find(Search::default())).into_iter().collect();
         Self {
             socket,
-            limits,
+            message_bytes: limits.message_bytes,
+            image_bytes: limits.image_bytes,
             largest,
             budget,
             commands,
@@ -319,7 +321,7 @@ impl PurrrChat {
     }
 
     fn check(&self, text: Option<&ByteString>, image: Option<&Image>) -> Result<(), Problem> {
-        let Limits { message_bytes, image_bytes, .. } = self.limits;
+        let Self { message_bytes, image_bytes, .. } = *self;
         if text.is_some_and(|text| text.len() > message_bytes) {
             let message = format!("a text may have {message_bytes} bytes");
             return Err(Problem::new(Code::TooLong, message));

@@ -41,7 +41,7 @@ pub fn events(data: &[u8]) {
 fn say(data: &[u8], config: &Config) {
     let [mut speaker, mut partner] = [0, 1].map(|_| {
         let limits = Limits::default();
-        PurrrChat::new(EioSocket::gone(config), limits, Largest::of(config), false)
+        PurrrChat::new(EioSocket::gone(config), &limits, Largest::of(config), false)
     });
     partner.chat = Some(chat(ChatId::from_bits(1)));
     let mut chats = 0;
