@@ -19,8 +19,16 @@ pub(crate) struct Crowd {
     here: AtomicU64,
     emptied: Notify,
     waiting: AtomicU64,
-    /// When the last searches ended well, and how long each had taken.
-    waits: Mutex<VecDeque<(Instant, Duration)>>,
+    waits: Mutex<Waits>,
+}
+
+/// The last searches that ended well, of which the one in the middle is asked for with every search that begins.
+#[derive(Debug, Default)]
+struct Waits {
+    /// When each ended and how long it had taken, in the order in which they ended.
+    ended: VecDeque<(Instant, Duration)>,
+    /// How long each had taken, in ascending order.
+    sorted: Vec<Duration>,
 }
 
 /// Counts a peer as here until it is dropped.
@@ -76,15 +84,35 @@ impl Crowd {
     }
 
     fn estimate(&self, now: Instant) -> Option<Duration> {
-        let waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
-        let lately = waits.iter().filter(|(ended, _)| now - *ended < WAITS_COUNT_FOR);
-        let mut lately: Vec<Duration> = lately.map(|(_, wait)| *wait).collect();
-        drop(waits);
-        if lately.len() < FEWEST_WAITS {
-            return None;
+        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.forget(now);
+        let sorted = &waits.sorted;
+        (sorted.len() >= FEWEST_WAITS).then(|| sorted[sorted.len() / 2])
+    }
+}
+
+impl Waits {
+    fn add(&mut self, now: Instant, wait: Duration) {
+        if self.ended.len() >= MOST_WAITS {
+            self.pop();
         }
-        let middle = lately.len() / 2;
-        Some(*lately.select_nth_unstable(middle).1)
+        self.ended.push_back((now, wait));
+        let place = self.sorted.partition_point(|other| *other < wait);
+        self.sorted.insert(place, wait);
+    }
+
+    /// Forgets those that count no longer.
+    fn forget(&mut self, now: Instant) {
+        while self.ended.front().is_some_and(|(ended, _)| now - *ended >= WAITS_COUNT_FOR) {
+            self.pop();
+        }
+    }
+
+    fn pop(&mut self) {
+        if let Some((_, wait)) = self.ended.pop_front() {
+            let place = self.sorted.partition_point(|other| *other < wait);
+            self.sorted.remove(place);
+        }
     }
 }
 
@@ -92,10 +120,7 @@ impl Search<'_> {
     /// Somebody was found.
     pub(crate) fn succeed(self, now: Instant) {
         let mut waits = self.crowd.waits.lock().unwrap_or_else(PoisonError::into_inner);
-        if waits.len() >= MOST_WAITS {
-            waits.pop_front();
-        }
-        waits.push_back((now, now - self.began));
+        waits.add(now, now - self.began);
     }
 }
 
@@ -157,6 +182,6 @@ mod tests {
             crowd.numbers(Instant::now()),
             Numbers { online: 1, waiting: 0, estimate: None }
         );
-        assert!(crowd.waits.lock().unwrap().is_empty());
+        assert!(crowd.waits.lock().unwrap().ended.is_empty());
     }
 }
