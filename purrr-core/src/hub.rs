@@ -321,7 +321,8 @@ impl Chat {
             biased;
             received = self.pipe.recv() => match received {
                 Received::Frame(frame) => {
-                    self.pipe.acknowledge(u64::from(frame.wants_receipt()));
+                    let owed = frame.wants_receipt() && self.partner.speaks.receipts;
+                    self.pipe.acknowledge(u64::from(owed));
                     Ok(frame)
                 }
                 Received::Parted(reason) => Err(reason),

@@ -145,6 +145,8 @@ pub struct Speaks {
     pub signals: bool,
     /// Candidates apart from offers and answers (trickle ICE). Default yes.
     pub candidates: bool,
+    /// The news that a message has arrived. Default yes.
+    pub receipts: bool,
 }
 
 /// A place in a lobby: a future that resolves to a [`Match`]. Dropping it leaves.
@@ -268,7 +270,7 @@ impl Avoid {
 
 impl Default for Speaks {
     fn default() -> Self {
-        Self { images: true, signals: true, candidates: true }
+        Self { images: true, signals: true, candidates: true, receipts: true }
     }
 }
 

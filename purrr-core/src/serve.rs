@@ -294,17 +294,27 @@ impl Serving<'_> {
             match transport.as_mut().poll_next(cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(None) => return Err(Ended::Lost),
-                Poll::Ready(Some(input)) => match self.handle_input(input.into()) {
-                    Some(frame) => self.send(cx, frame),
-                    None => return Ok(true),
+                Poll::Ready(Some(input)) => match input.into() {
+                    // Not by way of the other commands, since a frame is large to hand about.
+                    Input::Command(Command::Send { chat, frame }) => {
+                        if !self.session.admit(chat, &frame) {
+                            return Ok(true);
+                        }
+                        self.hub.stats.count_frame(frame.weight());
+                        self.send(cx, frame);
+                    }
+                    input => {
+                        self.handle_input(input);
+                        return Ok(true);
+                    }
                 },
             }
         }
         Ok(true)
     }
 
-    /// Returns the frame to send to the partner, if that is what came.
-    fn handle_input(&mut self, input: Input) -> Option<Frame> {
+    /// Handles whatever came but a frame for the partner.
+    fn handle_input(&mut self, input: Input) {
         match input {
             Input::Refused(problem) => self.session.handle_refused(problem),
             Input::Progress => {
@@ -316,14 +326,9 @@ impl Serving<'_> {
             Input::Silence => self.session.handle_silence(),
             Input::SignOfLife => self.session.handle_sign_of_life(),
             Input::Command(command) => {
-                let frame = self.session.handle_command(command, || self.hub.numbers());
-                if let Some(frame) = &frame {
-                    self.hub.stats.count_frame(frame.weight());
-                }
-                return frame;
+                self.session.handle_command(command, || self.hub.numbers());
             }
         }
-        None
     }
 
     /// Passes on what there is to tell, and flushes it. Returns whether there may be more.
@@ -391,7 +396,7 @@ impl Serving<'_> {
             self.session.handle_receipts(receipts);
             match received {
                 Poll::Ready(Received::Frame(frame)) => {
-                    self.arrived += u64::from(frame.wants_receipt());
+                    self.arrived += u64::from(self.session.owes_receipt(&frame));
                     if let Some(event) = self.session.handle_frame(frame) {
                         return Some(event);
                     }

@@ -135,7 +135,7 @@ impl Session {
         numbers: impl FnOnce() -> Numbers,
     ) -> Option<Frame> {
         match command {
-            Command::Send { chat, frame } => return self.admit(chat, frame),
+            Command::Send { chat, frame } => return self.admit(chat, &frame).then_some(frame),
             Command::Hello { hello, resume } => self.introduce(hello, resume),
             Command::Find(search) => match self.state {
                 State::Paired { .. } => self.refuse(already_paired()),
@@ -173,6 +173,33 @@ impl Session {
             )),
         }
         None
+    }
+
+    /// The peer sends something. Whether it is to be passed on to the partner; what is not is refused or was for another.
+    ///
+    /// The same as [`Command::Send`] without handing the frame, which is large, back and forth.
+    pub fn admit(&mut self, meant_for: Option<ChatId>, frame: &Frame) -> bool {
+        let id = id_of(&frame.body);
+        let State::Paired { chat, partner } = &self.state else {
+            self.refuse(
+                Problem::new(Code::NotPaired, "there is no partner to send this to").about(id),
+            );
+            return false;
+        };
+        if meant_for.is_some_and(|meant| meant != *chat) {
+            return false;
+        }
+        if let Err(problem) = self.checked_body(&frame.body, partner.speaks) {
+            self.refuse(problem.about(id));
+            return false;
+        }
+        if let Some(id) = id
+            && frame.wants_receipt()
+            && self.ticket.speaks.receipts
+        {
+            self.unconfirmed.push_back(id);
+        }
+        true
     }
 
     /// The peer sent something that could not be read.
@@ -226,6 +253,13 @@ impl Session {
     /// A frame came from the partner. Returns what to tell the peer.
     pub fn handle_frame(&mut self, frame: Frame) -> Option<Event> {
         matches!(self.state, State::Paired { .. }).then_some(Event::Received(frame))
+    }
+
+    /// Whether the partner is to be told that this frame has arrived.
+    #[must_use]
+    pub fn owes_receipt(&self, frame: &Frame) -> bool {
+        let State::Paired { partner, .. } = &self.state else { return false };
+        partner.speaks.receipts && frame.wants_receipt()
     }
 
     /// The partner's connection has taken so many more of this peer's messages.
@@ -353,27 +387,6 @@ impl Session {
     #[must_use]
     pub const fn peer(&self) -> PeerId {
         self.ticket.peer
-    }
-
-    fn admit(&mut self, meant_for: Option<ChatId>, frame: Frame) -> Option<Frame> {
-        let id = id_of(&frame.body);
-        let State::Paired { chat, partner } = &self.state else {
-            self.refuse(
-                Problem::new(Code::NotPaired, "there is no partner to send this to").about(id),
-            );
-            return None;
-        };
-        if meant_for.is_some_and(|meant| meant != *chat) {
-            return None;
-        }
-        if let Err(problem) = self.checked_body(&frame.body, partner.speaks) {
-            self.refuse(problem.about(id));
-            return None;
-        }
-        if let (true, Some(id)) = (frame.wants_receipt(), id) {
-            self.unconfirmed.push_back(id);
-        }
-        Some(frame)
     }
 
     fn checked_body(&self, body: &Body, partner: Speaks) -> Result<(), Problem> {

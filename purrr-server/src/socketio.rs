@@ -67,6 +67,7 @@ async fn run(hub: Hub, config: Arc<Config>, mut socket: EioSocket) {
     let mut chat = PurrrChat::new(socket, hub.limits().clone(), auto_pair);
     let mut profile = Profile::default();
     profile.speaks.candidates = false;
+    profile.speaks.receipts = false;
     // A client that is new here and one whose past is forgotten are greeted alike.
     profile.resume = pid.and_then(|token| token.parse().ok());
     let ended = hub.serve(&mut chat, profile).await;
