@@ -6,6 +6,9 @@
 pub mod conformance;
 pub mod frame;
 mod hub;
+// Shared with the dialects of `purrr-server`, and nobody else's business.
+#[doc(hidden)]
+pub mod json;
 mod limits;
 mod lobby;
 pub mod matchmaker;

@@ -17,6 +17,7 @@ use serde::{
 use crate::{
     frame::{Body, Frame, Image, Message, Signal, SignalKind},
     hub::ResumeToken,
+    json::Glance,
     limits::Limits,
     lobby::{ChatId, Interest, PeerId},
     relay::Reason,
@@ -245,6 +246,43 @@ pub struct ImageHead {
 /// # Ok::<(), protocol::Problem>(())
 /// ```
 pub fn parse(source: &ByteString) -> Result<Parsed, Problem> {
+    message_at_a_glance(source).map_or_else(|| read(source), Ok)
+}
+
+/// Reads a text message as clients send it in earnest: the type first, flat, without escapes. `None` if it is not like
+/// that, or anything else.
+fn message_at_a_glance(source: &ByteString) -> Option<Parsed> {
+    let mut json = Glance::new(source);
+    if !json.word(r#"{"type":"message""#) {
+        return None;
+    }
+    let (mut id, mut text, mut reply, mut chat) = (None, None, None, None);
+    while json.eat(b',') {
+        let name = json.string()?.plain()?;
+        if !json.eat(b':') {
+            return None;
+        }
+        let first = match name {
+            "text" => text.replace(json.string()?.plain()?).is_none(),
+            "id" => id.replace(json.number().filter(|id| *id <= MAX_ID)?).is_none(),
+            "reply" => reply.replace(json.number().filter(|id| *id <= MAX_ID)?).is_none(),
+            "chat" => chat.replace(json.string()?.plain()?).is_none(),
+            _ => return None,
+        };
+        if !first {
+            return None;
+        }
+    }
+    if !json.eat(b'}') || !json.is_over() {
+        return None;
+    }
+    let message = Message { id, text: Some(source.slice_ref(text?)), image: None, reply };
+    let chat = chat.map(|chat| chat.parse().unwrap_or(ChatId::NONE));
+    Some(Parsed::Command(Command::Send { chat, frame: Frame::new(Body::Message(message)) }))
+}
+
+/// Reads whatever else there is.
+fn read(source: &ByteString) -> Result<Parsed, Problem> {
     let mut draft = Draft::default();
     let mut json = serde_json::Deserializer::from_str(source);
     draft.fill(&mut json).and_then(|()| json.end()).map_err(|error| Problem::not_json(&error))?;
@@ -1036,6 +1074,35 @@ mod tests {
                 command(&source),
                 Command::Hello { hello, resume: Some(ResumeToken::NOBODYS) }
             );
+        }
+    }
+
+    #[test]
+    fn at_a_glance_is_seen_what_a_reading_finds() {
+        for (seen, source) in [
+            (true, r#"{"type":"message","text":"hi"}"#),
+            (true, r#"{"type":"message" , "reply" : 0, "id":9007199254740991,"text":"é" } "#),
+            (true, r#"{"type":"message","chat":"00000000000000000000000000000007","text":""}"#),
+            (true, r#"{"type":"message","chat":"not one of ours","text":"hi"}"#),
+            (false, r#"{"text":"hi","type":"message"}"#),
+            (false, r#"{"type":"message","text":"a\nb"}"#),
+            (false, r#"{"type":"message","text":"hi","reply":null}"#),
+            (false, r#"{"type":"message","text":"hi","later":1}"#),
+            (false, r#"{"type":"message","text":"hi","id":9007199254740992}"#),
+            (false, r#"{"type":"message","text":"hi","text":"hi"}"#),
+            (false, r#"{"type":"message","text":"hi",}"#),
+            (false, r#"{"type":"message","text":"hi"}}"#),
+            (false, r#"{"type":"message""text":"hi"}"#),
+            (false, r#"{"type":"message","text":"hi""#),
+            (false, r#"{"type":"message"}"#),
+            (false, r#"{"type":"next"}"#),
+        ] {
+            let source = source.into();
+            let glance = message_at_a_glance(&source);
+            assert_eq!(glance.is_some(), seen, "{source}");
+            if seen {
+                assert_eq!(glance, read(&source).ok(), "{source}");
+            }
         }
     }
 

@@ -425,6 +425,7 @@ impl EioSocket {
     }
 
     /// Goes on with the WebSocket that has taken over, if one has.
+    #[inline]
     fn change_over(&mut self) {
         if let Link::Polling(record) = &self.link
             && let Some(Successor { socket, inbound, outbound }) = record.polling.take_successor()
@@ -488,7 +489,14 @@ impl EioSocket {
     }
 
     /// Hands what a change of transport left over to the WebSocket.
+    #[inline]
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Asked before everything else, and hardly ever there.
+        if self.rest.is_empty() { Poll::Ready(Ok(())) } else { self.poll_some_rest(cx) }
+    }
+
+    #[cold]
+    fn poll_some_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Link::WebSocket(socket) = &mut self.link {
             while !self.rest.is_empty() {
                 ready!(socket.poll_ready_unpin(cx)).map_err(io::Error::other)?;

@@ -5,7 +5,6 @@ mod payload;
 mod picture;
 
 use std::{
-    borrow::Cow,
     collections::VecDeque,
     io,
     pin::Pin,
@@ -17,12 +16,13 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use log::Log;
-use payload::{Index, Text, open, parse};
+use payload::{Index, SendMessage, Text, open, parse};
 use purrr_core::{
     ChatId, Code, Command, Event, Frame, Hello, Input, Limits, Problem, Search,
     frame::{Body, Image, Message, Signal, SignalKind, Verbatim},
+    json::write_string,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -113,7 +113,7 @@ impl PurrrChat {
             _ => return Err(()),
         };
         match Packet::read(&text).ok_or(())? {
-            Packet::Event(array) => self.read_event(&text.slice_ref(array)),
+            Packet::Event(array) => self.read_event(&text, array),
             Packet::BinaryEvent(array) => {
                 let array = text.slice_ref(array);
                 check_attachment(&array)?;
@@ -130,7 +130,11 @@ impl PurrrChat {
         }
     }
 
-    fn read_event(&mut self, array: &ByteString) -> Result<Asked, ()> {
+    /// Reads an event, which is what `packet` holds from `array` on.
+    fn read_event(&mut self, packet: &ByteString, array: &str) -> Result<Asked, ()> {
+        if let Some(said) = SendMessage::at_a_glance(array) {
+            return Ok(if self.is_late() { Ok(None) } else { self.send_message(said, packet) });
+        }
         let (name, payload) = open(array)?;
         if !SPOKEN_TO_THE_SERVER.contains(&&*name) && self.is_late() {
             return Ok(Ok(None));
@@ -139,7 +143,9 @@ impl PurrrChat {
             "init_user" => introduce(payload).map(Some),
             "find_partner" => Ok(Some(Command::Find(Search::default()))),
             "disconnect_partner" => Ok(Some(Command::Leave)),
-            "send_message" => self.send_message(payload, array),
+            "send_message" => {
+                parse(&name, payload).and_then(|said| self.send_message(said, packet))
+            }
             "read_message" => self.read_message(payload),
             "typing_start" => Ok(Some(self.typing(true))),
             "typing_stop" if self.chat.as_ref().is_some_and(|chat| !chat.typing) => Ok(None),
@@ -150,8 +156,8 @@ impl PurrrChat {
             }
             "refuse_video_call" => Ok(Some(relay(signalled(SignalKind::Refuse, None)))),
             "hang_video_call" => Ok(Some(relay(signalled(SignalKind::Hangup, None)))),
-            "chat message" => self.chat_message(payload, array),
-            "image upload" => self.image_upload(payload, array),
+            "chat message" => self.chat_message(payload, packet.slice_ref(array)),
+            "image upload" => self.image_upload(payload, packet.slice_ref(array)),
             _ => Err(Problem::new(Code::UnknownType, "this event is none that a client sends")),
         })
     }
@@ -200,17 +206,8 @@ impl PurrrChat {
         chat.fence.is_some()
     }
 
-    fn send_message(&mut self, payload: Option<&str>, source: &ByteString) -> Asked {
-        #[derive(Deserialize)]
-        struct SendMessage<'a> {
-            #[serde(borrow, default)]
-            message: Option<Text<'a>>,
-            #[serde(borrow, default)]
-            image: Option<Text<'a>>,
-            #[serde(default)]
-            reply: Index,
-        }
-        let SendMessage { message, image, reply } = parse("send_message", payload)?;
+    fn send_message(&mut self, said: SendMessage<'_>, source: &ByteString) -> Asked {
+        let SendMessage { message, image, reply } = said;
         let text = message.map(|message| message.in_source(source));
         if self.chat.is_none() {
             return Err(not_paired());
@@ -225,7 +222,7 @@ impl PurrrChat {
         self.said(text, image, reply.0, None)
     }
 
-    fn chat_message(&mut self, payload: Option<&str>, source: &ByteString) -> Asked {
+    fn chat_message(&mut self, payload: Option<&str>, source: ByteString) -> Asked {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum ChatMessage {
@@ -240,11 +237,11 @@ impl PurrrChat {
             ChatMessage::Plain(text) => (text, Index(None)),
             ChatMessage::Replying { message, reply } => (message, reply),
         };
-        let wire = Verbatim { dialect: DIALECT, text: source.clone(), binary: None };
+        let wire = Verbatim { dialect: DIALECT, text: source, binary: None };
         self.said(Some(text.into()), None, reply.0, Some(wire))
     }
 
-    fn image_upload(&mut self, payload: Option<&str>, source: &ByteString) -> Asked {
+    fn image_upload(&mut self, payload: Option<&str>, source: ByteString) -> Asked {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum ImageUpload {
@@ -256,7 +253,7 @@ impl PurrrChat {
         if self.chat.is_none() {
             return Err(not_paired());
         }
-        let wire = Verbatim { dialect: DIALECT, text: source.clone(), binary: None };
+        let wire = Verbatim { dialect: DIALECT, text: source, binary: None };
         self.said(None, Some(picture::read(image.into())?), None, Some(wire))
     }
 
@@ -383,15 +380,8 @@ impl PurrrChat {
                     }
                     return;
                 }
-                let received = ReceiveMessage {
-                    from: &chat.partner,
-                    body: message.text.as_deref(),
-                    image: message.image.map(picture::write),
-                    reply,
-                };
-                let array = serde_json::to_string(&("receive_message", received))
-                    .expect("a message has only strings for keys");
-                self.packets.push_back(event(&array));
+                let packet = receive_message(&chat.partner, &message, reply);
+                self.packets.push_back(Outgoing::Text(packet.into()));
             }
             Body::Typing(on) => self.emit(if on { "show_typing" } else { "hide_typing" }, None),
             Body::Read { id } => {
@@ -508,13 +498,33 @@ impl Sink<Event> for PurrrChat {
     }
 }
 
-#[derive(Serialize)]
-struct ReceiveMessage<'a> {
-    from: &'a str,
-    body: Option<&'a str>,
-    image: Option<Cow<'static, str>>,
-    /// Must be there even when it is null: without it the page breaks.
-    reply: Option<u64>,
+/// A message on its way out, whose fields are all there even when they are null: without `reply` the page breaks.
+fn receive_message(from: &str, message: &Message, reply: Option<u64>) -> String {
+    /// Room for all but the contents, and for some escapes.
+    const AROUND: usize = 96;
+    let Message { text, image, .. } = message;
+    let contents = text.as_ref().map_or(0, |text| text.len())
+        + image.as_ref().map_or(0, |image| image.bytes.len());
+    let mut packet = String::with_capacity(AROUND + from.len() + contents);
+    packet.push_str(r#"42["receive_message",{"from":"#);
+    write_string(from, &mut packet);
+    packet.push_str(r#","body":"#);
+    match text {
+        Some(text) => write_string(text, &mut packet),
+        None => packet.push_str("null"),
+    }
+    packet.push_str(r#","image":"#);
+    match image {
+        Some(image) => picture::write(image, &mut packet),
+        None => packet.push_str("null"),
+    }
+    packet.push_str(r#","reply":"#);
+    match reply {
+        Some(reply) => packet.push_str(&reply.to_string()),
+        None => packet.push_str("null"),
+    }
+    packet.push_str("}]");
+    packet
 }
 
 fn introduce(payload: Option<&str>) -> Result<Command, Problem> {

@@ -1,10 +1,8 @@
 //! Pictures as this dialect carries them: a data URL, a ciphertext, or an attachment.
 
-use std::borrow::Cow;
-
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytestring::ByteString;
-use purrr_core::{Code, Problem, frame::Image};
+use purrr_core::{Code, Problem, frame::Image, json::write_string};
 
 use crate::picture::{check, check_name};
 
@@ -26,14 +24,14 @@ pub(super) fn read(image: ByteString) -> Result<Image, Problem> {
     Ok(Image { mime: mime.into(), encrypted: false, bytes: bytes.into() })
 }
 
-/// The same picture in this dialect.
-pub(super) fn write(image: Image) -> Cow<'static, str> {
+/// The same picture in this dialect, as a string of JSON.
+pub(super) fn write(image: &Image, out: &mut String) {
     let Image { mime, encrypted, bytes } = image;
-    if encrypted && let Ok(sealed) = std::str::from_utf8(&bytes) {
-        return Cow::Owned(sealed.to_owned());
+    if *encrypted && let Ok(sealed) = std::str::from_utf8(bytes) {
+        return write_string(sealed, out);
     }
     // A ciphertext that is no text could only come from a client that broke its own dialect; its bytes still arrive.
-    let mut url = format!("data:{};base64,", &*mime);
-    BASE64_STANDARD.encode_string(&bytes, &mut url);
-    Cow::Owned(url)
+    let mut url = format!("data:{mime};base64,");
+    BASE64_STANDARD.encode_string(bytes, &mut url);
+    write_string(&url, out);
 }
