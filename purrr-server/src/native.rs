@@ -45,7 +45,8 @@ pub(crate) fn run<H>(
             Ended::Drained => Some((CloseCode::Away, "draining")),
             _ => None,
         };
-        native.socket.end(goodbye).await;
+        // In a box, for it needs more room than all the rest, and every session would have that from its beginning.
+        Box::pin(native.socket.end(goodbye)).await;
     }
 }
 
@@ -69,7 +70,7 @@ impl NativeSocket {
     }
 
     /// Reads a text frame. `None` if it was the head of a picture.
-    fn read_text(&mut self, text: ByteString) -> Option<Result<Command, Problem>> {
+    fn read_text(&mut self, text: ByteString) -> Option<Input> {
         if let Some(Awaited::Picture(picture)) = self.awaited.take() {
             let problem = Problem::new(
                 Code::BadMessage,
@@ -77,10 +78,15 @@ impl NativeSocket {
             );
             let id = Some(picture.0.id);
             // The text itself is dropped with it: which of the two was meant cannot be told.
-            return Some(Err(problem.about(id)));
+            return Some(Input::Refused(problem.about(id)));
         }
         match protocol::parse(&text) {
-            Ok(Parsed::Command(command)) => Some(complete(command, text)),
+            // By itself, for a frame is large to hand about.
+            Ok(Parsed::Command(Command::Send { chat, mut frame })) => {
+                frame.verbatim = Some(Verbatim { dialect: DIALECT, text, binary: None });
+                Some(Input::Command(Command::Send { chat, frame }))
+            }
+            Ok(Parsed::Command(command)) => Some(complete(command).into()),
             Ok(Parsed::Image(head)) => match check_head(&head) {
                 Ok(()) => {
                     self.awaited = Some(Awaited::Picture(Box::new((head, text))));
@@ -88,23 +94,23 @@ impl NativeSocket {
                 }
                 Err(problem) => {
                     self.awaited = Some(Awaited::Refused);
-                    Some(Err(problem))
+                    Some(Input::Refused(problem))
                 }
             },
-            Err(problem) => Some(Err(problem)),
+            Err(problem) => Some(Input::Refused(problem)),
         }
     }
 
-    fn read_binary(&mut self, bytes: Bytes) -> Option<Result<Command, Problem>> {
+    fn read_binary(&mut self, bytes: Bytes) -> Option<Input> {
         match self.awaited.take() {
-            None => Some(Err(Problem::new(
+            None => Some(Input::Refused(Problem::new(
                 Code::BadMessage,
                 "a binary frame comes only after the `image` that announces it",
             ))),
             Some(Awaited::Refused) => None,
             Some(Awaited::Picture(picture)) => {
                 let (head, text) = *picture;
-                Some(complete_picture(head, text, bytes))
+                Some(complete_picture(head, text, bytes).into())
             }
         }
     }
@@ -118,8 +124,8 @@ impl NativeSocket {
     }
 }
 
-/// What `purrr-core` cannot check: the key, and the name of the command it stands in.
-fn complete(mut command: Command, text: ByteString) -> Result<Command, Problem> {
+/// What `purrr-core` cannot check: the key.
+fn complete(mut command: Command) -> Result<Command, Problem> {
     if let Command::Hello { hello, .. } = &mut command
         && let Some(key) = &hello.public_key
     {
@@ -131,15 +137,7 @@ fn complete(mut command: Command, text: ByteString) -> Result<Command, Problem> 
         }
         hello.encrypts = true;
     }
-    keep(&mut command, Verbatim { dialect: DIALECT, text, binary: None });
     Ok(command)
-}
-
-/// Keeps what came, so that it can be forwarded as it is. A frame is large, so it stays where it is.
-fn keep(command: &mut Command, wire: Verbatim) {
-    if let Command::Send { frame, .. } = command {
-        frame.verbatim = Some(wire);
-    }
 }
 
 /// What can be known of a picture before its bytes come.
@@ -157,7 +155,9 @@ fn complete_picture(head: ImageHead, text: ByteString, bytes: Bytes) -> Result<C
     if !encrypted {
         picture::check(&mime, &bytes).map_err(|problem| problem.about(Some(id)))?;
     }
-    keep(&mut command, Verbatim { dialect: DIALECT, text, binary: Some(bytes) });
+    if let Command::Send { frame, .. } = &mut command {
+        frame.verbatim = Some(Verbatim { dialect: DIALECT, text, binary: Some(bytes) });
+    }
     Ok(command)
 }
 
@@ -175,8 +175,8 @@ impl Stream for NativeSocket {
                 Some(Heard::SignOfLife) => return Poll::Ready(Some(Input::SignOfLife)),
                 None => return Poll::Ready(None),
             };
-            if let Some(read) = read {
-                return Poll::Ready(Some(read.into()));
+            if read.is_some() {
+                return Poll::Ready(read);
             }
         }
     }
@@ -195,6 +195,15 @@ impl Sink<Event> for NativeSocket {
             Event::Waiting(_) | Event::Matched { .. } => this.socket.attend(true),
             Event::Idle | Event::Left { .. } => this.socket.attend(false),
             _ => {}
+        }
+        if let Event::Received(Frame {
+            verbatim: Some(Verbatim { dialect: DIALECT, text, binary }),
+            ..
+        }) = event
+        {
+            Pin::new(&mut this.socket).start_send(Message::Text(text))?;
+            this.rest.extend(binary.map(Message::Binary));
+            return Ok(());
         }
         let mut frames = encode(event).into_iter();
         if let Some(first) = frames.next() {
@@ -216,16 +225,11 @@ impl Sink<Event> for NativeSocket {
     }
 }
 
-/// An event as the frames that carry it: a picture takes two, and one that came with a text three.
+/// An event as the frames that carry it, none of which came as it is: a picture takes two, and one with a text three.
 fn encode(event: Event) -> impl IntoIterator<Item = Message> {
     let Event::Received(frame) = event else {
         return [Some(Message::Text(json(&event))), None, None].into_iter().flatten();
     };
-    if let Some(Verbatim { dialect: DIALECT, text: wire, binary }) = frame.verbatim {
-        return [Some(Message::Text(wire)), binary.map(Message::Binary), None]
-            .into_iter()
-            .flatten();
-    }
     let Frame { body, .. } = frame;
     let Body::Message(Said { id, text: Some(said), image: Some(image), reply }) = body else {
         let binary = match &body {

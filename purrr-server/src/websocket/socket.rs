@@ -117,8 +117,15 @@ enum Read {
 /// How much is read at once, where it is not known how much will come.
 const READ_BUFFER: usize = 16 * 1024;
 
+/// Up to so many bytes that were read ahead, the messages in them are not copied. Each then keeps all of that from being
+/// freed: as many as a queue takes by default, 256, no more than half of the bytes that it takes.
+const SHARED: usize = 2 * 1024;
+
 /// How much may be on its way out before the socket asks for patience.
 const WRITE_BUFFER: usize = 16 * 1024;
+
+/// Room for what goes out together to begin with, as long as it takes to write it.
+const GATHERED: usize = 1_000;
 
 /// From this many bytes on a payload is not copied to be sent.
 const LARGE: usize = 4 * 1024;
@@ -145,7 +152,7 @@ impl Socket {
         Self {
             wire,
             max_payload,
-            ahead: ahead.into(),
+            ahead,
             partial: None,
             fragments: None,
             out: Outbox::default(),
@@ -220,31 +227,38 @@ impl Socket {
             if self.partial.is_some() {
                 return self.poll_rest(cx);
             }
-            let mut ahead = take(&mut self.ahead);
-            if let Some((used, frame)) = self.take_frame(&ahead).map_err(SocketError::Fault)? {
-                ahead.advance(used);
-                if !ahead.is_empty() {
-                    self.ahead = ahead;
+            if !self.ahead.is_empty() {
+                if let Some(frame) = self.split_frame().map_err(SocketError::Fault)? {
+                    return Poll::Ready(Ok(Some(frame)));
                 }
-                if frame.is_some() {
-                    return Poll::Ready(Ok(frame));
+                let mut ahead = take(&mut self.ahead);
+                let taken = self.take_frame(&ahead).map_err(SocketError::Fault)?;
+                if let Some((used, frame)) = taken {
+                    ahead.advance(used);
+                    if !ahead.is_empty() {
+                        self.ahead = ahead;
+                    }
+                    if frame.is_some() {
+                        return Poll::Ready(Ok(frame));
+                    }
+                    continue;
                 }
-                continue;
+                self.ahead = ahead;
             }
             // Nothing but the beginning of a head is left, and the rest of it is read to behind that.
             let read = SCRATCH.with_borrow_mut(|scratch| {
                 let mut buffer = ReadBuf::new(scratch);
-                buffer.put_slice(&ahead);
+                buffer.put_slice(&self.ahead);
                 ready!(Pin::new(&mut self.wire).poll_read(cx, &mut buffer))?;
                 let bytes = buffer.filled();
-                if bytes.len() == ahead.len() {
+                if bytes.len() == self.ahead.len() {
                     return Poll::Ready(Ok(Read::End));
                 }
                 self.moved = true;
                 match self.take_frame(bytes).map_err(SocketError::Fault)? {
-                    None => ahead = bytes.into(),
+                    None => self.ahead = bytes.into(),
                     Some((used, frame)) => {
-                        ahead = bytes[used..].into();
+                        self.ahead = bytes[used..].into();
                         if let Some(frame) = frame {
                             return Poll::Ready(Ok(Read::Frame(frame)));
                         }
@@ -252,13 +266,31 @@ impl Socket {
                 }
                 Poll::Ready(Ok::<_, SocketError>(Read::Part))
             });
-            self.ahead = ahead;
             match ready!(read)? {
                 Read::Frame(frame) => return Poll::Ready(Ok(Some(frame))),
                 Read::Part => {}
                 Read::End => return Poll::Ready(Ok(None)),
             }
         }
+    }
+
+    /// Takes the next frame off what was read ahead without copying it, if it is there and that is little.
+    fn split_frame(&mut self) -> Result<Option<Frame>, CloseCode> {
+        let ahead = &mut self.ahead;
+        if ahead.len() > SHARED {
+            return Ok(None);
+        }
+        let Some((head, begin)) = Head::read(ahead, self.max_payload)? else { return Ok(None) };
+        if ahead.len() - begin < head.length {
+            return Ok(None);
+        }
+        ahead.advance(begin);
+        let mut payload = ahead.split_to(head.length);
+        if ahead.is_empty() {
+            *ahead = BytesMut::new();
+        }
+        unmask(&mut payload, head.mask);
+        Ok(Some((head, payload)))
     }
 
     /// Takes the frame that `bytes` begin with and returns how many of them it had. A frame that is not whole becomes
@@ -467,7 +499,9 @@ impl Outbox {
     fn push(&mut self, opcode: Opcode, last: bool, payload: Bytes) {
         let small = payload.len() < LARGE;
         let before = self.tail.len();
-        self.tail.reserve(LONGEST_HEAD + if small { payload.len() } else { 0 });
+        let room = LONGEST_HEAD + if small { payload.len() } else { 0 };
+        // What goes out together is gathered without growing bit by bit.
+        self.tail.reserve(if self.length == 0 { room.max(GATHERED) } else { room });
         write_head(opcode, last, payload.len(), &mut self.tail);
         if small {
             self.tail.put_slice(&payload);
