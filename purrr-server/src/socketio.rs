@@ -4,7 +4,7 @@
 
 mod purrr_chat;
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -62,7 +62,7 @@ pub(crate) async fn handle(State(front): State<Front>, request: Request) -> Resp
 async fn run(hub: Hub, config: Arc<Config>, mut socket: EioSocket) {
     let connected = timeout(config.connect_timeout, connect(&mut socket)).await;
     let Ok(Some(Auth { auto_pair, pid })) = connected else {
-        return socket.close(CloseCode::Policy, "no namespace was asked for").await;
+        return goodbye(socket, CloseCode::Policy, "no namespace was asked for").await;
     };
     let mut chat = PurrrChat::new(socket, hub.limits().clone(), auto_pair);
     let mut profile = Profile::default();
@@ -76,7 +76,17 @@ async fn run(hub: Hub, config: Arc<Config>, mut socket: EioSocket) {
         Ended::Drained => (CloseCode::Away, "draining"),
         _ => (CloseCode::Policy, "not Socket.IO"),
     };
-    chat.into_socket().close(code, reason).await;
+    goodbye(chat.into_socket(), code, reason).await;
+}
+
+/// Ends a session from within a box, for that needs more room than all the rest, which every session would have from its
+/// beginning.
+fn goodbye(
+    socket: EioSocket,
+    code: CloseCode,
+    reason: &'static str,
+) -> Pin<Box<impl Future<Output = ()>>> {
+    Box::pin(socket.close(code, reason))
 }
 
 /// What a client says of itself when it connects.

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use hyper::upgrade::{Parts, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -27,10 +27,13 @@ pub(super) enum Wire {
 
 impl Wire {
     /// Takes the layers off, and returns what they had read ahead.
-    pub(super) fn new(upgraded: Upgraded) -> (Self, Bytes) {
+    pub(super) fn new(upgraded: Upgraded) -> (Self, BytesMut) {
         match upgraded.downcast::<TokioIo<Patient<TcpStream>>>() {
-            Ok(Parts { io, read_buf, .. }) => (Self::Tcp(io.into_inner().into_inner()), read_buf),
-            Err(upgraded) => (Self::Other(TokioIo::new(upgraded)), Bytes::new()),
+            // Copied, for even an empty one holds on to all the room that a request was given.
+            Ok(Parts { io, read_buf, .. }) => {
+                (Self::Tcp(io.into_inner().into_inner()), BytesMut::from(&*read_buf))
+            }
+            Err(upgraded) => (Self::Other(TokioIo::new(upgraded)), BytesMut::new()),
         }
     }
 }
