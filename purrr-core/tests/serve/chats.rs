@@ -57,6 +57,32 @@ async fn a_message_is_delivered_when_the_partner_has_flushed_it_and_not_before()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_without_words_for_receipts_gets_none_and_owes_no_wait_for_them() {
+    let mut limits = Limits::default();
+    limits.receipts = 1;
+    let hub = Hub::builder().limits(limits).build();
+    let mut profile = Profile::named("Ann");
+    profile.speaks.receipts = false;
+    let ann = Peer::connect_as(&hub, "Ann", profile).await;
+    let bob = Peer::connect(&hub, "Bob").await;
+    for peer in [&ann, &bob] {
+        peer.send(find());
+        peer.gets(["waiting"]).await;
+    }
+    ann.gets_matched("Bob").await;
+    bob.gets_matched("Ann").await;
+    bob.far.let_flush(false);
+    ann.send(numbered(1));
+    ann.send(numbered(2));
+    bob.gets(["no. 1", "no. 2"]).await;
+    bob.far.let_flush(true);
+    bob.send(numbered(3));
+    bob.gets(["delivered 3"]).await;
+    ann.gets(["no. 3"]).await;
+    ann.gets_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_receipt_that_came_before_the_parting_is_told_before_it() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;

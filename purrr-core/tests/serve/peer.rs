@@ -20,9 +20,14 @@ pub(crate) struct Peer {
 impl Peer {
     /// Connects and is welcomed.
     pub(crate) async fn connect(hub: &Hub, name: &'static str) -> Self {
+        Self::connect_as(hub, name, Profile::named(name)).await
+    }
+
+    /// Connects as somebody of whom more is known than a name.
+    pub(crate) async fn connect_as(hub: &Hub, name: &'static str, profile: Profile) -> Self {
         let (wire, far) = wire();
         let hub = hub.clone();
-        let session = tokio::spawn(async move { hub.serve(wire, Profile::named(name)).await });
+        let session = tokio::spawn(async move { hub.serve(wire, profile).await });
         let peer = Self { name, far, session };
         peer.gets(["welcome"]).await;
         peer
