@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use mio::{Events, Interest, Poll, Token, event::Event};
 
 use crate::{
-    args::Args,
+    args::{Args, Mode},
     dialect::{Dialect, News, Shared},
     link::{Link, Step},
     script::{Line, Script},
@@ -26,6 +26,8 @@ pub(crate) struct Crowd<D> {
     shared: Shared,
     members: Vec<Member<D>>,
     scratch: Vec<u8>,
+    /// Whether a connection gives the memory of its buffers back each time, because there are very many.
+    frugal: bool,
 }
 
 #[derive(Debug)]
@@ -84,9 +86,10 @@ impl<D: Dialect> Crowd<D> {
         let mut crowd = Self {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS),
-            shared: Shared::new(server.address, script, args.mode == crate::args::Mode::Image),
+            shared: Shared::new(server.address, script, args.mode == Mode::Image),
             members: Vec::with_capacity(total),
             scratch: vec![0; SCRATCH],
+            frugal: args.mode == Mode::Crowd,
         };
         let mut opening = Opening { ready: 0, on_ready };
         while opening.ready < total {
@@ -119,6 +122,9 @@ impl<D: Dialect> Crowd<D> {
         let Member { link, .. } = &mut self.members[member];
         let said = say(&mut Voice::new(&self.shared, link.out()));
         link.flush()?;
+        if self.frugal {
+            link.rest();
+        }
         Ok(said)
     }
 
@@ -128,7 +134,7 @@ impl<D: Dialect> Crowd<D> {
         patience: Duration,
         hear: &mut impl Hear<D>,
     ) -> anyhow::Result<usize> {
-        let Self { poll, events, shared, members, scratch } = self;
+        let Self { poll, events, shared, members, scratch, frugal } = self;
         if let Err(error) = poll.poll(events, Some(patience)) {
             ensure!(error.kind() == ErrorKind::Interrupted, error);
             return Ok(0);
@@ -138,6 +144,9 @@ impl<D: Dialect> Crowd<D> {
             members[index]
                 .handle(index, event, shared, scratch, hear)
                 .with_context(|| format!("connection {index}"))?;
+            if *frugal {
+                members[index].link.rest();
+            }
         }
         Ok(events.iter().count())
     }

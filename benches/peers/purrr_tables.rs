@@ -4,11 +4,12 @@
 //! It takes the options of `purrr-server`, which serves just as many wherever `ulimit -n` lets it; for other ends than
 //! measuring where it does not, raise that.
 
-use std::{future::pending, net::SocketAddr, thread};
+use std::{future::pending, io, net::SocketAddr, thread};
 
 use anyhow::Context;
 use benches::descriptors::{connections_per_table, own_table};
 use clap::Parser;
+use purrr_core::Hub;
 use purrr_server::config::{Cli, Config};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
@@ -22,21 +23,23 @@ const BACKLOG: i32 = 1024;
 fn main() -> anyhow::Result<()> {
     let config = Cli::parse().options()?.resolve()?;
     let tables = tables(config.max_connections, connections_per_table()?);
-    // A process has one pair of descriptors for signals, made by its first runtime: every table must have it.
-    let _first = runtime()?;
+    // A runtime is woken by the others through a descriptor, so every table must have those of all. They are opened before the
+    // first table is copied.
+    let runtimes: Vec<_> = (0..tables).map(|_| runtime()).collect::<Result<_, _>>()?;
     let hub = config.hub();
-    let threads: Vec<_> = (0..tables)
-        .map(|_| {
+    let threads: Vec<_> = runtimes
+        .into_iter()
+        .map(|runtime| {
             let (hub, config) = (hub.clone(), config.clone());
-            thread::spawn(move || serve(hub, config))
+            thread::spawn(move || serve(&runtime, hub, config))
         })
         .collect();
     threads.into_iter().try_for_each(|thread| thread.join().expect("a server does not panic"))
 }
 
-fn serve(hub: purrr_core::Hub, config: Config) -> anyhow::Result<()> {
+fn serve(runtime: &Runtime, hub: Hub, config: Config) -> anyhow::Result<()> {
     own_table()?;
-    runtime()?.block_on(async {
+    runtime.block_on(async {
         let listener =
             listen(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
         purrr_server::run(listener, hub, config, pending()).await;
@@ -51,8 +54,8 @@ fn tables(people: usize, room: usize) -> usize {
     people.div_ceil(mean)
 }
 
-fn runtime() -> anyhow::Result<Runtime> {
-    Ok(Builder::new_current_thread().enable_all().build()?)
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

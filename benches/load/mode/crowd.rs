@@ -271,7 +271,6 @@ impl Town<'_> {
         loop {
             if self.stage() != stage {
                 (stage, began, done) = (self.stage(), Instant::now(), 0);
-                crowd.rest();
             }
             match stage {
                 Stage::Open | Stage::Rest | Stage::Drain => {}
