@@ -20,8 +20,8 @@ pub(crate) struct World {
     /// A freeze that nobody should mind, at most, and one that the server takes for the end, at least.
     pub(crate) short_freeze: Duration,
     pub(crate) long_freeze: Duration,
-    /// Whether anybody blocks a partner, which the server has to remember.
-    pub(crate) blocks: bool,
+    /// Whether people block each other and come back as who they were, for which the server has to remember them.
+    pub(crate) remembered: bool,
 }
 
 /// What is left of a client when all is over.
@@ -125,7 +125,9 @@ impl Client {
     }
 
     async fn connect(&mut self) -> Result<(), Gone> {
-        let token = self.token.take().filter(|_| self.has_met && self.rng.u8(..) > 50);
+        let token = self.token.take();
+        let comes_back = self.world.remembered && self.has_met && self.rng.u8(..) > 50;
+        let token = token.filter(|_| comes_back);
         if token.is_none() {
             self.name.life += 1;
             self.has_met = false;
@@ -265,7 +267,7 @@ impl Client {
     }
 
     async fn block(&mut self) -> Result<(), Gone> {
-        let can = self.world.blocks && self.log.dialect == Dialect::Native;
+        let can = self.world.remembered && self.log.dialect == Dialect::Native;
         self.ask(if can { Ask::Block } else { Ask::Leave });
         self.fence().await
     }

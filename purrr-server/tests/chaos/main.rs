@@ -94,7 +94,7 @@ struct Lived {
 }
 
 /// Has people do as they like for a while.
-async fn live(address: SocketAddr, lasts: Duration, seed: u64, blocks: bool) -> Lived {
+async fn live(address: SocketAddr, lasts: Duration, seed: u64, remembered: bool) -> Lived {
     let pulse = Pulse::start();
     let began = Instant::now();
     let world = World {
@@ -103,7 +103,7 @@ async fn live(address: SocketAddr, lasts: Duration, seed: u64, blocks: bool) -> 
         ends: began + lasts,
         short_freeze: ANSWERED_WITHIN / 2,
         long_freeze: FOUND_WITHIN + Duration::from_millis(1_500),
-        blocks,
+        remembered,
     };
     let mut people = JoinSet::new();
     for person in 0..PEOPLE {

@@ -203,7 +203,7 @@ async fn a_text_comes_in_frames_of_one_byte() {
 #[tokio::test]
 async fn fragments_have_no_end() {
     let count = size(5, 50);
-    let story = Story::new(format!("{count} messages of fragments without end"));
+    let story = Story::new(format!("{count} messages of fragments without end")).large();
     check(story, async |target| {
         for _ in 0..count {
             let (mut partner, wire) = pair(target.address).await;

@@ -69,15 +69,15 @@ impl Target {
         }
     }
 
-    /// Waits until it holds no more memory than a tenth above `before`; how much that is.
-    pub(crate) async fn is_as_small_as(&self, before: usize) -> usize {
+    /// Waits until it holds no more memory than this; how much that is.
+    pub(crate) async fn is_as_small_as(&self, most: usize) -> usize {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let resident = self.process.resident();
-            if resident <= before + before / 10 {
+            if resident <= most {
                 return resident;
             }
-            assert!(Instant::now() < deadline, "{resident} bytes are held instead of {before}");
+            assert!(Instant::now() < deadline, "{resident} bytes are held instead of {most}");
             sleep(Duration::from_millis(100)).await;
         }
     }
