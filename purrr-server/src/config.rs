@@ -159,6 +159,10 @@ impl Config {
         if self.buffered_bytes < self.max_payload {
             return bad("--buffered-bytes", "must be at least --max-payload");
         }
+        if let Some(origin) = self.allowed_origins.iter().find(|origin| !is_origin(origin)) {
+            let message = format!("must be an origin such as https://chat.example, not {origin:?}");
+            return bad("--allowed-origin", &message);
+        }
         if self.max_connections == 0 {
             return bad("--max-connections", "must be at least 1");
         }
@@ -201,4 +205,17 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Whether this could be the origin of a page: a scheme and a host, and no path.
+fn is_origin(text: &str) -> bool {
+    let parts = text.strip_suffix('/').unwrap_or(text).split_once("://");
+    parts.is_some_and(|(scheme, host)| {
+        let in_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+        let in_host = |byte: u8| byte.is_ascii_graphic() && !b"/?#@*".contains(&byte);
+        !scheme.is_empty()
+            && !host.is_empty()
+            && scheme.bytes().all(in_scheme)
+            && host.bytes().all(in_host)
+    })
 }

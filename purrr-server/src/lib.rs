@@ -29,4 +29,8 @@ pub mod fuzzing {
     };
 }
 
-pub use crate::{config::Config, router::router, serve::run};
+pub use crate::{
+    config::Config,
+    router::router,
+    serve::{bind, run},
+};

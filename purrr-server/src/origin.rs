@@ -64,5 +64,7 @@ mod tests {
             assert_eq!(origins.admit(&headers), admitted, "{origin} on {host}");
         }
         assert!(origins.admit(&HeaderMap::new()));
+        let with_slash = Origins::new(&["https://good.example/".to_owned()]);
+        assert!(with_slash.lists(&HeaderValue::from_static("https://good.example")));
     }
 }

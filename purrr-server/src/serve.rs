@@ -24,7 +24,7 @@ use purrr_core::Hub;
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -48,6 +48,24 @@ struct Service {
     idle_timeout: Duration,
 }
 
+/// Listens on an address, with room for a burst: as [`TcpListener::bind`], which lets 128 connections wait until they are
+/// accepted. Of a larger burst the rest would try again after a second.
+///
+/// # Errors
+///
+/// What the system says, such as that the address is in use.
+///
+/// # Panics
+///
+/// Outside a tokio runtime.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    const WAITING: u32 = 4_096;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING)
+}
+
 /// Serves on `listener` until `shutdown`, then makes no more pairs, lets chats finish for [`Config::drain`], and returns.
 ///
 /// # Cancel safety
@@ -59,6 +77,10 @@ pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) {
+    if let Ok(address) = listener.local_addr() {
+        let page = format_args!("http://localhost:{}/", address.port());
+        tracing::info!(%address, %page, "listening");
+    }
     let drain = config.drain;
     let admission = Arc::new(Admission::new(&config));
     let closing = CancellationToken::new();

@@ -87,7 +87,7 @@ async fn the_variables_of_purrr_chats_deployments_are_understood() {
         (&[("PURRR_LISTEN", "5000")], r#"listen = "0.0.0.0:5000""#),
         (
             &[("HOST_URL", "https://a.example  https://b.example")],
-            r#"allowed-origin = ["https://a.example", "https://b.example"]"#,
+            r#"allowed-origin = ["http://localhost:3000", "https://a.example", "https://b.example"]"#,
         ),
         (
             &[("HOST_URL", "https://a.example"), ("PURRR_ALLOWED_ORIGIN", "https://c.example")],
@@ -213,16 +213,27 @@ async fn mistakes_are_told_in_one_line() {
         (&["--listen", taken.as_str()][..], &[][..], &[taken.as_str(), "--listen", "in use"][..]),
         (&["--listen", "nowhere"], &[], &["--listen", "nowhere"]),
         (&["--listen", "192.0.2.1:1"], &[], &["192.0.2.1:1", "--listen"]),
-        (&["--config", "/no/such/file.toml"], &[], &["/no/such/file.toml", "No such file"]),
+        (&["--config", "/no/such/file.toml"], &[], &["/no/such/file.toml", "--config", "No such"]),
         (&["check-config"], &[("PORT", "many")], &["many"]),
         (&["--image-bytes", "20000000", "check-config"], &[], &["--max-payload", "--image-bytes"]),
         (&["--stall", "0s", "check-config"], &[], &["--stall"]),
-        (&["--log", "info,=", "--listen", "127.0.0.1:0"], &[], &["--log"]),
+        (&["--log", "info,=", "check-config"], &[], &["--log", "invalid", "`info`"]),
+        (
+            &["--allowed-origin", "chat.example", "check-config"],
+            &[],
+            &["--allowed-origin", "such as"],
+        ),
+        (&["--allowed-origin", "*", "check-config"], &[], &["--allowed-origin", "\"*\""]),
+        (
+            &["check-config"],
+            &[("HOST_URL", "https://a.example/chat")],
+            &["--allowed-origin", "https://a.example/chat"],
+        ),
     ] {
         let complaint = complains(arguments, variables).await;
         assert_eq!(complaint.trim_end().lines().count(), 1, "{arguments:?}: {complaint}");
         for word in words {
-            assert!(complaint.contains(word), "{word} in: {complaint}");
+            assert_eq!(complaint.matches(word).count(), 1, "{word} in: {complaint}");
         }
     }
 }

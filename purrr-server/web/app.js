@@ -133,7 +133,19 @@ function introduce(newcomer) {
 }
 
 function seek(command) {
-  connection.send(command === 'find' ? { type: command, interests: interests.items } : { type: command });
+  connection.send(command === 'find' ? { type: command, ...wishes() } : { type: command });
+}
+
+/**
+ * Whom one would like to meet. The browser's languages say who else might do if nobody shares an interest; without interests
+ * anybody does at once.
+ */
+function wishes() {
+  const languages = new Set(navigator.languages.map((tag) => tag.split('-')[0]));
+  return {
+    interests: interests.items,
+    languages: interests.items.length > 0 ? [...languages].slice(0, limits.languages) : [],
+  };
 }
 
 function cancel() {

@@ -3,14 +3,16 @@
 use std::{
     pin::Pin,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use futures::FutureExt;
 use purrr_core::{
-    Bytes, Chat, ChatId, Code, Command, Ended, Event, Frame, Hub, Input, Limits, PairError,
+    Bytes, Chat, ChatId, Code, Command, Ended, Event, Frame, Hello, Hub, Input, Limits, PairError,
     Problem, Profile,
     frame::{Body, Image, Message, Signal, SignalKind},
 };
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     peer::{Peer, find, numbered},
@@ -339,6 +341,41 @@ impl Coming {
 fn pairs(hub: &Hub) -> u64 {
     let census = hub.census().now_or_never().expect("the lobby in memory does not wait");
     census.expect("nor does it fail").pairs
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_was_silent_for_a_while_has_waited_all_the_while() {
+    let hub = Hub::memory();
+    let ann = Peer::waiting_for(&hub, "Ann", "chess").await;
+    let since = Instant::now();
+    for (news, after) in [(Input::Silence, 4), (Input::SignOfLife, 7)] {
+        sleep_until(since + Duration::from_secs(after)).await;
+        ann.send(news);
+    }
+    // Bob has no interests, so the two meet when Ann would take anyone.
+    let bob = Peer::waiting(&hub, "Bob").await;
+    ann.gets_matched("Bob").await;
+    bob.gets_matched("Ann").await;
+    assert_eq!(since.elapsed(), Duration::from_secs(20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_comes_before_the_first_chat_or_not_at_all() {
+    let hub = Hub::memory();
+    let (cat, dan) = tokio::join!(hub.pair(Profile::named("Cat")), hub.pair(Profile::named("Dan")));
+    let resume = Some(cat.as_ref().expect("Dan is there").resume_token());
+    drop((cat, dan));
+    let as_cat = || Command::Hello { hello: Hello::named("Cat"), resume };
+    let (ann, bob, _) = Peer::pair(&hub).await;
+    ann.send(Command::Leave);
+    ann.gets(["idle"]).await;
+    bob.gets(["left: left"]).await;
+    // Or Bob could be blocked by Ann, and met again by her as Cat.
+    ann.send(as_cat());
+    ann.gets(["error: unknown-session"]).await;
+    let eve = Peer::connect(&hub, "Eve").await;
+    eve.send(as_cat());
+    eve.gets_nothing().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use super::{ConfigError, Options};
+use super::{Config, ConfigError, Options};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -46,7 +46,7 @@ impl Cli {
     pub fn options(&self) -> Result<Options, ConfigError> {
         check_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
         let file = self.config.as_ref().map_or_else(|| Ok(Options::default()), read_file)?;
-        Ok(self.options.clone().or_variables(|name| std::env::var(name).ok()).or(file))
+        Ok(self.options.clone().completed(|name| std::env::var(name).ok(), file))
     }
 }
 
@@ -102,14 +102,19 @@ fn unknown(name: &str, known: BTreeSet<String>) -> ConfigError {
 }
 
 impl Options {
-    /// Fills in what Purrr.chat's deployments set, where nothing better was given.
-    fn or_variables(mut self, variable: impl Fn(&str) -> Option<String>) -> Self {
-        self.listen = self.listen.or_else(|| variable("PORT"));
-        if let Some(list) = variable("HOST_URL") {
-            let origins = list.split_whitespace().map(str::to_owned);
-            self.allowed_origin.get_or_insert_default().extend(origins);
+    /// Fills in what Purrr.chat's deployments set, and what the file says, where nothing better was given. A variable that is
+    /// empty is none.
+    fn completed(mut self, variable: impl Fn(&str) -> Option<String>, file: Self) -> Self {
+        self.listen = self.listen.or_else(|| variable("PORT").filter(|port| !port.is_empty()));
+        let mut whole = self.or(file);
+        let host_url = variable("HOST_URL").unwrap_or_default();
+        let mut origins = host_url.split_whitespace().map(str::to_owned).peekable();
+        if origins.peek().is_some() {
+            // Beside those that were named, or beside the default: as in Purrr.chat's own server.
+            let named = whole.allowed_origin.get_or_insert(Config::default().allowed_origins);
+            named.extend(origins);
         }
-        self
+        whole
     }
 
     /// These options, and those of the file where nothing was given.
@@ -141,14 +146,22 @@ mod tests {
         };
         let flags = options("drain = '1s'");
         let file = options("drain = '2s'\nlisten = '127.0.0.1:5000'\nstall = '3s'");
-        let config = flags.or_variables(variables).or(file).resolve().unwrap();
+        let config = flags.completed(variables, file).resolve().unwrap();
         assert_eq!(config.drain, Duration::from_secs(1));
         assert_eq!(config.listen, "0.0.0.0:4000".parse().unwrap());
         assert_eq!(config.limits.stall, Duration::from_secs(3));
         assert_eq!(config.ping_interval, Duration::from_secs(25));
-        assert_eq!(config.allowed_origins, ["https://a.example", "https://b.example"]);
-        let spelled = options("listen = '127.0.0.1:1'").or_variables(variables);
+        let local = "http://localhost:3000";
+        assert_eq!(config.allowed_origins, [local, "https://a.example", "https://b.example"]);
+        let spelled = options("listen = '127.0.0.1:1'").completed(variables, Options::default());
         assert_eq!(spelled.resolve().unwrap().listen, "127.0.0.1:1".parse().unwrap());
+        let file = options("allowed-origin = ['https://c.example']\nlisten = '6000'");
+        let both = Options::default().completed(variables, file.clone()).resolve().unwrap();
+        let named = ["https://c.example", "https://a.example", "https://b.example"];
+        assert_eq!(both.allowed_origins, named);
+        let empty = Options::default().completed(|_| Some(String::new()), file).resolve().unwrap();
+        assert_eq!(empty.allowed_origins, ["https://c.example"]);
+        assert_eq!(empty.listen, "0.0.0.0:6000".parse().unwrap());
     }
 
     #[test]
