@@ -16,19 +16,24 @@
 //! assert_eq!(session.poll_event(), Some(Event::Waiting(Numbers::default())));
 //! ```
 
+mod bounds;
+mod conduct;
+
 use std::{
     collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use conduct::{Coalesced, Conduct};
+
 use crate::{
-    frame::{Body, Frame, SignalKind},
+    frame::{Body, Frame},
     hub::ResumeToken,
     limits::Limits,
     lobby::{ChatId, Interest, PeerId, PersonId, Speaks, Ticket},
     protocol::{Code, Command, Event, Hello, Numbers, Problem, Search},
-    rates::{Buckets, Cost, Rates, WHOLE, too_fast},
+    rates::{Cost, WHOLE, too_fast},
     relay::Reason,
 };
 
@@ -55,24 +60,6 @@ pub struct Session {
     /// From its first command on, if there are rates: most of those who are here have nothing to ask.
     conduct: Option<Box<Conduct>>,
     coalesced: Option<Box<Coalesced>>,
-}
-
-/// How the peer has behaved.
-#[derive(Debug)]
-struct Conduct {
-    buckets: Buckets,
-    /// When what came last and before that was no message at all.
-    garbled: [Option<Instant>; 2],
-}
-
-/// What the partner has not been told of the peer's typing, for that changed too often.
-#[derive(Debug)]
-struct Coalesced {
-    on: bool,
-    /// When it can be told.
-    due: Instant,
-    /// It is due, and waits for the partner to have room.
-    told: bool,
 }
 
 /// What a [`Session`] wants of the lobby or of the chat it is in. Done in order.
@@ -102,14 +89,11 @@ pub enum Closing {
     Slow,
     /// The hub is going away.
     Drained,
-    /// The peer went on above its [`Rates`] for too long.
+    /// The peer went on above its [`Rates`](crate::Rates) for too long.
     Flooded,
     /// What the peer sent was no message at all, three times in ten seconds.
     Garbled,
 }
-
-/// What is no message at all, and in which time this would be the third of its kind.
-const GARBLED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Who has not been reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,26 +204,6 @@ impl Session {
         self.weigh(WHOLE, now);
     }
 
-    /// The same for something that was to be sent to the partner.
-    pub fn handle_excess_send(
-        &mut self,
-        meant_for: Option<ChatId>,
-        frame: &Frame,
-        wait: Duration,
-        now: Instant,
-    ) {
-        let Body::Typing(on) = frame.body else {
-            self.refuse(too_fast(wait, id_of(&frame.body)));
-            return self.weigh(WHOLE, now);
-        };
-        if self.is_in(meant_for) {
-            // Of what could not be told only the last state matters.
-            let due = self.coalesced.as_ref().map_or(now + wait, |earlier| earlier.due);
-            self.coalesced = Some(Box::new(Coalesced { on, due, told: false }));
-        }
-        self.weigh(1, now);
-    }
-
     fn obey(&mut self, command: Command, numbers: impl FnOnce() -> Numbers) {
         match command {
             Command::Send { .. } => unreachable!("frames go by way of `handle_send`"),
@@ -286,12 +250,8 @@ impl Session {
         let garbled = problem.unreadable;
         self.refuse(problem);
         self.weigh(WHOLE, now);
-        if garbled && let Some((_, conduct)) = self.conduct(&|| now) {
-            let [last, before] = conduct.garbled;
-            conduct.garbled = [Some(now), last];
-            if before.is_some_and(|before| now.duration_since(before) < GARBLED_WITHIN) {
-                self.end(Closing::Garbled);
-            }
+        if garbled {
+            self.weigh_garbled(now);
         }
     }
 
@@ -519,73 +479,6 @@ impl Session {
         matches!(self.state, State::Paired { chat, .. } if meant_for.is_none_or(|meant| meant == chat))
     }
 
-    /// Tells the partner what was kept back of the peer's typing, if that is due.
-    fn tell_typing(&mut self, now: Instant) {
-        let waiting = self.coalesced.take_if(|coalesced| !coalesced.told && coalesced.due <= now);
-        let Some(mut coalesced) = waiting else { return };
-        let typing = Frame::new(Body::Typing(coalesced.on));
-        match self.spend(Cost::of_frame(&typing), &|| now) {
-            Ok(()) => coalesced.told = true,
-            Err(wait) => coalesced.due = now + wait,
-        }
-        self.coalesced = Some(coalesced);
-    }
-
-    /// Pays for what the peer does; says how long to wait if it is too fast.
-    fn spend(&mut self, cost: Cost, now: &impl Fn() -> Instant) -> Result<(), Duration> {
-        let Some((rates, conduct)) = self.conduct(now) else { return Ok(()) };
-        conduct.buckets.spend(rates, cost, now)
-    }
-
-    fn conduct(&mut self, now: &impl Fn() -> Instant) -> Option<(&Rates, &mut Conduct)> {
-        let rates = self.limits.rates.as_ref()?;
-        let conduct = self.conduct.get_or_insert_with(|| {
-            Box::new(Conduct { buckets: Buckets::new(rates, now()), garbled: [None; 2] })
-        });
-        Some((rates, conduct))
-    }
-
-    /// Something was refused, or dropped. Whoever goes on and on is let go.
-    fn weigh(&mut self, weight: u32, now: Instant) {
-        if let Some((rates, conduct)) = self.conduct(&|| now)
-            && !conduct.buckets.forgive(rates, weight, &|| now)
-        {
-            self.end(Closing::Flooded);
-        }
-    }
-
-    fn checked_body(&self, body: &Body, partner: Speaks) -> Result<(), Problem> {
-        let Limits { message_bytes, image_bytes, signal_bytes, receipts, .. } = *self.limits;
-        match body {
-            Body::Message(message) => {
-                if message.id.is_some() && self.unconfirmed.len() >= receipts {
-                    let text = format!(
-                        "more than {receipts} messages are under way; wait for `delivered`"
-                    );
-                    return Err(Problem::new(Code::TooMany, text));
-                }
-                if let Some(text) = &message.text {
-                    within(text.len(), message_bytes, Code::TooLong, "a text", "bytes")?;
-                }
-                if let Some(image) = &message.image {
-                    within(image.bytes.len(), image_bytes, Code::TooLarge, "a picture", "bytes")?;
-                    supported(partner.images, "pictures")?;
-                }
-            }
-            Body::Signal(signal) => {
-                let bytes = signal.data.as_ref().map_or(0, |data| data.len());
-                within(bytes, signal_bytes, Code::TooLong, "`data`", "bytes")?;
-                supported(partner.signals, "calls")?;
-                supported(
-                    partner.candidates || signal.kind != SignalKind::Candidate,
-                    "candidates apart from the offer",
-                )?;
-            }
-            Body::Typing(_) | Body::Read { .. } => {}
-        }
-        Ok(())
-    }
-
     fn introduce(&mut self, hello: Hello, resume: Option<ResumeToken>) {
         if let Err(problem) = self.checked_hello(&hello, resume.is_some()) {
             return self.refuse(problem);
@@ -603,29 +496,6 @@ impl Session {
         if again {
             self.enter();
         }
-    }
-
-    fn checked_hello(&self, hello: &Hello, resumes: bool) -> Result<(), Problem> {
-        let Limits { name_chars, key_bytes, .. } = *self.limits;
-        let name = hello.name.as_ref().map_or(0, |name| name.chars().count());
-        let key = hello.public_key.as_ref().map_or(0, |key| key.len());
-        within(name, name_chars, Code::TooLong, "a name", "characters")?;
-        within(key, key_bytes, Code::TooLong, "a public key", "bytes")?;
-        // Or somebody could be blocked as one person and go on as another.
-        if resumes && self.chatted {
-            let text = "`resume` goes before the first chat of a connection";
-            return Err(Problem::new(Code::UnknownSession, text));
-        }
-        Ok(())
-    }
-
-    /// Drops empty and repeated tags, and refuses too many or too long ones.
-    fn checked(&self, search: Search) -> Result<Search, Problem> {
-        let Limits { interests, interest_chars, languages, language_chars, .. } = *self.limits;
-        Ok(Search {
-            interests: tags(search.interests, interests, interest_chars, "interests")?,
-            languages: tags(search.languages, languages, language_chars, "languages")?,
-        })
     }
 
     fn seek(&mut self, numbers: Numbers) {
@@ -731,40 +601,6 @@ const fn id_of(body: &Body) -> Option<u64> {
 
 fn already_paired() -> Problem {
     Problem::new(Code::AlreadyPaired, "there is a partner already; send `leave` or `next` first")
-}
-
-fn within(size: usize, limit: usize, code: Code, what: &str, unit: &str) -> Result<(), Problem> {
-    if size <= limit {
-        return Ok(());
-    }
-    Err(Problem::new(code, format!("{what} may have {limit} {unit}; this one has {size}")))
-}
-
-fn supported(supported: bool, what: &str) -> Result<(), Problem> {
-    if supported {
-        return Ok(());
-    }
-    Err(Problem::new(Code::UnsupportedByPartner, format!("the partner's client takes no {what}")))
-}
-
-fn tags(
-    given: Vec<Interest>,
-    limit: usize,
-    chars: usize,
-    what: &str,
-) -> Result<Vec<Interest>, Problem> {
-    if given.len() > limit {
-        return Err(Problem::new(Code::TooMany, format!("at most {limit} {what}")));
-    }
-    let mut kept: Vec<Interest> = Vec::with_capacity(given.len());
-    for tag in given {
-        let length = tag.as_ref().chars().count();
-        within(length, chars, Code::TooLong, &format!("each of the {what}"), "characters")?;
-        if length > 0 && !kept.contains(&tag) {
-            kept.push(tag);
-        }
-    }
-    Ok(kept)
 }
 
 #[cfg(test)]

@@ -74,6 +74,19 @@ pageStory('two visitors meet and talk', async ({ visit }) => {
   }
 });
 
+pageStory(
+  'whoever likes nothing that the other likes is met for the language of the browser',
+  async ({ visit }) => {
+    const [carl, ann, bob] = await Promise.all([visit({ locale: 'de-AT' }), visit({ locale: 'en-GB' }), visit()]);
+    await carl.find('Carl', 'tea');
+    await ann.find('Ann', 'cats');
+    await bob.find('Bob', 'trains');
+    await Promise.all([ann.meets('Bob'), bob.meets('Ann')]);
+    await carl.sees('cancel');
+  },
+  { args: ['--language-after', '500ms', '--anyone-after', '1h'] },
+);
+
 pageStory('typing is seen, and ends with the message', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit);
   await ann.the('text').pressSequentially('Hm');

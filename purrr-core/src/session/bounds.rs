@@ -1,0 +1,100 @@
+//! What a [`Session`] takes of one message, one introduction and one search.
+
+use super::Session;
+use crate::{
+    frame::{Body, SignalKind},
+    limits::Limits,
+    lobby::{Interest, Speaks},
+    protocol::{Code, Hello, Problem, Search},
+};
+
+impl Session {
+    pub(super) fn checked_body(&self, body: &Body, partner: Speaks) -> Result<(), Problem> {
+        let Limits { message_bytes, image_bytes, signal_bytes, receipts, .. } = *self.limits;
+        match body {
+            Body::Message(message) => {
+                if message.id.is_some() && self.unconfirmed.len() >= receipts {
+                    let text = format!(
+                        "more than {receipts} messages are under way; wait for `delivered`"
+                    );
+                    return Err(Problem::new(Code::TooMany, text));
+                }
+                if let Some(text) = &message.text {
+                    within(text.len(), message_bytes, Code::TooLong, "a text", "bytes")?;
+                }
+                if let Some(image) = &message.image {
+                    within(image.bytes.len(), image_bytes, Code::TooLarge, "a picture", "bytes")?;
+                    supported(partner.images, "pictures")?;
+                }
+            }
+            Body::Signal(signal) => {
+                let bytes = signal.data.as_ref().map_or(0, |data| data.len());
+                within(bytes, signal_bytes, Code::TooLong, "`data`", "bytes")?;
+                supported(partner.signals, "calls")?;
+                supported(
+                    partner.candidates || signal.kind != SignalKind::Candidate,
+                    "candidates apart from the offer",
+                )?;
+            }
+            Body::Typing(_) | Body::Read { .. } => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn checked_hello(&self, hello: &Hello, resumes: bool) -> Result<(), Problem> {
+        let Limits { name_chars, key_bytes, .. } = *self.limits;
+        let name = hello.name.as_ref().map_or(0, |name| name.chars().count());
+        let key = hello.public_key.as_ref().map_or(0, |key| key.len());
+        within(name, name_chars, Code::TooLong, "a name", "characters")?;
+        within(key, key_bytes, Code::TooLong, "a public key", "bytes")?;
+        // Or somebody could be blocked as one person and go on as another.
+        if resumes && self.chatted {
+            let text = "`resume` goes before the first chat of a connection";
+            return Err(Problem::new(Code::UnknownSession, text));
+        }
+        Ok(())
+    }
+
+    /// Drops empty and repeated tags, and refuses too many or too long ones.
+    pub(super) fn checked(&self, search: Search) -> Result<Search, Problem> {
+        let Limits { interests, interest_chars, languages, language_chars, .. } = *self.limits;
+        Ok(Search {
+            interests: tags(search.interests, interests, interest_chars, "interests")?,
+            languages: tags(search.languages, languages, language_chars, "languages")?,
+        })
+    }
+}
+
+fn within(size: usize, limit: usize, code: Code, what: &str, unit: &str) -> Result<(), Problem> {
+    if size <= limit {
+        return Ok(());
+    }
+    Err(Problem::new(code, format!("{what} may have {limit} {unit}; this one has {size}")))
+}
+
+fn supported(supported: bool, what: &str) -> Result<(), Problem> {
+    if supported {
+        return Ok(());
+    }
+    Err(Problem::new(Code::UnsupportedByPartner, format!("the partner's client takes no {what}")))
+}
+
+fn tags(
+    given: Vec<Interest>,
+    limit: usize,
+    chars: usize,
+    what: &str,
+) -> Result<Vec<Interest>, Problem> {
+    if given.len() > limit {
+        return Err(Problem::new(Code::TooMany, format!("at most {limit} {what}")));
+    }
+    let mut kept: Vec<Interest> = Vec::with_capacity(given.len());
+    for tag in given {
+        let length = tag.as_ref().chars().count();
+        within(length, chars, Code::TooLong, &format!("each of the {what}"), "characters")?;
+        if length > 0 && !kept.contains(&tag) {
+            kept.push(tag);
+        }
+    }
+    Ok(kept)
+}
