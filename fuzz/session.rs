@@ -185,8 +185,11 @@ impl World {
         let command = Command::Send { chat, frame: frame.clone() };
         let sent = self.session.handle_command(command, || self.now, Numbers::default);
         let is_elsewhere = meant == 3;
-        let wanted =
-            speaks.filter(|_| !is_elsewhere).filter(|speaks| self.may(&frame.body, *speaks));
+        // Meant for whoever it was that the peer knew of.
+        let is_early = chat.is_none() && self.told != Told::Paired(current);
+        let wanted = speaks
+            .filter(|_| !is_elsewhere && !is_early)
+            .filter(|speaks| self.may(&frame.body, *speaks));
         assert_eq!(sent, wanted.map(|_| frame.clone()), "meant for {chat:?} while in {current:?}");
         // Nothing is dropped in silence but what is for another chat.
         let is_refused = sent.is_none() && !(is_elsewhere && speaks.is_some());

@@ -121,7 +121,8 @@ impl Hub {
         Self::builder().build()
     }
 
-    /// Waits for a partner.
+    /// Waits for a partner. Of the profile, [`Profile::allowance`] and [`Profile::gate`] are for [`serve`](Self::serve) only,
+    /// and so are [`Limits::rates`]: an embedder that sends for somebody minds how fast.
     ///
     /// # Errors
     ///
@@ -139,6 +140,8 @@ impl Hub {
             return Err(PairError::Draining);
         }
         tokio::select! {
+            // A chat that has begun has begun.
+            biased;
             found = guest.search(ticket) => match found {
                 Ok(Found { chat: id, partner, pipe }) => Ok(Chat { guest, id, partner, pipe }),
                 Err(SearchError::Lobby(error)) => Err(PairError::Lobby(error)),

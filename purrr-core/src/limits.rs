@@ -54,7 +54,8 @@ pub struct Limits {
     /// of `blocks`; past it those who would be forgotten first are.
     pub remembered: usize,
     /// How long one peer may keep another waiting with a full queue before the chat ends as lost, and how long a
-    /// transport may take nothing before its session ends. Default 10 s.
+    /// transport may take nothing before its session ends; also, how long whoever was matched waits for the partner to know of
+    /// it. Default 10 s.
     pub stall: Duration,
     /// How fast a peer may go. Default [`Rates::default`]; without any, nothing is refused for coming too fast.
     pub rates: Option<Rates>,

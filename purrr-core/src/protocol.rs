@@ -392,7 +392,8 @@ impl Problem {
             }
             _ => format!("not JSON at line {line} column {column}"),
         };
-        Self { unreadable: true, ..Self::new(Code::BadMessage, message) }
+        let twice = matches!(DataFault::of(error), DataFault::TwiceTheSameField);
+        Self { unreadable: !twice, ..Self::new(Code::BadMessage, message) }
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Rate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rates {
-    /// Messages, texts and pictures alike, and marks that one has been read. Default 100 a second and 4,000 at once.
+    /// Messages, texts and pictures alike, marks that one has been read, and introductions. Default 100 a second and 4,000 at once.
     pub messages: Rate,
     /// Bytes of everything that is sent to the partner. Default 4,000,000 a second and 200,000,000 at once: an album of
     /// twenty large pictures.
@@ -42,9 +42,9 @@ pub struct Rates {
     pub typing: Rate,
     /// Steps of a call. Default 50 a second and 1,000 at once; to pick one up takes some twenty.
     pub signals: Rate,
-    /// Searches, and introductions. Default 5 a second and 200 at once.
+    /// Searches. Default 5 a second and 200 at once.
     pub finds: Rate,
-    /// What may be refused, whatever for, before the session ends. Default 100 a second and 1,000 at once.
+    /// What may be refused for coming too fast, or because it cannot be read, before the session ends. Default 100 a second and 1,000 at once.
     pub refusals: Rate,
     /// How many peers' worth those who share an [`Allowance`] have together. Default 50.
     pub shared_by: u32,
@@ -177,11 +177,13 @@ impl Cost {
     pub(crate) fn of(command: &Command) -> Self {
         let kind = match command {
             Command::Send { frame, .. } => return Self::of_frame(frame),
-            // Who is introduced anew while it waits enters the lobby anew.
-            Command::Find(_) | Command::Next | Command::Hello { .. } => Kind::Finds,
-            Command::Cancel | Command::Leave | Command::Block | Command::Unsupported { .. } => {
-                Kind::Messages
-            }
+            Command::Find(_) | Command::Next => Kind::Finds,
+            // Whoever could search but not say who it is would be met as somebody else.
+            Command::Hello { .. }
+            | Command::Cancel
+            | Command::Leave
+            | Command::Block
+            | Command::Unsupported { .. } => Kind::Messages,
         };
         Self { kind, bytes: 0 }
     }
@@ -324,7 +326,8 @@ impl Lease {
         if *left < amount {
             let missing = amount - *left;
             let mut shared = allowance.lock();
-            let lot = missing.max(kind.lot());
+            // Not more than is ever taken at once, or what was not paid for would be given back.
+            let lot = missing.max(kind.lot().min(allowance.rates.of(kind).burst));
             if shared.take(&allowance.rates, kind, lot, now).is_ok() {
                 *left += lot;
             } else {
@@ -405,6 +408,18 @@ mod tests {
         assert_eq!(asked.get(), 0);
         assert_eq!(buckets.spend(&rates, MESSAGE, &now), Ok(()));
         assert_eq!(asked.get(), 1);
+    }
+
+    #[test]
+    fn a_lease_gives_back_no_more_than_it_took() {
+        let start = Instant::now();
+        // Less than what a lease takes at once.
+        let allowance = Arc::new(Allowance::new(&Rates { shared_by: 1, ..rates(1, 5) }, start));
+        let said = (0..20).filter(|_| {
+            let mut lease = Lease::of(Some(Arc::clone(&allowance)));
+            lease.spend(MESSAGE, &|| start).is_ok()
+        });
+        assert_eq!(said.count(), 5);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::{
     future::poll_fn,
     sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -14,7 +15,7 @@ use crate::{
     frame::Frame,
     limits::Limits,
     lobby::Match,
-    sync::{Mutex, MutexGuard},
+    sync::{Mutex, MutexGuard, sleep},
 };
 
 /// What carries frames between two peers that were paired.
@@ -62,11 +63,12 @@ pub trait Relay: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// [`RelayError::Foreign`] if the match was opened before or is of another backend, [`RelayError::Gone`] if the partner
-    /// gave its match up, [`RelayError::Unavailable`] if the backend cannot be reached.
+    /// gave its match up or does not open it within [`Limits::stall`], [`RelayError::Unavailable`] if the backend cannot be reached.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the match is given up.
+    /// If the future is dropped, the match is given up; a partner that has begun to chat in that very moment is told that this
+    /// side parted.
     async fn open(&self, chat: &mut Match) -> Result<Pipe, RelayError>;
 }
 
@@ -143,6 +145,8 @@ struct Channel {
     parted: Option<Reason>,
     max_items: usize,
     max_bytes: usize,
+    /// How long one side waits for the other to take part.
+    patience: Duration,
 }
 
 /// One direction, written by the side of its index and read by the other.
@@ -188,12 +192,14 @@ impl Pipe {
             parted: None,
             max_items: limits.pipe_items.max(1),
             max_bytes: limits.pipe_bytes,
+            patience: limits.stall,
         }));
         let mut end = |side| Self { channel: Arc::clone(&channel), side, on_part: Some(on_part()) };
         (end(0), end(1))
     }
 
-    /// Takes part, and waits until the partner does. Whether it did; if not, it has given the match up.
+    /// Takes part, and waits until the partner does. Whether it did; if not, it has given the match up, or has not taken part
+    /// for [`Limits::stall`]: a task that is alive takes no time for that, and one that is never polled holds nobody up for ever.
     ///
     /// For backends that give out both ends within one process; between processes it is for them to say what happens at
     /// the other end.
@@ -203,7 +209,27 @@ impl Pipe {
     /// If the future is dropped, it can be asked again; if the pipe is dropped before the chat has begun, the partner is told
     /// that it never will.
     pub async fn begin(&mut self) -> bool {
-        poll_fn(|cx| self.poll_begin(cx)).await
+        let patience = lock(&self.channel).patience;
+        let begun = tokio::select! {
+            biased;
+            begun = poll_fn(|cx| self.poll_begin(cx)) => Some(begun),
+            () = sleep(patience) => None,
+        };
+        begun.unwrap_or_else(|| self.withdraw())
+    }
+
+    /// Gives the match up, unless the partner takes part by now. Whether it does.
+    fn withdraw(&self) -> bool {
+        let mut channel = lock(&self.channel);
+        if channel.begun[1 - self.side] {
+            return true;
+        }
+        channel.begun[self.side] = false;
+        channel.parted.get_or_insert(Reason::Lost);
+        let partner = channel.lanes[self.side].reader.take();
+        drop(channel);
+        wake(partner);
+        false
     }
 
     fn poll_begin(&mut self, cx: &Context<'_>) -> Poll<bool> {

@@ -106,6 +106,7 @@ where
         gate_closed: false,
         arrived: 0,
         unflushed: false,
+        hung_up: false,
         full: false,
         alarm: None,
         closing: None,
@@ -122,6 +123,7 @@ where
                 phase_change.set(hub.phase_change());
                 registered = None;
                 phase = hub.phase();
+                serving.poll_opening(cx);
                 serving.enter_phase(phase);
             }
             if !registered.as_ref().is_some_and(|waker| cx.waker().will_wake(waker)) {
@@ -157,6 +159,8 @@ struct Serving<'h> {
     /// The partner's messages given to the transport since it was last flushed.
     arrived: u64,
     unflushed: bool,
+    /// The transport has ended while a frame is held.
+    hung_up: bool,
     /// The transport had no room when it was last asked.
     full: bool,
     alarm: Option<Pin<Box<Sleep>>>,
@@ -289,6 +293,10 @@ impl Serving<'_> {
             return false;
         }
         let Some(frame) = self.session.poll_frame() else { return false };
+        if let Err(wait) = self.lease.spend(Cost::of_frame(&frame), &now) {
+            self.session.handle_excess_send(None, &frame, wait, now());
+            return true;
+        }
         self.hub.stats.count_frame(frame.weight());
         self.send(cx, frame);
         true
@@ -324,11 +332,19 @@ impl Serving<'_> {
     {
         for _ in 0..BATCH {
             let full = self.held.is_some() || self.session.backlog() >= BACKLOG;
+            if self.hung_up {
+                return if self.held.is_some() { Ok(false) } else { Err(Ended::Lost) };
+            }
             if self.closing.is_some() || !self.may_poll_input(full) {
                 return Ok(false);
             }
             let input = match transport.as_mut().poll_next(cx) {
                 Poll::Pending => return Ok(false),
+                Poll::Ready(None) if self.held.is_some() => {
+                    // What was said before is sent before; how long that may take has a bound.
+                    self.hung_up = true;
+                    return Ok(false);
+                }
                 Poll::Ready(None) => return Err(Ended::Lost),
                 Poll::Ready(Some(input)) => input.into(),
             };

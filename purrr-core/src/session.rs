@@ -91,7 +91,8 @@ pub enum Closing {
     Drained,
     /// The peer went on above its [`Rates`](crate::Rates) for too long.
     Flooded,
-    /// What the peer sent was no message at all, three times in ten seconds.
+    /// What the peer sent was no message at all, three times in ten seconds. Not where there are no
+    /// [`Rates`](crate::Rates).
     Garbled,
 }
 
@@ -450,12 +451,16 @@ impl Session {
     fn admit(&mut self, meant_for: Option<ChatId>, frame: &Frame) -> bool {
         let id = id_of(&frame.body);
         let State::Paired { chat, partner } = &self.state else {
-            self.refuse(
-                Problem::new(Code::NotPaired, "there is no partner to send this to").about(id),
-            );
+            self.refuse(not_paired().about(id));
             return false;
         };
         if meant_for.is_some_and(|meant| meant != *chat) {
+            return false;
+        }
+        // Said by somebody who cannot know of the partner yet.
+        let untold = |event: &Event| matches!(event, Event::Matched { .. });
+        if meant_for.is_none() && self.events.iter().any(untold) {
+            self.refuse(not_paired().about(id));
             return false;
         }
         if let Err(problem) = self.checked_body(&frame.body, partner.speaks) {
@@ -597,6 +602,10 @@ const fn id_of(body: &Body) -> Option<u64> {
         Body::Read { id } => Some(*id),
         Body::Typing(_) | Body::Signal(_) => None,
     }
+}
+
+fn not_paired() -> Problem {
+    Problem::new(Code::NotPaired, "there is no partner to send this to")
 }
 
 fn already_paired() -> Problem {

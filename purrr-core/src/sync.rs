@@ -1,4 +1,5 @@
-//! The locks of the backend in memory, or those of a model that tries every order of taking them.
+//! The locks and the timer of the backend in memory, or those of a model that tries every order of taking the locks, in which
+//! no time passes.
 //!
 //! The model is that of `tests/lock.rs`. What lies between two locks is run in one go there, so code that relies on
 //! anything finer has to go through this module, too.
@@ -7,3 +8,11 @@
 pub(crate) use loom::sync::{Mutex, MutexGuard};
 #[cfg(not(purrr_loom))]
 pub(crate) use std::sync::{Mutex, MutexGuard};
+
+#[cfg(not(purrr_loom))]
+pub(crate) use tokio::time::sleep;
+
+#[cfg(purrr_loom)]
+pub(crate) async fn sleep(_: std::time::Duration) {
+    std::future::pending().await
+}

@@ -71,7 +71,7 @@ async fn nobody_is_held_up_by_a_partner_that_is_never_polled() {
     // Matched with Ann, whom nobody polls any more.
     let mut bob = Box::pin(hub.pair(Profile::named("Bob")));
     assert!(bob.as_mut().now_or_never().is_none());
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(Limits::default().stall + Duration::from_secs(1)).await;
     let (bob, cid) = tokio::join!(bob, hub.pair(Profile::named("Cid")));
     assert_eq!(bob.unwrap().id(), cid.unwrap().id());
     // And when somebody does, she goes on waiting as well.

@@ -21,6 +21,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
+use purrr_core::Rates;
 use tokio::time::Instant;
 
 pub use self::address::{Network, NetworkError};
@@ -75,18 +76,18 @@ const SPARE_SOCKETS: usize = 1024;
 const SPARE_SOCKETS_EACH: usize = 64;
 
 impl Admission {
-    pub(crate) fn new(config: &Config) -> Self {
+    /// `rates` are those of one visitor, of which an address has some times as much.
+    pub(crate) fn new(config: &Config, rates: Option<Rates>) -> Self {
         let (all, each) = (config.max_connections, config.max_connections_per_address);
         let sockets_each = if each == 0 { 0 } else { pairs(each, SPARE_SOCKETS_EACH) };
         Self {
             connections: Arc::new(Places::new(all, each)),
             sockets: Arc::new(Places::new(pairs(all, SPARE_SOCKETS), sockets_each)),
-            addresses: config.rate_limits.then(|| {
-                let rates = config.limits.rates.clone();
-                Mutex::new(Addresses::new(config.connects_per_second, rates))
-            }),
+            addresses: config
+                .rate_limits
+                .then(|| Mutex::new(Addresses::new(config.connects_per_second, rates))),
             trusted: config.trusted_proxies.clone(),
-            budget: Budget::new(config.buffered_bytes),
+            budget: Budget::new(config.buffered_bytes, config.body_timeout),
             refused: Default::default(),
             told: Mutex::default(),
         }
@@ -218,7 +219,7 @@ mod tests {
     fn admission(change: impl FnOnce(&mut Config)) -> Admission {
         let mut config = Config::default();
         change(&mut config);
-        Admission::new(&config)
+        Admission::new(&config, config.limits.rates.clone())
     }
 
     fn who(address: &str) -> Option<IpAddr> {

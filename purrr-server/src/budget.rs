@@ -9,13 +9,19 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
 use purrr_core::{Code, Problem};
+use tokio::time::Instant;
 
 /// Up to this many bytes a message is small.
 pub(crate) const SMALL: usize = 64 * 1024;
+
+/// The line on which somebody may still send pictures, in bytes a second: 64 kbit/s.
+pub(crate) const SLOWEST_LINE: f64 = 8_192.0;
 
 /// When it is worth trying again, in milliseconds.
 const RETRY: u64 = 1_000;
@@ -27,6 +33,8 @@ pub(crate) struct Budget(Arc<Total>);
 #[derive(Debug)]
 struct Total {
     most: usize,
+    /// How long a message may take beside what the slowest line needs for it.
+    patience: Duration,
     held: AtomicUsize,
 }
 
@@ -35,6 +43,10 @@ struct Total {
 pub(crate) struct Charge {
     budget: Budget,
     bytes: usize,
+    /// Since when what is charged for comes and could be read.
+    since: Option<Instant>,
+    /// It could not be read for some time, which is not to be held against it.
+    excused: bool,
 }
 
 /// The bytes of a message, and what they cost.
@@ -44,13 +56,19 @@ struct Charged<T> {
 }
 
 impl Budget {
-    pub(crate) fn new(most: usize) -> Self {
-        Self(Arc::new(Total { most, held: AtomicUsize::new(0) }))
+    pub(crate) fn new(most: usize, patience: Duration) -> Self {
+        Self(Arc::new(Total { most, patience, held: AtomicUsize::new(0) }))
+    }
+
+    /// One that nobody comes to the end of.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn unlimited() -> Self {
+        Self::new(usize::MAX, Duration::MAX)
     }
 
     /// The charge of a message of which nothing has come.
     pub(crate) fn charge(&self) -> Charge {
-        Charge { budget: self.clone(), bytes: 0 }
+        self.charge_of(0)
     }
 
     /// Bytes that are charged for now.
@@ -63,9 +81,21 @@ impl Budget {
         if bytes.len() <= SMALL {
             return bytes.into();
         }
-        let charge = Charge { budget: self.clone(), bytes: bytes.len() };
+        let charge = self.charge_of(bytes.len());
         self.0.held.fetch_add(bytes.len(), Ordering::Relaxed);
         Bytes::from_owner(Charged { bytes, _charge: charge })
+    }
+
+    /// The same for a text.
+    pub(crate) fn keep_text(&self, text: String) -> ByteString {
+        if text.len() <= SMALL {
+            return text.into();
+        }
+        ByteString::try_from(self.keep(text.into_bytes())).expect("it was a text before")
+    }
+
+    fn charge_of(&self, bytes: usize) -> Charge {
+        Charge { budget: self.clone(), bytes, since: None, excused: false }
     }
 }
 
@@ -75,12 +105,13 @@ impl Charge {
         if bytes <= SMALL || bytes <= self.bytes {
             return true;
         }
-        let Total { most, held } = &*self.budget.0;
+        let Total { most, held, .. } = &*self.budget.0;
         let more = bytes - self.bytes;
         let fits = |held: usize| held.checked_add(more).filter(|held| held <= most);
         let grown = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
         if grown {
             self.bytes = bytes;
+            self.since.get_or_insert_with(Instant::now);
         } else {
             self.clear();
         }
@@ -92,11 +123,28 @@ impl Charge {
         if self.bytes == 0 {
             return bytes.freeze();
         }
-        let charge = Self { budget: self.budget.clone(), bytes: take(&mut self.bytes) };
+        let charge = self.budget.charge_of(take(&mut self.bytes));
+        self.since = None;
         Bytes::from_owner(Charged { bytes, _charge: charge })
     }
 
+    /// Whether a message, of which so much has come, holds what is charged for it longer than the slowest line would.
+    pub(crate) fn is_overdue(&mut self, received: usize) -> bool {
+        let Some(since) = &mut self.since else { return false };
+        if take(&mut self.excused) {
+            *since = Instant::now();
+        }
+        let bought = Duration::from_secs_f64(received as f64 / SLOWEST_LINE);
+        since.elapsed() > self.budget.0.patience.saturating_add(bought)
+    }
+
+    /// What comes is not read now, and its time begins when it is again.
+    pub(crate) const fn excuse(&mut self) {
+        self.excused = true;
+    }
+
     fn clear(&mut self) {
+        self.since = None;
         self.budget.0.held.fetch_sub(take(&mut self.bytes), Ordering::Relaxed);
     }
 }
@@ -123,9 +171,34 @@ pub(crate) fn no_room() -> Problem {
 mod tests {
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_charged_for_comes_as_fast_as_on_the_slowest_line() {
+        let budget = Budget::new(10 * SMALL, PATIENCE);
+        let mut charge = budget.charge();
+        assert!(charge.grow_to(SMALL));
+        tokio::time::advance(10 * PATIENCE).await;
+        assert!(!charge.is_overdue(SMALL), "small ones may take their time");
+        assert!(charge.grow_to(2 * SMALL));
+        let due = PATIENCE + Duration::from_secs(2 * SMALL as u64 / 8_192);
+        tokio::time::advance(due).await;
+        assert!(!charge.is_overdue(2 * SMALL));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(charge.is_overdue(2 * SMALL));
+        assert!(!charge.is_overdue(3 * SMALL), "more has come");
+        charge.excuse();
+        tokio::time::advance(10 * PATIENCE).await;
+        assert!(!charge.is_overdue(2 * SMALL), "it was not read meanwhile");
+        tokio::time::advance(due + Duration::from_millis(1)).await;
+        assert!(charge.is_overdue(2 * SMALL));
+        drop(charge.attach(BytesMut::zeroed(2 * SMALL)));
+        assert!(!charge.is_overdue(0), "the next one has not begun");
+    }
+
     #[test]
     fn a_message_is_charged_for_until_its_last_copy_is_gone() {
-        let budget = Budget::new(10 * SMALL);
+        let budget = Budget::new(10 * SMALL, PATIENCE);
         let mut charge = budget.charge();
         assert!(charge.grow_to(SMALL) && budget.held() == 0);
         assert!(charge.grow_to(3 * SMALL) && charge.grow_to(2 * SMALL));
@@ -140,7 +213,7 @@ mod tests {
 
     #[test]
     fn what_there_is_no_room_for_holds_nothing() {
-        let budget = Budget::new(10 * SMALL);
+        let budget = Budget::new(10 * SMALL, PATIENCE);
         let (mut first, mut second) = (budget.charge(), budget.charge());
         assert!(first.grow_to(6 * SMALL));
         assert!(second.grow_to(4 * SMALL));

@@ -36,14 +36,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
     admission::Admission,
-    budget::{Budget, SMALL},
+    budget::{Budget, SLOWEST_LINE, SMALL},
     config::Config,
     heartbeat::{Beat, Heartbeat},
     websocket::{self, CloseCode, Controls, Message, Socket},
 };
-
-/// The line on which somebody may still send pictures, in bytes a second: 64 kbit/s.
-const SLOWEST_LINE: f64 = 8_192.0;
 
 /// What a client sent, the heartbeat's own packets included.
 #[derive(Clone, PartialEq, Eq)]
@@ -441,7 +438,7 @@ impl EioSocket {
     /// A session whose connection is over, for what reads packets of its own.
     #[cfg(feature = "fuzzing")]
     pub(crate) fn gone(config: &Config) -> Self {
-        Self::new(Link::Gone, config, Budget::new(usize::MAX))
+        Self::new(Link::Gone, config, Budget::unlimited())
     }
 
     /// Names the ping that was sent last.
@@ -497,10 +494,11 @@ impl EioSocket {
             return Poll::Ready(None);
         }
         self.heartbeat.heard();
-        if let Link::WebSocket(socket) = &mut self.link
-            && socket.take_unblocked()
-        {
-            return Poll::Ready(Some(Incoming::Progress));
+        if let Link::WebSocket(socket) = &mut self.link {
+            socket.excuse();
+            if socket.take_unblocked() {
+                return Poll::Ready(Some(Incoming::Progress));
+            }
         }
         Poll::Pending
     }
@@ -600,6 +598,10 @@ impl Stream for EioSocket {
                 Poll::Ready(Some(Incoming::Close) | None) => return Poll::Ready(None),
                 Poll::Ready(Some(packet)) => {
                     this.heartbeat.heard();
+                    if matches!(packet, Incoming::Refused) {
+                        // An answer to a ping may have been among what was thrown away.
+                        this.pongs = this.pings;
+                    }
                     return Poll::Ready(Some(packet));
                 }
                 Poll::Pending => match this.heartbeat.poll(cx) {

@@ -42,7 +42,7 @@ pub fn router<S>(hub: Hub, config: Config) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    let admission = Arc::new(Admission::new(&config));
+    let admission = Arc::new(Admission::new(&config, hub.limits().rates.clone()));
     routes(hub, config, admission)
 }
 

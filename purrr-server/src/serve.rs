@@ -82,7 +82,7 @@ pub async fn run(
         tracing::info!(%address, %page, "listening");
     }
     let drain = config.drain;
-    let admission = Arc::new(Admission::new(&config));
+    let admission = Arc::new(Admission::new(&config, hub.limits().rates.clone()));
     let closing = CancellationToken::new();
     let service = Service {
         closing: closing.clone(),

@@ -76,7 +76,8 @@ where
     S: Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send,
 {
-    let (config, admission) = (Arc::new(config.clone()), Arc::new(Admission::new(config)));
+    let (config, admission) =
+        (Arc::new(config.clone()), Arc::new(Admission::new(config, config.limits.rates.clone())));
     any(async move |request: Request| {
         let place = match admission.admit(&request) {
             Ok(place) => place,
@@ -101,7 +102,7 @@ where
     S: Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    let admission = Arc::new(Admission::new(config));
+    let admission = Arc::new(Admission::new(config, config.limits.rates.clone()));
     let sessions = Sessions::new(Arc::new(config.clone()), admission);
     any(async move |request: Request| {
         sessions

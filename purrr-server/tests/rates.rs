@@ -59,7 +59,8 @@ async fn whoever_is_too_fast_is_told_how_long_to_wait() {
 #[tokio::test]
 async fn purrr_chats_clients_are_told_as_well_and_count_what_was_refused() {
     for transport in Transport::ALL {
-        let server = server_at(|rates| rates.messages = Rate::new(1, 2)).await;
+        // The first of Ann's is that she says who she is.
+        let server = server_at(|rates| rates.messages = Rate::new(1, 3)).await;
         let (mut ann, mut bob) = Visitor::pair(&server, [transport; 2]).await;
         let say = |text: &str| format!(r#"["send_message",{{"message":"{text}"}}]"#);
         let hear = |text: &str, reply: &str| {

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, futures::Notified},
-    time::{Instant, timeout},
+    time::Instant,
 };
 
 use super::{
@@ -76,10 +76,6 @@ pub(crate) enum SearchError {
     #[error(transparent)]
     Relay(#[from] RelayError),
 }
-
-/// How long whoever was matched waits for the partner to know of it. A task that is alive takes no time for that; one that
-/// is never polled must not hold anybody up.
-const CONFIRMATION: Duration = Duration::from_secs(2);
 
 /// A search under way. Dropping it undoes whatever of it was done.
 pub(crate) struct Searching {
@@ -228,10 +224,10 @@ impl Guest {
                 // Either may have blocked the other on another connection while this one waited.
                 if !hub.acquaintances().keeps_apart(person, made.partner().person) {
                     opens.store(true, Ordering::Relaxed);
-                    match timeout(CONFIRMATION, hub.relay.open(&mut made)).await {
-                        Ok(Ok(pipe)) => break (made, pipe),
-                        Ok(Err(RelayError::Gone)) | Err(_) => opens.store(false, Ordering::Relaxed),
-                        Ok(Err(error)) => return Err(error.into()),
+                    match hub.relay.open(&mut made).await {
+                        Ok(pipe) => break (made, pipe),
+                        Err(RelayError::Gone) => opens.store(false, Ordering::Relaxed),
+                        Err(error) => return Err(error.into()),
                     }
                 }
                 ticket.waited = before + began.elapsed();

@@ -51,7 +51,8 @@ pub struct Options {
     /// Time for a Socket.IO client to name its namespace [default: 45s].
     #[arg(long, env = "PURRR_CONNECT_TIMEOUT", value_name = "TIME", help_heading = "Network")]
     pub connect_timeout: Option<Span>,
-    /// Time for the body of a request, beside a second for each 8 KiB, or for a WebSocket to take a polling session over
+    /// Time for the body of a request or a WebSocket message above 64 KiB, beside a second for each 8 KiB, or for a WebSocket to
+    /// take a polling session over
     /// [default: 10s].
     #[arg(long, env = "PURRR_BODY_TIMEOUT", value_name = "TIME", help_heading = "Network")]
     pub body_timeout: Option<Span>,
@@ -135,7 +136,7 @@ pub struct Options {
     /// Connections that may begin in a second from one address, twice as many at once; above it 429 [default: 500].
     #[arg(long, env = "PURRR_CONNECTS_PER_SECOND", value_name = "COUNT", help_heading = "Rates")]
     pub connects_per_second: Option<u32>,
-    /// Messages and read marks of one person [default: 100+4000].
+    /// Messages, read marks and introductions of one person [default: 100+4000].
     #[arg(long, env = "PURRR_MESSAGE_RATE", value_name = "RATE", help_heading = "Rates")]
     pub message_rate: Option<Tempo>,
     /// Bytes of all that one person sends to the partner [default: 4000000+200000000].
@@ -147,7 +148,7 @@ pub struct Options {
     /// Steps of a call [default: 50+1000].
     #[arg(long, env = "PURRR_SIGNAL_RATE", value_name = "RATE", help_heading = "Rates")]
     pub signal_rate: Option<Tempo>,
-    /// Searches and introductions of one person [default: 5+200].
+    /// Searches of one person [default: 5+200].
     #[arg(long, env = "PURRR_FIND_RATE", value_name = "RATE", help_heading = "Rates")]
     pub find_rate: Option<Tempo>,
     /// Refusals before a connection is closed [default: 100+1000].

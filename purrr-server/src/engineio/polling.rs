@@ -346,7 +346,7 @@ mod tests {
     use super::*;
 
     fn budget() -> Budget {
-        Budget::new(usize::MAX)
+        Budget::unlimited()
     }
 
     #[test]

@@ -134,7 +134,8 @@ impl PurrrChat {
         let text = match (incoming, self.awaited.take()) {
             (Incoming::Refused, _) => {
                 // Whatever it was, a page that sends so much shows it.
-                if let Some(chat) = &mut self.chat {
+                let late = self.is_late();
+                if let Some(chat) = self.chat.as_mut().filter(|_| !late) {
                     chat.log.refused();
                 }
                 return Ok(Err(no_room()));
@@ -181,10 +182,8 @@ impl PurrrChat {
             "typing_start" => Ok(Some(self.typing(true))),
             "typing_stop" if self.chat.as_ref().is_some_and(|chat| !chat.typing) => Ok(None),
             "typing_stop" => Ok(Some(self.typing(false))),
-            "start_video_call" => signal(SignalKind::Offer, "start_video_call", "offer", payload),
-            "accept_video_call" => {
-                signal(SignalKind::Answer, "accept_video_call", "answer", payload)
-            }
+            "start_video_call" => self.signal(SignalKind::Offer, &name, "offer", payload),
+            "accept_video_call" => self.signal(SignalKind::Answer, &name, "answer", payload),
             "refuse_video_call" => Ok(Some(relay(signalled(SignalKind::Refuse, None)))),
             "hang_video_call" => Ok(Some(relay(signalled(SignalKind::Hangup, None)))),
             "chat message" => self.chat_message(payload, packet.slice_ref(array)),
@@ -243,12 +242,13 @@ impl PurrrChat {
 
     fn send_message(&mut self, said: SendMessage<'_>, source: &ByteString) -> Asked {
         let SendMessage { message, image, reply } = said;
-        let text = message.map(|message| message.in_source(source));
+        let text = message.map(|message| message.in_source(source, &self.budget));
         if self.chat.is_none() {
             return Err(not_paired());
         }
-        let read =
-            |image: Text<'_>| picture::read(image.in_source(source), self.largest, &self.budget);
+        let read = |image: Text<'_>| {
+            picture::read(image.in_source(source, &self.budget), self.largest, &self.budget)
+        };
         let image = image.map(read).transpose()?;
         if text.is_none() && image.is_none() {
             return Err(Problem::new(
@@ -343,6 +343,19 @@ impl PurrrChat {
         let Some(chat) = &self.chat else { return Ok(Some(relay(Body::Read { id: 0 }))) };
         let id = message_id.as_u64().and_then(|index| chat.log.id_at(index));
         Ok(id.map(|id| relay(Body::Read { id })))
+    }
+
+    fn signal(&self, kind: SignalKind, name: &str, field: &str, payload: Option<&str>) -> Asked {
+        let mut fields: serde_json::Map<String, serde_json::Value> = parse(name, payload)?;
+        match fields.remove(field) {
+            Some(serde_json::Value::String(data)) => {
+                Ok(Some(relay(signalled(kind, Some(self.budget.keep_text(data))))))
+            }
+            _ => {
+                let message = format!("`{name}` needs the field `{field}`, a string");
+                Err(Problem::new(Code::BadMessage, message))
+            }
+        }
     }
 
     fn typing(&mut self, on: bool) -> Command {
@@ -586,19 +599,6 @@ fn introduce(payload: Option<&str>) -> Result<Command, Problem> {
         hello.public_key = Some(key.as_ref().into());
     }
     Ok(Command::Hello { hello, resume: None })
-}
-
-fn signal(kind: SignalKind, name: &str, field: &str, payload: Option<&str>) -> Asked {
-    let mut fields: serde_json::Map<String, serde_json::Value> = parse(name, payload)?;
-    match fields.remove(field) {
-        Some(serde_json::Value::String(data)) => {
-            Ok(Some(relay(signalled(kind, Some(data.into())))))
-        }
-        _ => {
-            let message = format!("`{name}` needs the field `{field}`, a string");
-            Err(Problem::new(Code::BadMessage, message))
-        }
-    }
 }
 
 const fn signalled(kind: SignalKind, data: Option<ByteString>) -> Body {

@@ -94,7 +94,7 @@ impl AsyncWrite for Pieces<'_> {
 
 fn socket<'a>(bytes: &'a [u8], sizes: &'a [u8], most: usize) -> Socket<Pieces<'a>> {
     let pieces = Pieces { unread: bytes, written: Vec::new(), sizes, turn: 0 };
-    Socket::on(pieces, BytesMut::new(), most, Budget::new(usize::MAX).charge())
+    Socket::on(pieces, BytesMut::new(), most, Budget::unlimited().charge())
 }
 
 /// What the socket makes of these bytes, and what it answered of itself.

@@ -82,10 +82,11 @@ pub(crate) struct Socket<W = Wire> {
     /// A message whose last fragment has not come.
     fragments: Option<(Opcode, BytesMut)>,
     /// For the message that is coming. If there is no room for that, what comes of it is thrown away, of the partial frame
-    /// so many bytes by now.
+    /// so many bytes by now, and so many of the fragments before.
     charge: Charge,
     refused: bool,
     skipped: usize,
+    discarded: usize,
     out: Outbox,
     /// What is left of a message that goes out in fragments, and the opcode of the next one.
     outgoing: Option<(Opcode, Bytes)>,
@@ -175,6 +176,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
             charge,
             refused: false,
             skipped: 0,
+            discarded: 0,
             out: Outbox::default(),
             outgoing: None,
             pong: None,
@@ -253,7 +255,13 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Message, SocketError>>> {
+        self.excuse();
         self.poll_messages(cx, true)
+    }
+
+    /// What comes is not read now, for a reason that is not the client's.
+    pub(crate) const fn excuse(&mut self) {
+        self.charge.excuse();
     }
 
     /// Whether a message has begun to come.
@@ -287,7 +295,9 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
                 if let Some((used, frame)) = taken {
                     ahead.advance(used);
                     if !ahead.is_empty() {
-                        self.ahead = ahead;
+                        // What is little is shared by the messages in it, and must not keep what was before.
+                        let little = ahead.len() <= SHARED;
+                        self.ahead = if little { BytesMut::from(&ahead[..]) } else { ahead };
                     }
                     if frame.is_some() {
                         return Poll::Ready(Ok(frame));
@@ -364,20 +374,23 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
     /// Reads the rest of a frame to where it stays.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, SocketError>> {
         let Some((head, payload)) = &mut self.partial else { return Poll::Ready(Ok(None)) };
+        let before = self.fragments.as_ref().map_or(0, |(_, whole)| whole.len());
         while payload.len() + self.skipped < head.length {
             let missing = head.length - payload.len() - self.skipped;
-            if payload.capacity() == payload.len() && !self.refused {
+            if payload.capacity() == payload.len() && (!self.refused || head.opcode.is_control()) {
                 let room = missing.min(payload.len());
-                let before = self.fragments.as_ref().map_or(0, |(_, whole)| whole.len());
                 if self.charge.grow_to(before + payload.len() + room) {
                     payload.reserve(room);
                 } else {
                     self.refused = true;
                     self.skipped = take(payload).len();
-                    self.fragments.iter_mut().for_each(|(_, whole)| *whole = BytesMut::new());
+                    if let Some((_, whole)) = &mut self.fragments {
+                        self.discarded += take(whole).len();
+                    }
                 }
             }
-            if self.refused {
+            // A ping in the midst of what is refused is answered as it came.
+            if self.refused && !head.opcode.is_control() {
                 let read = SCRATCH.with_borrow_mut(|scratch| {
                     let room = missing.min(scratch.len());
                     let mut buffer = ReadBuf::new(&mut scratch[..room]);
@@ -397,6 +410,9 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
                 return Poll::Ready(Ok(None));
             }
             self.moved = true;
+            if self.charge.is_overdue(before + payload.len()) {
+                return Poll::Ready(Err(SocketError::Fault(CloseCode::Policy)));
+            }
         }
         let mut frame = self.partial.take();
         self.skipped = 0;
@@ -434,30 +450,35 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
                 return self.complete(head.opcode, payload).map(Some);
             }
             Opcode::Text | Opcode::Binary => {
+                self.discarded = if self.refused { head.length } else { 0 };
                 self.fragments = Some((head.opcode, payload));
                 return Ok(None);
             }
             Opcode::Continuation => {}
         }
         let (opcode, mut whole) = self.fragments.take().ok_or(CloseCode::Protocol)?;
-        if whole.len() + payload.len() > self.max_payload {
+        let length = self.discarded + whole.len() + head.length;
+        if length > self.max_payload {
             return Err(CloseCode::Size);
         }
-        let is_empty = payload.is_empty();
-        if !self.refused && self.charge.grow_to(whole.len() + payload.len()) {
+        if !self.refused && self.charge.grow_to(length) {
             whole.put(payload);
+            if self.charge.is_overdue(length) {
+                return Err(CloseCode::Policy);
+            }
         } else {
-            (self.refused, whole) = (true, BytesMut::new());
+            (self.refused, self.discarded, whole) = (true, length, BytesMut::new());
         }
         if head.last {
             return self.complete(opcode, whole).map(Some);
         }
         self.fragments = Some((opcode, whole));
-        Ok(is_empty.then_some(Message::Nothing))
+        Ok((head.length == 0).then_some(Message::Nothing))
     }
 
     fn complete(&mut self, opcode: Opcode, payload: BytesMut) -> Result<Message, CloseCode> {
         if take(&mut self.refused) {
+            self.discarded = 0;
             return Ok(Message::Refused);
         }
         let payload = self.charge.attach(payload);

@@ -26,7 +26,7 @@ pub fn payloads(data: &[u8]) {
 }
 
 fn split(body: Bytes) -> Result<Vec<Incoming>, Broken> {
-    super::split(body, &Budget::new(usize::MAX))
+    super::split(body, &Budget::unlimited())
 }
 
 /// The packet as whoever sent it would write it.

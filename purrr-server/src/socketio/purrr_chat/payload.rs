@@ -11,6 +11,8 @@ use purrr_core::{
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
+use crate::budget::Budget;
+
 /// Takes an event's array apart: its name, and its first argument if it has one.
 pub(super) fn open(array: &str) -> Result<(Cow<'_, str>, Option<&str>), ()> {
     struct Opened<'a>(Cow<'a, str>, Option<&'a str>);
@@ -122,10 +124,11 @@ impl<'a> SendMessage<'a> {
 pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
 impl Text<'_> {
-    pub(super) fn in_source(self, source: &ByteString) -> ByteString {
+    /// The string as a part of its packet where it can be, and else charged for like that.
+    pub(super) fn in_source(self, source: &ByteString, budget: &Budget) -> ByteString {
         match self.0 {
             Cow::Borrowed(text) => source.slice_ref(text),
-            Cow::Owned(text) => text.into(),
+            Cow::Owned(text) => budget.keep_text(text),
         }
     }
 }
@@ -174,6 +177,19 @@ mod tests {
     fn said(read: Option<SendMessage<'_>>) -> Said {
         let SendMessage { message, image, reply } = read?;
         Some((message.map(|it| it.0.into_owned()), image.map(|it| it.0.into_owned()), reply.0))
+    }
+
+    #[test]
+    fn a_string_with_escapes_is_charged_for_when_its_packet_is_gone() {
+        let budget = Budget::unlimited();
+        let sealed = format!(r#""{{\"ciphertext\":\"{}\"}}""#, "A".repeat(100_000));
+        let packet = ByteString::from(sealed);
+        let text: Text<'_> = serde_json::from_str(&packet).unwrap();
+        let text = text.in_source(&packet, &budget);
+        drop(packet);
+        assert_eq!(budget.held(), text.len());
+        drop(text);
+        assert_eq!(budget.held(), 0);
     }
 
     #[test]
