@@ -351,7 +351,11 @@ impl Serving<'_> {
             if full && matches!(input, Input::Command(_) | Input::Refused(_)) {
                 return Err(Ended::Lost);
             }
-            self.poll_opening(cx);
+            // Whatever else is said to a partner, or refused, was said before there was one that its sender knows of.
+            let is_said = matches!(input, Input::Command(Command::Send { .. }) | Input::Refused(_));
+            if !is_said {
+                self.poll_opening(cx);
+            }
             match input {
                 // Not by way of the other commands, since a frame is large to hand about.
                 Input::Command(Command::Send { chat, frame }) => {

@@ -454,13 +454,14 @@ impl Session {
             self.refuse(not_paired().about(id));
             return false;
         };
-        if meant_for.is_some_and(|meant| meant != *chat) {
-            return false;
-        }
         // Said by somebody who cannot know of the partner yet.
         let untold = |event: &Event| matches!(event, Event::Matched { .. });
-        if meant_for.is_none() && self.events.iter().any(untold) {
+        let nobody = meant_for.is_none_or(|meant| meant == ChatId::NONE);
+        if nobody && self.events.iter().any(untold) {
             self.refuse(not_paired().about(id));
+            return false;
+        }
+        if meant_for.is_some_and(|meant| meant != *chat) {
             return false;
         }
         if let Err(problem) = self.checked_body(&frame.body, partner.speaks) {

@@ -18,6 +18,17 @@ const SHORT: Duration = Duration::from_millis(300);
 const LARGE: usize = 200_000;
 const TAKEN: u32 = 6;
 
+/// Ann, who speaks in frames of her own making, and Bob, who polls.
+async fn pair(server: &Server) -> (Wire, Visitor) {
+    let mut ann = Wire::connect(server).await;
+    ann.say(r#"{"type":"find"}"#).await;
+    let mut bob = Visitor::connect(server, "Bob", Transport::Polling).await;
+    bob.emit(r#"["find_partner"]"#).await;
+    bob.gets(r#"["waiting"]"#).await;
+    assert!(bob.text().await.starts_with(r#"42["matched""#));
+    (ann, bob)
+}
+
 /// Sends as many texts as are taken, one that fills the queue, one that is held, and `more` that are not read.
 async fn fill(ann: &mut Wire, more: u32) {
     for id in 1..=TAKEN + 2 + more {
@@ -34,12 +45,7 @@ async fn whoever_is_held_up_is_asked_and_missed_like_anybody_else() {
         config.limits.pipe_items = 1;
         config.limits.stall = Duration::from_secs(60);
         let server = Server::with(config).await;
-        let mut ann = Wire::connect(&server).await;
-        ann.say(r#"{"type":"find"}"#).await;
-        let mut bob = Visitor::connect(&server, "Bob", Transport::Polling).await;
-        bob.emit(r#"["find_partner"]"#).await;
-        bob.gets(r#"["waiting"]"#).await;
-        assert!(bob.text().await.starts_with(r#"42["matched""#));
+        let (mut ann, mut bob) = pair(&server).await;
         let Line::Polling { address, session, .. } = &bob.line else { unreachable!() };
         let (address, session) = (*address, session.clone());
         // Bob does not poll any more, and says that he is there.
@@ -80,12 +86,7 @@ async fn what_was_read_of_a_message_that_had_to_wait_is_not_lost() {
     let mut config = Config::default();
     config.limits.pipe_items = 1;
     let server = Server::with(config).await;
-    let mut ann = Wire::connect(&server).await;
-    ann.say(r#"{"type":"find"}"#).await;
-    let mut bob = Visitor::connect(&server, "Bob", Transport::Polling).await;
-    bob.emit(r#"["find_partner"]"#).await;
-    bob.gets(r#"["waiting"]"#).await;
-    assert!(bob.text().await.starts_with(r#"42["matched""#));
+    let (mut ann, mut bob) = pair(&server).await;
     fill(&mut ann, 0).await;
     // In one piece, a ping among them, which is answered before what is behind it is read.
     let small = |id: u32| {
