@@ -1,8 +1,9 @@
 //! What a message costs from the bytes that come in to the bytes that go out, in each dialect.
 //!
-//! Two clients talk through the whole server, over pipes in memory instead of sockets: what one of them writes is taken out of its
-//! frame, read, relayed, written and framed again for the other. So nothing of it needs to be reached from outside. `message` has 64
-//! bytes of text, `picture` is one of 48 KiB as the page of the dialect sends it, with the receipt that the native dialect owes for it.
+//! Two clients talk through the whole server, over pipes in memory instead of sockets: what one of them writes is
+//! taken out of its frame, read, relayed, written and framed again for the other. So nothing of it needs to be
+//! reached from outside. `message` has 64 bytes of text, `picture` is one of 48 KiB as the page of the dialect sends
+//! it, with the receipt that the native dialect owes for it.
 
 use std::{
     io::{self, ErrorKind},

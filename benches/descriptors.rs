@@ -29,8 +29,8 @@ pub fn connections_per_table() -> io::Result<usize> {
 /// Gives this thread, and those it will start, a table of their own, which begins as a copy of the one they had.
 ///
 /// What is opened from now on here is not open in other threads, and what they open is not open here; so this is for the
-/// beginning of a thread that shares nothing that has a descriptor, or only what was opened before. A runtime that others wake has
-/// one.
+/// beginning of a thread that shares nothing that has a descriptor, or only what was opened before. A runtime that
+/// others wake has one.
 ///
 /// # Errors
 ///

@@ -33,7 +33,8 @@ pub struct Rate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rates {
-    /// Messages, texts and pictures alike, marks that one has been read, and introductions. Default 100 a second and 4,000 at once.
+    /// Messages, texts and pictures alike, marks that one has been read, and introductions. Default 100 a second and
+    /// 4,000 at once.
     pub messages: Rate,
     /// Bytes of everything that is sent to the partner. Default 4,000,000 a second and 200,000,000 at once: an album of
     /// twenty large pictures.
@@ -44,7 +45,8 @@ pub struct Rates {
     pub signals: Rate,
     /// Searches. Default 5 a second and 200 at once.
     pub finds: Rate,
-    /// What may be refused for coming too fast, or because it cannot be read, before the session ends. Default 100 a second and 1,000 at once.
+    /// What may be refused for coming too fast, or because it cannot be read, before the session ends. Default 100 a
+    /// second and 1,000 at once.
     pub refusals: Rate,
     /// How many peers' worth those who share an [`Allowance`] have together. Default 50.
     pub shared_by: u32,

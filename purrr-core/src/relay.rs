@@ -28,8 +28,9 @@ use crate::{
 ///
 /// # What is promised
 ///
-/// A chat begins for both or for neither: to open it takes both sides, and whoever opens it alone waits for the other. Frames of one sender arrive in order and once. Whoever receives sees every frame that was sent before the partner
-/// parted, then [`Received::Parted`] for good.
+/// A chat begins for both or for neither: to open it takes both sides, and whoever opens it alone waits for the
+/// other. Frames of one sender arrive in order and once. Whoever receives sees every frame that was sent before the
+/// partner parted, then [`Received::Parted`] for good.
 ///
 /// # What dropping means
 ///
@@ -63,7 +64,8 @@ pub trait Relay: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// [`RelayError::Foreign`] if the match was opened before or is of another backend, [`RelayError::Gone`] if the partner
-    /// gave its match up or does not open it within [`Limits::stall`], [`RelayError::Unavailable`] if the backend cannot be reached.
+    /// gave its match up or does not open it within [`Limits::stall`], [`RelayError::Unavailable`] if the backend
+    /// cannot be reached.
     ///
     /// # Cancel safety
     ///

@@ -74,7 +74,8 @@ pub struct Config {
     /// then up to 32 KB of the head are held.
     pub header_timeout: Duration,
     /// How long a client may take to send the body of a request or a WebSocket message above 64 KiB, or to take a polling session
-    /// over to a WebSocket. Default 10 s, and for a body or a message a second more for each 8 KiB that have come; until then up to `max_payload` bytes are held.
+    /// over to a WebSocket. Default 10 s, and for a body or a message a second more for each 8 KiB that have come;
+    /// until then up to `max_payload` bytes are held.
     pub body_timeout: Duration,
     /// How long a client may leave an answer untaken before its socket is closed. Default 60 s; until then up to one message
     /// of `max_payload` bytes is held. Over a WebSocket it is [`Limits::stall`](purrr_core::Limits::stall) that counts.

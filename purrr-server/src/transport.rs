@@ -58,8 +58,8 @@ pub enum Packet {
 
 /// A client, over whichever transport: what it sends as a stream, what it is sent as a sink.
 ///
-/// The stream ends when the client has gone or has broken the protocol, or when there is no room for what it sends. [`close`](Self::close) then says goodbye;
-/// without it the connection is cut.
+/// The stream ends when the client has gone or has broken the protocol, or when there is no room for what it sends.
+/// [`close`](Self::close) then says goodbye; without it the connection is cut.
 pub struct Connection(Link);
 
 enum Link {

@@ -13,7 +13,8 @@ pub struct Options {
     /// Address and port, or just the port [default: 0.0.0.0:3007; PORT changes the port].
     #[arg(long, env = "PURRR_LISTEN", value_name = "ADDRESS", help_heading = "Network")]
     pub listen: Option<String>,
-    /// Let pages of this origin connect; repeat for more [default: http://localhost:3000]. Those of HOST_URL, separated by spaces, are let in as well.
+    /// Let pages of this origin connect; repeat for more [default: http://localhost:3000]. Those of HOST_URL,
+    /// separated by spaces, are let in as well.
     #[arg(
         long,
         env = "PURRR_ALLOWED_ORIGIN",

@@ -69,8 +69,9 @@ pub(crate) enum SocketError {
 /// A connection after its upgrade.
 ///
 /// Holds no buffer while nothing is under way. In the worst case it holds one message of `max_payload` that is coming
-/// in, if there is room for it in what all connections have together, and [`READ_BUFFER`] that was read ahead, and on the way out [`WRITE_BUFFER`] and one message, which it shares. That
-/// goes in fragments, between which a client's ping is answered.
+/// in, if there is room for it in what all connections have together, and [`READ_BUFFER`] that was read ahead, and on
+/// the way out [`WRITE_BUFFER`] and one message, which it shares. That goes in fragments, between which a client's
+/// ping is answered.
 #[derive(Debug)]
 pub(crate) struct Socket<W = Wire> {
     wire: W,
