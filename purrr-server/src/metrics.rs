@@ -11,6 +11,7 @@ use prometheus_client::{
     registry::Registry,
 };
 use purrr_core::{Census, Hub};
+use tokio::runtime::Handle;
 
 use crate::admission::Admission;
 
@@ -66,6 +67,11 @@ impl Drop for Counted {
     }
 }
 
+/// Called on the runtime, as a handler is.
+fn tasks() -> u64 {
+    Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks() as u64)
+}
+
 /// The hub's numbers, these and the door's, in the OpenMetrics text format.
 pub(crate) fn render(
     hub: &Hub,
@@ -84,6 +90,7 @@ pub(crate) fn render(
             "Bytes of large messages that are held",
             admission.budget().held() as u64,
         ),
+        ("tasks", "Tasks that the runtime has, the server's and whatever else it runs", tasks()),
     ] {
         let gauge = Gauge::<i64, AtomicI64>::default();
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));

@@ -2,13 +2,16 @@
 //!
 //! `PURRR_SOAK_SECONDS` says for how long in all (default 9).
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use tokio::time::sleep;
 
 use crate::{
     ALONE, Lived, complaints_of, left_behind, live, number,
-    support::{process::Process, program::Running},
+    support::{process::Process, program::Running, raw},
 };
 
 /// The first of them is for what the allocator fetches once.
@@ -46,7 +49,7 @@ async fn round_after_round_the_program_holds_what_it_held() {
     let _alone = ALONE.lock().await;
     let program = Running::start(&OPTIONS).await;
     let process = Process::new(program.child.id().expect("it runs"));
-    let sockets = process.descriptors();
+    let (sockets, tasks) = (process.descriptors(), tasks_of(program.address).await);
     let mut held = Vec::new();
     let mut complaints = String::new();
     for round in 0..ROUNDS {
@@ -55,10 +58,12 @@ async fn round_after_round_the_program_holds_what_it_held() {
         complaints.push_str(&left_behind(program.address).await);
         drop(silent);
         complaints.push_str(&complaints_of(&mut logs, lag));
-        complaints.push_str(&becomes("sockets", sockets, || process.descriptors()).await);
+        complaints.push_str(&becomes("sockets", sockets, async || process.descriptors()).await);
+        complaints
+            .push_str(&becomes("tasks", tasks, async || tasks_of(program.address).await).await);
         if let Some(first) = held.first() {
             let most = first + first / 10;
-            complaints.push_str(&becomes("bytes", most, || process.resident()).await);
+            complaints.push_str(&becomes("bytes", most, async || process.resident()).await);
         }
         held.push(process.resident());
     }
@@ -70,13 +75,24 @@ async fn round_after_round_the_program_holds_what_it_held() {
 }
 
 /// Waits until there are no more than `most` of something; how many there are if it does not come to that.
-async fn becomes(what: &str, most: usize, count: impl Fn() -> usize) -> String {
+async fn becomes(what: &str, most: usize, count: impl AsyncFn() -> usize) -> String {
     let deadline = Instant::now() + Duration::from_secs(30);
-    while count() > most {
+    loop {
+        let now = count().await;
+        if now <= most {
+            return String::new();
+        }
         if Instant::now() > deadline {
-            return format!("{} {what} instead of {most}\n", count());
+            return format!("{now} {what} instead of {most}\n");
         }
         sleep(Duration::from_millis(100)).await;
     }
-    String::new()
+}
+
+/// Tasks that the program has, with the one that says so.
+async fn tasks_of(address: SocketAddr) -> usize {
+    let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let metrics = raw(address, request).await.body;
+    let told = metrics.lines().find_map(|line| line.strip_prefix("purrr_tasks "));
+    told.expect("the tasks are told").parse().expect("a number")
 }
