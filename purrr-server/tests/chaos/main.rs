@@ -22,7 +22,7 @@ use client::{Client, Remains, World};
 use log::{Dialect, Log};
 use purrr_server::Config;
 use story::{Bounds, Fault};
-use support::{Server, raw};
+use support::{Server, metrics};
 use tokio::{
     runtime::Handle,
     sync::{
@@ -154,8 +154,7 @@ fn number(variable: &str) -> Option<u64> {
 async fn left_behind(address: SocketAddr) -> String {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-        let complaints = gauges_in_use(&raw(address, request).await.body);
+        let complaints = gauges_in_use(&metrics(address).await);
         if complaints.is_empty() || Instant::now() > deadline {
             return complaints;
         }

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::{
     ALONE, Lived, complaints_of, left_behind, live, number,
-    support::{process::Process, program::Running, raw},
+    support::{metrics, process::Process, program::Running},
 };
 
 /// The first of them is for what the allocator fetches once.
@@ -91,8 +91,7 @@ async fn becomes(what: &str, most: usize, count: impl AsyncFn() -> usize) -> Str
 
 /// Tasks that the program has, with the one that says so.
 async fn tasks_of(address: SocketAddr) -> usize {
-    let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    let metrics = raw(address, request).await.body;
+    let metrics = metrics(address).await;
     let told = metrics.lines().find_map(|line| line.strip_prefix("purrr_tasks "));
     told.expect("the tasks are told").parse().expect("a number")
 }

@@ -12,9 +12,9 @@ use crate::{
     PATIENCE,
     bystanders::Bystanders,
     support::{
+        metrics,
         process::Process,
         program::{Running, signal},
-        raw,
     },
     within,
 };
@@ -84,8 +84,7 @@ impl Target {
 
     /// How many are online, wait, are paired, and are connected.
     pub(crate) async fn gauges(&self) -> [u64; 4] {
-        let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-        let metrics = within("the metrics", raw(self.address, request)).await.body;
+        let metrics = within("the metrics", metrics(self.address)).await;
         ["purrr_online", "purrr_waiting", "purrr_pairs", "purrr_connections"].map(|name| {
             let of_this = |line: &&str| {
                 line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']))

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub(crate) use self::{
     peer::Peer,
-    server::{Answer, Server, raw},
+    server::{Answer, Server, metrics, raw},
 };
 
 /// How long anything may take before a test fails. Generous, since nothing waits for it when all is well.

@@ -111,6 +111,11 @@ pub(crate) async fn raw(address: SocketAddr, request: impl AsRef<[u8]>) -> Answe
     Answer::read(stream).await
 }
 
+/// What the server says of itself to Prometheus.
+pub(crate) async fn metrics(address: SocketAddr) -> String {
+    raw(address, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.body
+}
+
 impl Answer {
     /// Reads one answer: to the end that its head announces, or until the server closes.
     pub(crate) async fn read(mut stream: TcpStream) -> Self {
