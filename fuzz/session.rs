@@ -337,7 +337,7 @@ fn body(next: &mut impl FnMut() -> u8) -> Body {
             let image = Image { mime: "image/png".into(), encrypted: next() & 1 > 0, bytes };
             Body::Message(Message {
                 id: Some(next().into()),
-                image: Some(image),
+                image: Some(image.into()),
                 ..Message::default()
             })
         }

@@ -42,8 +42,8 @@ pub struct Message {
     pub id: Option<u64>,
     /// The text, or its ciphertext.
     pub text: Option<ByteString>,
-    /// The picture.
-    pub image: Option<Image>,
+    /// The picture; apart, for few messages have one, and all of them are handed about.
+    pub image: Option<Box<Image>>,
     /// The id of the message this one answers.
     pub reply: Option<u64>,
 }
@@ -90,8 +90,8 @@ pub struct Verbatim {
     pub dialect: &'static str,
     /// The text frame.
     pub text: ByteString,
-    /// The binary frame that follows it, if one does.
-    pub binary: Option<Bytes>,
+    /// Whether the bytes of the picture follow in a binary frame.
+    pub binary: bool,
 }
 
 impl Frame {
@@ -129,16 +129,24 @@ impl Frame {
     /// What this frame counts for in the byte limit of a queue: its contents, once.
     #[must_use]
     pub fn weight(&self) -> usize {
-        let verbatim = self
-            .verbatim
-            .as_ref()
-            .map_or(0, |wire| wire.text.len() + wire.binary.as_ref().map_or(0, Bytes::len));
+        let Some(wire) = &self.verbatim else { return self.body.weight() };
+        let image = self.body.image().filter(|_| wire.binary);
+        let verbatim = wire.text.len() + image.map_or(0, |image| image.bytes.len());
         // The parsed contents are usually slices of the wire form, so the larger of the two is what is held.
         verbatim.max(self.body.weight())
     }
 }
 
 impl Body {
+    /// The picture, if this is a message that has one.
+    #[must_use]
+    pub fn image(&self) -> Option<&Image> {
+        match self {
+            Self::Message(message) => message.image.as_deref(),
+            _ => None,
+        }
+    }
+
     fn weight(&self) -> usize {
         match self {
             Self::Message(message) => {
@@ -185,7 +193,7 @@ impl fmt::Debug for Verbatim {
         f.debug_struct("Verbatim")
             .field("dialect", &self.dialect)
             .field("text_bytes", &self.text.len())
-            .field("binary_bytes", &self.binary.as_ref().map(Bytes::len))
+            .field("binary", &self.binary)
             .finish()
     }
 }
@@ -200,14 +208,14 @@ mod tests {
             body: Body::Message(Message {
                 id: Some(7),
                 text: Some("PLANTED".into()),
-                image: Some(Image {
+                image: Some(Box::new(Image {
                     mime: "image/PLANTED".into(),
                     encrypted: false,
                     bytes: Bytes::from_static(b"PLANTED"),
-                }),
+                })),
                 reply: None,
             }),
-            verbatim: Some(Verbatim { dialect: "native", text: "PLANTED".into(), binary: None }),
+            verbatim: Some(Verbatim { dialect: "native", text: "PLANTED".into(), binary: false }),
         };
         let printed = format!("{frame:?}");
         assert!(!printed.contains("PLANTED"), "{printed}");
@@ -221,7 +229,7 @@ mod tests {
         let mut frame = Frame::text("12345");
         assert_eq!(frame.weight(), 5);
         frame.verbatim =
-            Some(Verbatim { dialect: "native", text: r#"{"text":"12345"}"#.into(), binary: None });
+            Some(Verbatim { dialect: "native", text: r#"{"text":"12345"}"#.into(), binary: false });
         assert_eq!(frame.weight(), 16);
     }
 }

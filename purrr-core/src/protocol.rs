@@ -357,7 +357,7 @@ impl ImageHead {
         }
         let image = Image { mime: self.mime, encrypted: self.encrypted, bytes };
         let message =
-            Message { id: Some(self.id), text: None, image: Some(image), reply: self.reply };
+            Message { id: Some(self.id), text: None, image: Some(image.into()), reply: self.reply };
         Ok(Command::Send { chat: self.chat, frame: Frame::new(Body::Message(message)) })
     }
 }

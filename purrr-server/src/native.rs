@@ -99,7 +99,7 @@ impl NativeSocket {
         match protocol::parse(&text) {
             // By itself, for a frame is large to hand about.
             Ok(Parsed::Command(Command::Send { chat, mut frame })) => {
-                frame.verbatim = Some(Verbatim { dialect: DIALECT, text, binary: None });
+                frame.verbatim = Some(Verbatim { dialect: DIALECT, text, binary: false });
                 Some(Input::Command(Command::Send { chat, frame }))
             }
             Ok(Parsed::Command(command)) => Some(complete(command).into()),
@@ -182,12 +182,13 @@ fn complete_picture(
     largest: Largest,
 ) -> Result<Command, Problem> {
     let (id, encrypted, mime) = (head.id, head.encrypted, head.mime.clone());
-    let mut command = head.complete(bytes.clone())?;
-    if !encrypted {
-        picture::check(&mime, &bytes, largest).map_err(|problem| problem.about(Some(id)))?;
-    }
+    let mut command = head.complete(bytes)?;
     if let Command::Send { frame, .. } = &mut command {
-        frame.verbatim = Some(Verbatim { dialect: DIALECT, text, binary: Some(bytes) });
+        if let Some(image) = frame.body.image().filter(|_| !encrypted) {
+            let checked = picture::check(&mime, &image.bytes, largest);
+            checked.map_err(|problem| problem.about(Some(id)))?;
+        }
+        frame.verbatim = Some(Verbatim { dialect: DIALECT, text, binary: true });
     }
     Ok(command)
 }
@@ -224,18 +225,18 @@ impl Sink<Event> for NativeSocket {
     fn start_send(self: Pin<&mut Self>, event: Event) -> Result<(), SocketError> {
         let this = self.get_mut();
         match event {
+            Event::Received(Frame {
+                body,
+                verbatim: Some(Verbatim { dialect: DIALECT, text, binary }),
+            }) => {
+                if let Some(image) = body.image().filter(|_| binary) {
+                    this.rest.push_back(Message::Binary(image.bytes.clone()));
+                }
+                return Pin::new(&mut this.socket).start_send(Message::Text(text));
+            }
             Event::Waiting(_) | Event::Matched { .. } => this.socket.attend(true),
             Event::Idle | Event::Left { .. } => this.socket.attend(false),
             _ => {}
-        }
-        if let Event::Received(Frame {
-            verbatim: Some(Verbatim { dialect: DIALECT, text, binary }),
-            ..
-        }) = event
-        {
-            Pin::new(&mut this.socket).start_send(Message::Text(text))?;
-            this.rest.extend(binary.map(Message::Binary));
-            return Ok(());
         }
         let mut frames = encode(event).into_iter();
         if let Some(first) = frames.next() {
@@ -264,10 +265,7 @@ pub(crate) fn encode(event: Event) -> impl IntoIterator<Item = Message> {
     };
     let Frame { body, .. } = frame;
     let Body::Message(Said { id, text: Some(said), image: Some(image), reply }) = body else {
-        let binary = match &body {
-            Body::Message(Said { image: Some(image), .. }) => Some(image.bytes.clone()),
-            _ => None,
-        };
+        let binary = body.image().map(|image| image.bytes.clone());
         let head = Message::Text(json(&Event::Received(Frame::new(body))));
         return [Some(head), binary.map(Message::Binary), None].into_iter().flatten();
     };

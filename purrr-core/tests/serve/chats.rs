@@ -30,7 +30,7 @@ async fn two_are_matched_and_whatever_one_sends_the_other_gets() {
     };
     let bodies = [
         Body::Message(Message { text: Some("hello".into()), reply: Some(3), ..Message::default() }),
-        Body::Message(Message { image: Some(picture), ..Message::default() }),
+        Body::Message(Message { image: Some(picture.into()), ..Message::default() }),
         Body::Typing(true),
         Body::Read { id: 9 },
         Body::Signal(Signal { kind: SignalKind::Candidate, data: Some("candidate".into()) }),

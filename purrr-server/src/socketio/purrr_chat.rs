@@ -211,9 +211,8 @@ impl PurrrChat {
             Err(problem) => return Ok(Err(problem)),
         };
         let mime = kind.unwrap_or(picture::SEALED);
-        let image =
-            Image { mime: ByteString::from_static(mime), encrypted: false, bytes: bytes.clone() };
-        let wire = Verbatim { dialect: DIALECT, text: array, binary: Some(bytes) };
+        let image = Image { mime: ByteString::from_static(mime), encrypted: false, bytes };
+        let wire = Verbatim { dialect: DIALECT, text: array, binary: true };
         Ok(self.said(None, Some(image), None, Some(wire)))
     }
 
@@ -274,7 +273,7 @@ impl PurrrChat {
             ChatMessage::Plain(text) => (text, Index(None)),
             ChatMessage::Replying { message, reply } => (message, reply),
         };
-        let wire = Verbatim { dialect: DIALECT, text: source, binary: None };
+        let wire = Verbatim { dialect: DIALECT, text: source, binary: false };
         self.said(Some(text.into()), None, reply.0, Some(wire))
     }
 
@@ -290,7 +289,7 @@ impl PurrrChat {
         if self.chat.is_none() {
             return Err(not_paired());
         }
-        let wire = Verbatim { dialect: DIALECT, text: source, binary: None };
+        let wire = Verbatim { dialect: DIALECT, text: source, binary: false };
         let image = picture::read(image.into(), self.largest, &self.budget)?;
         self.said(None, Some(image), None, Some(wire))
     }
@@ -315,7 +314,7 @@ impl PurrrChat {
             reply_id = reply.and_then(|index| chat.log.id_at(index));
             id = Some(chat.log.said());
         }
-        let message = Message { id, text, image, reply: reply_id };
+        let message = Message { id, text, image: image.map(Box::new), reply: reply_id };
         let frame = Frame { body: Body::Message(message), verbatim };
         Ok(Some(Command::Send { chat: None, frame }))
     }
@@ -429,8 +428,8 @@ impl PurrrChat {
                 let reply = message.reply.and_then(|id| chat.log.index_of(id));
                 chat.log.heard(message.id);
                 if let Some(Verbatim { dialect: DIALECT, text, binary }) = verbatim {
-                    match binary {
-                        Some(bytes) => self.packets.extend(binary_event(&text, bytes)),
+                    match message.image.filter(|_| binary) {
+                        Some(image) => self.packets.extend(binary_event(&text, image.bytes)),
                         None => self.packets.push_back(event(&text).kept_in(&self.budget)),
                     }
                     return;
