@@ -15,7 +15,11 @@ use crate::{
     frame::Frame,
     limits::Limits,
     lobby::Match,
-    sync::{Mutex, MutexGuard, sleep},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+        sleep,
+    },
 };
 
 /// What carries frames between two peers that were paired.
@@ -114,8 +118,10 @@ pub enum Reason {
 ///
 /// Both sides belong to one task each. The `poll` functions register that task and replace its last registration.
 pub struct Pipe {
-    channel: Arc<Mutex<Channel>>,
+    shared: Arc<Shared>,
     side: usize,
+    /// Whom the partner wakes with its news; only looked at while there is none.
+    registered: Option<Waker>,
     /// Told once, before the partner can see that this side parted.
     on_part: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -138,6 +144,13 @@ pub enum TrySendError {
     /// The chat is over.
     #[error("the chat is over")]
     Parted(Frame),
+}
+
+struct Shared {
+    channel: Mutex<Channel>,
+    /// Whether there may be something for the side of that index to receive. Changed under the lock only. While it is not
+    /// set, that side has a waker in the channel, so that it need not take the lock to find out that there is nothing.
+    news: [AtomicBool; 2],
 }
 
 struct Channel {
@@ -188,15 +201,22 @@ impl Pipe {
         limits: &Limits,
         mut on_part: impl FnMut() -> Box<dyn FnOnce() + Send>,
     ) -> (Self, Self) {
-        let channel = Arc::new(Mutex::new(Channel {
+        let channel = Mutex::new(Channel {
             lanes: [Lane::default(), Lane::default()],
             begun: [false; 2],
             parted: None,
             max_items: limits.pipe_items.max(1),
             max_bytes: limits.pipe_bytes,
             patience: limits.stall,
-        }));
-        let mut end = |side| Self { channel: Arc::clone(&channel), side, on_part: Some(on_part()) };
+        });
+        let news = [AtomicBool::new(true), AtomicBool::new(true)];
+        let shared = Arc::new(Shared { channel, news });
+        let mut end = |side| Self {
+            shared: Arc::clone(&shared),
+            side,
+            registered: None,
+            on_part: Some(on_part()),
+        };
         (end(0), end(1))
     }
 
@@ -211,7 +231,7 @@ impl Pipe {
     /// If the future is dropped, it can be asked again; if the pipe is dropped before the chat has begun, the partner is told
     /// that it never will.
     pub async fn begin(&mut self) -> bool {
-        let patience = lock(&self.channel).patience;
+        let patience = self.shared.lock().patience;
         let begun = tokio::select! {
             biased;
             begun = poll_fn(|cx| self.poll_begin(cx)) => Some(begun),
@@ -222,24 +242,24 @@ impl Pipe {
 
     /// Gives the match up, unless the partner takes part by now. Whether it does.
     fn withdraw(&self) -> bool {
-        let mut channel = lock(&self.channel);
+        let mut channel = self.shared.lock();
         if channel.begun[1 - self.side] {
             return true;
         }
         channel.begun[self.side] = false;
         channel.parted.get_or_insert(Reason::Lost);
-        let partner = channel.lanes[self.side].reader.take();
+        let partner = self.tell_partner(&mut channel);
         drop(channel);
         wake(partner);
         false
     }
 
     fn poll_begin(&mut self, cx: &Context<'_>) -> Poll<bool> {
-        let mut channel = lock(&self.channel);
+        let mut channel = self.shared.lock();
         channel.begun[self.side] = true;
         if channel.begun[1 - self.side] {
             // It waits where it will wait for frames.
-            let partner = channel.lanes[self.side].reader.take();
+            let partner = self.tell_partner(&mut channel);
             drop(channel);
             wake(partner);
             return Poll::Ready(true);
@@ -306,30 +326,40 @@ impl Pipe {
 
     /// Polls for the next frame. After [`Received::Parted`] it yields that forever.
     pub fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Received> {
-        self.receive(cx, lock(&self.channel))
+        self.poll_recv_and_receipts(cx, None)
+    }
+
+    /// Whether there may be something to receive. If not, the task is woken when there is.
+    #[inline]
+    pub(crate) fn has_news(&self, cx: &Context<'_>) -> bool {
+        self.shared.news[self.side].load(Ordering::Acquire)
+            || !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
     }
 
     /// [`poll_recv`](Self::poll_recv), and adds the [receipts](Self::take_receipts) that were there by then.
     pub(crate) fn poll_recv_and_receipts(
         &mut self,
         cx: &Context<'_>,
-        receipts: &mut u64,
+        receipts: Option<&mut u64>,
     ) -> Poll<Received> {
-        let mut channel = lock(&self.channel);
-        *receipts += std::mem::take(&mut channel.lanes[self.side].receipts);
-        self.receive(cx, channel)
-    }
-
-    #[inline]
-    fn receive(&self, cx: &Context<'_>, mut channel: MutexGuard<'_, Channel>) -> Poll<Received> {
-        let parted = channel.parted;
-        let lane = &mut channel.lanes[1 - self.side];
-        let Some(frame) = lane.frames.pop_front() else {
-            if let Some(reason) = parted {
-                return Poll::Ready(Received::Parted(reason));
-            }
-            register(&mut lane.reader, cx);
+        if !self.has_news(cx) {
             return Poll::Pending;
+        }
+        let mut channel = self.shared.lock();
+        if let Some(receipts) = receipts {
+            *receipts += std::mem::take(&mut channel.lanes[self.side].receipts);
+        }
+        let parted = channel.parted;
+        let more = channel.lanes[self.side].receipts > 0;
+        let lane = &mut channel.lanes[1 - self.side];
+        let frame = lane.frames.pop_front();
+        if lane.frames.is_empty() && parted.is_none() {
+            register(&mut lane.reader, cx);
+            register(&mut self.registered, cx);
+            self.shared.news[self.side].store(more, Ordering::Release);
+        }
+        let Some(frame) = frame else {
+            return parted.map_or(Poll::Pending, |reason| Poll::Ready(Received::Parted(reason)));
         };
         lane.bytes -= frame.weight();
         if lane.frames.is_empty() && lane.frames.capacity() > KEPT_FRAMES {
@@ -343,23 +373,22 @@ impl Pipe {
 
     /// Tells the partner that so many more of its messages have arrived for good.
     pub fn acknowledge(&mut self, messages: u64) {
-        let mut channel = lock(&self.channel);
-        let lane = &mut channel.lanes[1 - self.side];
-        lane.receipts += messages;
-        // The partner learns of receipts where it waits for frames: in the other lane.
-        let partner = channel.lanes[self.side].reader.take();
+        let mut channel = self.shared.lock();
+        channel.lanes[1 - self.side].receipts += messages;
+        // The partner learns of receipts where it waits for frames.
+        let partner = self.tell_partner(&mut channel);
         drop(channel);
         wake(partner);
     }
 
     /// Takes the receipts that arrived since the last call. [`poll_recv`](Self::poll_recv) has the task woken for them.
     pub fn take_receipts(&mut self) -> u64 {
-        std::mem::take(&mut lock(&self.channel).lanes[self.side].receipts)
+        std::mem::take(&mut self.shared.lock().lanes[self.side].receipts)
     }
 
     /// Tells the partner that this side is slow but not stuck, in case it waits for room.
     pub fn report_progress(&mut self) {
-        let mut channel = lock(&self.channel);
+        let mut channel = self.shared.lock();
         let lane = &mut channel.lanes[1 - self.side];
         lane.progressed = true;
         let writer = lane.writer.take();
@@ -369,7 +398,7 @@ impl Pipe {
 
     /// Whether the partner has reported progress since the last call.
     pub fn take_progress(&mut self) -> bool {
-        std::mem::take(&mut lock(&self.channel).lanes[self.side].progressed)
+        std::mem::take(&mut self.shared.lock().lanes[self.side].progressed)
     }
 
     /// Parts, telling the partner why once it has read what is under way.
@@ -378,7 +407,7 @@ impl Pipe {
     }
 
     fn push(&mut self, frame: Frame, cx: Option<&Context<'_>>) -> Result<(), TrySendError> {
-        let mut channel = lock(&self.channel);
+        let mut channel = self.shared.lock();
         if channel.parted.is_some() {
             return Err(TrySendError::Parted(frame));
         }
@@ -399,22 +428,28 @@ impl Pipe {
             lane.frames.reserve_exact(1);
         }
         lane.frames.push_back(frame);
-        let reader = lane.reader.take();
+        let partner = self.tell_partner(&mut channel);
         drop(channel);
-        wake(reader);
+        wake(partner);
         Ok(())
+    }
+
+    /// Has the partner look into the channel, where something has changed for it. It is to be woken when that is unlocked.
+    fn tell_partner(&self, channel: &mut Channel) -> Option<Waker> {
+        self.shared.news[1 - self.side].store(true, Ordering::Release);
+        channel.lanes[self.side].reader.take()
     }
 
     fn close(&mut self, reason: Reason) {
         let Some(on_part) = self.on_part.take() else { return };
         on_part();
-        let mut channel = lock(&self.channel);
+        let mut channel = self.shared.lock();
         channel.parted.get_or_insert(reason);
         // Whoever gives up alone has never begun.
         channel.begun[self.side] &= channel.begun[1 - self.side];
         // Nobody will read what was on its way to this side.
         channel.lanes[1 - self.side].frames = VecDeque::new();
-        let reader = channel.lanes[self.side].reader.take();
+        let reader = self.tell_partner(&mut channel);
         let writer = channel.lanes[1 - self.side].writer.take();
         drop(channel);
         wake(reader);
@@ -447,9 +482,11 @@ impl Reason {
     }
 }
 
-/// No code between lock and unlock can panic halfway through a change, so a poisoned channel is still whole.
-fn lock(channel: &Mutex<Channel>) -> MutexGuard<'_, Channel> {
-    channel.lock().unwrap_or_else(PoisonError::into_inner)
+impl Shared {
+    /// No code between lock and unlock can panic halfway through a change, so a poisoned channel is still whole.
+    fn lock(&self) -> MutexGuard<'_, Channel> {
+        self.channel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn register(slot: &mut Option<Waker>, cx: &Context<'_>) {
@@ -562,7 +599,7 @@ mod tests {
             for _ in 0..at_once {
                 bob.recv().await;
             }
-            let capacity = lock(&ann.channel).lanes[ann.side].frames.capacity();
+            let capacity = ann.shared.lock().lanes[ann.side].frames.capacity();
             assert!(kept.contains(&capacity), "{capacity} after {at_once}");
         }
     }

@@ -430,8 +430,9 @@ impl Serving<'_> {
         if self.has_said_all() {
             return Ok(false);
         }
-        let mut more = true;
-        for _ in 0..BUDGET {
+        let mut budget = BUDGET;
+        while budget > 0 && (self.full || self.has_news(cx)) {
+            budget -= 1;
             match transport.as_mut().poll_ready(cx) {
                 Poll::Ready(Ok(())) => {
                     // To have room is no sign of life, but to have room again is.
@@ -441,15 +442,12 @@ impl Serving<'_> {
                 }
                 Poll::Ready(Err(_)) => return Err(Ended::Lost),
                 Poll::Pending => {
-                    (more, self.full) = (false, true);
+                    self.full = true;
                     self.note_own_stall();
                     break;
                 }
             }
-            let Some(event) = self.next_event(cx) else {
-                more = false;
-                break;
-            };
+            let Some(event) = self.next_event(cx) else { break };
             if let Event::Error(problem) = &event {
                 self.hub.stats.count_refused(problem.code);
             }
@@ -457,18 +455,31 @@ impl Serving<'_> {
             self.session.handle_flow(Stalled::Own);
             self.unflushed = true;
         }
+        let mut more = budget == 0;
         if self.unflushed {
-            match transport.poll_flush(cx) {
+            match transport.as_mut().poll_flush(cx) {
                 Poll::Ready(Ok(())) => {
                     self.flushed();
                     // What was flushed may have made room, of which nobody would be told again.
                     more |= self.full;
                 }
                 Poll::Ready(Err(_)) => return Err(Ended::Lost),
-                Poll::Pending => self.note_own_stall(),
+                Poll::Pending => {
+                    // If it has no room either, to have some again will be a sign of life.
+                    match transport.poll_ready(cx) {
+                        Poll::Ready(Err(_)) => return Err(Ended::Lost),
+                        ready => self.full = ready.is_pending(),
+                    }
+                    self.note_own_stall();
+                }
             }
         }
         Ok(more)
+    }
+
+    /// Whether there may be something to tell. If not, the task is woken when the partner has something.
+    fn has_news(&self, cx: &Context<'_>) -> bool {
+        self.session.has_event() || self.pipe.as_ref().is_some_and(|pipe| pipe.has_news(cx))
     }
 
     /// The session's own news comes first; then what the partner sent.
@@ -479,7 +490,7 @@ impl Serving<'_> {
             }
             let pipe = self.pipe.as_mut()?;
             let mut receipts = 0;
-            let received = pipe.poll_recv_and_receipts(cx, &mut receipts);
+            let received = pipe.poll_recv_and_receipts(cx, Some(&mut receipts));
             self.session.handle_receipts(receipts);
             match received {
                 Poll::Ready(Received::Frame(frame)) => {
@@ -511,7 +522,9 @@ impl Serving<'_> {
 
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(due) = self.session.poll_timeout().map(Instant::from_std) else {
-            self.alarm = None;
+            if self.alarm.is_some() {
+                self.alarm = None;
+            }
             return false;
         };
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));

@@ -390,9 +390,14 @@ impl Session {
     }
 
     /// The next thing to do in the lobby or the chat.
+    #[inline]
     pub fn poll_lobby(&mut self) -> Option<LobbyAction> {
+        // Asked for with every frame, and there hardly ever is one.
+        if self.lobby.capacity() == 0 {
+            return None;
+        }
         let action = self.lobby.pop_front();
-        if action.is_none() && self.lobby.capacity() > 0 {
+        if action.is_none() {
             // Nothing more is to be done for as long as a search or a chat takes.
             self.lobby = VecDeque::new();
         }
@@ -403,6 +408,11 @@ impl Session {
     pub fn poll_frame(&mut self) -> Option<Frame> {
         let coalesced = self.coalesced.take_if(|coalesced| coalesced.told)?;
         Some(Frame::new(Body::Typing(coalesced.on)))
+    }
+
+    /// Whether there is something to tell the peer.
+    pub(crate) fn has_event(&self) -> bool {
+        self.receipts > 0 || !self.events.is_empty()
     }
 
     /// The next thing to tell the peer.
@@ -423,7 +433,18 @@ impl Session {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     #[must_use]
+    #[inline]
     pub fn poll_timeout(&self) -> Option<Instant> {
+        let [partner, own] = &self.stalled_until;
+        if self.coalesced.is_none()
+            && [partner, own, &self.lingers_until].map(Option::is_none) == [true; 3]
+        {
+            return None;
+        }
+        self.soonest_timeout()
+    }
+
+    fn soonest_timeout(&self) -> Option<Instant> {
         let typing = self.coalesced.as_ref().filter(|coalesced| !coalesced.told);
         let typing = typing.map(|coalesced| coalesced.due);
         self.stalled_until.into_iter().flatten().chain(self.lingers_until).chain(typing).min()

@@ -6,7 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -232,5 +232,36 @@ fn what_one_says_before_it_parts_arrives_before_the_parting() {
         assert_eq!(block_on(bob.recv()), Received::Parted(Reason::Left));
         assert_eq!(census(lobby), Census::new(0, 0));
         speaker.join().unwrap();
+    });
+}
+
+/// Whoever has seen that there is nothing more does not look under the lock again until it is told of something.
+#[test]
+fn whatever_comes_while_one_looks_for_it_wakes_one() {
+    model(|lobby| {
+        let places = [1, 2].map(|peer| enter(lobby, peer).unwrap());
+        let [mut ann, mut bob] = open_both(places.map(|place| block_on(place).unwrap()));
+        let speaker = thread::spawn(move || {
+            ann.try_send(Frame::text("one")).unwrap();
+            ann.try_send(Frame::text("two")).unwrap();
+            ann.acknowledge(1);
+            ann
+        });
+        // By one task, which so has the same waker all along.
+        let mut receipts = 0;
+        let heard = block_on(async {
+            let heard = [bob.recv().await, bob.recv().await];
+            poll_fn(|cx| {
+                receipts = bob.take_receipts();
+                let nothing = bob.poll_recv(cx).is_pending();
+                assert!(nothing, "nobody has said more");
+                if receipts == 0 { Poll::Pending } else { Poll::Ready(()) }
+            })
+            .await;
+            heard
+        });
+        assert_eq!(heard, ["one", "two"].map(|text| Received::Frame(Frame::text(text))));
+        assert_eq!(receipts, 1);
+        drop(speaker.join().unwrap());
     });
 }
