@@ -583,8 +583,9 @@ impl Draft<'_> {
         let command = match kind {
             "hello" => Command::Hello {
                 hello: Hello {
-                    name: self.text(Field::Name, source)?,
-                    public_key: self.text(Field::PublicKey, source)?,
+                    // Kept for long, so they must not keep all that was read with them.
+                    name: self.text(Field::Name, None)?,
+                    public_key: self.text(Field::PublicKey, None)?,
                     encrypts: false,
                 },
                 resume: self.resume()?,

@@ -5,7 +5,7 @@
 //! only what a message needs is copied out of it. A large message is read to where it stays, and sent from there.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::VecDeque,
     future::poll_fn,
     io::{self, IoSlice},
@@ -23,7 +23,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::{
     CloseCode,
-    frame::{Head, LONGEST_HEAD, Opcode, check_close, unmask, write_head},
+    frame::{Head, Opcode, check_close, unmask, write_head},
     wire::Wire,
 };
 use crate::budget::Charge;
@@ -110,7 +110,10 @@ struct Outbox {
     /// Large payloads, shared with whoever else holds them, and what goes between them.
     parts: VecDeque<Bytes>,
     /// Heads and small payloads, one after the other.
-    tail: BytesMut,
+    tail: Vec<u8>,
+    /// So many bytes of the tail are written.
+    written: usize,
+    /// Bytes that are not.
     length: usize,
 }
 
@@ -129,15 +132,20 @@ enum Read {
 /// How much is read at once, where it is not known how much will come.
 const READ_BUFFER: usize = 16 * 1024;
 
-/// Up to so many bytes that were read ahead, the messages in them are not copied. Each then keeps all of that from being
+/// Up to so many bytes of messages that came one after the other lie together. Each then keeps all of that from being
 /// freed: as many as a queue takes by default, 256, no more than half of the bytes that it takes.
 const SHARED: usize = 2 * 1024;
+
+/// From so many bytes on a payload lies by itself.
+const ALONE: usize = SHARED / 4;
 
 /// How much may be on its way out before the socket asks for patience.
 const WRITE_BUFFER: usize = 16 * 1024;
 
-/// Room for what goes out together to begin with, as long as it takes to write it.
+/// Room for what goes out together to begin with, as long as it takes to write it, and the most that is kept of it for the
+/// next socket that writes.
 const GATHERED: usize = 1_000;
+const KEPT: usize = 4 * GATHERED;
 
 /// From this many bytes on a payload is not copied to be sent.
 const LARGE: usize = 4 * 1024;
@@ -156,6 +164,27 @@ const VECTORS: usize = 2 * FRAGMENTS + 2;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BUFFER]);
+
+    /// Room for the next small payloads.
+    static ROOM: RefCell<BytesMut> = RefCell::default();
+
+    /// The tail of an outbox that has nothing to write.
+    static SPARE: Cell<Vec<u8>> = Cell::default();
+}
+
+/// Copies a payload to where it stays.
+fn keep(payload: &[u8]) -> BytesMut {
+    if payload.len() >= ALONE {
+        return payload.into();
+    }
+    ROOM.with_borrow_mut(|room| {
+        if room.capacity() < payload.len() {
+            // What was there before is used again if nobody has a part of it any more.
+            room.reserve(SHARED);
+        }
+        room.extend_from_slice(payload);
+        room.split()
+    })
 }
 
 impl Socket {
@@ -367,7 +396,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
             self.partial = Some((head, begun));
             return Ok(Some((bytes.len(), None)));
         };
-        let mut payload = BytesMut::from(payload);
+        let mut payload = keep(payload);
         unmask(&mut payload, head.mask);
         Ok(Some((begin + head.length, Some((head, payload)))))
     }
@@ -612,19 +641,20 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Sink<Message> for Socket<W> {
 
 impl Outbox {
     fn push(&mut self, opcode: Opcode, last: bool, payload: Bytes) {
-        let small = payload.len() < LARGE;
+        if self.tail.capacity() == 0 {
+            self.tail = SPARE.take();
+            self.tail.reserve(GATHERED);
+        }
         let before = self.tail.len();
-        let room = LONGEST_HEAD + if small { payload.len() } else { 0 };
-        // What goes out together is gathered without growing bit by bit.
-        self.tail.reserve(if self.length == 0 { room.max(GATHERED) } else { room });
         write_head(opcode, last, payload.len(), &mut self.tail);
-        if small {
-            self.tail.put_slice(&payload);
+        if payload.len() < LARGE {
+            self.tail.extend_from_slice(&payload);
             self.length += self.tail.len() - before;
         } else {
             self.length += self.tail.len() - before + payload.len();
-            self.parts.push_back(self.tail.split().freeze());
-            self.parts.push_back(payload);
+            let mut tail = Bytes::from(take(&mut self.tail));
+            tail.advance(take(&mut self.written));
+            self.parts.extend([tail, payload]);
         }
     }
 
@@ -633,11 +663,12 @@ impl Outbox {
         wire: Pin<&mut impl AsyncWrite>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
+        let tail = &self.tail[self.written..];
         let written = if self.parts.is_empty() {
-            ready!(wire.poll_write(cx, &self.tail))?
+            ready!(wire.poll_write(cx, tail))?
         } else {
             let mut slices = [IoSlice::new(&[]); VECTORS];
-            let parts = self.parts.iter().map(|part| &part[..]).chain([&self.tail[..]]);
+            let parts = self.parts.iter().map(|part| &part[..]).chain([tail]);
             let filled =
                 slices.iter_mut().zip(parts).map(|(slice, part)| *slice = IoSlice::new(part));
             let filled = filled.count();
@@ -649,6 +680,9 @@ impl Outbox {
 
     fn advance(&mut self, mut written: usize) {
         self.length -= written;
+        if self.length == 0 {
+            return self.clear();
+        }
         while let Some(part) = self.parts.front_mut() {
             if written < part.len() {
                 part.advance(written);
@@ -657,10 +691,19 @@ impl Outbox {
             written -= part.len();
             self.parts.pop_front();
         }
-        self.tail.advance(written);
-        if self.length == 0 {
-            // What is idle holds nothing.
-            *self = Self::default();
+        self.written += written;
+    }
+
+    /// What is idle holds nothing.
+    fn clear(&mut self) {
+        let mut tail = take(&mut self.tail);
+        if tail.capacity() <= KEPT {
+            tail.clear();
+            SPARE.set(tail);
+        }
+        self.written = 0;
+        if self.parts.capacity() > 0 {
+            self.parts = VecDeque::new();
         }
     }
 }
