@@ -1169,6 +1169,18 @@ mod tests {
     }
 
     #[test]
+    fn who_somebody_is_does_not_keep_what_was_read_with_it() {
+        let source = ByteString::from(r#"{"type":"hello","name":"Ann","publicKey":"k"}"#);
+        let Parsed::Command(Command::Hello { hello, .. }) = parse(&source).unwrap() else {
+            panic!("not a hello");
+        };
+        let held = source.as_bytes().as_ptr_range();
+        for text in [hello.name, hello.public_key] {
+            assert!(!held.contains(&text.unwrap().as_bytes().as_ptr()));
+        }
+    }
+
+    #[test]
     fn an_image_is_its_head_and_exactly_its_bytes() {
         let head = r#"{"type":"image","id":3,"mime":"image/png","size":2,"encrypted":true}"#;
         let Parsed::Image(head) = parse(&head.into()).unwrap() else { panic!() };
