@@ -189,9 +189,14 @@ impl Serving<'_> {
         loop {
             self.obey();
             // Each of these does all it can in this order; there is another turn only if a later one made work for an
-            // earlier one, or may have more to do itself.
-            let mut again = self.poll_held(cx);
-            again |= self.poll_delayed(cx);
+            // earlier one, or may have more to do itself. What is rare is looked for here, and not by a call.
+            let mut again = self.held.is_some() && self.poll_held(cx);
+            if self.held.is_none()
+                && let Some(frame) = self.session.poll_frame()
+            {
+                self.send_delayed(cx, frame);
+                again = true;
+            }
             match self.poll_output(cx, transport.as_mut()) {
                 Ok(more) => again |= more,
                 Err(ended) => return Poll::Ready(ended),
@@ -202,13 +207,17 @@ impl Serving<'_> {
             }
             // After what the peer says, so that whoever cancels or hangs up just then is nobody's partner.
             self.obey();
-            again |= self.poll_search(cx);
+            again |= self.searching.is_some() && self.poll_search(cx);
             if let Some(closing) = self.closing
                 && let Poll::Ready(ended) = self.poll_close(cx, transport.as_mut(), closing)
             {
                 return Poll::Ready(ended);
             }
-            again |= self.poll_alarm(cx);
+            match self.session.poll_timeout() {
+                Some(due) => again |= self.poll_alarm(cx, due.into()),
+                None if self.alarm.is_some() => self.alarm = None,
+                None => {}
+            }
             if !again {
                 return Poll::Pending;
             }
@@ -221,34 +230,39 @@ impl Serving<'_> {
     }
 
     /// Does what the session wants of the lobby and the chat.
+    #[inline]
     fn obey(&mut self) {
         while let Some(action) = self.session.poll_lobby() {
-            match action {
-                LobbyAction::Enter(mut ticket) => {
-                    let since = *self.waiting_since.get_or_insert_with(Instant::now);
-                    ticket.waited = since.elapsed();
-                    self.searching = Some(self.guest.search(*ticket));
-                }
-                LobbyAction::Pause => self.searching = None,
-                LobbyAction::Leave => {
-                    self.searching = None;
-                    self.waiting_since = None;
-                }
-                LobbyAction::Block(person) => self.guest.block(person),
-                LobbyAction::Resume(token) => {
-                    if !self.guest.resume(token) {
-                        self.session.handle_unknown_token();
-                    }
-                }
-                LobbyAction::Part(reason) => {
-                    self.held = None;
-                    self.arrived = 0;
-                    if let Some(pipe) = self.pipe.take() {
-                        pipe.part(reason);
-                    }
-                }
-                LobbyAction::Close(closing) => self.closing = Some(closing),
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: LobbyAction) {
+        match action {
+            LobbyAction::Enter(mut ticket) => {
+                let since = *self.waiting_since.get_or_insert_with(Instant::now);
+                ticket.waited = since.elapsed();
+                self.searching = Some(self.guest.search(*ticket));
             }
+            LobbyAction::Pause => self.searching = None,
+            LobbyAction::Leave => {
+                self.searching = None;
+                self.waiting_since = None;
+            }
+            LobbyAction::Block(person) => self.guest.block(person),
+            LobbyAction::Resume(token) => {
+                if !self.guest.resume(token) {
+                    self.session.handle_unknown_token();
+                }
+            }
+            LobbyAction::Part(reason) => {
+                self.held = None;
+                self.arrived = 0;
+                if let Some(pipe) = self.pipe.take() {
+                    pipe.part(reason);
+                }
+            }
+            LobbyAction::Close(closing) => self.closing = Some(closing),
         }
     }
 
@@ -288,18 +302,12 @@ impl Serving<'_> {
     }
 
     /// Sends what had to wait for its time.
-    fn poll_delayed(&mut self, cx: &Context<'_>) -> bool {
-        if self.held.is_some() {
-            return false;
-        }
-        let Some(frame) = self.session.poll_frame() else { return false };
+    fn send_delayed(&mut self, cx: &Context<'_>, frame: Frame) {
         if let Err(wait) = self.lease.spend(Cost::of_frame(&frame), &now) {
-            self.session.handle_excess_send(None, &frame, wait, now());
-            return true;
+            return self.session.handle_excess_send(None, &frame, wait, now());
         }
         self.hub.stats.count_frame(frame.weight());
         self.send(cx, frame);
-        true
     }
 
     /// Sends a frame to the partner, or holds it while there is no room.
@@ -520,13 +528,7 @@ impl Serving<'_> {
         }
     }
 
-    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(due) = self.session.poll_timeout().map(Instant::from_std) else {
-            if self.alarm.is_some() {
-                self.alarm = None;
-            }
-            return false;
-        };
+    fn poll_alarm(&mut self, cx: &mut Context<'_>, due: Instant) -> bool {
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if alarm.deadline() != due {
             alarm.as_mut().reset(due);

@@ -405,6 +405,7 @@ impl Session {
     }
 
     /// A frame for the partner that had to wait. Asked for only when the partner has room, for it is not there again.
+    #[inline]
     pub fn poll_frame(&mut self) -> Option<Frame> {
         let coalesced = self.coalesced.take_if(|coalesced| coalesced.told)?;
         Some(Frame::new(Body::Typing(coalesced.on)))

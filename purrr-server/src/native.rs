@@ -85,6 +85,18 @@ impl NativeSocket {
         Self { socket, awaited: None, largest, rest: VecDeque::new() }
     }
 
+    /// What a frame, or its absence, means. `None` if there is more to come first.
+    fn read(&mut self, heard: Heard) -> Option<Input> {
+        match heard {
+            Heard::Text(text) => self.read_text(text),
+            Heard::Binary(bytes) => self.read_binary(bytes),
+            Heard::Refused => self.refuse(),
+            Heard::Progress => Some(Input::Progress),
+            Heard::Silence => Some(Input::Silence),
+            Heard::SignOfLife => Some(Input::SignOfLife),
+        }
+    }
+
     /// Reads a text frame. `None` if it was the head of a picture.
     fn read_text(&mut self, text: ByteString) -> Option<Input> {
         if let Some(Awaited::Picture(picture)) = self.awaited.take() {
@@ -199,17 +211,11 @@ impl Stream for NativeSocket {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            let read = match ready!(Pin::new(&mut this.socket).poll_next(cx)) {
-                Some(Heard::Text(text)) => this.read_text(text),
-                Some(Heard::Binary(bytes)) => this.read_binary(bytes),
-                Some(Heard::Progress) => return Poll::Ready(Some(Input::Progress)),
-                Some(Heard::Silence) => return Poll::Ready(Some(Input::Silence)),
-                Some(Heard::SignOfLife) => return Poll::Ready(Some(Input::SignOfLife)),
-                Some(Heard::Refused) => this.refuse(),
-                None => return Poll::Ready(None),
+            let Some(heard) = ready!(Pin::new(&mut this.socket).poll_next(cx)) else {
+                return Poll::Ready(None);
             };
-            if read.is_some() {
-                return Poll::Ready(read);
+            if let Some(input) = this.read(heard) {
+                return Poll::Ready(Some(input));
             }
         }
     }

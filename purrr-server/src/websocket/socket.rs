@@ -317,24 +317,11 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
                 return self.poll_rest(cx);
             }
             if !self.ahead.is_empty() {
-                if let Some(frame) = self.split_frame().map_err(SocketError::Fault)? {
-                    return Poll::Ready(Ok(Some(frame)));
+                match self.take_ahead().map_err(SocketError::Fault)? {
+                    Some(frame) => return Poll::Ready(Ok(Some(frame))),
+                    None if self.partial.is_some() => continue,
+                    None => {}
                 }
-                let mut ahead = take(&mut self.ahead);
-                let taken = self.take_frame(&ahead).map_err(SocketError::Fault)?;
-                if let Some((used, frame)) = taken {
-                    ahead.advance(used);
-                    if !ahead.is_empty() {
-                        // What is little is shared by the messages in it, and must not keep what was before.
-                        let little = ahead.len() <= SHARED;
-                        self.ahead = if little { BytesMut::from(&ahead[..]) } else { ahead };
-                    }
-                    if frame.is_some() {
-                        return Poll::Ready(Ok(frame));
-                    }
-                    continue;
-                }
-                self.ahead = ahead;
             }
             // Nothing but the beginning of a head is left, and the rest of it is read to behind that.
             let read = SCRATCH.with_borrow_mut(|scratch| {
@@ -364,6 +351,26 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
                 Read::End => return Poll::Ready(Ok(None)),
             }
         }
+    }
+
+    /// Takes the next frame off what was read ahead. If it is not whole, but its head is, it becomes the partial one.
+    #[inline(never)]
+    fn take_ahead(&mut self) -> Result<Option<Frame>, CloseCode> {
+        if let Some(frame) = self.split_frame()? {
+            return Ok(Some(frame));
+        }
+        let mut ahead = take(&mut self.ahead);
+        let Some((used, frame)) = self.take_frame(&ahead)? else {
+            self.ahead = ahead;
+            return Ok(None);
+        };
+        ahead.advance(used);
+        if !ahead.is_empty() {
+            // What is little is shared by the messages in it, and must not keep what was before.
+            let little = ahead.len() <= SHARED;
+            self.ahead = if little { BytesMut::from(&ahead[..]) } else { ahead };
+        }
+        Ok(frame)
     }
 
     /// Takes the next frame off what was read ahead without copying it, if it is there and that is little.
@@ -402,6 +409,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
     }
 
     /// Reads the rest of a frame to where it stays.
+    #[inline(never)]
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, SocketError>> {
         let Some((head, payload)) = &mut self.partial else { return Poll::Ready(Ok(None)) };
         let before = self.fragments.as_ref().map_or(0, |(_, whole)| whole.len());
@@ -459,11 +467,11 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
         payload: BytesMut,
     ) -> Result<Option<Message>, CloseCode> {
         match head.opcode {
-            Opcode::Pong => return Ok(Some(Message::Pong)),
+            Opcode::Pong => Ok(Some(Message::Pong)),
             Opcode::Ping => {
                 // Whoever asks without reading the answers is answered once.
                 self.pong = Some(payload.freeze());
-                return Ok(Some(Message::Ping));
+                Ok(Some(Message::Ping))
             }
             Opcode::Close => {
                 let code = check_close(&payload)?;
@@ -471,21 +479,27 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
                     .map_or_else(Bytes::new, |code| Bytes::copy_from_slice(&code.to_be_bytes()));
                 self.goodbye = Some(code);
                 self.over = true;
-                return Ok(None);
+                Ok(None)
             }
-            Opcode::Text | Opcode::Binary if self.fragments.is_some() => {
-                return Err(CloseCode::Protocol);
-            }
+            Opcode::Text | Opcode::Binary if self.fragments.is_some() => Err(CloseCode::Protocol),
             Opcode::Text | Opcode::Binary if head.last => {
-                return self.complete(head.opcode, payload).map(Some);
+                self.complete(head.opcode, payload).map(Some)
             }
             Opcode::Text | Opcode::Binary => {
                 self.discarded = if self.refused { head.length } else { 0 };
                 self.fragments = Some((head.opcode, payload));
-                return Ok(None);
+                Ok(None)
             }
-            Opcode::Continuation => {}
+            Opcode::Continuation => self.handle_continuation(head, payload),
         }
+    }
+
+    #[inline(never)]
+    fn handle_continuation(
+        &mut self,
+        head: Head,
+        payload: BytesMut,
+    ) -> Result<Option<Message>, CloseCode> {
         let (opcode, mut whole) = self.fragments.take().ok_or(CloseCode::Protocol)?;
         let length = self.discarded + whole.len() + head.length;
         if length > self.max_payload {
