@@ -221,6 +221,12 @@ impl Buckets {
         self.take(rates, Kind::Bytes, bytes, now).inspect_err(|_| self.give(rates, kind, 1))
     }
 
+    /// Gives back what was [spent](Self::spend).
+    pub(crate) fn refund(&mut self, rates: &Rates, Cost { kind, bytes }: Cost) {
+        self.give(rates, kind, 1);
+        self.give(rates, Kind::Bytes, bytes);
+    }
+
     /// Takes what is left for refusals; says whether there was something.
     pub(crate) fn forgive(
         &mut self,

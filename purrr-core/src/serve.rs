@@ -5,6 +5,7 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures::{Sink, Stream};
@@ -303,7 +304,9 @@ impl Serving<'_> {
 
     /// Sends what had to wait for its time.
     fn send_delayed(&mut self, cx: &Context<'_>, frame: Frame) {
-        if let Err(wait) = self.lease.spend(Cost::of_frame(&frame), &now) {
+        let cost = Cost::of_frame(&frame);
+        // It was paid for by the session when it became due.
+        if let Err(wait) = self.spend_shared(cost) {
             return self.session.handle_excess_send(None, &frame, wait, now());
         }
         self.hub.stats.count_frame(frame.weight());
@@ -393,13 +396,25 @@ impl Serving<'_> {
 
     /// Whether a frame is to be sent to the partner.
     fn admit(&mut self, chat: Option<ChatId>, frame: &Frame) -> bool {
-        match self.lease.spend(Cost::of_frame(frame), &now) {
-            Ok(()) => self.session.handle_send(chat, frame, now),
+        match self.spend(Cost::of_frame(frame)) {
+            Ok(()) => self.session.admit(chat, frame),
             Err(wait) => {
                 self.session.handle_excess_send(chat, frame, wait, now());
                 false
             }
         }
+    }
+
+    /// Pays for what the peer does, out of its own buckets and then out of what is shared: what is too fast for the peer
+    /// itself costs nobody else anything. Says how long to wait if it is too fast, and then nothing is paid.
+    fn spend(&mut self, cost: Cost) -> Result<(), Duration> {
+        self.session.spend(cost, &now)?;
+        self.spend_shared(cost)
+    }
+
+    /// Pays what is shared for something that the peer has paid for, who gets that back if there is not enough.
+    fn spend_shared(&mut self, cost: Cost) -> Result<(), Duration> {
+        self.lease.spend(cost, &now).inspect_err(|_| self.session.refund(cost))
     }
 
     /// Handles whatever came but a frame for the partner.
@@ -416,10 +431,8 @@ impl Serving<'_> {
             Input::SignOfLife => self.session.handle_sign_of_life(),
             Input::Command(command) => {
                 let numbers = || self.hub.numbers();
-                match self.lease.spend(Cost::of(&command), &now) {
-                    Ok(()) => {
-                        self.session.handle_command(command, now, numbers);
-                    }
+                match self.spend(Cost::of(&command)) {
+                    Ok(()) => self.session.obey(command, numbers),
                     Err(wait) => self.session.handle_excess(command, wait, now(), numbers),
                 }
             }

@@ -205,7 +205,8 @@ impl Session {
         self.weigh(WHOLE, now);
     }
 
-    fn obey(&mut self, command: Command, numbers: impl FnOnce() -> Numbers) {
+    /// Does what the peer asks for and has paid for.
+    pub(crate) fn obey(&mut self, command: Command, numbers: impl FnOnce() -> Numbers) {
         match command {
             Command::Send { .. } => unreachable!("frames go by way of `handle_send`"),
             Command::Hello { hello, resume } => self.introduce(hello, resume),
@@ -469,8 +470,8 @@ impl Session {
         self.ticket.peer
     }
 
-    /// Whether this is to be passed on to the partner. What is not is refused, or was for another.
-    fn admit(&mut self, meant_for: Option<ChatId>, frame: &Frame) -> bool {
+    /// Whether this, which is paid for, is to be passed on to the partner. What is not is refused, or was for another.
+    pub(crate) fn admit(&mut self, meant_for: Option<ChatId>, frame: &Frame) -> bool {
         let id = id_of(&frame.body);
         let State::Paired { chat, partner } = &self.state else {
             self.refuse(not_paired().about(id));

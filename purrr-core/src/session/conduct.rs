@@ -64,9 +64,16 @@ impl Session {
     }
 
     /// Pays for what the peer does; says how long to wait if it is too fast.
-    pub(super) fn spend(&mut self, cost: Cost, now: &impl Fn() -> Instant) -> Result<(), Duration> {
+    pub(crate) fn spend(&mut self, cost: Cost, now: &impl Fn() -> Instant) -> Result<(), Duration> {
         let Some((rates, conduct)) = self.conduct(now) else { return Ok(()) };
         conduct.buckets.spend(rates, cost, now)
+    }
+
+    /// Gives back what was paid for something that was not done.
+    pub(crate) fn refund(&mut self, cost: Cost) {
+        if let (Some(rates), Some(conduct)) = (&self.limits.rates, &mut self.conduct) {
+            conduct.buckets.refund(rates, cost);
+        }
     }
 
     fn conduct(&mut self, now: &impl Fn() -> Instant) -> Option<(&Rates, &mut Conduct)> {

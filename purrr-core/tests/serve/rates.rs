@@ -303,36 +303,81 @@ async fn without_rates_nothing_is_refused() {
     assert_eq!(heard(&ann).await, [times("error: bad-message", 20_000)]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn those_who_share_an_allowance_have_it_together() {
-    let mut rates = Rates::default();
-    (rates.messages, rates.shared_by) = (Rate::new(1, 100), 2);
-    let allowance = Arc::new(Allowance::new(&rates, Instant::now().into_std()));
-    let hub = hub_with(Some(rates));
-    let mut sharing = Vec::new();
-    for _ in 0..4 {
-        let mut profile = Profile::named("Ann");
-        profile.allowance = Some(Arc::clone(&allowance));
-        sharing.push(Peer::connect_as(&hub, "Ann", profile).await);
+/// Those who share what two people may do, at 100 messages at once and 1 a second for each.
+struct Household {
+    hub: Hub,
+    allowance: Arc<Allowance>,
+}
+
+impl Household {
+    fn new() -> Self {
+        let mut rates = Rates::default();
+        (rates.messages, rates.shared_by) = (Rate::new(1, 100), 2);
+        let allowance = Arc::new(Allowance::new(&rates, Instant::now().into_std()));
+        Self { hub: hub_with(Some(rates)), allowance }
     }
-    let mut arrived = 0;
-    for ann in &sharing {
-        let bob = Peer::waiting(&hub, "Bob").await;
+
+    /// One of them, in a chat with somebody from elsewhere.
+    async fn pair(&self) -> [Peer; 2] {
+        let mut profile = Profile::named("Ann");
+        profile.allowance = Some(Arc::clone(&self.allowance));
+        let ann = Peer::connect_as(&self.hub, "Ann", profile).await;
+        let bob = Peer::waiting(&self.hub, "Bob").await;
         ann.send(find());
         ann.gets(["waiting"]).await;
         ann.gets_matched("Bob").await;
         bob.gets_matched("Ann").await;
-        for _ in 0..100 {
-            ann.say("hi");
-        }
-        arrived += heard(&bob).await.iter().map(|(_, times)| times).sum::<usize>();
+        [ann, bob]
+    }
+}
+
+/// Says so much at once; how much of that arrives.
+async fn say([ann, bob]: &[Peer; 2], times: usize) -> usize {
+    for _ in 0..times {
+        ann.say("hi");
+    }
+    heard(bob).await.iter().map(|(_, times)| times).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_share_an_allowance_have_it_together() {
+    let household = Household::new();
+    let mut arrived = 0;
+    for _ in 0..4 {
+        let pair = household.pair().await;
+        arrived += say(&pair, 100).await;
         // What she took of it and did not use goes back.
+        let [ann, bob] = pair;
         ann.far.hang_up();
         bob.gets(["left: lost"]).await;
         bob.far.hang_up();
         bob.gets(["gone"]).await;
     }
     assert_eq!(arrived, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_fast_for_one_of_them_costs_the_others_nothing() {
+    let household = Household::new();
+    let flooding = household.pair().await;
+    assert_eq!(say(&flooding, 500).await, 100);
+    flooding[0].far.hang_up();
+    let other = household.pair().await;
+    assert_eq!(say(&other, 100).await, 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_all_of_them_are_too_fast_for_costs_one_nothing() {
+    let household = Household::new();
+    let [first, second, third] =
+        [household.pair().await, household.pair().await, household.pair().await];
+    // In the lots that are taken at once.
+    for (pair, says, arrives) in [(&first, 96, 96), (&second, 96, 96), (&third, 100, 8)] {
+        assert_eq!(say(pair, says).await, arrives);
+    }
+    // In half of the time that it takes to fill a bucket of one's own, that of two is filled for one.
+    sleep(Duration::from_secs(50)).await;
+    assert_eq!(say(&third, 92).await, 92);
 }
 
 fn garbage() -> Problem {
