@@ -21,14 +21,14 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use purrr_core::Rates;
+use purrr_core::{Allowance, Rates};
 use tokio::time::Instant;
 
 pub use self::address::{Network, NetworkError};
 pub(crate) use self::places::Place;
 use self::{
     address::{client, counted, for_logs},
-    addresses::Addresses,
+    addresses::{Addresses, Shared},
     places::{Full, Places},
 };
 use crate::{budget::Budget, config::Config};
@@ -48,6 +48,13 @@ pub(crate) struct Admission {
     refused: [AtomicU64; Reason::ALL.len()],
     /// When a refusal was last told in the log.
     told: Mutex<Option<Instant>>,
+}
+
+/// Somebody who was let in, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    _place: Place,
+    shared: Shared,
 }
 
 /// Why somebody was not let in.
@@ -79,15 +86,18 @@ impl Admission {
     /// `rates` are those of one visitor, of which an address has some times as much.
     pub(crate) fn new(config: &Config, rates: Option<Rates>) -> Self {
         let (all, each) = (config.max_connections, config.max_connections_per_address);
+        let budget = Budget::new(config.buffered_bytes, config.body_timeout);
         let sockets_each = if each == 0 { 0 } else { pairs(each, SPARE_SOCKETS_EACH) };
         Self {
             connections: Arc::new(Places::new(all, each)),
             sockets: Arc::new(Places::new(pairs(all, SPARE_SOCKETS), sockets_each)),
-            addresses: config
-                .rate_limits
-                .then(|| Mutex::new(Addresses::new(config.connects_per_second, rates))),
+            addresses: config.rate_limits.then(|| {
+                let (pace, most) = (config.connects_per_second, config.buffered_bytes_per_address);
+                let most = if most == 0 { usize::MAX } else { most };
+                Mutex::new(Addresses::new(pace, rates, budget.clone(), most))
+            }),
             trusted: config.trusted_proxies.clone(),
-            budget: Budget::new(config.buffered_bytes, config.body_timeout),
+            budget,
             refused: Default::default(),
             told: Mutex::default(),
         }
@@ -98,10 +108,10 @@ impl Admission {
         &self.budget
     }
 
-    /// Lets a request begin a connection, which lasts until the place is dropped.
+    /// Lets a request begin a connection, which lasts until what is returned is dropped.
     ///
     /// Without [`ConnectInfo`], as in an app that does not provide it, nobody knows who asks and only the total counts.
-    pub(crate) fn admit(&self, request: &Request) -> Result<Place, Reason> {
+    pub(crate) fn admit(&self, request: &Request) -> Result<Admitted, Reason> {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
         let who = peer.map(|peer| client(peer, request.headers(), &self.trusted));
         self.admit_at(who, Instant::now())
@@ -122,13 +132,13 @@ impl Admission {
             .map(|reason| (reason.name(), self.refused[reason.index()].load(Ordering::Relaxed)))
     }
 
-    fn admit_at(&self, who: Option<IpAddr>, now: Instant) -> Result<Place, Reason> {
-        let mut allowance = None;
+    fn admit_at(&self, who: Option<IpAddr>, now: Instant) -> Result<Admitted, Reason> {
+        let mut shared = Shared { allowance: None, budget: self.budget.clone() };
         if let (Some(addresses), Some(who)) = (&self.addresses, who) {
             let mut addresses = addresses.lock().unwrap_or_else(PoisonError::into_inner);
             let entered = addresses.enter(counted(who), now);
             drop(addresses);
-            allowance = entered.map_err(|wait| self.refuse(Reason::Hasty(wait), Some(who), now))?;
+            shared = entered.map_err(|wait| self.refuse(Reason::Hasty(wait), Some(who), now))?;
         }
         let place = Places::take(&self.connections, who.map(counted)).map_err(|full| {
             let reason = match full {
@@ -137,7 +147,7 @@ impl Admission {
             };
             self.refuse(reason, who, now)
         })?;
-        Ok(place.sharing(allowance))
+        Ok(Admitted { _place: place, shared })
     }
 
     /// Counts a refusal and tells of it which option would have let them in.
@@ -151,6 +161,18 @@ impl Admission {
             tracing::warn!(%from, "refused a connection: {}", reason.advice());
         }
         reason
+    }
+}
+
+impl Admitted {
+    /// What whoever was let in may do together with the others of its address.
+    pub(crate) fn allowance(&self) -> Option<Arc<Allowance>> {
+        self.shared.allowance.clone()
+    }
+
+    /// What it may have held for it together with them.
+    pub(crate) const fn budget(&self) -> &Budget {
+        &self.shared.budget
     }
 }
 

@@ -1,4 +1,4 @@
-//! How many bytes of large messages the server holds for everybody together: [`Budget`].
+//! How many bytes of large messages the server holds for everybody together, and for those of one address: [`Budget`].
 //!
 //! A message is charged for from the moment in which it is too large to be small until the last copy of it is gone: while it
 //! arrives, waits in the queue of a chat, and goes out. Small ones are bounded where they wait, and cost nothing here.
@@ -26,15 +26,28 @@ pub(crate) const SLOWEST_LINE: f64 = 8_192.0;
 /// When it is worth trying again, in milliseconds.
 const RETRY: u64 = 1_000;
 
-/// What is left for large messages. Clones are the same budget.
+/// What is left for large messages, of all that there is or of somebody's share. Clones are the same budget.
 #[derive(Clone, Debug)]
-pub(crate) struct Budget(Arc<Total>);
+pub(crate) struct Budget(Arc<Share>);
+
+/// A part of the total that is not set aside: there may be more shares than it has room for.
+#[derive(Debug)]
+struct Share {
+    room: Room,
+    total: Arc<Total>,
+}
 
 #[derive(Debug)]
 struct Total {
-    most: usize,
+    room: Room,
     /// How long a message may take beside what the slowest line needs for it.
     patience: Duration,
+}
+
+/// So many bytes at most, of which so many are held.
+#[derive(Debug)]
+struct Room {
+    most: usize,
     held: AtomicUsize,
 }
 
@@ -57,7 +70,13 @@ struct Charged<T> {
 
 impl Budget {
     pub(crate) fn new(most: usize, patience: Duration) -> Self {
-        Self(Arc::new(Total { most, patience, held: AtomicUsize::new(0) }))
+        let total = Arc::new(Total { room: Room::of(most), patience });
+        Self(Arc::new(Share { room: Room::of(usize::MAX), total }))
+    }
+
+    /// The budget of some who may have at most so much of this one together.
+    pub(crate) fn share(&self, most: usize) -> Self {
+        Self(Arc::new(Share { room: Room::of(most), total: Arc::clone(&self.0.total) }))
     }
 
     /// One that nobody comes to the end of.
@@ -71,9 +90,9 @@ impl Budget {
         self.charge_of(0)
     }
 
-    /// Bytes that are charged for now.
+    /// Bytes that are charged for now, in all.
     pub(crate) fn held(&self) -> usize {
-        self.0.held.load(Ordering::Relaxed)
+        self.0.total.room.held.load(Ordering::Relaxed)
     }
 
     /// Charges for another form of a message that was let in: it takes the place of the first one, so it is not refused.
@@ -82,7 +101,7 @@ impl Budget {
             return bytes.into();
         }
         let charge = self.charge_of(bytes.len());
-        self.0.held.fetch_add(bytes.len(), Ordering::Relaxed);
+        self.0.add(bytes.len());
         Bytes::from_owner(Charged { bytes, _charge: charge })
     }
 
@@ -99,16 +118,55 @@ impl Budget {
     }
 }
 
+impl Share {
+    /// Whether there was room for so much, here and in the total, which then is taken.
+    fn take(&self, bytes: usize) -> bool {
+        if !self.room.take(bytes) {
+            return false;
+        }
+        let taken = self.total.room.take(bytes);
+        if !taken {
+            self.room.give(bytes);
+        }
+        taken
+    }
+
+    /// Takes so much although there may be no room.
+    fn add(&self, bytes: usize) {
+        for room in [&self.room, &self.total.room] {
+            room.held.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn give(&self, bytes: usize) {
+        for room in [&self.room, &self.total.room] {
+            room.give(bytes);
+        }
+    }
+}
+
+impl Room {
+    const fn of(most: usize) -> Self {
+        Self { most, held: AtomicUsize::new(0) }
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let fits = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.most);
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    }
+
+    fn give(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
 impl Charge {
     /// Charges for a message that has grown to so many bytes. If there is no room, what was charged is given back.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> bool {
         if bytes <= SMALL || bytes <= self.bytes {
             return true;
         }
-        let Total { most, held, .. } = &*self.budget.0;
-        let more = bytes - self.bytes;
-        let fits = |held: usize| held.checked_add(more).filter(|held| held <= most);
-        let grown = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+        let grown = self.budget.0.take(bytes - self.bytes);
         if grown {
             self.bytes = bytes;
             self.since.get_or_insert_with(Instant::now);
@@ -135,7 +193,7 @@ impl Charge {
             *since = Instant::now();
         }
         let bought = Duration::from_secs_f64(received as f64 / SLOWEST_LINE);
-        since.elapsed() > self.budget.0.patience.saturating_add(bought)
+        since.elapsed() > self.budget.0.total.patience.saturating_add(bought)
     }
 
     /// What comes is not read now, and its time begins when it is again.
@@ -145,7 +203,7 @@ impl Charge {
 
     fn clear(&mut self) {
         self.since = None;
-        self.budget.0.held.fetch_sub(take(&mut self.bytes), Ordering::Relaxed);
+        self.budget.0.give(take(&mut self.bytes));
     }
 }
 
@@ -228,5 +286,21 @@ mod tests {
         assert!(second.grow_to(3 * SMALL));
         assert_eq!(budget.keep(vec![0; SMALL]).len(), SMALL);
         assert_eq!(budget.held(), 3 * SMALL);
+    }
+
+    #[test]
+    fn a_share_has_its_own_end_and_that_of_the_whole() {
+        let whole = Budget::new(10 * SMALL, PATIENCE);
+        let [one, other] = [whole.share(6 * SMALL), whole.share(6 * SMALL)];
+        let [mut first, mut second] = [one.charge(), other.charge()];
+        assert!(first.grow_to(6 * SMALL));
+        let mut more_of_the_first = one.charge();
+        assert!(!more_of_the_first.grow_to(2 * SMALL), "there is room, and not for these");
+        assert!(second.grow_to(4 * SMALL));
+        assert!(!second.grow_to(5 * SMALL), "they may have it, and there is none");
+        drop(first);
+        assert_eq!(whole.held(), 0, "what was refused is not held");
+        assert!(more_of_the_first.grow_to(6 * SMALL) && second.grow_to(4 * SMALL));
+        assert_eq!((whole.held(), one.held()), (10 * SMALL, 10 * SMALL));
     }
 }

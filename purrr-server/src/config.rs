@@ -40,7 +40,7 @@ pub struct Config {
     /// school behind one address brings, and a hundredth of what there is for all.
     pub max_connections_per_address: usize,
     /// Connections that may begin in a second from one address, from 1; twice as many may at once. Default 500. Of the last
-    /// 65,536 addresses about 350 bytes each are remembered, 23 MB.
+    /// 65,536 addresses about 410 bytes each are remembered, 27 MB.
     pub connects_per_second: u32,
     /// Whether anything is refused for coming too fast, connections and what is said on them. Default yes.
     pub rate_limits: bool,
@@ -58,6 +58,9 @@ pub struct Config {
     /// 1,073,741,824; above it further ones are refused with `overloaded`. Another form of one that was let in, as for a
     /// partner on the other dialect, is let in too, so that there may be half as much again for a moment.
     pub buffered_bytes: usize,
+    /// How much of that the connections of one address may have, counted at the sender. Default 268,435,456; 0 sets no
+    /// limit, and there is none without `rate_limits`.
+    pub buffered_bytes_per_address: usize,
     /// How often a silent connection is asked whether it is still there. Default 25 s.
     pub ping_interval: Duration,
     /// How long the answer may take. Default 20 s.
@@ -103,6 +106,7 @@ impl Default for Config {
             image_frames: 1_000,
             max_payload: 12_000_000,
             buffered_bytes: 1 << 30,
+            buffered_bytes_per_address: 1 << 28,
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             chat_ping_interval: Duration::from_secs(5),
@@ -159,6 +163,9 @@ impl Config {
         }
         if self.buffered_bytes < self.max_payload {
             return bad("--buffered-bytes", "must be at least --max-payload");
+        }
+        if (1..self.max_payload).contains(&self.buffered_bytes_per_address) {
+            return bad("--buffered-bytes-per-address", "must be 0 or at least --max-payload");
         }
         if let Some(origin) = self.allowed_origins.iter().find(|origin| !is_origin(origin)) {
             let message = format!("must be an origin such as https://chat.example, not {origin:?}");

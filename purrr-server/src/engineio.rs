@@ -180,38 +180,40 @@ impl Sessions {
         if asked.version.as_deref() != Some("4") {
             return Err(Refusal::Unsupported);
         }
-        let place = match self.admission.admit(&request) {
-            Ok(place) => place,
+        let admitted = match self.admission.admit(&request) {
+            Ok(admitted) => admitted,
             Err(reason) => return Ok(reason.into_response()),
         };
+        let budget = admitted.budget().clone();
         // A session is one connection to its end, whatever it runs over.
         let session = move |mut socket: EioSocket| async move {
-            socket.allowance = place.allowance();
+            socket.allowance = admitted.allowance();
             session(socket).await;
-            drop(place);
+            drop(admitted);
         };
         Ok(if websocket {
-            self.open_websocket(request, session)
+            self.open_websocket(request, budget, session)
         } else {
-            self.open_polling(session)
+            self.open_polling(budget, session)
         })
     }
 
-    fn open_polling<F>(&self, session: impl FnOnce(EioSocket) -> F) -> Response
+    fn open_polling<F>(&self, budget: Budget, session: impl FnOnce(EioSocket) -> F) -> Response
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (sid, polling) = (new_sid(), Arc::new(Polling::new(self.budget().clone())));
+        let (sid, polling) = (new_sid(), Arc::new(Polling::new(budget.clone())));
         self.lock().insert(sid.clone(), Arc::clone(&polling));
         let greeting = self.greeting(&sid, &["websocket"]);
         let link = Link::Polling(Record { sid, polling, sessions: self.clone() });
-        tokio::spawn(session(EioSocket::new(link, &self.config, self.budget().clone())));
+        tokio::spawn(session(EioSocket::new(link, &self.config, budget)));
         payload(greeting)
     }
 
     fn open_websocket<F>(
         &self,
         request: Request,
+        budget: Budget,
         session: impl FnOnce(EioSocket) -> F + Send + 'static,
     ) -> Response
     where
@@ -219,19 +221,13 @@ impl Sessions {
     {
         let greeting = self.greeting(&new_sid(), &[]);
         let (config, max_payload) = (Arc::clone(&self.config), self.config.max_payload);
-        let budget = self.budget().clone();
-        websocket::upgrade(
-            request,
-            None,
-            max_payload,
-            self.budget(),
-            move |mut socket| async move {
-                if socket.send(Message::Text(greeting.into())).await.is_ok() {
-                    let link = Link::WebSocket(Box::new(socket));
-                    session(EioSocket::new(link, &config, budget)).await;
-                }
-            },
-        )
+        let held = budget.clone();
+        websocket::upgrade(request, None, max_payload, &held, move |mut socket| async move {
+            if socket.send(Message::Text(greeting.into())).await.is_ok() {
+                let link = Link::WebSocket(Box::new(socket));
+                session(EioSocket::new(link, &config, budget)).await;
+            }
+        })
     }
 
     fn greeting(&self, sid: &str, upgrades: &[&str]) -> String {
@@ -251,14 +247,14 @@ impl Sessions {
         polling.begin_post().map_err(|Broken| Refusal::BadRequest)?;
         // Also a client that gives the request up has gone.
         let unfinished = Unfinished(polling);
-        let body = read_body(request, body_timeout, max_payload, polling, self.budget()).await;
+        let body = read_body(request, body_timeout, max_payload, polling, polling.budget()).await;
         let body = match body {
             Ok(body) => body,
             Err(status) => return Ok(status.into_response()),
         };
         let packets = match body {
             Some(body) => {
-                polling::split(body, self.budget()).map_err(|Broken| Refusal::BadRequest)?
+                polling::split(body, polling.budget()).map_err(|Broken| Refusal::BadRequest)?
             }
             None => vec![Incoming::Refused],
         };
@@ -270,6 +266,7 @@ impl Sessions {
     /// A WebSocket takes a polling session over: `2probe`, `3probe`, and `5` once the client has let go of its polls.
     fn take_over(&self, request: Request, polling: Arc<Polling>) -> Result<Response, Refusal> {
         let Config { body_timeout: patience, max_payload, .. } = *self.config;
+        let budget = polling.budget().clone();
         let attempt = Attempt::begin(polling).map_err(|Broken| Refusal::BadRequest)?;
         let change_over = move |mut socket| async move {
             if attempt.change_over(&mut socket, patience).await.is_some() {
@@ -279,11 +276,7 @@ impl Sessions {
             drop(attempt);
             drop(socket);
         };
-        Ok(websocket::upgrade(request, None, max_payload, self.budget(), change_over))
-    }
-
-    fn budget(&self) -> &Budget {
-        self.admission.budget()
+        Ok(websocket::upgrade(request, None, max_payload, &budget, change_over))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Polling>>> {
@@ -420,7 +413,7 @@ impl EioSocket {
         }
     }
 
-    /// What all sessions may have held for them together.
+    /// What those of the session's address may have held for them together.
     pub(crate) const fn budget(&self) -> &Budget {
         &self.budget
     }

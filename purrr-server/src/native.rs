@@ -16,7 +16,7 @@ use purrr_core::{
 };
 
 use crate::{
-    admission::Place,
+    admission::Admitted,
     budget::no_room,
     config::Config,
     key::is_p256_key,
@@ -31,13 +31,13 @@ pub(crate) const PROTOCOL: &str = "purrr.v1";
 /// Marks frames whose wire form may be forwarded as it came.
 const DIALECT: &str = "native";
 
-/// Runs one visitor's session on an upgraded socket, and holds on to its place until it is over.
+/// Runs one visitor's session on an upgraded socket. The visitor is admitted until it is over.
 ///
 /// The socket is wrapped before the future begins, which so has room for it once.
 pub(crate) fn run(
     hub: Hub,
     config: &Config,
-    (counted, place): (Counted, Place),
+    (counted, admitted): (Counted, Admitted),
     socket: Socket,
 ) -> impl Future<Output = ()> + use<> {
     let mut native = NativeSocket::new(socket, config);
@@ -45,7 +45,7 @@ pub(crate) fn run(
         let _counted = counted;
         let gate = native.socket.gate();
         // Made where it is taken, or the future would have room for it to the end.
-        let goodbye = match hub.serve(&mut native, profile(&place, gate)).await {
+        let goodbye = match hub.serve(&mut native, profile(&admitted, gate)).await {
             Ended::Slow => Some((CloseCode::Policy, "slow")),
             Ended::Drained => Some((CloseCode::Away, "draining")),
             Ended::Flooded => Some((CloseCode::TooFast, "too fast")),
@@ -58,9 +58,9 @@ pub(crate) fn run(
 }
 
 /// What is known of a visitor when it comes.
-fn profile(place: &Place, gate: Gate) -> Profile {
+fn profile(admitted: &Admitted, gate: Gate) -> Profile {
     let mut profile = Profile::default();
-    (profile.allowance, profile.gate) = (place.allowance(), Some(gate));
+    (profile.allowance, profile.gate) = (admitted.allowance(), Some(gate));
     profile
 }
 

@@ -120,14 +120,14 @@ async fn name_host(request: Request, next: Next) -> Response {
 
 async fn enter_native(State(native): State<Native>, request: Request) -> Response {
     let Native { hub, config, connections, admission } = native;
-    let place = match admission.admit(&request) {
-        Ok(place) => place,
+    let admitted = match admission.admit(&request) {
+        Ok(admitted) => admitted,
         Err(reason) => return reason.into_response(),
     };
     let max_payload = config.max_payload;
-    let budget = admission.budget();
-    websocket::upgrade(request, Some(native::PROTOCOL), max_payload, budget, move |socket| {
-        native::run(hub, &config, (connections.count(Dialect::Native), place), socket)
+    let budget = admitted.budget().clone();
+    websocket::upgrade(request, Some(native::PROTOCOL), max_payload, &budget, move |socket| {
+        native::run(hub, &config, (connections.count(Dialect::Native), admitted), socket)
     })
 }
 

@@ -79,16 +79,16 @@ where
     let (config, admission) =
         (Arc::new(config.clone()), Arc::new(Admission::new(config, config.limits.rates.clone())));
     any(async move |request: Request| {
-        let place = match admission.admit(&request) {
-            Ok(place) => place,
+        let admitted = match admission.admit(&request) {
+            Ok(admitted) => admitted,
             Err(reason) => return reason.into_response(),
         };
         let max_payload = config.max_payload;
-        let budget = admission.budget();
-        websocket::upgrade(request, None, max_payload, budget, move |socket| async move {
+        let budget = admitted.budget().clone();
+        websocket::upgrade(request, None, max_payload, &budget, move |socket| async move {
             let link = Link::WebSocket(Box::new(Watched::new(socket, &config)));
             session(Connection(link)).await;
-            drop(place);
+            drop(admitted);
         })
     })
 }

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::net::Ipv4Addr;
+
 use purrr_server::Config;
 use serde_json::json;
 use support::{
@@ -11,6 +13,7 @@ use support::{
     visitor::{Transport, Visitor},
     wire::{BINARY, CONTINUATION, FIN, Wire, frame, head},
 };
+use tokio::net::TcpSocket;
 
 /// A picture, of which there is room for one.
 const PICTURE: usize = 700_000;
@@ -36,7 +39,15 @@ async fn holds(server: &Server, fits: impl Fn(usize) -> bool) {
 }
 
 async fn pair(server: &Server) -> (Wire, Peer) {
-    let mut ann = Wire::connect(server).await;
+    pair_from(Ipv4Addr::LOCALHOST, server).await
+}
+
+/// One who comes from this address, and a partner.
+async fn pair_from(address: Ipv4Addr, server: &Server) -> (Wire, Peer) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((address, 0).into()).unwrap();
+    let stream = socket.connect(server.address).await.unwrap();
+    let mut ann = Wire::shake_hands(server, stream).await;
     ann.say(r#"{"type":"find"}"#).await;
     assert!(ann.next().await.unwrap().payload.starts_with(br#"{"type":"waiting""#));
     let mut bob = Peer::connect(server.address, "Bob").await;
@@ -102,6 +113,28 @@ async fn a_large_message_is_refused_where_there_is_no_room_and_small_ones_are_no
         while !cat.next().await.unwrap().payload.starts_with(br#"{"type":"delivered""#) {}
         holds(&server, |held| held == 0).await;
     }
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_the_room_of_all() {
+    let mut config = Config::default();
+    config.buffered_bytes_per_address = 1_000_000;
+    let server = Server::with(config).await;
+    let _holding = halfway(&server).await;
+
+    let (mut cat, mut dan) = pair(&server).await;
+    let (mut eve, mut fay) = pair_from(Ipv4Addr::new(127, 0, 0, 2), &server).await;
+    let picture = png_of(PICTURE);
+    for sender in [&mut cat, &mut eve] {
+        sender.say(&announced(1)).await;
+        sender.send(&frame(FIN | BINARY, &picture)).await;
+    }
+    let refused = String::from_utf8(cat.next().await.unwrap().payload).unwrap();
+    assert!(refused.contains("overloaded"), "{refused}");
+    fay.gets(announced(1)).await;
+    assert_eq!(fay.bytes().await, picture);
+    cat.say(r#"{"type":"message","text":"small"}"#).await;
+    dan.gets(r#"{"type":"message","text":"small"}"#).await;
 }
 
 #[tokio::test]

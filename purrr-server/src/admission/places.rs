@@ -6,8 +6,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use purrr_core::Allowance;
-
 /// How many may be here at once. One entry is held for each address that has a place.
 #[derive(Debug)]
 pub(super) struct Places {
@@ -28,7 +26,6 @@ struct Taken {
 pub(crate) struct Place {
     places: Arc<Places>,
     address: Option<IpAddr>,
-    allowance: Option<Arc<Allowance>>,
 }
 
 /// Which of the limits is reached.
@@ -58,7 +55,7 @@ impl Places {
             *count += 1;
         }
         taken.all += 1;
-        Ok(Place { places: Arc::clone(this), address, allowance: None })
+        Ok(Place { places: Arc::clone(this), address })
     }
 
     #[cfg(test)]
@@ -68,19 +65,6 @@ impl Places {
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Place {
-    /// The same place, of somebody who shares this with the others of its address.
-    pub(super) fn sharing(mut self, allowance: Option<Arc<Allowance>>) -> Self {
-        self.allowance = allowance;
-        self
-    }
-
-    /// What whoever has the place shares with the others of its address.
-    pub(crate) fn allowance(&self) -> Option<Arc<Allowance>> {
-        self.allowance.clone()
     }
 }
 

@@ -77,6 +77,14 @@ pub struct Options {
     /// Bytes of large messages held for all connections together; above it they are refused [default: 1073741824].
     #[arg(long, env = "PURRR_BUFFERED_BYTES", value_name = "BYTES", help_heading = "Limits")]
     pub buffered_bytes: Option<usize>,
+    /// The same for what comes from one address, or from one /64 of IPv6; 0 for no limit [default: 268435456].
+    #[arg(
+        long,
+        env = "PURRR_BUFFERED_BYTES_PER_ADDRESS",
+        value_name = "BYTES",
+        help_heading = "Limits"
+    )]
+    pub buffered_bytes_per_address: Option<usize>,
     /// Bytes of a text [default: 262144].
     #[arg(long, env = "PURRR_MESSAGE_BYTES", value_name = "BYTES", help_heading = "Limits")]
     pub message_bytes: Option<usize>,

@@ -62,6 +62,7 @@ impl Options {
         way.pass(&mut self.max_connections_per_address, &mut config.max_connections_per_address);
         way.pass(&mut self.max_payload, &mut config.max_payload);
         way.pass(&mut self.buffered_bytes, &mut config.buffered_bytes);
+        way.pass(&mut self.buffered_bytes_per_address, &mut config.buffered_bytes_per_address);
         way.pass(&mut self.image_pixels, &mut config.image_pixels);
         way.pass(&mut self.image_frames, &mut config.image_frames);
         way.pass(&mut self.rate_limits, &mut config.rate_limits);
@@ -198,6 +199,10 @@ mod tests {
             ("message-rate = '0+5'", "--message-rate must be at least 1+1"),
             ("byte-rate = '5+0'", "--byte-rate must be at least 1+1"),
             ("buffered-bytes = 11999999", "--buffered-bytes must be at least --max-payload"),
+            (
+                "buffered-bytes-per-address = 1",
+                "--buffered-bytes-per-address must be 0 or at least --max-payload",
+            ),
             ("queue-items = 0", "--queue-items must be at least 1"),
             ("backend = 'memory'", "--backend must be `memory:`"),
             ("backend = 'memory://here'", "--backend must be `memory:`"),

@@ -73,6 +73,10 @@ impl Polling {
         Self { budget, state: Mutex::default(), taken: Notify::new() }
     }
 
+    pub(super) const fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     /// A request asks for what there is to send. The receiver fails if the session ends first.
     pub(super) fn poll(&self) -> Result<oneshot::Receiver<Bytes>, Broken> {
         let mut state = self.lock();
