@@ -113,14 +113,14 @@ pub enum Reason {
 /// One side's end of a chat: a bounded queue in each direction.
 ///
 /// Holds at most [`Limits::pipe_items`] frames and [`Limits::pipe_bytes`] bytes each way; a frame larger than that is
-/// taken only into an empty queue. Queues grow as they are used: a pipe that nothing flowed through takes about 300
-/// bytes for both sides together, and each direction about 200 more once a frame has gone that way.
+/// taken only into an empty queue. Queues grow as they are used: a pipe that nothing flowed through takes about 350
+/// bytes for both sides together, and each direction about 130 more once a frame has gone that way.
 ///
 /// Both sides belong to one task each. The `poll` functions register that task and replace its last registration.
 pub struct Pipe {
     shared: Arc<Shared>,
     side: usize,
-    /// Whom the partner wakes with its news; only looked at while there is none.
+    /// The waker that this side has left in the channel, while it may be sure of that.
     registered: Option<Waker>,
     /// Told once, before the partner can see that this side parted.
     on_part: Option<Box<dyn FnOnce() + Send>>,
@@ -149,7 +149,7 @@ pub enum TrySendError {
 struct Shared {
     channel: Mutex<Channel>,
     /// Whether there may be something for the side of that index to receive. Changed under the lock only. While it is not
-    /// set, that side has a waker in the channel, so that it need not take the lock to find out that there is nothing.
+    /// set, the waker that side has registered is in the channel, so that it need not take the lock to find out that there is nothing.
     news: [AtomicBool; 2],
 }
 
@@ -248,6 +248,7 @@ impl Pipe {
         }
         channel.begun[self.side] = false;
         channel.parted.get_or_insert(Reason::Lost);
+        self.shared.news[self.side].store(true, Ordering::Release);
         let partner = self.tell_partner(&mut channel);
         drop(channel);
         wake(partner);
@@ -268,6 +269,7 @@ impl Pipe {
             return Poll::Ready(false);
         }
         register(&mut channel.lanes[1 - self.side].reader, cx);
+        self.registered = None;
         Poll::Pending
     }
 
@@ -504,7 +506,7 @@ fn wake(waker: Option<Waker>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::{sync::atomic::AtomicUsize, task::Wake};
 
     use super::*;
 
@@ -602,6 +604,39 @@ mod tests {
             let capacity = ann.shared.lock().lanes[ann.side].frames.capacity();
             assert!(kept.contains(&capacity), "{capacity} after {at_once}");
         }
+    }
+
+    /// Counts how often it is woken; unlike a waker that does nothing, one of it is told from others.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn whoever_asked_to_begin_meanwhile_does_not_take_the_readers_place_for_good() {
+        let (mut ann, mut bob) = pipe(8, 100);
+        let [reads, begins] = [Arc::<Woken>::default(), Arc::default()];
+        let [reading, beginning] = [reads.clone(), begins].map(Waker::from);
+        let cx = &Context::from_waker(&reading);
+        assert!(bob.poll_recv(cx).is_pending());
+        assert!(bob.poll_begin(&Context::from_waker(&beginning)).is_pending());
+        assert!(bob.poll_recv(cx).is_pending());
+        ann.try_send(Frame::text("a")).unwrap();
+        assert_eq!(reads.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn whoever_gives_up_sees_it_too() {
+        let (_ann, mut bob) = pipe(8, 100);
+        let waker = Waker::from(Arc::<Woken>::default());
+        let cx = &Context::from_waker(&waker);
+        assert!(bob.poll_recv(cx).is_pending());
+        assert!(!bob.withdraw());
+        assert_eq!(bob.poll_recv(cx), Poll::Ready(Received::Parted(Reason::Lost)));
     }
 
     #[test]

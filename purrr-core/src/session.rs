@@ -208,7 +208,7 @@ impl Session {
     /// Does what the peer asks for and has paid for.
     pub(crate) fn obey(&mut self, command: Command, numbers: impl FnOnce() -> Numbers) {
         match command {
-            Command::Send { .. } => unreachable!("frames go by way of `handle_send`"),
+            Command::Send { .. } => unreachable!("frames go by way of `admit`"),
             Command::Hello { hello, resume } => self.introduce(hello, resume),
             Command::Find(search) => match self.state {
                 State::Paired { .. } => self.refuse(already_paired()),

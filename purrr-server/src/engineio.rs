@@ -489,6 +489,9 @@ impl EioSocket {
         self.heartbeat.heard();
         if let Link::WebSocket(socket) = &mut self.link {
             socket.excuse();
+            if socket.poll_blocked(cx).is_err() {
+                return Poll::Ready(None);
+            }
             if socket.take_unblocked() {
                 return Poll::Ready(Some(Incoming::Progress));
             }

@@ -133,7 +133,8 @@ enum Read {
 const READ_BUFFER: usize = 16 * 1024;
 
 /// Up to so many bytes of messages that came one after the other lie together. Each then keeps all of that from being
-/// freed: as many as a queue takes by default, 256, no more than half of the bytes that it takes.
+/// freed: as many as a queue takes by default, 256, no more than half of the bytes that it takes, and the beginning of a
+/// message or a pong so much.
 const SHARED: usize = 2 * 1024;
 
 /// From so many bytes on a payload lies by itself.
@@ -545,6 +546,17 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
         }
     }
 
+    /// Goes on writing what there was no room for. Pings, and answers to them, are sent without anybody who waits for their
+    /// flush, so whoever reads does this, too.
+    pub(crate) fn poll_blocked(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.blocked
+            && let Poll::Ready(Err(error)) = self.poll_write_out(cx)
+        {
+            return Err(error);
+        }
+        Ok(())
+    }
+
     /// Writes until nothing is left or the connection takes no more.
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
@@ -572,6 +584,10 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
         cx: &mut Context<'_>,
         controls_only: bool,
     ) -> Poll<Option<Result<Message, SocketError>>> {
+        if let Err(error) = self.poll_blocked(cx) {
+            self.over = true;
+            return Poll::Ready(Some(Err(error.into())));
+        }
         while !self.over {
             let frame = match ready!(self.poll_frame(cx, controls_only)) {
                 Ok(frame) => frame,
@@ -586,7 +602,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
             };
             match self.handle_frame(head, payload) {
                 Ok(message) => {
-                    // What does not go out now goes with the next flush.
+                    // What does not go out now goes when the socket is next read or flushed.
                     if self.pong.is_some()
                         && let Poll::Ready(Err(error)) = self.poll_write_out(cx)
                     {
@@ -655,13 +671,15 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Sink<Message> for Socket<W> {
 
 impl Outbox {
     fn push(&mut self, opcode: Opcode, last: bool, payload: Bytes) {
-        if self.tail.capacity() == 0 {
+        let small = payload.len() < LARGE;
+        // The head of a large payload keeps no more room than it needs.
+        if small && self.tail.capacity() == 0 {
             self.tail = SPARE.take();
             self.tail.reserve(GATHERED);
         }
         let before = self.tail.len();
         write_head(opcode, last, payload.len(), &mut self.tail);
-        if payload.len() < LARGE {
+        if small {
             self.tail.extend_from_slice(&payload);
             self.length += self.tail.len() - before;
         } else {
@@ -711,13 +729,51 @@ impl Outbox {
     /// What is idle holds nothing.
     fn clear(&mut self) {
         let mut tail = take(&mut self.tail);
-        if tail.capacity() <= KEPT {
+        if (1..=KEPT).contains(&tail.capacity()) {
             tail.clear();
             SPARE.set(tail);
         }
         self.written = 0;
         if self.parts.capacity() > 0 {
             self.parts = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use futures::{SinkExt, StreamExt};
+    use tokio::io::{AsyncReadExt, duplex};
+
+    use super::*;
+    use crate::budget::Budget;
+
+    /// Sent by somebody who does not wait for it to be flushed, while there is no room; nobody sends anything afterwards.
+    #[tokio::test]
+    async fn what_was_blocked_goes_out_when_the_socket_is_read() {
+        for controls_only in [false, true] {
+            let (wire, mut client) = duplex(8);
+            let charge = Budget::unlimited().charge();
+            let mut socket = Socket::on(wire, BytesMut::new(), 1_000, charge);
+            socket.send(Message::Text("123456".into())).await.unwrap();
+            let cx = &mut Context::from_waker(Waker::noop());
+            assert!(socket.poll_ready_unpin(cx).is_ready());
+            socket.start_send_unpin(Message::Ping).unwrap();
+            assert!(socket.poll_flush_unpin(cx).is_pending());
+
+            let mut said = [0; 8];
+            client.read_exact(&mut said).await.unwrap();
+            assert_eq!(said, *b"\x81\x06123456");
+            let polled =
+                if controls_only { socket.poll_controls(cx) } else { socket.poll_next_unpin(cx) };
+            assert!(polled.is_pending());
+            let mut ping = [0; 2];
+            let polled = Pin::new(&mut client).poll_read(cx, &mut ReadBuf::new(&mut ping));
+            assert!(polled.is_ready());
+            assert_eq!(ping, [0x89, 0]);
+            assert!(socket.take_unblocked());
         }
     }
 }
