@@ -149,7 +149,8 @@ pub enum TrySendError {
 struct Shared {
     channel: Mutex<Channel>,
     /// Whether there may be something for the side of that index to receive. Changed under the lock only. While it is not
-    /// set, the waker that side has registered is in the channel, so that it need not take the lock to find out that there is nothing.
+    /// set, the waker that side has registered is in the channel, so that it need not take the lock to find out that there
+    /// is nothing.
     news: [AtomicBool; 2],
 }
 
@@ -249,9 +250,7 @@ impl Pipe {
         channel.begun[self.side] = false;
         channel.parted.get_or_insert(Reason::Lost);
         self.shared.news[self.side].store(true, Ordering::Release);
-        let partner = self.tell_partner(&mut channel);
-        drop(channel);
-        wake(partner);
+        self.tell_partner(channel);
         false
     }
 
@@ -260,9 +259,7 @@ impl Pipe {
         channel.begun[self.side] = true;
         if channel.begun[1 - self.side] {
             // It waits where it will wait for frames.
-            let partner = self.tell_partner(&mut channel);
-            drop(channel);
-            wake(partner);
+            self.tell_partner(channel);
             return Poll::Ready(true);
         }
         if channel.parted.is_some() {
@@ -378,9 +375,7 @@ impl Pipe {
         let mut channel = self.shared.lock();
         channel.lanes[1 - self.side].receipts += messages;
         // The partner learns of receipts where it waits for frames.
-        let partner = self.tell_partner(&mut channel);
-        drop(channel);
-        wake(partner);
+        self.tell_partner(channel);
     }
 
     /// Takes the receipts that arrived since the last call. [`poll_recv`](Self::poll_recv) has the task woken for them.
@@ -430,16 +425,16 @@ impl Pipe {
             lane.frames.reserve_exact(1);
         }
         lane.frames.push_back(frame);
-        let partner = self.tell_partner(&mut channel);
-        drop(channel);
-        wake(partner);
+        self.tell_partner(channel);
         Ok(())
     }
 
-    /// Has the partner look into the channel, where something has changed for it. It is to be woken when that is unlocked.
-    fn tell_partner(&self, channel: &mut Channel) -> Option<Waker> {
+    /// Unlocks the channel, in which something has changed for the partner, and has it look.
+    fn tell_partner(&self, mut channel: MutexGuard<'_, Channel>) {
         self.shared.news[1 - self.side].store(true, Ordering::Release);
-        channel.lanes[self.side].reader.take()
+        let partner = channel.lanes[self.side].reader.take();
+        drop(channel);
+        wake(partner);
     }
 
     fn close(&mut self, reason: Reason) {
@@ -451,10 +446,8 @@ impl Pipe {
         channel.begun[self.side] &= channel.begun[1 - self.side];
         // Nobody will read what was on its way to this side.
         channel.lanes[1 - self.side].frames = VecDeque::new();
-        let reader = self.tell_partner(&mut channel);
         let writer = channel.lanes[1 - self.side].writer.take();
-        drop(channel);
-        wake(reader);
+        self.tell_partner(channel);
         wake(writer);
     }
 }

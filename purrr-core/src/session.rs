@@ -437,19 +437,10 @@ impl Session {
     #[must_use]
     #[inline]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let [partner, own] = &self.stalled_until;
-        if self.coalesced.is_none()
-            && [partner, own, &self.lingers_until].map(Option::is_none) == [true; 3]
-        {
-            return None;
-        }
-        self.soonest_timeout()
-    }
-
-    fn soonest_timeout(&self) -> Option<Instant> {
         let typing = self.coalesced.as_ref().filter(|coalesced| !coalesced.told);
         let typing = typing.map(|coalesced| coalesced.due);
-        self.stalled_until.into_iter().flatten().chain(self.lingers_until).chain(typing).min()
+        let [partner, own] = self.stalled_until;
+        [partner, own, self.lingers_until, typing].into_iter().flatten().min()
     }
 
     /// How many events nobody has polled yet. Whoever owns the session reads no further commands while there are many.

@@ -52,6 +52,12 @@ fn open_both([mut ann, mut bob]: [Match; 2]) -> [Pipe; 2] {
     [ann.unwrap(), bob.unwrap()]
 }
 
+/// The two ends of a chat that has begun.
+fn pair(lobby: &MemoryLobby) -> [Pipe; 2] {
+    let places = [1, 2].map(|peer| enter(lobby, peer).unwrap());
+    open_both(places.map(|place| block_on(place).unwrap()))
+}
+
 /// That the other side gave the match up.
 fn assert_gone(mut made: Match) {
     let opened = block_on(MemoryRelay.open(&mut made));
@@ -204,8 +210,7 @@ fn two_cancel_while_they_are_matched() {
 #[test]
 fn who_parts_is_free_for_the_next_whatever_the_partner_does_meanwhile() {
     model(|lobby| {
-        let places = [1, 2].map(|peer| enter(lobby, peer).unwrap());
-        let [ann, bob] = open_both(places.map(|place| block_on(place).unwrap()));
+        let [ann, bob] = pair(lobby);
         let late = spawn(lobby, move |_| bob.part(Reason::Left));
         let eve = spawn(lobby, |lobby| block_on(enter(&lobby, 3).unwrap()).unwrap());
         ann.part(Reason::Next);
@@ -222,8 +227,7 @@ fn who_parts_is_free_for_the_next_whatever_the_partner_does_meanwhile() {
 #[test]
 fn what_one_says_before_it_parts_arrives_before_the_parting() {
     model(|lobby| {
-        let places = [1, 2].map(|peer| enter(lobby, peer).unwrap());
-        let [mut ann, mut bob] = open_both(places.map(|place| block_on(place).unwrap()));
+        let [mut ann, mut bob] = pair(lobby);
         let speaker = thread::spawn(move || {
             ann.try_send(Frame::text("bye")).unwrap();
             ann.part(Reason::Left);
@@ -239,8 +243,7 @@ fn what_one_says_before_it_parts_arrives_before_the_parting() {
 #[test]
 fn whatever_comes_while_one_looks_for_it_wakes_one() {
     model(|lobby| {
-        let places = [1, 2].map(|peer| enter(lobby, peer).unwrap());
-        let [mut ann, mut bob] = open_both(places.map(|place| block_on(place).unwrap()));
+        let [mut ann, mut bob] = pair(lobby);
         let speaker = thread::spawn(move || {
             ann.try_send(Frame::text("one")).unwrap();
             ann.try_send(Frame::text("two")).unwrap();
