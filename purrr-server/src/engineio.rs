@@ -221,8 +221,8 @@ impl Sessions {
     {
         let greeting = self.greeting(&new_sid(), &[]);
         let (config, max_payload) = (Arc::clone(&self.config), self.config.max_payload);
-        let held = budget.clone();
-        websocket::upgrade(request, None, max_payload, &held, move |mut socket| async move {
+        let charge = budget.charge();
+        websocket::upgrade(request, None, max_payload, charge, move |mut socket| async move {
             if socket.send(Message::Text(greeting.into())).await.is_ok() {
                 let link = Link::WebSocket(Box::new(socket));
                 session(EioSocket::new(link, &config, budget)).await;
@@ -266,7 +266,7 @@ impl Sessions {
     /// A WebSocket takes a polling session over: `2probe`, `3probe`, and `5` once the client has let go of its polls.
     fn take_over(&self, request: Request, polling: Arc<Polling>) -> Result<Response, Refusal> {
         let Config { body_timeout: patience, max_payload, .. } = *self.config;
-        let budget = polling.budget().clone();
+        let charge = polling.budget().charge();
         let attempt = Attempt::begin(polling).map_err(|Broken| Refusal::BadRequest)?;
         let change_over = move |mut socket| async move {
             if attempt.change_over(&mut socket, patience).await.is_some() {
@@ -276,7 +276,7 @@ impl Sessions {
             drop(attempt);
             drop(socket);
         };
-        Ok(websocket::upgrade(request, None, max_payload, &budget, change_over))
+        Ok(websocket::upgrade(request, None, max_payload, charge, change_over))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Polling>>> {

@@ -125,8 +125,8 @@ async fn enter_native(State(native): State<Native>, request: Request) -> Respons
         Err(reason) => return reason.into_response(),
     };
     let max_payload = config.max_payload;
-    let budget = admitted.budget().clone();
-    websocket::upgrade(request, Some(native::PROTOCOL), max_payload, &budget, move |socket| {
+    let charge = admitted.budget().charge();
+    websocket::upgrade(request, Some(native::PROTOCOL), max_payload, charge, move |socket| {
         native::run(hub, &config, (connections.count(Dialect::Native), admitted), socket)
     })
 }

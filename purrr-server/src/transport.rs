@@ -84,8 +84,8 @@ where
             Err(reason) => return reason.into_response(),
         };
         let max_payload = config.max_payload;
-        let budget = admitted.budget().clone();
-        websocket::upgrade(request, None, max_payload, &budget, move |socket| async move {
+        let charge = admitted.budget().charge();
+        websocket::upgrade(request, None, max_payload, charge, move |socket| async move {
             let link = Link::WebSocket(Box::new(Watched::new(socket, &config)));
             session(Connection(link)).await;
             drop(admitted);

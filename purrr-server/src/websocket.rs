@@ -27,7 +27,7 @@ use futures::{SinkExt, StreamExt};
 use sha1::{Digest, Sha1};
 use tokio::time::timeout;
 
-use crate::budget::Budget;
+use crate::budget::Charge;
 
 pub(crate) use self::{
     controls::Controls,
@@ -53,13 +53,13 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// Answers the handshake and runs `session` on the socket in a task of its own.
 ///
-/// `protocol` is the subprotocol to agree to if the client offers it, `max_payload` the bytes of one message, and `budget` what
-/// all connections have together for large ones.
+/// `protocol` is the subprotocol to agree to if the client offers it, `max_payload` the bytes of one message, and `charge` what
+/// pays for large ones.
 pub(crate) fn upgrade<F>(
     mut request: Request,
     protocol: Option<&'static str>,
     max_payload: usize,
-    budget: &Budget,
+    charge: Charge,
     session: impl FnOnce(Socket) -> F + Send + 'static,
 ) -> Response
 where
@@ -71,7 +71,6 @@ where
     };
     let agreed = protocol.filter(|wanted| offers(request.headers(), wanted));
     let upgraded = hyper::upgrade::on(&mut request);
-    let charge = budget.charge();
     tokio::spawn(async move {
         let Ok(upgraded) = upgraded.await else { return };
         session(Socket::new(upgraded, max_payload, charge)).await;
