@@ -101,6 +101,7 @@ where
         latecomer: hub.phase() != Phase::Open,
         session,
         searching: None,
+        just_entered: false,
         pipe: None,
         held: None,
         gate,
@@ -151,6 +152,9 @@ struct Serving<'h> {
     latecomer: bool,
     session: Session,
     searching: Option<Searching>,
+    /// The search has just begun. Everyone else who is ready gets a turn before the peer is told anything: whom it meets by
+    /// then is told of in the same breath, which spares the transport every other write of a rush.
+    just_entered: bool,
     pipe: Option<Pipe>,
     /// A frame that the partner's full queue did not take; until it does, no further command is read.
     held: Option<Frame>,
@@ -187,6 +191,7 @@ impl Serving<'_> {
         I: Into<Input>,
     {
         let mut budget = BUDGET;
+        let entered_before = self.just_entered;
         loop {
             self.obey();
             // Each of these does all it can in this order; there is another turn only if a later one made work for an
@@ -209,6 +214,7 @@ impl Serving<'_> {
             // After what the peer says, so that whoever cancels or hangs up just then is nobody's partner.
             self.obey();
             again |= self.searching.is_some() && self.poll_search(cx);
+            again |= entered_before && std::mem::take(&mut self.just_entered);
             if let Some(closing) = self.closing
                 && let Poll::Ready(ended) = self.poll_close(cx, transport.as_mut(), closing)
             {
@@ -219,11 +225,11 @@ impl Serving<'_> {
                 None if self.alarm.is_some() => self.alarm = None,
                 None => {}
             }
-            if !again {
+            if !again && !self.just_entered {
                 return Poll::Pending;
             }
             budget -= 1;
-            if budget == 0 {
+            if !again || budget == 0 {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -244,6 +250,7 @@ impl Serving<'_> {
                 let since = *self.waiting_since.get_or_insert_with(Instant::now);
                 ticket.waited = since.elapsed();
                 self.searching = Some(self.guest.search(*ticket));
+                self.just_entered = true;
             }
             LobbyAction::Pause => self.searching = None,
             LobbyAction::Leave => {
@@ -448,7 +455,7 @@ impl Serving<'_> {
     where
         T: Sink<Event>,
     {
-        if self.has_said_all() {
+        if self.has_said_all() || self.just_entered && self.searching.is_some() {
             return Ok(false);
         }
         let mut budget = BUDGET;

@@ -47,6 +47,21 @@ async fn two_are_matched_and_whatever_one_sends_the_other_gets() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_who_look_at_once_are_told_of_it_and_of_each_other_in_one_breath() {
+    let hub = Hub::memory();
+    let (ann, bob) = (Peer::connect(&hub, "Ann").await, Peer::connect(&hub, "Bob").await);
+    let before = [&ann, &bob].map(|peer| peer.far.flushed());
+    ann.send(find());
+    bob.send(find());
+    for (peer, before) in [&ann, &bob].into_iter().zip(before) {
+        peer.gets(["waiting", "matched"]).await;
+        assert_eq!(peer.far.flushed(), before + 1);
+    }
+    // Who is alone is told that it waits, and is not kept waiting for that.
+    Peer::waiting(&hub, "Cid").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_is_delivered_when_the_partner_has_flushed_it_and_not_before() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;

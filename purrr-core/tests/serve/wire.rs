@@ -46,6 +46,8 @@ struct Ends {
     /// What room there is again once all was flushed.
     refill: Option<usize>,
     flushes: bool,
+    /// How many flushes came to their end.
+    flushed: usize,
     closes: bool,
     fault: Option<Fault>,
     /// The hub let go of the wire.
@@ -80,6 +82,7 @@ pub(crate) fn gated_wire(gate: Option<Gate>) -> (Wire, Far) {
         room: usize::MAX,
         refill: None,
         flushes: true,
+        flushed: 0,
         closes: true,
         fault: None,
         dropped: false,
@@ -137,6 +140,11 @@ impl Far {
     /// Whether a flush comes to its end.
     pub(crate) fn let_flush(&self, flushes: bool) {
         self.change(|ends| ends.flushes = flushes);
+    }
+
+    /// How often all that was sent has been flushed so far.
+    pub(crate) fn flushed(&self) -> usize {
+        lock(&self.0).flushed
     }
 
     /// Whether closing comes to its end.
@@ -260,6 +268,7 @@ impl Sink<Event> for Wire {
         let flushed = self.poll(cx, Fault::Flush, |ends| ends.flushes);
         if let Poll::Ready(Ok(())) = flushed {
             let mut ends = lock(&self.0);
+            ends.flushed += 1;
             ends.room = ends.refill.unwrap_or(ends.room);
         }
         flushed
