@@ -557,24 +557,30 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
         Ok(())
     }
 
-    /// Writes until nothing is left or the connection takes no more.
+    /// Writes until nothing is left, neither here nor in a layer below such as TLS, or the connection takes no more.
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             if self.out.length == 0 {
                 self.refill();
             }
             if self.out.length == 0 {
-                return Poll::Ready(Ok(()));
+                let flushed = Pin::new(&mut self.wire).poll_flush(cx);
+                self.note_room(flushed.is_ready());
+                return flushed;
             }
             let written = self.out.poll_write(Pin::new(&mut self.wire), cx);
-            // Room after there was none means that the other side has taken something.
-            self.unblocked |= self.blocked && written.is_ready();
-            self.moved |= self.unblocked;
-            self.blocked = written.is_pending();
+            self.note_room(written.is_ready());
             if ready!(written)? == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
         }
+    }
+
+    /// The connection had room, or had none. Room after there was none means that the other side has taken something.
+    fn note_room(&mut self, room: bool) {
+        self.unblocked |= self.blocked && room;
+        self.moved |= self.unblocked;
+        self.blocked = !room;
     }
 }
 
@@ -659,9 +665,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Sink<Message> for Socket<W> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        let this = self.get_mut();
-        ready!(this.poll_write_out(cx))?;
-        Pin::new(&mut this.wire).poll_flush(cx).map_err(SocketError::Io)
+        self.get_mut().poll_write_out(cx).map_err(SocketError::Io)
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
@@ -745,35 +749,50 @@ mod tests {
     use std::task::Waker;
 
     use futures::{SinkExt, StreamExt};
-    use tokio::io::{AsyncReadExt, duplex};
+    use tokio::io::{AsyncReadExt, BufWriter, DuplexStream, duplex};
 
     use super::*;
     use crate::budget::Budget;
 
     /// Sent by somebody who does not wait for it to be flushed, while there is no room; nobody sends anything afterwards.
+    async fn what_was_blocked_goes_out<W>(wire: W, mut client: DuplexStream, controls_only: bool)
+    where
+        W: AsyncRead + AsyncWrite + Unpin,
+    {
+        let charge = Budget::unlimited().charge();
+        let mut socket = Socket::on(wire, BytesMut::new(), 1_000, charge);
+        socket.send(Message::Text("123456".into())).await.unwrap();
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(socket.poll_ready_unpin(cx).is_ready());
+        socket.start_send_unpin(Message::Ping).unwrap();
+        assert!(socket.poll_flush_unpin(cx).is_pending());
+
+        let mut said = [0; 8];
+        client.read_exact(&mut said).await.unwrap();
+        assert_eq!(said, *b"\x81\x06123456");
+        let polled =
+            if controls_only { socket.poll_controls(cx) } else { socket.poll_next_unpin(cx) };
+        assert!(polled.is_pending());
+        let mut ping = [0; 2];
+        let polled = Pin::new(&mut client).poll_read(cx, &mut ReadBuf::new(&mut ping));
+        assert!(polled.is_ready());
+        assert_eq!(ping, [0x89, 0]);
+        assert!(socket.take_unblocked());
+    }
+
     #[tokio::test]
     async fn what_was_blocked_goes_out_when_the_socket_is_read() {
         for controls_only in [false, true] {
-            let (wire, mut client) = duplex(8);
-            let charge = Budget::unlimited().charge();
-            let mut socket = Socket::on(wire, BytesMut::new(), 1_000, charge);
-            socket.send(Message::Text("123456".into())).await.unwrap();
-            let cx = &mut Context::from_waker(Waker::noop());
-            assert!(socket.poll_ready_unpin(cx).is_ready());
-            socket.start_send_unpin(Message::Ping).unwrap();
-            assert!(socket.poll_flush_unpin(cx).is_pending());
+            let (wire, client) = duplex(8);
+            what_was_blocked_goes_out(wire, client, controls_only).await;
+        }
+    }
 
-            let mut said = [0; 8];
-            client.read_exact(&mut said).await.unwrap();
-            assert_eq!(said, *b"\x81\x06123456");
-            let polled =
-                if controls_only { socket.poll_controls(cx) } else { socket.poll_next_unpin(cx) };
-            assert!(polled.is_pending());
-            let mut ping = [0; 2];
-            let polled = Pin::new(&mut client).poll_read(cx, &mut ReadBuf::new(&mut ping));
-            assert!(polled.is_ready());
-            assert_eq!(ping, [0x89, 0]);
-            assert!(socket.take_unblocked());
+    #[tokio::test]
+    async fn what_a_layer_below_holds_goes_out_too() {
+        for controls_only in [false, true] {
+            let (wire, client) = duplex(8);
+            what_was_blocked_goes_out(BufWriter::new(wire), client, controls_only).await;
         }
     }
 }
