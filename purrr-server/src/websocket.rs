@@ -4,6 +4,7 @@ mod controls;
 mod frame;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod outbox;
 mod socket;
 mod watched;
 mod wire;

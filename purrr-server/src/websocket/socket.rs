@@ -5,10 +5,9 @@
 //! only what a message needs is copied out of it. A large message is read to where it stays, and sent from there.
 
 use std::{
-    cell::{Cell, RefCell},
-    collections::VecDeque,
+    cell::RefCell,
     future::poll_fn,
-    io::{self, IoSlice},
+    io,
     mem::take,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -23,7 +22,8 @@ use tokio_util::io::poll_read_buf;
 
 use super::{
     CloseCode,
-    frame::{Head, Opcode, check_close, unmask, write_head},
+    frame::{Head, Opcode, check_close, unmask},
+    outbox::Outbox,
     wire::Wire,
 };
 use crate::budget::Charge;
@@ -70,8 +70,7 @@ pub(crate) enum SocketError {
 ///
 /// Holds no buffer while nothing is under way. In the worst case it holds one message of `max_payload` that is coming
 /// in, if there is room for it in what all connections have together, and [`READ_BUFFER`] that was read ahead, and on
-/// the way out [`WRITE_BUFFER`] and one message, which it shares. That goes in fragments, between which a client's
-/// ping is answered.
+/// the way out what its [`Outbox`] does.
 #[derive(Debug)]
 pub(crate) struct Socket<W = Wire> {
     wire: W,
@@ -89,10 +88,6 @@ pub(crate) struct Socket<W = Wire> {
     skipped: usize,
     discarded: usize,
     out: Outbox,
-    /// What is left of a message that goes out in fragments, and the opcode of the next one.
-    outgoing: Option<(Opcode, Bytes)>,
-    /// An answer that is due as soon as there is room for it.
-    pong: Option<Bytes>,
     /// The connection took no more than it did; until it does, nothing is added.
     blocked: bool,
     /// The client has said goodbye, or is gone.
@@ -102,19 +97,6 @@ pub(crate) struct Socket<W = Wire> {
     moved: bool,
     /// Something was written after there was no room for it.
     unblocked: bool,
-}
-
-/// Bytes on their way out, in order: the parts and then the tail.
-#[derive(Debug, Default)]
-struct Outbox {
-    /// Large payloads, shared with whoever else holds them, and what goes between them.
-    parts: VecDeque<Bytes>,
-    /// Heads and small payloads, one after the other.
-    tail: Vec<u8>,
-    /// So many bytes of the tail are written.
-    written: usize,
-    /// Bytes that are not.
-    length: usize,
 }
 
 /// A frame and its payload, or what of it has come.
@@ -140,37 +122,14 @@ const SHARED: usize = 2 * 1024;
 /// From so many bytes on a payload lies by itself.
 const ALONE: usize = SHARED / 4;
 
-/// How much may be on its way out before the socket asks for patience.
-const WRITE_BUFFER: usize = 16 * 1024;
-
-/// Room for what goes out together to begin with, as long as it takes to write it, and the most that is kept of it for the
-/// next socket that writes.
-const GATHERED: usize = 1_000;
-const KEPT: usize = 4 * GATHERED;
-
-/// From this many bytes on a payload is not copied to be sent.
-const LARGE: usize = 4 * 1024;
-
 /// How much room a large payload is given to begin with. More comes as it is filled: who announces much has sent nothing yet.
 const FIRST_ROOM: usize = 64 * 1024;
-
-/// Bytes of a message that go into one frame. Between two of them a ping can be answered.
-const FRAGMENT: usize = 64 * 1024;
-
-/// Fragments that are handed to the system at once.
-const FRAGMENTS: usize = 4;
-
-/// Parts handed to the system at once: of each fragment its head and its payload, and a little more.
-const VECTORS: usize = 2 * FRAGMENTS + 2;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BUFFER]);
 
     /// Room for the next small payloads.
     static ROOM: RefCell<BytesMut> = RefCell::default();
-
-    /// The tail of an outbox that has nothing to write.
-    static SPARE: Cell<Vec<u8>> = Cell::default();
 }
 
 /// Copies a payload to where it stays.
@@ -209,8 +168,6 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
             skipped: 0,
             discarded: 0,
             out: Outbox::default(),
-            outgoing: None,
-            pong: None,
             blocked: false,
             over: false,
             goodbye: None,
@@ -240,8 +197,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
 
     /// Gives up the message that is being sent, so that a close can follow at once.
     pub(super) fn abandon(&mut self) {
-        self.outgoing = None;
-        self.pong = None;
+        self.out.abandon();
     }
 
     /// Queues a close, after which nothing else may be sent.
@@ -249,14 +205,14 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
         let mut payload = BytesMut::with_capacity(2 + reason.len());
         payload.put_u16(code as u16);
         payload.put_slice(reason.as_bytes());
-        self.out.push(Opcode::Close, true, payload.freeze());
+        self.out.send(Opcode::Close, payload.freeze());
     }
 
     /// Queues the answer to the client's goodbye, if it said one. After it nothing else may be sent.
     pub(super) fn answer_close(&mut self) {
         self.abandon();
         if let Some(code) = self.goodbye.take() {
-            self.out.push(Opcode::Close, true, code);
+            self.out.send(Opcode::Close, code);
         }
     }
 
@@ -470,8 +426,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
         match head.opcode {
             Opcode::Pong => Ok(Some(Message::Pong)),
             Opcode::Ping => {
-                // Whoever asks without reading the answers is answered once.
-                self.pong = Some(payload.freeze());
+                self.out.answer(payload.freeze());
                 Ok(Some(Message::Ping))
             }
             Opcode::Close => {
@@ -533,19 +488,6 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
         ByteString::try_from(payload).map(Message::Text).map_err(|_| CloseCode::Invalid)
     }
 
-    /// Puts what is due next into the outbox, which is empty.
-    fn refill(&mut self) {
-        if let Some(payload) = self.pong.take() {
-            self.out.push(Opcode::Pong, true, payload);
-        }
-        for _ in 0..FRAGMENTS {
-            let Some((opcode, mut rest)) = self.outgoing.take() else { return };
-            let fragment = rest.split_to(rest.len().min(FRAGMENT));
-            self.out.push(opcode, rest.is_empty(), fragment);
-            self.outgoing = (!rest.is_empty()).then_some((Opcode::Continuation, rest));
-        }
-    }
-
     /// Goes on writing what there was no room for. Pings, and answers to them, are sent without anybody who waits for their
     /// flush, so whoever reads does this, too.
     pub(crate) fn poll_blocked(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -560,10 +502,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
     /// Writes until nothing is left, neither here nor in a layer below such as TLS, or the connection takes no more.
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            if self.out.length == 0 {
-                self.refill();
-            }
-            if self.out.length == 0 {
+            if !self.out.refill() {
                 let flushed = Pin::new(&mut self.wire).poll_flush(cx);
                 self.note_room(flushed.is_ready());
                 return flushed;
@@ -609,7 +548,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
             match self.handle_frame(head, payload) {
                 Ok(message) => {
                     // What does not go out now goes when the socket is next read or flushed.
-                    if self.pong.is_some()
+                    if self.out.has_answer()
                         && let Poll::Ready(Err(error)) = self.poll_write_out(cx)
                     {
                         self.over = true;
@@ -642,7 +581,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Sink<Message> for Socket<W> {
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         let this = self.get_mut();
-        if this.blocked || this.outgoing.is_some() || this.out.length >= WRITE_BUFFER {
+        if this.blocked || this.out.is_full() {
             ready!(this.poll_write_out(cx))?;
         }
         Poll::Ready(Ok(()))
@@ -656,11 +595,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Sink<Message> for Socket<W> {
             Message::Ping => (Opcode::Ping, Bytes::new()),
             Message::Pong | Message::Refused | Message::Nothing => return Ok(()),
         };
-        if payload.len() > FRAGMENT {
-            this.outgoing = Some((opcode, payload));
-        } else {
-            this.out.push(opcode, true, payload);
-        }
+        this.out.send(opcode, payload);
         Ok(())
     }
 
@@ -670,77 +605,6 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Sink<Message> for Socket<W> {
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         self.poll_flush(cx)
-    }
-}
-
-impl Outbox {
-    fn push(&mut self, opcode: Opcode, last: bool, payload: Bytes) {
-        let small = payload.len() < LARGE;
-        // The head of a large payload keeps no more room than it needs.
-        if small && self.tail.capacity() == 0 {
-            self.tail = SPARE.take();
-            self.tail.reserve(GATHERED);
-        }
-        let before = self.tail.len();
-        write_head(opcode, last, payload.len(), &mut self.tail);
-        if small {
-            self.tail.extend_from_slice(&payload);
-            self.length += self.tail.len() - before;
-        } else {
-            self.length += self.tail.len() - before + payload.len();
-            let mut tail = Bytes::from(take(&mut self.tail));
-            tail.advance(take(&mut self.written));
-            self.parts.extend([tail, payload]);
-        }
-    }
-
-    fn poll_write(
-        &mut self,
-        wire: Pin<&mut impl AsyncWrite>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        let tail = &self.tail[self.written..];
-        let written = if self.parts.is_empty() {
-            ready!(wire.poll_write(cx, tail))?
-        } else {
-            let mut slices = [IoSlice::new(&[]); VECTORS];
-            let parts = self.parts.iter().map(|part| &part[..]).chain([tail]);
-            let filled =
-                slices.iter_mut().zip(parts).map(|(slice, part)| *slice = IoSlice::new(part));
-            let filled = filled.count();
-            ready!(wire.poll_write_vectored(cx, &slices[..filled]))?
-        };
-        self.advance(written);
-        Poll::Ready(Ok(written))
-    }
-
-    fn advance(&mut self, mut written: usize) {
-        self.length -= written;
-        if self.length == 0 {
-            return self.clear();
-        }
-        while let Some(part) = self.parts.front_mut() {
-            if written < part.len() {
-                part.advance(written);
-                return;
-            }
-            written -= part.len();
-            self.parts.pop_front();
-        }
-        self.written += written;
-    }
-
-    /// What is idle holds nothing.
-    fn clear(&mut self) {
-        let mut tail = take(&mut self.tail);
-        if (1..=KEPT).contains(&tail.capacity()) {
-            tail.clear();
-            SPARE.set(tail);
-        }
-        self.written = 0;
-        if self.parts.capacity() > 0 {
-            self.parts = VecDeque::new();
-        }
     }
 }
 
