@@ -61,7 +61,8 @@ pub struct Config {
     /// How much of that the connections of one address may have, counted at the sender. Default 268,435,456; 0 sets no
     /// limit, and there is none without `rate_limits`.
     pub buffered_bytes_per_address: usize,
-    /// How often a silent connection is asked whether it is still there. Default 25 s.
+    /// How often a silent connection is asked whether it is still there. Default 25 s. The first question comes after half of
+    /// it to all of it, so that those who came together are not asked together.
     pub ping_interval: Duration,
     /// How long the answer may take. Default 20 s.
     pub ping_timeout: Duration,

@@ -67,7 +67,7 @@ pub(crate) enum Beat {
 
 impl Heartbeat {
     pub(crate) fn new(calm: Pace, attentive: Pace) -> Self {
-        let timer = Box::pin(sleep(calm.interval));
+        let timer = Box::pin(sleep(first(calm.interval)));
         Self {
             calm,
             attentive,
@@ -87,7 +87,7 @@ impl Heartbeat {
         }
         self.attends = attends;
         let soonest = match self.state {
-            State::Resting => self.pace().interval,
+            State::Resting => first(self.pace().interval),
             State::Asked | State::Doubting => self.pace().patience,
         };
         if attends && self.timer.deadline() > Instant::now() + soonest {
@@ -167,6 +167,12 @@ impl Heartbeat {
     }
 }
 
+/// How long to wait before the first question: anything from half the interval up, lest those who came or were paired
+/// together be asked together ever after.
+fn first(interval: Duration) -> Duration {
+    interval.mul_f64(rand::random_range(0.5..=1.0))
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
@@ -177,6 +183,7 @@ mod tests {
         Pace { interval: Duration::from_secs(interval), patience: Duration::from_secs(patience) }
     }
 
+    /// A heartbeat, and since when its beats are timed.
     struct Story(Heartbeat, Instant);
 
     impl Story {
@@ -184,54 +191,86 @@ mod tests {
             Self(Heartbeat::new(pace(25, 20), pace(5, 4)), Instant::now())
         }
 
+        async fn beat(&mut self) -> Beat {
+            poll_fn(|cx| self.0.poll(cx)).await
+        }
+
+        /// The first question, which comes after half the interval at the earliest. What follows is timed from then on.
+        async fn asked_first(&mut self, interval: u64) {
+            assert_eq!(self.beat().await, Beat::Ask);
+            let interval = Duration::from_secs(interval);
+            let waited = self.1.elapsed();
+            assert!((interval / 2..interval + GRAIN).contains(&waited), "{waited:?}");
+            self.1 = Instant::now();
+        }
+
         /// The next beat, and at which second it comes.
         async fn next(&mut self) -> (u64, Beat) {
-            let beat = poll_fn(|cx| self.0.poll(cx)).await;
-            (self.1.elapsed().as_secs(), beat)
+            let beat = self.beat().await;
+            (self.1.elapsed().as_secs_f64().round() as u64, beat)
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn asks_at_the_interval_and_gives_up_after_the_patience() {
         let mut story = Story::new();
+        story.asked_first(25).await;
         for round in 1..=2 {
-            assert_eq!(story.next().await, (25 * round, Beat::Ask));
             story.0.heard();
+            assert_eq!(story.next().await, (25 * round, Beat::Ask));
         }
-        assert_eq!(story.next().await, (75, Beat::Ask));
-        assert_eq!(story.next().await, (76, Beat::Silence));
-        assert_eq!(story.next().await, (95, Beat::Dead));
+        assert_eq!(story.next().await, (51, Beat::Silence));
+        assert_eq!(story.next().await, (70, Beat::Dead));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_late_answer_is_a_sign_of_life() {
         let mut story = Story::new();
-        assert_eq!(story.next().await, (25, Beat::Ask));
-        assert_eq!(story.next().await, (26, Beat::Silence));
+        story.asked_first(25).await;
+        assert_eq!(story.next().await, (1, Beat::Silence));
         story.0.heard();
-        assert_eq!(story.next().await, (26, Beat::SignOfLife));
-        assert_eq!(story.next().await, (51, Beat::Ask));
+        assert_eq!(story.next().await, (1, Beat::SignOfLife));
+        assert_eq!(story.next().await, (26, Beat::Ask));
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_froze_while_somebody_depends_on_it_is_found_within_nine_seconds() {
         let mut story = Story::new();
         story.0.attend(true);
-        assert_eq!(story.next().await, (5, Beat::Ask));
+        story.asked_first(5).await;
         story.0.heard();
-        assert_eq!(story.next().await, (10, Beat::Ask));
-        assert_eq!(story.next().await, (11, Beat::Silence));
-        assert_eq!(story.next().await, (14, Beat::Dead));
+        assert_eq!(story.next().await, (5, Beat::Ask));
+        assert_eq!(story.next().await, (6, Beat::Silence));
+        assert_eq!(story.next().await, (9, Beat::Dead));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_came_and_were_paired_together_are_not_asked_together() {
+        let mut stories: Vec<_> = (0..1_000).map(|_| Story::new()).collect();
+        let mut most = 0;
+        for attends in [false, true] {
+            for Story(heartbeat, _) in &mut stories {
+                heartbeat.attend(attends);
+            }
+            let mut asked = [0; 10];
+            for story in &mut stories {
+                let interval = story.0.pace().interval;
+                let waits = story.0.timer.deadline() - story.1;
+                asked[(waits.div_duration_f64(interval) * 10.0) as usize % 10] += 1;
+            }
+            most = most.max(asked.into_iter().max().unwrap_or_default());
+        }
+        assert!(most < 300, "{most} of 1,000 in a tenth of the interval");
     }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_is_sent_much_has_the_time_to_take_it() {
-        for (bytes, dead) in [(1_000, 9), (500_000, 9), (655_360, 20), (1 << 30, 40)] {
+        for (bytes, dead) in [(1_000, 4), (500_000, 4), (655_360, 20), (1 << 30, 40)] {
             let mut story = Story::new();
             story.0.attend(true);
+            story.asked_first(5).await;
             story.0.sent(bytes);
-            assert_eq!(story.next().await, (5, Beat::Ask));
-            assert_eq!(story.next().await, (6, Beat::Silence));
+            assert_eq!(story.next().await, (1, Beat::Silence));
             assert_eq!(story.next().await, (dead, Beat::Dead), "{bytes}");
         }
     }
@@ -239,9 +278,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn attention_shortens_what_is_under_way() {
         let mut story = Story::new();
-        assert_eq!(story.next().await, (25, Beat::Ask));
-        assert_eq!(story.next().await, (26, Beat::Silence));
+        story.asked_first(25).await;
+        assert_eq!(story.next().await, (1, Beat::Silence));
         story.0.attend(true);
-        assert_eq!(story.next().await, (30, Beat::Dead));
+        assert_eq!(story.next().await, (5, Beat::Dead));
     }
 }
