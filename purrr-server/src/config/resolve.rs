@@ -123,7 +123,7 @@ fn address(text: &str) -> Result<SocketAddr, ConfigError> {
         text.to_owned()
     };
     whole.parse().map_err(|_| ConfigError::Bad {
-        option: "--listen",
+        option: "--listen (or PORT)",
         message: format!(
             "must be a port or an address and port such as 127.0.0.1:3007, not {text:?}"
         ),
@@ -190,7 +190,7 @@ mod tests {
             ),
             (
                 "listen = 'nowhere'",
-                "--listen must be a port or an address and port such as 127.0.0.1:3007, not \"nowhere\"",
+                "--listen (or PORT) must be a port or an address and port such as 127.0.0.1:3007, not \"nowhere\"",
             ),
             (
                 "backend = 'redis://:secret@example.com/0'",
