@@ -90,6 +90,8 @@ pub(crate) struct Socket<W = Wire> {
     out: Outbox,
     /// The connection took no more than it did; until it does, nothing is added.
     blocked: bool,
+    /// A layer below, such as TLS, has not passed on all that it took.
+    flushing: bool,
     /// The client has said goodbye, or is gone.
     over: bool,
     /// The answer to the client's goodbye. Whoever has the socket may have something to say before it.
@@ -169,6 +171,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
             discarded: 0,
             out: Outbox::default(),
             blocked: false,
+            flushing: false,
             over: false,
             goodbye: None,
             moved: false,
@@ -502,10 +505,15 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
     /// Writes until nothing is left, neither here nor in a layer below such as TLS, or the connection takes no more.
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            if !self.out.refill() {
+            // What waits below goes first: to take more there is no sign that the other side has taken anything.
+            if self.flushing || !self.out.refill() {
                 let flushed = Pin::new(&mut self.wire).poll_flush(cx);
-                self.note_room(flushed.is_ready());
-                return flushed;
+                self.flushing = flushed.is_pending();
+                self.note_room(!self.flushing);
+                ready!(flushed)?;
+                if !self.out.refill() {
+                    return Poll::Ready(Ok(()));
+                }
             }
             let written = self.out.poll_write(Pin::new(&mut self.wire), cx);
             self.note_room(written.is_ready());
@@ -658,5 +666,21 @@ mod tests {
             let (wire, client) = duplex(8);
             what_was_blocked_goes_out(BufWriter::new(wire), client, controls_only).await;
         }
+    }
+
+    #[tokio::test]
+    async fn pings_of_somebody_who_never_reads_are_no_progress_whatever_a_layer_below_takes() {
+        let (wire, mut client) = duplex(8);
+        let charge = Budget::unlimited().charge();
+        let mut socket = Socket::on(BufWriter::new(wire), BytesMut::new(), 1_000, charge);
+        socket.send(Message::Text("123456".into())).await.unwrap();
+        let cx = &mut Context::from_waker(Waker::noop());
+        for _ in 0..100 {
+            client.write_all(&[0x89, 0x80, 0, 0, 0, 0]).await.unwrap();
+            assert_eq!(socket.next().await.unwrap().unwrap(), Message::Ping);
+            assert!(socket.poll_next_unpin(cx).is_pending());
+            assert!(!socket.take_unblocked());
+        }
+        assert!(socket.wire.buffer().len() <= 2, "answered once");
     }
 }
