@@ -66,8 +66,8 @@ pub struct Config {
     pub ping_interval: Duration,
     /// How long the answer may take. Default 20 s.
     pub ping_timeout: Duration,
-    /// The same for somebody who waits or chats, whom somebody else depends on. Default 5 s, and never longer than
-    /// `ping_interval`.
+    /// The same for somebody who waits or chats, whom somebody else depends on, the first question included. Default 5 s, and
+    /// never longer than `ping_interval`.
     pub chat_ping_interval: Duration,
     /// How long the answer may take then. Default 4 s, and never longer than `ping_timeout`. While it is more than a second
     /// late, nobody is paired with the one who owes it.
