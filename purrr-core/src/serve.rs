@@ -152,8 +152,8 @@ struct Serving<'h> {
     latecomer: bool,
     session: Session,
     searching: Option<Searching>,
-    /// The search has just begun. Everyone else who is ready gets a turn before the peer is told anything: whom it meets by
-    /// then is told of in the same breath, which spares the transport every other write of a rush.
+    /// The search has just begun. The peer is told of it after one turn of the tasks that are ready to run, and of whom it
+    /// meets by then in the same breath, which spares the transport every other write of a rush.
     just_entered: bool,
     pipe: Option<Pipe>,
     /// A frame that the partner's full queue did not take; until it does, no further command is read.
@@ -252,9 +252,9 @@ impl Serving<'_> {
                 self.searching = Some(self.guest.search(*ticket));
                 self.just_entered = true;
             }
-            LobbyAction::Pause => self.searching = None,
+            LobbyAction::Pause => self.end_search(),
             LobbyAction::Leave => {
-                self.searching = None;
+                self.end_search();
                 self.waiting_since = None;
             }
             LobbyAction::Block(person) => self.guest.block(person),
@@ -287,7 +287,7 @@ impl Serving<'_> {
         else {
             return false;
         };
-        self.searching = None;
+        self.end_search();
         self.waiting_since = None;
         match found {
             Ok(Found { chat, partner, pipe }) => {
@@ -300,6 +300,11 @@ impl Serving<'_> {
             }
         }
         true
+    }
+
+    fn end_search(&mut self) {
+        self.searching = None;
+        self.just_entered = false;
     }
 
     /// Tries again to send what the partner had no room for.
@@ -345,7 +350,7 @@ impl Serving<'_> {
         mut transport: Pin<&mut T>,
     ) -> Result<bool, Ended>
     where
-        T: Stream<Item = I>,
+        T: Stream<Item = I> + Sink<Event>,
         I: Into<Input>,
     {
         for _ in 0..BATCH {
@@ -363,7 +368,14 @@ impl Serving<'_> {
                     self.hung_up = true;
                     return Ok(false);
                 }
-                Poll::Ready(None) => return Err(Ended::Lost),
+                Poll::Ready(None) => {
+                    // Whoever only speaks no more may listen still to what it has not been told because of its search.
+                    if self.just_entered {
+                        self.end_search();
+                        self.poll_output(cx, transport)?;
+                    }
+                    return Err(Ended::Lost);
+                }
                 Poll::Ready(Some(input)) => input.into(),
             };
             if full && matches!(input, Input::Command(_) | Input::Refused(_)) {
@@ -455,7 +467,8 @@ impl Serving<'_> {
     where
         T: Sink<Event>,
     {
-        if self.has_said_all() || self.just_entered && self.searching.is_some() {
+        // What is under way to the transport is not held back, since it is by that that the peer is seen to stall.
+        if self.has_said_all() || self.just_entered && !self.full && !self.unflushed {
             return Ok(false);
         }
         let mut budget = BUDGET;

@@ -15,7 +15,7 @@ use purrr_core::{
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    peer::{Peer, find, numbered},
+    peer::{Peer, find, numbered, told},
     wire::Fault,
 };
 
@@ -59,6 +59,36 @@ async fn those_who_look_at_once_are_told_of_it_and_of_each_other_in_one_breath()
     }
     // Who is alone is told that it waits, and is not kept waiting for that.
     Peer::waiting(&hub, "Cid").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_looks_and_then_only_listens_is_told_what_became_of_all_it_said() {
+    let unreadable = || Input::Refused(Problem::new(Code::BadMessage, "what is that?"));
+    let stories: [(Vec<Input>, &[&str]); 4] = [
+        (vec![find().into()], &["waiting"]),
+        (vec![find().into(), unreadable()], &["waiting", "error: bad-message"]),
+        (vec![find().into(), numbered(7).into()], &["waiting", "error: not-paired about 7"]),
+        (
+            vec![find().into(), Command::Cancel.into(), find().into()],
+            &["waiting", "idle", "waiting"],
+        ),
+    ];
+    for (said, expected) in stories {
+        let hub = Hub::memory();
+        let ann = Peer::connect(&hub, "Ann").await;
+        for input in said {
+            ann.send(input);
+        }
+        ann.far.hang_up();
+        let mut told_of = Vec::new();
+        while let Some(event) = ann.far.next().await {
+            told_of.push(told(&event));
+        }
+        assert_eq!(told_of, expected);
+        assert_eq!(ann.session.await.expect("no session panics"), Ended::Lost);
+        // Nobody is paired with whoever is gone.
+        Peer::waiting(&hub, "Bob").await.gets_nothing().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

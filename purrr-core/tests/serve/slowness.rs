@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use purrr_core::{Command, Ended, Frame, Hub, Input, Limits, Profile};
-use tokio::time::{Instant, advance, sleep};
+use tokio::{
+    runtime,
+    time::{Instant, advance, sleep},
+};
 
 use crate::peer::{Peer, settled};
 
@@ -156,6 +159,26 @@ async fn a_transport_that_takes_something_or_has_room_again_has_the_whole_time_a
         assert_eq!(stuck.elapsed(), taking_meanwhile + STALL);
         assert_eq!(bob.session.await.unwrap(), Ended::Slow);
     }
+}
+
+#[test]
+fn whoever_looks_for_the_next_just_as_it_reads_again_is_not_taken_for_slow() {
+    // Timers are looked at after every turn of a task, so that the stall's is seen between the two of whoever has just looked.
+    let mut runtime = runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).event_interval(1).build();
+    runtime.expect("a runtime with a clock").block_on(async {
+        let hub = Hub::memory();
+        let (ann, bob, _) = Peer::pair(&hub).await;
+        bob.far.take_only(0);
+        ann.say("unread");
+        sleep(STALL - Duration::from_millis(2)).await;
+        let reading = bob.far.clone();
+        bob.far.send_with(Command::Next, move || reading.take_all());
+        advance(Duration::from_millis(3)).await;
+        bob.gets(["waiting"]).await;
+        let _cid = Peer::waiting(&hub, "Cid").await;
+        bob.gets_matched("Cid").await;
+    });
 }
 
 #[tokio::test(start_paused = true)]
