@@ -170,7 +170,7 @@ impl Heartbeat {
 /// How long to wait before the first question: anything from half the interval up, lest those who came or were paired
 /// together be asked together ever after.
 fn first(interval: Duration) -> Duration {
-    interval.mul_f64(rand::random_range(0.5..=1.0))
+    interval.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 #[cfg(test)]

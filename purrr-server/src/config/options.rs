@@ -37,13 +37,14 @@ pub struct Options {
     /// Time for the head of a request, for its first byte, and between two requests [default: 5s].
     #[arg(long, env = "PURRR_HEADER_TIMEOUT", value_name = "TIME", help_heading = "Network")]
     pub header_timeout: Option<Span>,
-    /// Time between two questions whether a connection is still there [default: 25s].
+    /// Time between two questions whether a connection is still there; the first comes after half of it to all of it
+    /// [default: 25s].
     #[arg(long, env = "PURRR_PING_INTERVAL", value_name = "TIME", help_heading = "Network")]
     pub ping_interval: Option<Span>,
     /// Time for the answer [default: 20s].
     #[arg(long, env = "PURRR_PING_TIMEOUT", value_name = "TIME", help_heading = "Network")]
     pub ping_timeout: Option<Span>,
-    /// Time between two such questions to somebody who waits or chats [default: 5s].
+    /// Time between two such questions to somebody who waits or chats, the first as early [default: 5s].
     #[arg(long, env = "PURRR_CHAT_PING_INTERVAL", value_name = "TIME", help_heading = "Network")]
     pub chat_ping_interval: Option<Span>,
     /// Time for the answer of somebody who waits or chats [default: 4s].
