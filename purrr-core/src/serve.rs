@@ -164,7 +164,7 @@ struct Serving<'h> {
     /// The partner's messages given to the transport since it was last flushed.
     arrived: u64,
     unflushed: bool,
-    /// The transport has ended while a frame is held.
+    /// The transport has ended while a frame is held, or there is something to tell.
     hung_up: bool,
     /// The transport had no room when it was last asked.
     full: bool,
@@ -350,7 +350,7 @@ impl Serving<'_> {
         mut transport: Pin<&mut T>,
     ) -> Result<bool, Ended>
     where
-        T: Stream<Item = I> + Sink<Event>,
+        T: Stream<Item = I>,
         I: Into<Input>,
     {
         for _ in 0..BATCH {
@@ -363,19 +363,14 @@ impl Serving<'_> {
             }
             let input = match transport.as_mut().poll_next(cx) {
                 Poll::Pending => return Ok(false),
-                Poll::Ready(None) if self.held.is_some() => {
-                    // What was said before is sent before; how long that may take has a bound.
+                Poll::Ready(None) if self.held.is_some() || self.just_entered => {
+                    // What was said before is sent before; how long that may take has a bound. And whoever only speaks no
+                    // more may listen still to what it has not been told because of its search.
                     self.hung_up = true;
-                    return Ok(false);
+                    self.end_search();
+                    return Ok(true);
                 }
-                Poll::Ready(None) => {
-                    // Whoever only speaks no more may listen still to what it has not been told because of its search.
-                    if self.just_entered {
-                        self.end_search();
-                        self.poll_output(cx, transport)?;
-                    }
-                    return Err(Ended::Lost);
-                }
+                Poll::Ready(None) => return Err(Ended::Lost),
                 Poll::Ready(Some(input)) => input.into(),
             };
             if full && matches!(input, Input::Command(_) | Input::Refused(_)) {
