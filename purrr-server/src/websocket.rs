@@ -64,7 +64,7 @@ pub(crate) fn upgrade<F>(
     session: impl FnOnce(Socket) -> F + Send + 'static,
 ) -> Response
 where
-    F: Future<Output = ()> + Send,
+    F: Future<Output = ()> + Send + 'static,
 {
     let accept = match accept_key(&request) {
         Ok(accept) => accept,
@@ -74,7 +74,7 @@ where
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgraded.await else { return };
-        session(Socket::new(upgraded, max_payload, charge)).await;
+        tokio::spawn(session(Socket::new(upgraded, max_payload, charge)));
     });
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
