@@ -4,16 +4,14 @@ mod log;
 mod memory;
 mod stop;
 
-use std::{io, num::NonZero, process::ExitCode, thread};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
 use purrr_server::config::{Action, Cli};
-use tokio::runtime::{Builder, Runtime};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match runtime().context("cannot start").and_then(|runtime| runtime.block_on(start(&cli))) {
+    match start(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("purrr-server: {error:#}");
@@ -22,15 +20,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Where there is one core, one thread does everything: several would only hand the work to one another.
-fn runtime() -> io::Result<Runtime> {
-    let mut builder = match thread::available_parallelism() {
-        Ok(NonZero::<usize>::MIN) => Builder::new_current_thread(),
-        _ => Builder::new_multi_thread(),
-    };
-    builder.enable_all().build()
-}
-
+#[tokio::main]
 async fn start(cli: &Cli) -> anyhow::Result<()> {
     let options = cli.options()?;
     let (config, filter) = (options.resolve()?, log::filter(&options)?);

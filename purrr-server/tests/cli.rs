@@ -314,21 +314,6 @@ async fn a_second_signal_ends_it_at_once() {
     assert_ne!(status, Some(0));
 }
 
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn where_there_is_one_core_one_thread_serves_everybody() {
-    let server = Running::start_on_one_core(&[]).await;
-    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
-    ann.send(r#"{"type":"message","text":"hello"}"#).await;
-    bob.gets(r#"{"type":"message","text":"hello"}"#).await;
-
-    let tasks = format!("/proc/{}/task", server.child.id().expect("it runs"));
-    let threads = std::fs::read_dir(tasks).unwrap().map(|task| task.unwrap().path().join("comm"));
-    let mut names: Vec<_> = threads.map(|name| std::fs::read_to_string(name).unwrap()).collect();
-    names.sort();
-    assert_eq!(names, ["memory\n", "purrr-server\n"]);
-}
-
 #[tokio::test]
 async fn a_burst_of_connections_waits_until_the_server_has_time() {
     let server = Running::start(&[]).await;

@@ -41,22 +41,11 @@ impl Running {
 
     /// The same, with no more files open at once than `files`.
     pub(crate) async fn start_with_files(arguments: &[&str], files: u32) -> Self {
-        Self::start_by(&format!("ulimit -n {files} && exec \"$0\" \"$@\""), arguments).await
-    }
-
-    /// The same, on the first of the cores that this process may use.
-    #[cfg(target_os = "linux")]
-    pub(crate) async fn start_on_one_core(arguments: &[&str]) -> Self {
-        let core = r"sed -n 's/^Cpus_allowed_list:[^0-9]*\([0-9]*\).*/\1/p' /proc/self/status";
-        Self::start_by(&format!("exec taskset -c $({core}) \"$0\" \"$@\""), arguments).await
-    }
-
-    /// The same, by a script of the shell that is given the command.
-    async fn start_by(script: &str, arguments: &[&str]) -> Self {
         let program = program(&[&SERVING[..], arguments].concat(), &[]);
+        let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
         let program = program.as_std();
         let mut shell = Command::new("sh");
-        shell.args(["-c", script]).arg(program.get_program()).args(program.get_args());
+        shell.args(["-c", &limited]).arg(program.get_program()).args(program.get_args());
         for (name, value) in program.get_envs() {
             match value {
                 Some(value) => shell.env(name, value),
