@@ -1,7 +1,7 @@
 //! All the connections of a run, and the one loop that drives them: [`Crowd`].
 
 use std::{
-    io::ErrorKind,
+    io::{self, ErrorKind},
     marker::PhantomData,
     net::SocketAddr,
     time::{Duration, Instant},
@@ -28,6 +28,9 @@ pub(crate) struct Crowd<D> {
     scratch: Vec<u8>,
     /// Whether a connection gives the memory of its buffers back each time, because there are very many.
     frugal: bool,
+    awake: bool,
+    /// How long it has looked for something to happen in vain, being awake.
+    idled: Duration,
 }
 
 #[derive(Debug)]
@@ -90,6 +93,8 @@ impl<D: Dialect> Crowd<D> {
             members: Vec::with_capacity(total),
             scratch: vec![0; SCRATCH],
             frugal: args.mode == Mode::Crowd,
+            awake: args.awake,
+            idled: Duration::ZERO,
         };
         let mut opening = Opening { ready: 0, on_ready };
         while opening.ready < total {
@@ -113,6 +118,11 @@ impl<D: Dialect> Crowd<D> {
         self.members.len()
     }
 
+    /// The time it has spent on nothing, instead of sleeping.
+    pub(crate) const fn idled(&self) -> Duration {
+        self.idled
+    }
+
     /// Lets one connection say something, and sends it.
     pub(crate) fn with<T>(
         &mut self,
@@ -134,11 +144,11 @@ impl<D: Dialect> Crowd<D> {
         patience: Duration,
         hear: &mut impl Hear<D>,
     ) -> anyhow::Result<usize> {
-        let Self { poll, events, shared, members, scratch, frugal } = self;
-        if let Err(error) = poll.poll(events, Some(patience)) {
+        if let Err(error) = self.wait(patience) {
             ensure!(error.kind() == ErrorKind::Interrupted, error);
             return Ok(0);
         }
+        let Self { events, shared, members, scratch, frugal, .. } = self;
         for event in &*events {
             let Token(index) = event.token();
             members[index]
@@ -149,6 +159,22 @@ impl<D: Dialect> Crowd<D> {
             }
         }
         Ok(events.iter().count())
+    }
+
+    /// Waits up to `patience` for something to happen.
+    fn wait(&mut self, patience: Duration) -> io::Result<()> {
+        if !self.awake {
+            return self.poll.poll(&mut self.events, Some(patience));
+        }
+        let (began, mut idled) = (Instant::now(), Duration::ZERO);
+        loop {
+            self.poll.poll(&mut self.events, Some(Duration::ZERO))?;
+            if !self.events.is_empty() || idled >= patience {
+                self.idled += idled;
+                return Ok(());
+            }
+            idled = began.elapsed();
+        }
     }
 
     /// Turns until `done` or until nothing has happened for `patience`. Returns whether it is done.

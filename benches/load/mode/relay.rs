@@ -60,9 +60,10 @@ pub(super) fn rounds<D: Dialect>(
     let mut rounds = Vec::new();
     for _ in 0..args.rounds {
         let began = Instant::now();
-        let (before, heard) = (Spent::now(server, began)?, talk.heard);
+        let (before, heard, idled) = (Spent::now(server, began)?, talk.heard, crowd.idled());
         talk_for(args, &mut crowd, &mut talk, args.seconds)?;
-        let spent = Spent::now(server, began)?.since(before);
+        let mut spent = Spent::now(server, began)?.since(before);
+        spent.own = spent.own.saturating_sub(crowd.idled() - idled);
         rounds.push(Round { messages: talk.heard - heard, spent });
     }
     talk.drain(args, &mut crowd)?;
