@@ -52,8 +52,8 @@ pub(crate) struct Args {
     /// Have the people of `idle` look for somebody whom nobody is like, and wait. The server must not widen their search.
     #[arg(long, conflicts_with = "paired")]
     pub(crate) waiting: bool,
-    /// Look for what comes again and again instead of sleeping, which takes a core: to wake this process costs whoever does
-    /// so, and a server the more, the longer it leaves this process idle.
+    /// In `relay` and `image`, look for what comes again and again instead of sleeping, which takes a core: to wake this
+    /// process costs whoever does so, and a server the more, the longer it leaves this process idle.
     #[arg(long)]
     pub(crate) awake: bool,
     /// Loopback addresses to connect from, in turn; each is good for some 28,000 connections [default: whatever the system

@@ -28,6 +28,7 @@ pub(crate) struct Crowd<D> {
     scratch: Vec<u8>,
     /// Whether a connection gives the memory of its buffers back each time, because there are very many.
     frugal: bool,
+    /// Whether it never sleeps.
     awake: bool,
     /// How long it has looked for something to happen in vain, being awake.
     idled: Duration,
@@ -93,7 +94,7 @@ impl<D: Dialect> Crowd<D> {
             members: Vec::with_capacity(total),
             scratch: vec![0; SCRATCH],
             frugal: args.mode == Mode::Crowd,
-            awake: args.awake,
+            awake: args.awake && matches!(args.mode, Mode::Relay | Mode::Image),
             idled: Duration::ZERO,
         };
         let mut opening = Opening { ready: 0, on_ready };
