@@ -15,7 +15,7 @@ use purrr_core::{
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    peer::{Peer, find, numbered, told},
+    peer::{Peer, find, numbered},
     wire::Fault,
 };
 
@@ -80,12 +80,10 @@ async fn whoever_looks_and_then_only_listens_is_told_what_became_of_all_it_said(
             ann.send(input);
         }
         ann.far.hang_up();
-        let mut told_of = Vec::new();
-        while let Some(event) = ann.far.next().await {
-            told_of.push(told(&event));
+        for event in expected {
+            ann.gets([event]).await;
         }
-        assert_eq!(told_of, expected);
-        assert_eq!(ann.session.await.expect("no session panics"), Ended::Lost);
+        ann.ends_after([], Ended::Lost).await;
         // Nobody is paired with whoever is gone.
         Peer::waiting(&hub, "Bob").await.gets_nothing().await;
     }
