@@ -74,6 +74,7 @@ where
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgraded.await else { return };
+        // Awaited here, it would be one layer deeper with every message, and take more room.
         tokio::spawn(session(Socket::new(upgraded, max_payload, charge)));
     });
     let mut response = Response::new(Body::empty());
