@@ -427,6 +427,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
         payload: BytesMut,
     ) -> Result<Option<Message>, CloseCode> {
         match head.opcode {
+            Opcode::Ping | Opcode::Pong if self.stops_between_fragments() => Err(CloseCode::Policy),
             Opcode::Pong => Ok(Some(Message::Pong)),
             Opcode::Ping => {
                 self.out.answer(payload.freeze());
@@ -451,6 +452,12 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
             }
             Opcode::Continuation => self.handle_continuation(head, payload),
         }
+    }
+
+    /// Whether a message has been without its next fragment for too long. Asked when something else comes, since whoever
+    /// sends nothing at all is found by the heartbeat.
+    fn stops_between_fragments(&mut self) -> bool {
+        self.fragments.as_ref().is_some_and(|(_, whole)| self.charge.is_overdue(whole.len()))
     }
 
     #[inline(never)]
@@ -618,7 +625,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Sink<Message> for Socket<W> {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::{task::Waker, time::Duration};
 
     use futures::{SinkExt, StreamExt};
     use tokio::io::{AsyncReadExt, BufWriter, DuplexStream, duplex};
@@ -666,6 +673,29 @@ mod tests {
             let (wire, client) = duplex(8);
             what_was_blocked_goes_out(BufWriter::new(wire), client, controls_only).await;
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_stops_between_fragments_is_overdue_whatever_pongs_come() {
+        let budget = Budget::new(1_000_000, Duration::from_secs(10));
+        let (wire, mut client) = duplex(1_000_000);
+        let mut socket = Socket::on(wire, BytesMut::new(), 1_000_000, budget.charge());
+        let mut begun = vec![0x02, 0xff, 0, 0, 0, 0, 0, 0x01, 0x86, 0xa0, 0, 0, 0, 0];
+        begun.resize(begun.len() + 100_000, 0);
+        client.write_all(&begun).await.unwrap();
+        let mut pongs = 0;
+        loop {
+            client.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await.unwrap();
+            match socket.next().await {
+                Some(Ok(Message::Pong)) => pongs += 1,
+                Some(Err(SocketError::Fault(CloseCode::Policy))) => break,
+                other => panic!("{other:?}"),
+            }
+            assert!(pongs < 100, "{} bytes are held", budget.held());
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        // 10 s, and as long as the slowest line needs for what has come.
+        assert_eq!(pongs, 10 + 100_000 / 8_192 + 1);
     }
 
     #[tokio::test]
