@@ -1,10 +1,13 @@
-//! JSON as clients really send it, read at a glance: [`Glance`]; and strings written as fast: [`write_string`].
+//! JSON as clients really send it, read at a glance: [`Glance`]; strings written as fast: [`write_string`]; and what is kept
+//! of what was read: [`slice`].
 //!
 //! This is no parser. It knows objects and arrays of strings, whole numbers and the three words, and gives up at anything
 //! else. Whoever uses it asks `serde_json` then, which knows all of JSON and says what is wrong. So a glance may find only
 //! what `serde_json` would find too.
 
 use std::{borrow::Cow, fmt::Write};
+
+use bytestring::ByteString;
 
 /// A text that is being looked through. Each look is at what comes after the last one, white space left out.
 #[derive(Clone, Debug)]
@@ -209,6 +212,26 @@ fn is_plain(block: &[u8; BLOCK]) -> bool {
     let nought_if_special =
         |byte: u8| (byte ^ b'"').min(byte ^ b'\\').min(byte.saturating_sub(b' ' - 1));
     block.iter().fold(u8::MAX, |least, byte| least.min(nought_if_special(*byte))) != 0
+}
+
+/// So much beside itself a part may keep of what it was read with: as many parts as a queue takes by default, 256, half of
+/// the bytes that it takes.
+const BESIDE: usize = 2 * 1024;
+
+/// Whether a part is so much of the whole that it may keep all of that from being freed.
+#[must_use]
+pub fn is_most_of(part: usize, whole: usize) -> bool {
+    whole.saturating_sub(part) <= BESIDE.max(part / 16)
+}
+
+/// A part of a text as a slice of it, if it is most of it. What is little of much is better copied.
+///
+/// # Panics
+///
+/// If `part` does not lie in `source`.
+#[must_use]
+pub fn slice(source: &ByteString, part: &str) -> Option<ByteString> {
+    is_most_of(part.len(), source.len()).then(|| source.slice_ref(part))
 }
 
 #[cfg(test)]

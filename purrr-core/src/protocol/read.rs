@@ -15,7 +15,7 @@ use super::{Code, Command, Hello, ImageHead, MAX_ID, Parsed, Problem, Search};
 use crate::{
     frame::{Body, Frame, Message, Signal, SignalKind},
     hub::ResumeToken,
-    json::Glance,
+    json::{self, Glance},
     lobby::{ChatId, Interest},
 };
 
@@ -71,7 +71,7 @@ fn message_at_a_glance(source: &ByteString) -> Option<Parsed> {
     if !json.eat(b'}') || !json.is_over() {
         return None;
     }
-    let message = Message { id, text: Some(source.slice_ref(text?)), image: None, reply };
+    let message = Message { id, text: Some(part_of(source, text?)), image: None, reply };
     let chat = chat.map(|chat| chat.parse().unwrap_or(ChatId::NONE));
     Some(Parsed::Command(Command::Send { chat, frame: Frame::new(Body::Message(message)) }))
 }
@@ -240,13 +240,18 @@ fn wrong(field: Field, wanted: &str) -> Problem {
     Problem::new(Code::BadMessage, format!("`{}` must be {wanted}", field.name()))
 }
 
-/// `source` is what was parsed, where it is at hand: a text without escapes is a slice of it.
+/// `source` is what was parsed, where it is at hand: a text without escapes is a part of it.
 #[expect(clippy::ptr_arg, reason = "whether the text is borrowed from the source is the question")]
 fn slice_or_copy(text: &Cow<'_, str>, source: Option<&ByteString>) -> ByteString {
     match (text, source) {
-        (Cow::Borrowed(text), Some(source)) => source.slice_ref(text),
+        (Cow::Borrowed(text), Some(source)) => part_of(source, text),
         (text, _) => text.as_ref().into(),
     }
+}
+
+/// A slice of the source, or a copy where that would keep much else.
+fn part_of(source: &ByteString, text: &str) -> ByteString {
+    json::slice(source, text).unwrap_or_else(|| text.into())
 }
 
 impl<'de> Deserialize<'de> for Command {
@@ -395,6 +400,27 @@ mod tests {
         let text = frame.as_text().unwrap();
         let held = source.as_bytes().as_ptr_range();
         assert!(held.contains(&text.as_ptr()));
+    }
+
+    #[test]
+    fn texts_that_are_little_of_the_source_do_not_keep_it() {
+        let much = "x".repeat(10_000);
+        for source in [
+            format!(r#"{{"type":"message","text":"little"}}{}"#, " ".repeat(10_000)),
+            format!(r#"{{"type":"message","text":"little","later":"{much}"}}"#),
+            format!(r#"{{"type":"signal","kind":"answer","data":"little","later":"{much}"}}"#),
+        ] {
+            let source = ByteString::from(source);
+            let Parsed::Command(Command::Send { frame, .. }) = parse(&source).unwrap() else {
+                panic!("nothing to send")
+            };
+            let text = match &frame.body {
+                Body::Signal(signal) => signal.data.as_deref(),
+                _ => frame.as_text(),
+            };
+            assert_eq!(text, Some("little"));
+            assert!(!source.as_bytes().as_ptr_range().contains(&text.unwrap().as_ptr()));
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use bytestring::ByteString;
+use purrr_core::json;
 use tokio::sync::{Notify, oneshot};
 
 use super::{Incoming, Outgoing};
@@ -40,7 +41,7 @@ pub(super) struct Polling {
 
 #[derive(Default)]
 struct State {
-    inbound: VecDeque<Incoming>,
+    inbound: Inbound,
     outbound: VecDeque<Outgoing>,
     outbound_bytes: usize,
     /// The request that waits for something to send.
@@ -64,8 +65,15 @@ pub(super) struct Broken;
 /// The WebSocket that takes a session over, and what was under way on polls.
 pub(super) struct Successor {
     pub(super) socket: Box<Socket>,
-    pub(super) inbound: VecDeque<Incoming>,
+    pub(super) inbound: Inbound,
     pub(super) outbound: VecDeque<Outgoing>,
+}
+
+/// The packets of one request, which are slices of its body.
+#[derive(Debug, Default)]
+pub(super) struct Inbound {
+    packets: VecDeque<Incoming>,
+    body_bytes: usize,
 }
 
 impl Polling {
@@ -110,20 +118,20 @@ impl Polling {
     }
 
     /// Brings in that request's packets and waits until the session has taken them all.
-    pub(super) async fn post(&self, packets: Vec<Incoming>) -> Result<(), Broken> {
+    pub(super) async fn post(&self, packets: Inbound) -> Result<(), Broken> {
         {
             let mut state = self.lock();
             if state.closed {
                 return Err(Broken);
             }
-            state.inbound.extend(packets);
+            state.inbound = packets;
             state.wake();
         }
         loop {
             let taken = self.taken.notified();
             {
                 let mut state = self.lock();
-                if state.inbound.is_empty() || state.closed {
+                if state.inbound.packets.is_empty() || state.closed {
                     state.posting = false;
                     return Ok(());
                 }
@@ -203,12 +211,12 @@ impl Polling {
     /// What the client sent. `None` when the session is over.
     pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Incoming>> {
         let mut state = self.lock();
-        if let Some(packet) = state.inbound.pop_front() {
+        if let Some(packet) = state.inbound.next(&self.budget) {
             if packet == Incoming::Close {
                 // The client has said so itself: its poll is let go of.
                 state.end("6");
             }
-            if state.inbound.is_empty() {
+            if state.inbound.packets.is_empty() {
                 self.taken.notify_waiters();
             }
             return Poll::Ready(Some(packet));
@@ -259,6 +267,22 @@ impl Polling {
     }
 }
 
+impl Inbound {
+    pub(super) fn new(packets: Vec<Incoming>, body_bytes: usize) -> Self {
+        Self { packets: packets.into(), body_bytes }
+    }
+
+    /// The next packet, copied if it would keep much more of the body than itself: until it is taken, the body pays for it.
+    pub(super) fn next(&mut self, budget: &Budget) -> Option<Incoming> {
+        Some(match self.packets.pop_front()? {
+            Incoming::Text(text) if !json::is_most_of(text.len(), self.body_bytes) => {
+                Incoming::Text(budget.keep_text(text.to_string()))
+            }
+            packet => packet,
+        })
+    }
+}
+
 impl State {
     fn answer_poll(&mut self, budget: &Budget) {
         if self.outbound.is_empty() && !self.upgrading {
@@ -302,7 +326,7 @@ impl State {
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State")
-            .field("inbound", &self.inbound.len())
+            .field("inbound", &self.inbound.packets.len())
             .field("outbound_bytes", &self.outbound_bytes)
             .field("closed", &self.closed)
             .finish_non_exhaustive()
@@ -388,6 +412,20 @@ mod tests {
         let noop = Waker::noop();
         assert!(polling.poll_flush(&Context::from_waker(noop)).is_ready());
         assert_eq!(waiting.await.unwrap(), "4b");
+    }
+
+    #[test]
+    fn a_packet_that_was_taken_does_not_keep_the_body_that_it_came_in() {
+        let budget = budget();
+        let body = budget.keep(format!("4hi\u{1e}4{}", "x".repeat(100_000)).into_bytes());
+        let length = body.len();
+        let mut inbound = Inbound::new(split(body, &budget).unwrap(), length);
+        let little = inbound.next(&budget).unwrap();
+        assert_eq!((little, budget.held()), (Incoming::Text("hi".into()), length));
+        let much = inbound.next(&budget).unwrap();
+        assert_eq!(budget.held(), length, "most of a body is a slice of it");
+        drop(much);
+        assert_eq!((inbound.next(&budget), budget.held()), (None, 0));
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     Incoming,
-    polling::{self, Broken, Polling},
+    polling::{self, Broken, Inbound, Polling},
     socket::{EioSocket, Link},
 };
 use crate::{
@@ -193,9 +193,11 @@ impl Sessions {
         };
         let packets = match body {
             Some(body) => {
-                polling::split(body, polling.budget()).map_err(|Broken| Refusal::BadRequest)?
+                let length = body.len();
+                let packets = polling::split(body, polling.budget());
+                Inbound::new(packets.map_err(|Broken| Refusal::BadRequest)?, length)
             }
-            None => vec![Incoming::Refused],
+            None => Inbound::new(vec![Incoming::Refused], 0),
         };
         polling.post(packets).await.map_err(|Broken| Refusal::BadRequest)?;
         unfinished.finish();

@@ -12,7 +12,11 @@ use std::{
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use purrr_core::{Allowance, Gate};
 
-use super::{Incoming, Outgoing, polling::Successor, sessions::Record};
+use super::{
+    Incoming, Outgoing,
+    polling::{Inbound, Successor},
+    sessions::Record,
+};
 use crate::{
     budget::Budget,
     config::Config,
@@ -28,7 +32,7 @@ pub(crate) struct EioSocket {
     heartbeat: Heartbeat,
     controls: Controls,
     /// Packets that came before a change of transport and are still to be read.
-    early: VecDeque<Incoming>,
+    early: Inbound,
     /// Packets that a change of transport left over.
     rest: VecDeque<Outgoing>,
     ping_due: bool,
@@ -55,7 +59,7 @@ impl EioSocket {
             record: None,
             heartbeat: config.heartbeat(),
             controls: Controls::new(config),
-            early: VecDeque::new(),
+            early: Inbound::default(),
             rest: VecDeque::new(),
             ping_due: false,
             pings: 0,
@@ -159,7 +163,7 @@ impl EioSocket {
 
     fn poll_packet(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
         self.change_over();
-        if let Some(packet) = self.early.pop_front() {
+        if let Some(packet) = self.early.next(&self.budget) {
             return Poll::Ready(Some(packet));
         }
         // What was left over goes out even if nothing else does.

@@ -6,7 +6,7 @@ use std::{borrow::Cow, fmt};
 use bytestring::ByteString;
 use purrr_core::{
     Code, Problem,
-    json::{Glance, Quoted},
+    json::{self, Glance, Quoted},
 };
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
@@ -124,12 +124,13 @@ impl<'a> SendMessage<'a> {
 pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
 impl Text<'_> {
-    /// The string as a part of its packet where it can be, and else charged for like that.
+    /// The string as a slice of its packet, or charged for as a copy where it had escapes or would keep much else.
     pub(super) fn in_source(self, source: &ByteString, budget: &Budget) -> ByteString {
-        match self.0 {
-            Cow::Borrowed(text) => source.slice_ref(text),
-            Cow::Owned(text) => budget.keep_text(text),
-        }
+        let slice = match &self.0 {
+            Cow::Borrowed(text) => json::slice(source, text),
+            Cow::Owned(_) => None,
+        };
+        slice.unwrap_or_else(|| budget.keep_text(self.0.into_owned()))
     }
 }
 
@@ -190,6 +191,19 @@ mod tests {
         assert_eq!(budget.held(), text.len());
         drop(text);
         assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn a_string_that_is_little_of_its_packet_does_not_keep_that() {
+        let budget = Budget::unlimited();
+        let junk = "x".repeat(100_000);
+        let packet =
+            budget.keep_text(format!(r#"["send_message",{{"message":"hi","junk":"{junk}"}}]"#));
+        let (name, payload) = open(&packet).unwrap();
+        let said: SendMessage<'_> = parse(&name, payload).unwrap();
+        let text = said.message.unwrap().in_source(&packet, &budget);
+        drop(packet);
+        assert_eq!((&*text, budget.held()), ("hi", 0));
     }
 
     #[test]
