@@ -268,8 +268,14 @@ impl Polling {
 }
 
 impl Inbound {
-    pub(super) fn new(packets: Vec<Incoming>, body_bytes: usize) -> Self {
-        Self { packets: packets.into(), body_bytes }
+    pub(super) fn read(body: Bytes, budget: &Budget) -> Result<Self, Broken> {
+        let body_bytes = body.len();
+        Ok(Self { packets: split(body, budget)?.into(), body_bytes })
+    }
+
+    /// What there is instead of a body for which there was no room.
+    pub(super) fn refused() -> Self {
+        Self { packets: [Incoming::Refused].into(), body_bytes: 0 }
     }
 
     /// The next packet, copied if it would keep much more of the body than itself: until it is taken, the body pays for it.
@@ -334,7 +340,7 @@ impl std::fmt::Debug for State {
 }
 
 /// The packets of one request.
-pub(super) fn split(body: Bytes, budget: &Budget) -> Result<Vec<Incoming>, Broken> {
+fn split(body: Bytes, budget: &Budget) -> Result<Vec<Incoming>, Broken> {
     let body = ByteString::try_from(body).map_err(|_| Broken)?;
     let mut packets = Vec::new();
     for packet in body.split(SEPARATOR) {
@@ -419,7 +425,7 @@ mod tests {
         let budget = budget();
         let body = budget.keep(format!("4hi\u{1e}4{}", "x".repeat(100_000)).into_bytes());
         let length = body.len();
-        let mut inbound = Inbound::new(split(body, &budget).unwrap(), length);
+        let mut inbound = Inbound::read(body, &budget).unwrap();
         let little = inbound.next(&budget).unwrap();
         assert_eq!((little, budget.held()), (Incoming::Text("hi".into()), length));
         let much = inbound.next(&budget).unwrap();

@@ -22,8 +22,7 @@ use serde_json::json;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    Incoming,
-    polling::{self, Broken, Inbound, Polling},
+    polling::{Broken, Inbound, Polling},
     socket::{EioSocket, Link},
 };
 use crate::{
@@ -193,11 +192,9 @@ impl Sessions {
         };
         let packets = match body {
             Some(body) => {
-                let length = body.len();
-                let packets = polling::split(body, polling.budget());
-                Inbound::new(packets.map_err(|Broken| Refusal::BadRequest)?, length)
+                Inbound::read(body, polling.budget()).map_err(|Broken| Refusal::BadRequest)?
             }
-            None => Inbound::new(vec![Incoming::Refused], 0),
+            None => Inbound::refused(),
         };
         polling.post(packets).await.map_err(|Broken| Refusal::BadRequest)?;
         unfinished.finish();
