@@ -18,8 +18,8 @@ pub use self::{
     options::Options,
     values::{Backend, LogFormat, Span, Switch, Tempo, TempoError},
 };
-pub use crate::admission::{Network, NetworkError};
-use crate::heartbeat::{Heartbeat, Pace};
+use crate::liveness::{Heartbeat, Pace};
+pub use crate::net::client_address::{Network, NetworkError};
 
 /// What a server does and allows. Built from [`Config::default`] by changing fields.
 #[derive(Clone, Debug)]

@@ -1,0 +1,6 @@
+//! Wire vocabularies of chats: what clients say, on top of a transport.
+
+pub(crate) mod image;
+pub(crate) mod native;
+mod p256_key;
+pub(crate) mod purrr_chat;

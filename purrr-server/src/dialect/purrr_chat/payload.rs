@@ -1,0 +1,237 @@
+//! An event's array, taken apart: [`open`] and [`parse`], the one event that comes most, and the fields that need more than
+//! serde.
+
+use std::{borrow::Cow, fmt};
+
+use bytestring::ByteString;
+use purrr_core::{
+    Code, Problem,
+    json::{self, Glance, Quoted},
+};
+use serde::{Deserialize, Deserializer, de};
+use serde_json::value::RawValue;
+
+use crate::limits::memory::Budget;
+
+/// Takes an event's array apart: its name, and its first argument if it has one.
+pub(super) fn open(array: &str) -> Result<(Cow<'_, str>, Option<&str>), ()> {
+    struct Opened<'a>(Cow<'a, str>, Option<&'a str>);
+
+    impl<'de> Deserialize<'de> for Opened<'de> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct OpenedVisitor;
+
+            impl<'de> de::Visitor<'de> for OpenedVisitor {
+                type Value = Opened<'de>;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("an event's name and its argument")
+                }
+
+                fn visit_seq<A: de::SeqAccess<'de>>(
+                    self,
+                    mut seq: A,
+                ) -> Result<Self::Value, A::Error> {
+                    let Text(name) =
+                        seq.next_element()?.ok_or_else(|| de::Error::invalid_length(0, &self))?;
+                    let payload = seq.next_element::<&RawValue>()?.map(RawValue::get);
+                    while seq.next_element::<de::IgnoredAny>()?.is_some() {}
+                    Ok(Opened(name, payload))
+                }
+            }
+
+            deserializer.deserialize_seq(OpenedVisitor)
+        }
+    }
+
+    let Opened(name, payload) = serde_json::from_str(array).map_err(|_| ())?;
+    Ok((name, payload))
+}
+
+/// Reads an event's argument.
+pub(super) fn parse<'a, T: Deserialize<'a>>(
+    name: &str,
+    payload: Option<&'a str>,
+) -> Result<T, Problem> {
+    let bad = |what: &str| Problem::new(Code::BadMessage, format!("`{name}` {what}"));
+    let payload = payload.ok_or_else(|| bad("needs an argument"))?;
+    serde_json::from_str(payload)
+        .map_err(|_| bad("has an argument with a field that is missing or of a wrong type"))
+}
+
+/// What is said with `send_message`.
+#[derive(Deserialize)]
+pub(super) struct SendMessage<'a> {
+    #[serde(borrow, default)]
+    pub(super) message: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(super) image: Option<Text<'a>>,
+    #[serde(default)]
+    pub(super) reply: Index,
+}
+
+impl<'a> SendMessage<'a> {
+    /// Reads the whole event if it is one of these and as clients send it in earnest. Of any other, and of a wrong one,
+    /// `open` and `parse` say what it is.
+    pub(super) fn at_a_glance(array: &'a str) -> Option<Self> {
+        enum Value<'a> {
+            Null,
+            Text(Quoted<'a>),
+            Number(u64),
+        }
+        let text = |value| match value {
+            None | Some(Value::Null) => Some(None),
+            Some(Value::Text(text)) => Some(Some(Text(text.unescape()?))),
+            Some(Value::Number(_)) => None,
+        };
+
+        let mut json = Glance::new(array);
+        if !json.eat(b'[') || json.string()?.plain()? != "send_message" || !json.eat(b',') {
+            return None;
+        }
+        let [mut message, mut image, mut reply] = [const { None }; 3];
+        let mut separator = b'{';
+        while json.eat(separator) {
+            let field = match json.string()?.plain()? {
+                "message" => &mut message,
+                "image" => &mut image,
+                "reply" => &mut reply,
+                _ => return None,
+            };
+            let value = match (json.eat(b':'), json.peek()?) {
+                (false, _) => return None,
+                (true, b'"') => Value::Text(json.string()?),
+                (true, b'n') if json.word("null") => Value::Null,
+                (true, _) => Value::Number(json.number()?),
+            };
+            if field.replace(value).is_some() {
+                return None;
+            }
+            separator = b',';
+        }
+        let ends = separator == b',' && json.eat(b'}') && json.eat(b']') && json.is_over();
+        let reply = match reply {
+            None | Some(Value::Null) => Index(None),
+            Some(Value::Number(index)) => Index(Some(index)),
+            Some(Value::Text(_)) => return None,
+        };
+        let (message, image) = (text(message)?, text(image)?);
+        ends.then_some(Self { message, image, reply })
+    }
+}
+
+/// A string, borrowed from the packet where it has no escapes.
+pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
+
+impl Text<'_> {
+    /// The string as a slice of its packet, or charged for as a copy where it had escapes or would keep much else.
+    pub(super) fn in_source(self, source: &ByteString, budget: &Budget) -> ByteString {
+        let slice = match &self.0 {
+            Cow::Borrowed(text) => json::slice(source, text),
+            Cow::Owned(_) => None,
+        };
+        slice.unwrap_or_else(|| budget.keep_text(self.0.into_owned()))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+
+        impl<'de> de::Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// An index among the messages of the chat. Any number that cannot be one is none.
+#[derive(Default)]
+pub(super) struct Index(pub(super) Option<u64>);
+
+impl<'de> Deserialize<'de> for Index {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = Option::<serde_json::Number>::deserialize(deserializer)?;
+        Ok(Self(number.and_then(|number| number.as_u64())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Said = Option<(Option<String>, Option<String>, Option<u64>)>;
+
+    fn said(read: Option<SendMessage<'_>>) -> Said {
+        let SendMessage { message, image, reply } = read?;
+        Some((message.map(|it| it.0.into_owned()), image.map(|it| it.0.into_owned()), reply.0))
+    }
+
+    #[test]
+    fn a_string_with_escapes_is_charged_for_when_its_packet_is_gone() {
+        let budget = Budget::unlimited();
+        let sealed = format!(r#""{{\"ciphertext\":\"{}\"}}""#, "A".repeat(100_000));
+        let packet = ByteString::from(sealed);
+        let text: Text<'_> = serde_json::from_str(&packet).unwrap();
+        let text = text.in_source(&packet, &budget);
+        drop(packet);
+        assert_eq!(budget.held(), text.len());
+        drop(text);
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn a_string_that_is_little_of_its_packet_does_not_keep_that() {
+        let budget = Budget::unlimited();
+        let junk = "x".repeat(100_000);
+        let packet =
+            budget.keep_text(format!(r#"["send_message",{{"message":"hi","junk":"{junk}"}}]"#));
+        let (name, payload) = open(&packet).unwrap();
+        let said: SendMessage<'_> = parse(&name, payload).unwrap();
+        let text = said.message.unwrap().in_source(&packet, &budget);
+        drop(packet);
+        assert_eq!((&*text, budget.held()), ("hi", 0));
+    }
+
+    #[test]
+    fn at_a_glance_is_seen_what_a_reading_finds() {
+        for (seen, array) in [
+            (true, r#"["send_message",{"message":"hi","image":null,"reply":null}]"#),
+            (true, r#" [ "send_message" , { "reply" : 12 , "message" : "a\nb \"c\"" } ] "#),
+            (true, r#"["send_message",{"image":"{\"iv\":\"x\"}","message":null,"reply":0}]"#),
+            (false, r#"["send_message",{"message":"\u00e9"}]"#),
+            (false, r#"["send_message",{"message":"hi","reply":-1}]"#),
+            (false, r#"["send_message",{"message":"hi","later":{}}]"#),
+            (false, r#"["send_message",{"message":"hi"},"more"]"#),
+            (false, r#"["send_message",{}]"#),
+            (false, r#"["send_message",{"message":"hi","message":"hi"}]"#),
+            (false, r#"["send_message",{"message":1}]"#),
+            (false, r#"["send_message",{"message":"hi",}]"#),
+            (false, r#"["send_message",{"message":"hi"]"#),
+            (false, r#"["send_message","hi"]"#),
+            (false, r#"["send_message"]"#),
+            (false, r#"["chat message",{"message":"hi"}]"#),
+        ] {
+            let glance = said(SendMessage::at_a_glance(array));
+            assert_eq!(glance.is_some(), seen, "{array}");
+            if seen {
+                let source = ByteString::from(array);
+                let (name, payload) = open(&source).unwrap();
+                assert_eq!(glance, said(parse(&name, payload).ok()), "{array}");
+            }
+        }
+    }
+}

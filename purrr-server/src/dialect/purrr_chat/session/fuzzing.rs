@@ -1,0 +1,142 @@
+//! The target `events`: what a client of the Purrr.chat dialect says, and what its partner is told.
+
+use std::cell::RefCell;
+
+use bytes::Bytes;
+use purrr_core::{
+    ChatId, Command, Event, Frame, Limits, Reason,
+    frame::{Body, Message},
+    protocol::{self, Parsed},
+};
+use serde_json::Value;
+use tokio::runtime::{Builder, Runtime};
+
+use super::{Chat, Log, PurrrChat};
+use crate::{
+    config::Config,
+    dialect::{image::Largest, native, purrr_chat::packet::Packet},
+    transport::{
+        engineio::{EioSocket, Incoming, Outgoing},
+        websocket,
+    },
+};
+
+/// Reads Socket.IO packets, which `\x1e` separates. Whatever is relayed is meant for the running chat, arrives as it was said
+/// on this dialect, and can be read on the other; whatever is refused is refused in words of our own.
+///
+/// `m` and `l` are no packets: somebody is matched, and left. What begins with `b` is an attachment.
+pub fn events(data: &[u8]) {
+    thread_local! {
+        static RUNTIME: Runtime =
+            Builder::new_current_thread().enable_time().build().expect("a runtime for timers");
+        static CONFIG: RefCell<Config> = RefCell::default();
+    }
+    RUNTIME.with(|runtime| {
+        // A heartbeat has a timer, which needs somewhere to be.
+        let _entered = runtime.enter();
+        CONFIG.with_borrow(|config| say(data, config));
+    });
+}
+
+fn say(data: &[u8], config: &Config) {
+    let [mut speaker, mut partner] = [0, 1].map(|_| {
+        let limits = Limits::default();
+        PurrrChat::new(EioSocket::gone(config), &limits, Largest::of(config), false)
+    });
+    partner.chat = Some(chat(ChatId::from_bits(1)));
+    let mut chats = 0;
+    for packet in data.split(|byte| *byte == 0x1e) {
+        let incoming = match packet {
+            b"m" => {
+                chats += 1;
+                speaker.chat = Some(chat(ChatId::from_bits(chats)));
+                continue;
+            }
+            b"l" => {
+                speaker.write(Event::Left { reason: Reason::Left });
+                speaker.packets.clear();
+                continue;
+            }
+            [b'b', bytes @ ..] => Incoming::Binary(Bytes::copy_from_slice(bytes)),
+            text => match std::str::from_utf8(text) {
+                Ok(text) => Incoming::Text(text.into()),
+                Err(_) => return,
+            },
+        };
+        let said = match &incoming {
+            Incoming::Text(text) => Some(text.clone()),
+            _ => None,
+        };
+        match speaker.read(incoming) {
+            Err(()) => return,
+            Ok(Err(problem)) => assert!(problem.message.len() < 200, "{problem}"),
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(command))) => {
+                if let Command::Send { chat, frame } = speaker.addressed(command) {
+                    let current = speaker.chat.as_ref().map_or(ChatId::NONE, |chat| chat.id);
+                    assert_eq!(chat, Some(current), "meant for nobody else");
+                    hear(&mut partner, &frame, said.as_deref());
+                    hear_natively(frame);
+                }
+            }
+        }
+        assert!(speaker.packets.len() <= 1, "an answer at most");
+        speaker.packets.clear();
+    }
+}
+
+fn chat(id: ChatId) -> Chat {
+    let log = Log::default();
+    Chat { id, partner: "Ann".into(), log, typing: false, marked: false, fence: None }
+}
+
+/// What the partner is told on this dialect.
+fn hear(partner: &mut PurrrChat, frame: &Frame, said: Option<&str>) {
+    partner.write(Event::Received(frame.clone()));
+    let mut packets = std::mem::take(&mut partner.packets).into_iter();
+    // Of what the partner has not seen it is told nothing.
+    let Some(Outgoing::Text(packet)) = packets.next() else {
+        let nothing = matches!(frame.body, Body::Read { .. });
+        return assert!(nothing, "nothing arrives of {:?}", frame.body);
+    };
+    let event = match Packet::read(packet.strip_prefix('4').expect("it is a message")) {
+        Some(Packet::Event(event) | Packet::BinaryEvent(event)) => event,
+        other => panic!("what is written is no event: {other:?}"),
+    };
+    let said = said.map(event_of);
+    if let Body::Message(Message { text, image, .. }) = &frame.body {
+        if !event.starts_with(r#"["receive_message""#) {
+            return assert!(said.is_none_or(|said| said == event), "passed on as it is");
+        }
+        let event: Value = serde_json::from_str(event).expect("what is written is JSON");
+        assert_eq!(event[1]["body"].as_str(), text.as_deref(), "the text");
+        assert_eq!(event[1]["image"].is_string(), image.is_some(), "the picture");
+        assert!(event[1].get("reply").is_some(), "a page without it breaks");
+        // A field that nobody reads may hold what this reader does not take, such as half of a surrogate pair.
+        if let Some(Ok(said)) = said.map(serde_json::from_str::<Value>) {
+            assert_eq!(said[1]["image"].as_str(), event[1]["image"].as_str(), "the picture");
+        }
+    }
+}
+
+/// The array of an event's packet.
+fn event_of(packet: &str) -> &str {
+    packet.find('[').map_or("", |at| &packet[at..])
+}
+
+/// What the partner is told on the native dialect can be read there.
+fn hear_natively(frame: Frame) {
+    let mut bytes_due = None;
+    for message in native::encode(Event::Received(frame)) {
+        match (message, bytes_due.take()) {
+            (websocket::Message::Text(text), None) => match protocol::parse(&text) {
+                Ok(Parsed::Image(head)) => bytes_due = Some(head.size),
+                Ok(Parsed::Command(Command::Send { .. })) => {}
+                other => panic!("what is written is not understood: {other:?}"),
+            },
+            (websocket::Message::Binary(bytes), Some(due)) => assert_eq!(bytes.len() as u64, due),
+            (message, due) => panic!("{message:?} while {due:?} bytes are due"),
+        }
+    }
+    assert_eq!(bytes_due, None, "the bytes follow");
+}

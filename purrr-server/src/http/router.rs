@@ -1,0 +1,185 @@
+//! The routes: [`router`].
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{OriginalUri, Path, Request, State},
+    http::{
+        HeaderMap, Method, StatusCode, Version,
+        header::{CONTENT_TYPE, HOST, ORIGIN},
+    },
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+use purrr_core::Hub;
+use serde_json::json;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use super::{
+    metrics::{self, Connections, Dialect},
+    origin::Origins,
+    page,
+};
+use crate::{
+    config::Config,
+    dialect::{native, purrr_chat},
+    limits::connections::Admission,
+    transport::websocket,
+};
+
+/// Everything this server answers, to serve at the root or to nest in any axum app.
+///
+/// Limits per address need to know the address: an app that is served with
+/// `into_make_service_with_connect_info::<SocketAddr>()` tells it. Without that only [`Config::max_connections`] holds.
+///
+/// ```
+/// use purrr_core::Hub;
+/// use purrr_server::{Config, router};
+///
+/// let app: axum::Router = axum::Router::new().nest("/a/b", router(Hub::memory(), Config::default()));
+/// # let _ = app;
+/// ```
+pub fn router<S>(hub: Hub, config: Config) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let admission = Arc::new(Admission::new(&config, hub.limits().rates.clone()));
+    routes(hub, config, admission)
+}
+
+/// The same behind a door that somebody else guards as well.
+pub(crate) fn routes<S>(hub: Hub, config: Config, admission: Arc<Admission>) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let origins = Arc::new(Origins::new(&config.allowed_origins));
+    let config = Arc::new(config);
+    let cors = {
+        let origins = Arc::clone(&origins);
+        CorsLayer::new()
+            .allow_origin(AllowOrigin::predicate(move |origin, _| origins.lists(origin)))
+            .allow_methods([Method::GET, Method::POST])
+            .allow_headers([CONTENT_TYPE])
+    };
+    let connections = Connections::default();
+    let socketio = any(purrr_chat::handle)
+        .with_state(purrr_chat::Front::new(
+            hub.clone(),
+            Arc::clone(&config),
+            connections.clone(),
+            Arc::clone(&admission),
+        ))
+        .layer(cors);
+    let native = Native {
+        hub: hub.clone(),
+        config,
+        connections: connections.clone(),
+        admission: Arc::clone(&admission),
+    };
+    let guarded = Router::new()
+        .route("/ws", any(enter_native))
+        .with_state(native)
+        .route("/socket.io", socketio.clone())
+        .route("/socket.io/", socketio)
+        .layer(middleware::from_fn_with_state(origins, admit));
+    Router::new()
+        .route("/assets/{name}", get(asset))
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/healthz", get(health))
+        .route("/metrics", get(metrics).with_state((hub.clone(), connections, admission)))
+        // Also the root, which a router that is mounted as a service sees under two paths.
+        .fallback(index)
+        .with_state(hub)
+        .merge(guarded)
+        .layer(middleware::from_fn(name_host))
+}
+
+#[derive(Clone)]
+struct Native {
+    hub: Hub,
+    config: Arc<Config>,
+    admission: Arc<Admission>,
+    connections: Connections,
+}
+
+async fn admit(State(origins): State<Arc<Origins>>, request: Request, next: Next) -> Response {
+    if origins.admit(request.headers()) {
+        return next.run(request).await;
+    }
+    debug_assert!(request.headers().contains_key(ORIGIN));
+    (StatusCode::FORBIDDEN, "pages of this origin may not connect here\n").into_response()
+}
+
+/// RFC 9112, section 3.2: a request over HTTP/1.1 names its host.
+async fn name_host(request: Request, next: Next) -> Response {
+    if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
+        return (StatusCode::BAD_REQUEST, "`Host` is missing\n").into_response();
+    }
+    next.run(request).await
+}
+
+async fn enter_native(State(native): State<Native>, request: Request) -> Response {
+    let Native { hub, config, connections, admission } = native;
+    let admitted = match admission.admit(&request) {
+        Ok(admitted) => admitted,
+        Err(reason) => return reason.into_response(),
+    };
+    let max_payload = config.max_payload;
+    let charge = admitted.budget().charge();
+    websocket::upgrade(request, Some(native::PROTOCOL), max_payload, charge, move |socket| {
+        native::run(hub, &config, (connections.count(Dialect::Native), admitted), socket)
+    })
+}
+
+async fn index(OriginalUri(asked): OriginalUri, request: Request) -> Response {
+    if !matches!(request.uri().path(), "" | "/") {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    let prefix = format!("{}/", asked.path().trim_end_matches('/'));
+    page::index(&prefix, request.headers())
+}
+
+async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    page::asset(&name, &headers)
+}
+
+async fn ready(State(hub): State<Hub>) -> (StatusCode, &'static str) {
+    if hub.is_draining() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+    }
+    match hub.census().await {
+        Ok(_) => (StatusCode::OK, "ready\n"),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the lobby cannot be reached\n"),
+    }
+}
+
+async fn health(State(hub): State<Hub>) -> Response {
+    let Ok(census) = hub.census().await else {
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "unavailable"})))
+            .into_response();
+    };
+    let status = if hub.is_draining() { "draining" } else { "ok" };
+    Json(json!({
+        "status": status,
+        "online": hub.online(),
+        "waiting": census.waiting,
+        "pairs": census.pairs,
+    }))
+    .into_response()
+}
+
+async fn metrics(
+    State((hub, connections, admission)): State<(Hub, Connections, Arc<Admission>)>,
+) -> Response {
+    let Ok(census) = hub.census().await else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    let text = metrics::render(&hub, census, &connections, &admission);
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+}

@@ -1,0 +1,214 @@
+//! Whose connection it is: addresses, networks, and what trusted proxies say of them.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    str::FromStr,
+};
+
+use axum::http::{HeaderMap, HeaderName, header::FORWARDED};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// A network such as `10.0.0.0/8` or `2001:db8::/32`, or a single address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+/// A text that names no network.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("must be a network such as 10.0.0.0/8 or 2001:db8::/32, or an address")]
+pub struct NetworkError;
+
+impl Network {
+    /// The network of the addresses that share the first `prefix` bits with `address`.
+    fn new(address: IpAddr, prefix: u8) -> Option<Self> {
+        let address = match address {
+            IpAddr::V4(v4) => {
+                let host = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+                (prefix <= 32).then(|| Ipv4Addr::from_bits(v4.to_bits() & !host).into())
+            }
+            IpAddr::V6(v6) => {
+                let host = u128::MAX.checked_shr(prefix.into()).unwrap_or(0);
+                (prefix <= 128).then(|| Ipv6Addr::from_bits(v6.to_bits() & !host).into())
+            }
+        };
+        Some(Self { address: address?, prefix })
+    }
+
+    /// Whether the address belongs to the network. An IPv4 address mapped into IPv6 is an IPv4 address.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        Self::new(address.to_canonical(), self.prefix) == Some(*self)
+    }
+}
+
+impl FromStr for Network {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, prefix.parse().map_err(|_| NetworkError)?),
+            None if text.contains(':') => (text, 128),
+            None => (text, 32),
+        };
+        let address = address.parse().map_err(|_| NetworkError)?;
+        Self::new(address, prefix).ok_or(NetworkError)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for Network {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What is counted as one address: who has one address of IPv6 has 2^64.
+pub(crate) fn counted(address: IpAddr) -> IpAddr {
+    truncated(address, 32, 64).address
+}
+
+/// An address as the log may tell it: enough to find a proxy by, too little to find a person.
+pub(crate) fn for_logs(address: IpAddr) -> String {
+    truncated(address, 24, 48).to_string()
+}
+
+fn truncated(address: IpAddr, v4: u8, v6: u8) -> Network {
+    let address = address.to_canonical();
+    let prefix = if address.is_ipv4() { v4 } else { v6 };
+    Network::new(address, prefix).unwrap_or(Network { address, prefix })
+}
+
+/// Who sent a request that came from `peer`: the last hop that is none of the trusted proxies.
+///
+/// A proxy that sets one of the two headers hands the other on as the client wrote it. So where both are there and do not
+/// agree, neither is believed, and the request counts as the proxy's own.
+pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+    let trusts = |address| trusted.iter().any(|network| network.contains(address));
+    if !trusts(peer) {
+        return peer;
+    }
+    let follow = |name: &HeaderName, read: fn(&str) -> Option<IpAddr>| {
+        let mut last = peer;
+        for value in headers.get_all(name).iter().rev() {
+            for hop in value.to_str().ok()?.rsplit(',') {
+                let Some(hop) = read(hop.trim()) else { return Some(last) };
+                last = hop;
+                if !trusts(hop) {
+                    return Some(last);
+                }
+            }
+        }
+        headers.contains_key(name).then_some(last)
+    };
+    match (follow(&X_FORWARDED_FOR, hop), follow(&FORWARDED, forwarded_hop)) {
+        (Some(one), Some(other)) if one != other => peer,
+        (Some(one), _) | (None, Some(one)) => one,
+        (None, None) => peer,
+    }
+}
+
+/// Reads an address that may come with a port.
+fn hop(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok().or_else(|| text.parse().ok().map(|with_port: SocketAddr| with_port.ip()))
+}
+
+/// Reads an element of `Forwarded`, such as `for="[2001:db8::1]:80";proto=https`.
+fn forwarded_hop(element: &str) -> Option<IpAddr> {
+    element.split(';').find_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("for").then(|| hop(value.trim().trim_matches('"')))?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn networks_hold_their_addresses() {
+        for (network, address, inside) in [
+            ("10.0.0.0/8", "10.255.0.1", true),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("10.1.2.3/8", "10.9.9.9", true),
+            ("10.0.0.0/8", "::ffff:10.0.0.1", true),
+            ("127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.1", "127.0.0.2", false),
+            ("0.0.0.0/0", "192.0.2.1", true),
+            ("0.0.0.0/0", "2001:db8::1", false),
+            ("2001:db8::/32", "2001:db8:ffff::1", true),
+            ("2001:db8::/32", "2001:db9::1", false),
+            ("::1", "::1", true),
+        ] {
+            let parsed: Network = network.parse().unwrap();
+            let address = address.parse().unwrap();
+            assert_eq!(parsed.contains(address), inside, "{address} in {network}");
+        }
+        for wrong in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "10.0.0.0/", "10.0.0.0/-1", "proxy"]
+        {
+            assert!(wrong.parse::<Network>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_counted_and_told_by_their_networks() {
+        let [v4, v6, mapped] = ["192.0.2.77", "2001:db8:1:2:3::4", "::ffff:192.0.2.77"]
+            .map(|text| text.parse().unwrap());
+        assert_eq!(counted(v6), "2001:db8:1:2::".parse::<IpAddr>().unwrap());
+        assert_eq!(counted(mapped), v4);
+        assert_eq!(for_logs(v4), "192.0.2.0/24");
+        assert_eq!(for_logs(v6), "2001:db8:1::/48");
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let trusted = ["10.0.0.0/8", "2001:db8::/32"].map(|text| text.parse().unwrap());
+        let (x, f) = (X_FORWARDED_FOR, FORWARDED);
+        for (peer, lines, client_is) in [
+            ("192.0.2.1", &[(&x, "198.51.100.1")][..], "192.0.2.1"),
+            ("192.0.2.1", &[(&f, "for=198.51.100.1")], "192.0.2.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &[(&x, "198.51.100.1")], "198.51.100.1"),
+            ("::ffff:10.0.0.1", &[(&x, "198.51.100.1:4711")], "198.51.100.1"),
+            ("10.0.0.1", &[(&x, "1.1.1.1, 198.51.100.1, 10.0.0.2")], "198.51.100.1"),
+            ("10.0.0.1", &[(&x, "1.1.1.1"), (&x, "198.51.100.1")], "198.51.100.1"),
+            ("10.0.0.1", &[(&x, "10.0.0.3, 10.0.0.2")], "10.0.0.3"),
+            ("10.0.0.1", &[(&x, "198.51.100.1, rubbish")], "10.0.0.1"),
+            ("10.0.0.1", &[(&x, "rubbish, 198.51.100.1")], "198.51.100.1"),
+            (
+                "10.0.0.1",
+                &[(&f, "for=1.1.1.1, For=\"[2001:db9::1]:80\";proto=https")],
+                "2001:db9::1",
+            ),
+            ("10.0.0.1", &[(&f, "for=\"1.1.1.1, for=198.51.100.1")], "198.51.100.1"),
+            ("10.0.0.1", &[(&f, "for=_hidden;by=1.1.1.1")], "10.0.0.1"),
+            ("10.0.0.1", &[(&f, "for=198.51.100.1"), (&x, "198.51.100.1")], "198.51.100.1"),
+            ("10.0.0.1", &[(&f, "for=1.1.1.1"), (&x, "198.51.100.1")], "10.0.0.1"),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            let found = client(peer.parse().unwrap(), &headers, &trusted);
+            assert_eq!(found, client_is.parse::<IpAddr>().unwrap(), "{peer} {lines:?}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Bytes and addresses: knows nothing of chats.
+
+pub(crate) mod client_address;
+pub(crate) mod stream;
+pub(crate) mod write_timeout;
