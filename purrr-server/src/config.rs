@@ -18,8 +18,7 @@ pub use self::{
     options::Options,
     values::{Backend, LogFormat, Span, Switch, Tempo, TempoError},
 };
-use crate::liveness::{Heartbeat, Pace};
-pub use crate::net::client_address::{Network, NetworkError};
+pub use crate::net::cidr::{Network, NetworkError};
 
 /// What a server does and allows. Built from [`Config::default`] by changing fields.
 #[derive(Clone, Debug)]
@@ -135,18 +134,6 @@ impl Config {
             // What a builder has unless it is told otherwise.
             Backend::Memory => builder.build(),
         }
-    }
-}
-
-impl Config {
-    /// When to ask a client whether it is still there.
-    pub(crate) fn heartbeat(&self) -> Heartbeat {
-        let calm = Pace { interval: self.ping_interval, patience: self.ping_timeout };
-        let attentive = Pace {
-            interval: self.chat_ping_interval.min(calm.interval),
-            patience: self.chat_ping_timeout.min(calm.patience),
-        };
-        Heartbeat::new(calm, attentive)
     }
 }
 

@@ -21,8 +21,4 @@ pub mod fuzzing {
     };
 }
 
-pub use crate::{
-    config::Config,
-    http::router::router,
-    server::{bind, run},
-};
+pub use crate::{config::Config, http::router::router, net::listener::bind, server::run};

@@ -9,6 +9,8 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::config::Config;
+
 /// Asks at intervals and gives up when nothing at all was heard for some time after asking.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
@@ -27,9 +29,9 @@ pub(crate) struct Heartbeat {
 
 /// How often to ask, and how long to wait for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pace {
-    pub(crate) interval: Duration,
-    pub(crate) patience: Duration,
+struct Pace {
+    interval: Duration,
+    patience: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +68,17 @@ pub(crate) enum Beat {
 }
 
 impl Heartbeat {
-    pub(crate) fn new(calm: Pace, attentive: Pace) -> Self {
+    /// Creates the heartbeat of a connection, with both schedules from the configuration.
+    pub(crate) fn from_config(config: &Config) -> Self {
+        let calm = Pace { interval: config.ping_interval, patience: config.ping_timeout };
+        let attentive = Pace {
+            interval: config.chat_ping_interval.min(calm.interval),
+            patience: config.chat_ping_timeout.min(calm.patience),
+        };
+        Self::new(calm, attentive)
+    }
+
+    fn new(calm: Pace, attentive: Pace) -> Self {
         let timer = Box::pin(sleep(first(calm.interval)));
         Self {
             calm,

@@ -21,8 +21,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    http::metrics::Counted,
-    limits::{connections::Admitted, memory::no_room},
+    limits::{connections::Admitted, memory::no_room, open::OpenConnection},
     transport::websocket::{CloseCode, Heard, Message, Socket, SocketError, Watched},
 };
 
@@ -38,7 +37,7 @@ const DIALECT: &str = "native";
 pub(crate) fn run(
     hub: Hub,
     config: &Config,
-    (counted, admitted): (Counted, Admitted),
+    (counted, admitted): (OpenConnection, Admitted),
     socket: Socket,
 ) -> impl Future<Output = ()> + use<> {
     let mut native = NativeSocket::new(socket, config);

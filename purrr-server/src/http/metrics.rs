@@ -1,10 +1,15 @@
-//! What Prometheus reads at `/metrics`: [`render`], and [`Connections`], which the hub does not count.
+//! Prometheus metrics, served at `/metrics`: [`serve`].
 
 use std::sync::{
     Arc,
-    atomic::{AtomicI64, AtomicU64, Ordering},
+    atomic::{AtomicI64, AtomicU64},
 };
 
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
@@ -13,58 +18,23 @@ use prometheus_client::{
 use purrr_core::{Census, Hub};
 use tokio::runtime::Handle;
 
-use crate::limits::connections::Admission;
+use crate::limits::{
+    connections::Admission,
+    open::{Dialect, OpenConnections},
+};
 
 /// The content type of [`render`]'s text.
-pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Which dialect a connection speaks.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Dialect {
-    Native,
-    PurrrChat,
-}
-
-/// How many connections are open in each dialect. A polling session is one for as long as it lasts.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Connections {
-    open: Arc<[AtomicU64; Dialect::ALL.len()]>,
-}
-
-/// A connection that is counted as long as this lives.
-#[derive(Debug)]
-pub(crate) struct Counted {
-    connections: Connections,
-    dialect: Dialect,
-}
-
-impl Dialect {
-    const ALL: [Self; 2] = [Self::Native, Self::PurrrChat];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::PurrrChat => "purrr-chat",
-        }
-    }
-}
-
-impl Connections {
-    /// Counts a connection until the value is dropped.
-    pub(crate) fn count(&self, dialect: Dialect) -> Counted {
-        self.of(dialect).fetch_add(1, Ordering::Relaxed);
-        Counted { connections: self.clone(), dialect }
-    }
-
-    fn of(&self, dialect: Dialect) -> &AtomicU64 {
-        &self.open[dialect as usize]
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.connections.of(self.dialect).fetch_sub(1, Ordering::Relaxed);
-    }
+/// Answers a request for the metrics.
+pub(crate) async fn serve(
+    State((hub, connections, admission)): State<(Hub, OpenConnections, Arc<Admission>)>,
+) -> Response {
+    let Ok(census) = hub.census().await else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    let text = render(&hub, census, &connections, &admission);
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
 }
 
 /// Called on the runtime, as a handler is.
@@ -73,10 +43,10 @@ fn tasks() -> u64 {
 }
 
 /// The hub's numbers, these and the door's, in the OpenMetrics text format.
-pub(crate) fn render(
+fn render(
     hub: &Hub,
     census: Census,
-    connections: &Connections,
+    connections: &OpenConnections,
     admission: &Admission,
 ) -> String {
     let stats = hub.stats();
@@ -98,7 +68,7 @@ pub(crate) fn render(
     }
     let open = Family::<Vec<(&'static str, &'static str)>, Gauge<u64, AtomicU64>>::default();
     for dialect in Dialect::ALL {
-        let count = connections.of(dialect).load(Ordering::Relaxed);
+        let count = connections.count(dialect);
         open.get_or_create(&vec![("dialect", dialect.name())]).set(count);
     }
     registry.register("connections", "Connections that are open", open);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json, Router,
+    Router,
     extract::{OriginalUri, Path, Request, State},
     http::{
         HeaderMap, Method, StatusCode, Version,
@@ -14,18 +14,16 @@ use axum::{
     routing::{any, get},
 };
 use purrr_core::Hub;
-use serde_json::json;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::{
-    metrics::{self, Connections, Dialect},
-    origin::Origins,
-    page,
-};
+use super::{health, metrics, origin::Origins, page};
 use crate::{
     config::Config,
     dialect::{native, purrr_chat},
-    limits::connections::Admission,
+    limits::{
+        connections::Admission,
+        open::{Dialect, OpenConnections},
+    },
     transport::websocket,
 };
 
@@ -63,7 +61,7 @@ where
             .allow_methods([Method::GET, Method::POST])
             .allow_headers([CONTENT_TYPE])
     };
-    let connections = Connections::default();
+    let connections = OpenConnections::default();
     let socketio = any(purrr_chat::handle)
         .with_state(purrr_chat::Front::new(
             hub.clone(),
@@ -87,9 +85,9 @@ where
     Router::new()
         .route("/assets/{name}", get(asset))
         .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .route("/healthz", get(health))
-        .route("/metrics", get(metrics).with_state((hub.clone(), connections, admission)))
+        .route("/readyz", get(health::ready))
+        .route("/healthz", get(health::health))
+        .route("/metrics", get(metrics::serve).with_state((hub.clone(), connections, admission)))
         // Also the root, which a router that is mounted as a service sees under two paths.
         .fallback(index)
         .with_state(hub)
@@ -102,7 +100,7 @@ struct Native {
     hub: Hub,
     config: Arc<Config>,
     admission: Arc<Admission>,
-    connections: Connections,
+    connections: OpenConnections,
 }
 
 async fn admit(State(origins): State<Arc<Origins>>, request: Request, next: Next) -> Response {
@@ -130,7 +128,7 @@ async fn enter_native(State(native): State<Native>, request: Request) -> Respons
     let max_payload = config.max_payload;
     let charge = admitted.budget().charge();
     websocket::upgrade(request, Some(native::PROTOCOL), max_payload, charge, move |socket| {
-        native::run(hub, &config, (connections.count(Dialect::Native), admitted), socket)
+        native::run(hub, &config, (connections.open(Dialect::Native), admitted), socket)
     })
 }
 
@@ -147,39 +145,4 @@ async fn index(OriginalUri(asked): OriginalUri, request: Request) -> Response {
 
 async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
     page::asset(&name, &headers)
-}
-
-async fn ready(State(hub): State<Hub>) -> (StatusCode, &'static str) {
-    if hub.is_draining() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
-    }
-    match hub.census().await {
-        Ok(_) => (StatusCode::OK, "ready\n"),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the lobby cannot be reached\n"),
-    }
-}
-
-async fn health(State(hub): State<Hub>) -> Response {
-    let Ok(census) = hub.census().await else {
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "unavailable"})))
-            .into_response();
-    };
-    let status = if hub.is_draining() { "draining" } else { "ok" };
-    Json(json!({
-        "status": status,
-        "online": hub.online(),
-        "waiting": census.waiting,
-        "pairs": census.pairs,
-    }))
-    .into_response()
-}
-
-async fn metrics(
-    State((hub, connections, admission)): State<(Hub, Connections, Arc<Admission>)>,
-) -> Response {
-    let Ok(census) = hub.census().await else {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
-    };
-    let text = metrics::render(&hub, census, &connections, &admission);
-    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }

@@ -27,7 +27,10 @@ use super::{
 };
 use crate::{
     config::Config,
-    net::client_address::{Network, client, counted, for_logs},
+    net::{
+        cidr::Network,
+        client_address::{client, counted, for_logs},
+    },
 };
 
 /// The door that both dialects share.

@@ -4,4 +4,5 @@ mod addresses;
 pub(crate) mod connections;
 pub(crate) mod control_frames;
 pub(crate) mod memory;
+pub(crate) mod open;
 mod permits;

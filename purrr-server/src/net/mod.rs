@@ -1,5 +1,7 @@
 //! Bytes and addresses: knows nothing of chats.
 
+pub(crate) mod cidr;
 pub(crate) mod client_address;
+pub(crate) mod listener;
 pub(crate) mod stream;
 pub(crate) mod write_timeout;

@@ -20,8 +20,10 @@ use super::session::PurrrChat;
 use crate::{
     config::Config,
     dialect::image::Largest,
-    http::metrics::{Connections, Dialect},
-    limits::connections::Admission,
+    limits::{
+        connections::Admission,
+        open::{Dialect, OpenConnections},
+    },
     transport::{
         engineio::{EioSocket, Incoming, Outgoing, Sessions},
         websocket::CloseCode,
@@ -33,7 +35,7 @@ use crate::{
 pub(crate) struct Front {
     hub: Hub,
     config: Arc<Config>,
-    connections: Connections,
+    connections: OpenConnections,
     sessions: Sessions,
 }
 
@@ -41,7 +43,7 @@ impl Front {
     pub(crate) fn new(
         hub: Hub,
         config: Arc<Config>,
-        connections: Connections,
+        connections: OpenConnections,
         admission: Arc<Admission>,
     ) -> Self {
         let sessions = Sessions::new(Arc::clone(&config), admission);
@@ -53,7 +55,7 @@ impl Front {
 pub(crate) async fn handle(State(front): State<Front>, request: Request) -> Response {
     let Front { hub, config, connections, sessions } = front;
     let session = move |socket| async move {
-        let _counted = connections.count(Dialect::PurrrChat);
+        let _counted = connections.open(Dialect::PurrrChat);
         run(hub, config, socket).await;
     };
     sessions.handle(request, session).await

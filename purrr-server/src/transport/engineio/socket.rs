@@ -57,7 +57,7 @@ impl EioSocket {
         Self {
             link,
             record: None,
-            heartbeat: config.heartbeat(),
+            heartbeat: Heartbeat::from_config(config),
             controls: Controls::new(config),
             early: Inbound::default(),
             rest: VecDeque::new(),

@@ -50,7 +50,7 @@ impl Watched {
     pub(crate) fn new(socket: Socket, config: &Config) -> Self {
         Self {
             socket,
-            heartbeat: config.heartbeat(),
+            heartbeat: Heartbeat::from_config(config),
             controls: Controls::new(config),
             ping_due: false,
             dead: false,
