@@ -17,7 +17,7 @@ use clap::Parser;
 use futures::StreamExt;
 use purrr_server::{
     Config,
-    config::Cli,
+    cli::Cli,
     transport::{self, Connection},
 };
 use tokio::{

@@ -10,7 +10,7 @@ use anyhow::Context;
 use benches::descriptors::{connections_per_table, own_table};
 use clap::Parser;
 use purrr_core::Hub;
-use purrr_server::config::{Cli, Config};
+use purrr_server::{cli::Cli, config::Config};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::TcpListener,

@@ -2,22 +2,11 @@
 //!
 //! A flag beats a variable, a variable beats the file, and the file beats the default.
 
-mod cli;
-mod error;
-mod options;
-mod resolve;
-mod values;
-
 use std::{net::SocketAddr, time::Duration};
 
 use purrr_core::{Hub, Interests, Limits};
 
-pub use self::{
-    cli::{Action, Cli},
-    error::ConfigError,
-    options::Options,
-    values::{Backend, LogFormat, Span, Switch, Tempo, TempoError},
-};
+use crate::cli::{Backend, ConfigError};
 pub use crate::net::cidr::{Network, NetworkError};
 
 /// What a server does and allows. Built from [`Config::default`] by changing fields.
@@ -139,7 +128,7 @@ impl Config {
 
 impl Config {
     /// Refuses what cannot be.
-    fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let bad =
             |option, message: &str| Err(ConfigError::Bad { option, message: message.to_owned() });
         // A picture on Socket.IO is a string with a few bytes of event around it.

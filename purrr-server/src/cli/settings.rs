@@ -3,7 +3,8 @@
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::{LogFormat, Network, Span, Switch, Tempo};
+use super::{LogFormat, Span, Switch, Tempo};
+use crate::config::Network;
 
 /// Options that were given, wherever they were.
 #[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]

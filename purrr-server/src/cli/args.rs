@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use super::{Config, ConfigError, Options};
+use super::{ConfigError, Options};
+use crate::config::Config;
 
 /// The command line.
 #[derive(Debug, Parser)]

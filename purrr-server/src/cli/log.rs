@@ -2,8 +2,8 @@
 
 use std::io::{IsTerminal, stderr};
 
+use super::{LogFormat, Options};
 use anyhow::Context;
-use purrr_server::config::{LogFormat, Options};
 use tracing::subscriber::set_global_default;
 use tracing_subscriber::EnvFilter;
 

@@ -9,7 +9,7 @@ const EVERY: Duration = Duration::from_secs(10);
 ///
 /// Otherwise the allocator of the GNU system keeps for each thread the most that it ever had: after 9,900 connections that
 /// came to nothing, 100 MB instead of 6.
-pub(crate) fn give_back() -> io::Result<()> {
+pub(crate) fn start() -> io::Result<()> {
     let forever = || {
         loop {
             thread::sleep(EVERY);

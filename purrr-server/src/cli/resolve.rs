@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use super::{Config, ConfigError, Options};
+use super::{ConfigError, Options};
+use crate::config::Config;
 
 /// Which way values go between options and a configuration.
 #[derive(Clone, Copy)]
