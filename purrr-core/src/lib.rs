@@ -2,48 +2,47 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-#[cfg(feature = "conformance")]
-pub mod conformance;
-pub mod frame;
-mod gate;
+mod backend;
+pub mod codec;
 mod hub;
-// Shared with the dialects of `purrr-server`, and nobody else's business.
-#[doc(hidden)]
-pub mod json;
-mod limits;
-mod lobby;
-pub mod matchmaker;
-mod memory;
-mod pairing;
-pub mod protocol;
-mod rates;
-mod relay;
-mod serve;
+mod matching;
+mod model;
+mod people;
+mod rate;
 pub mod session;
 mod sync;
 
+// Shared with the dialects of `purrr-server`, and nobody else's business.
+#[cfg(feature = "conformance")]
+pub use backend::conformance;
 pub use bytes::Bytes;
 pub use bytestring::ByteString;
+pub use codec as protocol;
+#[doc(hidden)]
+pub use codec::json;
+pub use matching::matchmaker;
+pub use model::frame;
 
 pub use crate::{
-    frame::Frame,
-    gate::Gate,
+    backend::{
+        lobby::{
+            Avoid, Census, ChatId, Interest, Lobby, LobbyError, Match, ParseChatIdError, PeerId,
+            PersonId, Place, Speaks, Ticket,
+        },
+        memory::{MemoryLobby, MemoryRelay},
+        pipe::{Pipe, Reason, Received, Relay, RelayError, TrySendError},
+    },
+    codec::{Code, Command, Event, Hello, Numbers, Problem, Search},
     hub::{
-        Chat, ChatOver, Hub, HubBuilder, PairError, ParseResumeTokenError, Profile, ResumeToken,
-        Stats,
+        Chat, ChatOver, Hub, HubBuilder, PairError, Profile, Stats,
+        driver::{Ended, Input},
+        transport::Gate,
     },
-    limits::Limits,
-    lobby::{
-        Avoid, Census, ChatId, Interest, Lobby, LobbyError, Match, ParseChatIdError, PeerId,
-        PersonId, Place, Speaks, Ticket,
-    },
-    memory::{MemoryLobby, MemoryRelay},
-    pairing::{
+    matching::rule::{
         And, Anyone, Bucket, Choice, Interests, Languages, Pairing, PairingExt, Widening,
         buckets_of,
     },
-    protocol::{Code, Command, Event, Hello, Numbers, Problem, Search},
-    rates::{Allowance, Rate, Rates},
-    relay::{Pipe, Reason, Received, Relay, RelayError, TrySendError},
-    serve::{Ended, Input},
+    model::{frame::Frame, limits::Limits},
+    people::{ParseResumeTokenError, ResumeToken},
+    rate::bucket::{Allowance, Rate, Rates},
 };

@@ -1,7 +1,5 @@
 //! Reading: [`parse`], and [`Command`] out of any format of serde.
 
-mod draft;
-
 use std::borrow::Cow;
 
 use bytestring::ByteString;
@@ -10,13 +8,13 @@ use serde::{
     de::{self, Deserializer},
 };
 
-use self::draft::{DataFault, Draft, Field, Value};
+use super::draft::{DataFault, Draft, Field, Value};
 use super::{Code, Command, Hello, ImageHead, MAX_ID, Parsed, Problem, Search};
 use crate::{
-    frame::{Body, Frame, Message, Signal, SignalKind},
-    hub::ResumeToken,
-    json::{self, Glance},
-    lobby::{ChatId, Interest},
+    backend::lobby::{ChatId, Interest},
+    codec::json::{self, Glance},
+    model::frame::{Body, Frame, Message, Signal, SignalKind},
+    people::ResumeToken,
 };
 
 /// Reads one JSON object of the native dialect.
@@ -291,7 +289,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::protocol::Event;
+    use crate::codec::Event;
 
     fn command(source: &str) -> Command {
         match parse(&source.into()).unwrap() {

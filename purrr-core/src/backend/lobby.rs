@@ -13,9 +13,9 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    pairing::Pairing,
-    protocol::{Hello, Search},
-    relay::Pipe,
+    backend::pipe::Pipe,
+    codec::{Hello, Search},
+    matching::rule::Pairing,
 };
 
 /// Where peers wait. Pairs are made here and only here.

@@ -22,8 +22,6 @@
 //! # Ok::<(), purrr_core::matchmaker::AlreadyHere>(())
 //! ```
 
-mod line;
-
 use std::{
     cmp::Reverse,
     collections::{BTreeSet, BinaryHeap, HashMap, VecDeque, hash_map::Entry},
@@ -34,12 +32,12 @@ use std::{
     time::Duration,
 };
 
-use line::Line;
 use slotmap::{Key, SlotMap, new_key_type};
 
+use super::queue::{self as line, Line};
 use crate::{
-    lobby::{Census, PeerId, Ticket},
-    pairing::{Bucket, Choice, Pairing, buckets_of},
+    backend::lobby::{Census, PeerId, Ticket},
+    matching::rule::{Bucket, Choice, Pairing, buckets_of},
 };
 
 new_key_type! {

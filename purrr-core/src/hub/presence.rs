@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use crate::protocol::Numbers;
+use crate::codec::Numbers;
 
 /// Counts who is here and who waits, and remembers how long the last searches took.
 #[derive(Debug, Default)]

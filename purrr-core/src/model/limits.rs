@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::rates::Rates;
+use crate::rate::bucket::Rates;
 
 /// What a [`Hub`](crate::Hub) accepts from one peer, and what it holds for it.
 ///

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::{Closing, Session, id_of};
 use crate::{
-    frame::{Body, Frame},
-    lobby::ChatId,
-    rates::{Buckets, Cost, Rates, WHOLE, too_fast},
+    backend::lobby::ChatId,
+    model::frame::{Body, Frame},
+    rate::bucket::{Buckets, Cost, Rates, WHOLE, too_fast},
 };
 
 /// How the peer has behaved.

@@ -2,10 +2,12 @@
 
 use super::Session;
 use crate::{
-    frame::{Body, SignalKind},
-    limits::Limits,
-    lobby::{Interest, Speaks},
-    protocol::{Code, Hello, Problem, Search},
+    backend::lobby::{Interest, Speaks},
+    codec::{Code, Hello, Problem, Search},
+    model::{
+        frame::{Body, SignalKind},
+        limits::Limits,
+    },
 };
 
 impl Session {

@@ -16,10 +16,12 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    frame::Frame,
-    lobby::{Avoid, Census, Lobby, LobbyError, Match, PeerId, Place, Ticket},
-    pairing::{Anyone, Bucket, Pairing},
-    relay::{Pipe, Reason, Received, Relay, RelayError},
+    backend::{
+        lobby::{Avoid, Census, Lobby, LobbyError, Match, PeerId, Place, Ticket},
+        pipe::{Pipe, Reason, Received, Relay, RelayError},
+    },
+    matching::rule::{Anyone, Bucket, Pairing},
+    model::frame::Frame,
 };
 
 /// A lobby and the relay that belongs to it, with nobody in them.

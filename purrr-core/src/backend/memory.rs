@@ -14,11 +14,15 @@ use tokio::{
 };
 
 use crate::{
-    limits::Limits,
-    lobby::{Census, ChatId, Lobby, LobbyError, Match, Place, Ticket},
-    matchmaker::{Made, Matchmaker, PlaceKey},
-    pairing::Pairing,
-    relay::{Pipe, Relay, RelayError},
+    backend::{
+        lobby::{Census, ChatId, Lobby, LobbyError, Match, Place, Ticket},
+        pipe::{Pipe, Relay, RelayError},
+    },
+    matching::{
+        matchmaker::{Made, Matchmaker, PlaceKey},
+        rule::Pairing,
+    },
+    model::limits::Limits,
     sync::{Mutex, MutexGuard},
 };
 

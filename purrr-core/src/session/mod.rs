@@ -16,8 +16,8 @@
 //! assert_eq!(session.poll_event(), Some(Event::Waiting(Numbers::default())));
 //! ```
 
-mod bounds;
-mod conduct;
+mod throttle;
+mod validate;
 
 use std::{
     collections::VecDeque,
@@ -25,16 +25,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use conduct::{Coalesced, Conduct};
+use throttle::{Coalesced, Conduct};
 
 use crate::{
-    frame::{Body, Frame},
-    hub::ResumeToken,
-    limits::Limits,
-    lobby::{ChatId, Interest, PeerId, PersonId, Speaks, Ticket},
-    protocol::{Code, Command, Event, Hello, Numbers, Problem, Search},
-    rates::{Cost, WHOLE, too_fast},
-    relay::Reason,
+    backend::{
+        lobby::{ChatId, Interest, PeerId, PersonId, Speaks, Ticket},
+        pipe::Reason,
+    },
+    codec::{Code, Command, Event, Hello, Numbers, Problem, Search},
+    model::{
+        frame::{Body, Frame},
+        limits::Limits,
+    },
+    people::ResumeToken,
+    rate::bucket::{Cost, WHOLE, too_fast},
 };
 
 /// One peer's state from hello to goodbye, and the rules of what it may do when.

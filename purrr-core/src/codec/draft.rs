@@ -7,7 +7,7 @@ use serde::{
     de::{self, Deserializer, MapAccess, SeqAccess, Visitor},
 };
 
-use crate::json::Glance;
+use crate::codec::json::Glance;
 
 /// The fields of every message of the dialect together, each seen at most once.
 #[derive(Default)]

@@ -1,31 +1,33 @@
 //! The face of the library: [`Hub`], which ties lobby, rule and relay together, and [`Chat`].
 
-mod acquaintances;
-mod crowd;
-pub(crate) mod inner;
+pub(crate) mod driver;
+mod presence;
+pub(crate) mod shared;
 mod stats;
+pub(crate) mod transport;
 
 use std::{sync::Arc, time::Duration};
 
 use futures::{Sink, Stream};
-use inner::{Found, Guest, Inner, Phase, SearchError};
+use shared::{Found, Guest, Inner, Phase, SearchError};
 use tokio::time::timeout;
 
-pub use self::{
-    acquaintances::{ParseResumeTokenError, ResumeToken},
-    stats::Stats,
-};
+pub use self::stats::Stats;
 use crate::{
-    frame::Frame,
-    gate::Gate,
-    limits::Limits,
-    lobby::{Census, ChatId, Lobby, LobbyError, PeerId, PersonId, Speaks, Ticket},
-    memory::{MemoryLobby, MemoryRelay},
-    pairing::{Interests, Pairing},
-    protocol::{Event, Hello, Search},
-    rates::Allowance,
-    relay::{Pipe, Reason, Received, Relay, RelayError},
-    serve::{Ended, Input, serve},
+    backend::{
+        lobby::{Census, ChatId, Lobby, LobbyError, PeerId, PersonId, Speaks, Ticket},
+        memory::{MemoryLobby, MemoryRelay},
+        pipe::{Pipe, Reason, Received, Relay, RelayError},
+    },
+    codec::{Event, Hello, Search},
+    hub::{
+        driver::{Ended, Input, serve},
+        transport::Gate,
+    },
+    matching::rule::{Interests, Pairing},
+    model::{frame::Frame, limits::Limits},
+    people::ResumeToken,
+    rate::bucket::Allowance,
 };
 
 /// Pairs peers and carries what they say to each other. Cheap to clone; all clones are the same hub.

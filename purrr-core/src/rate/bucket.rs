@@ -9,8 +9,8 @@ use std::{
 };
 
 use crate::{
-    frame::{Body, Frame},
-    protocol::{Command, Problem},
+    codec::{Command, Problem},
+    model::frame::{Body, Frame},
 };
 
 /// So much a second, and so much at once.
@@ -367,7 +367,7 @@ impl Drop for Lease {
 /// What the peer is told when it is too fast.
 pub(crate) fn too_fast(wait: Duration, id: Option<u64>) -> Problem {
     Problem::retry(
-        crate::protocol::Code::RateLimited,
+        crate::codec::Code::RateLimited,
         "this comes too fast; wait for as long as `retryAfterMs` says and send it again",
         retry_after_ms(wait),
     )

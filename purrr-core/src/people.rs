@@ -14,8 +14,8 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    limits::Limits,
-    lobby::{Avoid, PersonId},
+    backend::lobby::{Avoid, PersonId},
+    model::limits::Limits,
 };
 
 /// By which a person is known again after a connection was lost. 128 bits that nobody can guess; good for one use.

@@ -12,9 +12,8 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    frame::Frame,
-    limits::Limits,
-    lobby::Match,
+    backend::lobby::Match,
+    model::{frame::Frame, limits::Limits},
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},

@@ -4,7 +4,7 @@ use bytestring::ByteString;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{Event, Numbers};
-use crate::{
+use crate::model::{
     frame::{Body, Message},
     limits::Limits,
 };
@@ -143,10 +143,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        frame::Frame,
-        lobby::ChatId,
-        protocol::{Code, Problem},
-        relay::Reason,
+        backend::{lobby::ChatId, pipe::Reason},
+        codec::{Code, Problem},
+        model::frame::Frame,
     };
 
     #[test]

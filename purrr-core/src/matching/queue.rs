@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::lobby::PersonId;
+use crate::backend::lobby::PersonId;
 
 /// A queue from which anybody can step out in constant time.
 ///

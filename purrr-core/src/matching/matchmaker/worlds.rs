@@ -9,8 +9,8 @@ use proptest::{prelude::*, test_runner::TestCaseError};
 
 use super::*;
 use crate::{
-    pairing::{Anyone, Interests, Languages, PairingExt},
-    protocol::Search,
+    codec::Search,
+    matching::rule::{Anyone, Interests, Languages, PairingExt},
 };
 
 /// As in [`Matchmaker`]'s documentation: how many are looked at first, and how many how often later.

@@ -4,7 +4,10 @@
 //! in a single pass; [`Event`] serialises to one. Whatever is wrong with an input is a [`Problem`] that can be told
 //! to its sender.
 
-mod read;
+mod draft;
+#[doc(hidden)]
+pub mod json;
+mod parse;
 mod write;
 
 use std::{borrow::Cow, fmt, time::Duration};
@@ -13,13 +16,17 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use serde::Serialize;
 
-pub use self::read::parse;
+pub use self::parse::parse;
 use crate::{
-    frame::{Body, Frame, Image, Message, SignalKind},
-    hub::ResumeToken,
-    limits::Limits,
-    lobby::{ChatId, Interest, PeerId},
-    relay::Reason,
+    backend::{
+        lobby::{ChatId, Interest, PeerId},
+        pipe::Reason,
+    },
+    model::{
+        frame::{Body, Frame, Image, Message, SignalKind},
+        limits::Limits,
+    },
+    people::ResumeToken,
 };
 
 /// The largest id a message may have: 2^53 − 1, the last whole number that JavaScript holds exactly.
@@ -388,7 +395,7 @@ impl SignalKind {
         }
     }
 
-    fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         [Self::Offer, Self::Answer, Self::Candidate, Self::Refuse, Self::Hangup]
             .into_iter()
             .find(|kind| kind.as_str() == name)

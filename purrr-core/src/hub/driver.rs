@@ -12,16 +12,18 @@ use futures::{Sink, Stream};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
-    frame::Frame,
-    gate::Gate,
+    backend::{
+        lobby::{ChatId, PeerId},
+        pipe::{Pipe, Received, TrySendError},
+    },
+    codec::{Command, Event, Problem},
     hub::{
         Profile,
-        inner::{Found, Guest, Inner, Phase, Searching},
+        shared::{Found, Guest, Inner, Phase, Searching},
+        transport::Gate,
     },
-    lobby::{ChatId, PeerId},
-    protocol::{Command, Event, Problem},
-    rates::{Cost, Lease},
-    relay::{Pipe, Received, TrySendError},
+    model::frame::Frame,
+    rate::bucket::{Cost, Lease},
     session::{Closing, LobbyAction, Session, Stalled},
 };
 

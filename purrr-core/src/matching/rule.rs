@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::lobby::Ticket;
+use crate::backend::lobby::Ticket;
 
 /// A rule of who fits whom: pure and synchronous, so the same value decides in memory and in a cluster.
 ///
@@ -404,7 +404,7 @@ impl<A: Pairing, B: Pairing> Pairing for Widening<A, B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{lobby::PeerId, protocol::Search};
+    use crate::{backend::lobby::PeerId, codec::Search};
 
     const EVER: Duration = Duration::from_secs(3600);
 

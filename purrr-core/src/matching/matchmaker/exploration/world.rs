@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::{
-    lobby::{Avoid, PersonId},
-    pairing::Interests,
-    protocol::Search,
+    backend::lobby::{Avoid, PersonId},
+    codec::Search,
+    matching::rule::Interests,
 };
 
 /// What every time in the tables is a multiple of.

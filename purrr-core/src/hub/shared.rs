@@ -18,16 +18,18 @@ use tokio::{
 };
 
 use super::{
-    acquaintances::{Acquaintances, ResumeToken},
-    crowd::{Crowd, Presence},
+    presence::{Crowd, Presence},
     stats::Counters,
 };
 use crate::{
-    limits::Limits,
-    lobby::{ChatId, Lobby, LobbyError, PersonId, Ticket},
-    pairing::Pairing,
-    protocol::Numbers,
-    relay::{Pipe, Relay, RelayError},
+    backend::{
+        lobby::{ChatId, Lobby, LobbyError, PersonId, Ticket},
+        pipe::{Pipe, Relay, RelayError},
+    },
+    codec::Numbers,
+    matching::rule::Pairing,
+    model::limits::Limits,
+    people::{Acquaintances, ResumeToken},
 };
 
 pub(crate) struct Inner {

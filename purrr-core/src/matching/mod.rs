@@ -1,0 +1,3 @@
+pub mod matchmaker;
+mod queue;
+pub(crate) mod rule;
