@@ -15,8 +15,9 @@ use std::{
 
 use futures::{Sink, Stream, task::AtomicWaker};
 use purrr_core::{
-    Command, Event, Frame, Hub, Input, Profile, Search,
-    frame::{Body, Message},
+    Command, Event, Frame, Hub, Profile, Search,
+    hub::Input,
+    model::{Body, Message},
 };
 
 /// So many pass first, while queues and buckets take the room that they keep.

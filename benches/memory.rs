@@ -15,8 +15,10 @@ use std::{
 
 use counting::BYTES;
 use purrr_core::{
-    Interest, Interests, Lobby, MemoryLobby, PeerId, PersonId, Search, Ticket,
-    matchmaker::Matchmaker,
+    Interests, Lobby, Search,
+    backend::MemoryLobby,
+    matching::Matchmaker,
+    model::{Interest, PeerId, PersonId, Ticket},
 };
 use tokio::runtime::Builder;
 

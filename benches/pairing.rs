@@ -38,8 +38,10 @@ use criterion::{
     measurement::WallTime,
 };
 use purrr_core::{
-    Anyone, Bytes, Interest, Interests, Lobby, Match, MemoryLobby, Pairing, PeerId, PersonId,
-    Place, Search, Ticket, matchmaker::Matchmaker,
+    Anyone, Bytes, Interests, Lobby, Pairing, Search,
+    backend::{Match, MemoryLobby, Place},
+    matching::Matchmaker,
+    model::{Interest, PeerId, PersonId, Ticket},
 };
 use tokio::{
     runtime::{Builder, Runtime},

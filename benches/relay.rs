@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use purrr_core::{Frame, Limits, Pipe};
+use purrr_core::{Frame, Limits, backend::Pipe};
 use tokio::{runtime::Builder, sync::mpsc};
 
 const BURST: u64 = 8;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use purrr_core::{Bucket, Hub, Pairing, Profile, Search, Ticket};
+use purrr_core::{Hub, Pairing, Profile, Search, matching::Bucket, model::Ticket};
 
 #[derive(Debug)]
 struct SameSubject;

@@ -1,6 +1,9 @@
 //! The decoder of the native dialect.
 
-use purrr_core::protocol::{Command, Event, Parsed, parse};
+use purrr_core::{
+    Command, Event,
+    codec::{Parsed, parse},
+};
 
 /// Whatever comes is refused in words of our own, or understood. What is understood is understood again when somebody else
 /// has written it, and what is relayed when we have.

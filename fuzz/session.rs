@@ -7,9 +7,11 @@ use std::{
 };
 
 use purrr_core::{
-    ChatId, Code, Command, Event, Frame, Hello, Interest, Limits, Numbers, PeerId, Problem, Reason,
-    Search, Speaks, Ticket,
-    frame::{Body, Image, Message, Signal, SignalKind},
+    Code, Command, Event, Frame, Hello, Limits, Problem, Search,
+    model::{
+        Body, ChatId, Image, Interest, Message, Numbers, PeerId, Reason, Signal, SignalKind,
+        Speaks, Ticket,
+    },
     session::{Closing, LobbyAction, Session, Stalled},
 };
 

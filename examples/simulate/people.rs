@@ -2,7 +2,7 @@
 
 use std::{f64::consts::TAU, time::Duration};
 
-use purrr_core::{Interest, Search};
+use purrr_core::{Search, model::Interest};
 
 use crate::Args;
 

@@ -8,8 +8,9 @@ use std::{
 };
 
 use purrr_core::{
-    Pairing, PeerId, PersonId, Search, Ticket,
-    matchmaker::{Made, Matchmaker, PairKey, PlaceKey},
+    Pairing, Search,
+    matching::{Made, Matchmaker, PairKey, PlaceKey},
+    model::{PeerId, PersonId, Ticket},
 };
 
 use crate::{Args, people::Crowd};

@@ -4,23 +4,13 @@
 //! remembered for [`Limits::recent_for`], and whoever has blocked somebody or was blocked for [`Limits::resume_for`],
 //! counted from when they were last here.
 
+use crate::model::ids::ResumeToken;
+use crate::model::{ids::PersonId, limits::Limits, ticket::Avoid};
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
-    fmt,
-    str::FromStr,
     time::Duration,
 };
-
 use tokio::time::Instant;
-
-use crate::{
-    backend::lobby::{Avoid, PersonId},
-    model::limits::Limits,
-};
-
-/// By which a person is known again after a connection was lost. 128 bits that nobody can guess; good for one use.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ResumeToken(u128);
 
 /// The memory of a hub.
 #[derive(Debug)]
@@ -131,7 +121,7 @@ impl Acquaintances {
         blocked.truncate(limits.blocks);
         self.renew(limits, now, person);
         // Which token the other has is learned when it goes.
-        self.acquaintance(limits, now, other, ResumeToken::NOBODYS).was_blocked = true;
+        self.acquaintance(limits, now, other, ResumeToken::NONE).was_blocked = true;
         self.renew(limits, now, other);
     }
 
@@ -220,46 +210,6 @@ fn later(now: Instant, span: Duration) -> Instant {
     now + span.clamp(Duration::from_secs(1), Duration::from_secs(1_000_000_000))
 }
 
-impl ResumeToken {
-    /// Was given to nobody: what a token that cannot be read is taken for.
-    pub const NOBODYS: Self = Self(0);
-
-    pub(crate) fn random() -> Self {
-        Self(rand::random())
-    }
-}
-
-/// The text was not 32 hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a resume token is 32 hexadecimal digits")]
-#[non_exhaustive]
-pub struct ParseResumeTokenError;
-
-impl FromStr for ResumeToken {
-    type Err = ParseResumeTokenError;
-
-    fn from_str(text: &str) -> Result<Self, ParseResumeTokenError> {
-        if text.len() != 32 || text.starts_with('+') {
-            return Err(ParseResumeTokenError);
-        }
-        u128::from_str_radix(text, 16).map(Self).map_err(|_| ParseResumeTokenError)
-    }
-}
-
-/// The token in full, for its bearer only.
-impl fmt::Display for ResumeToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-/// Nothing of it: whoever reads a log must not be able to come back as somebody else.
-impl fmt::Debug for ResumeToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ResumeToken(…)")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,7 +218,7 @@ mod tests {
     const BOB: PersonId = PersonId::from_bits(2);
 
     fn token(number: u128) -> ResumeToken {
-        ResumeToken(number)
+        ResumeToken::from_bits(number)
     }
 
     fn seconds(count: u64) -> Duration {
@@ -346,7 +296,7 @@ mod tests {
         story.block(0, ANN, BOB);
         story.memory.handle_arrive(token(2), BOB);
         assert_eq!(story.memory.handle_resume(token(2), token(2), None), None);
-        assert_eq!(story.memory.handle_resume(token(2), ResumeToken::NOBODYS, None), None);
+        assert_eq!(story.memory.handle_resume(token(2), ResumeToken::NONE, None), None);
         // Also while the connection that it was given to seems to be there.
         assert_eq!(story.memory.handle_resume(token(2), token(1), None), Some(ANN));
         assert_eq!(story.memory.handle_resume(token(3), token(1), None), None);

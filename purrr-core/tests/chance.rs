@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use purrr_core::{Anyone, PeerId, PersonId, Ticket, matchmaker::Matchmaker};
+use purrr_core::{
+    Anyone,
+    matching::Matchmaker,
+    model::{PeerId, PersonId, Ticket},
+};
 
 /// A room into which peers come at once, and who was paired with whom, in order.
 struct Room {

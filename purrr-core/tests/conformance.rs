@@ -10,9 +10,13 @@ use std::{
 
 use async_trait::async_trait;
 use purrr_core::{
-    Anyone, Bucket, Census, ChatId, Limits, Lobby, LobbyError, Match, MemoryLobby, MemoryRelay,
-    Pairing, PeerId, Pipe, Place, Relay, RelayError, Ticket,
-    conformance::{Backend, check_all},
+    Anyone, Limits, Lobby, Pairing, Relay,
+    backend::{
+        LobbyError, Match, MemoryLobby, MemoryRelay, Pipe, Place, RelayError,
+        conformance::{Backend, check_all},
+    },
+    matching::Bucket,
+    model::{Census, ChatId, PeerId, Ticket},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -134,11 +138,11 @@ impl Relay for BrokenRelay {
 }
 
 async fn received(
-    next: impl Future<Output = purrr_core::Received>,
-) -> Result<purrr_core::Frame, purrr_core::Reason> {
+    next: impl Future<Output = purrr_core::backend::Received>,
+) -> Result<purrr_core::Frame, purrr_core::model::Reason> {
     match next.await {
-        purrr_core::Received::Frame(frame) => Ok(frame),
-        purrr_core::Received::Parted(reason) => Err(reason),
+        purrr_core::backend::Received::Frame(frame) => Ok(frame),
+        purrr_core::backend::Received::Parted(reason) => Err(reason),
     }
 }
 

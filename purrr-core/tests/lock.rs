@@ -14,12 +14,13 @@ use std::{
 
 use loom::{future::block_on, thread};
 use purrr_core::{
-    Anyone, Census, ChatId, Frame, Limits, Lobby, LobbyError, Match, MemoryLobby, MemoryRelay,
-    PeerId, Pipe, Reason, Received, Relay, RelayError, Ticket,
+    Anyone, Frame, Limits, Lobby, Relay,
+    backend::{LobbyError, Match, MemoryLobby, MemoryRelay, Pipe, Received, RelayError},
+    model::{Census, ChatId, PeerId, Reason, Ticket},
 };
 
 /// Somebody's place, as far as it has come.
-type Place = Pin<Box<purrr_core::Place>>;
+type Place = Pin<Box<purrr_core::backend::Place>>;
 
 fn model(story: impl Fn(&MemoryLobby) + Send + Sync + 'static) {
     loom::model(move || {

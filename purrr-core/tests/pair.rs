@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use purrr_core::{
-    Chat, Frame, Hub, Limits, PairError, Profile, Reason,
-    frame::{Body, Message},
+    Chat, Frame, Hub, Limits, PairError, Profile,
+    model::{Body, Message, Reason},
 };
 use tokio::time::Instant;
 

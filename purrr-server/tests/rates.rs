@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use purrr_core::{Rate, Rates};
+use purrr_core::{Rates, model::Rate};
 use purrr_server::Config;
 use support::{
     Peer, Server, soon,

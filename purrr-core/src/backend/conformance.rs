@@ -17,11 +17,18 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     backend::{
-        lobby::{Avoid, Census, Lobby, LobbyError, Match, PeerId, Place, Ticket},
-        pipe::{Pipe, Reason, Received, Relay, RelayError},
+        lobby::{Lobby, LobbyError, Match, Place},
+        pipe::{Pipe, Received},
+        relay::{Relay, RelayError},
     },
-    matching::rule::{Anyone, Bucket, Pairing},
-    model::frame::Frame,
+    matching::{bucket::Bucket, rule::Pairing, rules::Anyone},
+    model::{
+        census::Census,
+        frame::Frame,
+        ids::PeerId,
+        reason::Reason,
+        ticket::{Avoid, Ticket},
+    },
 };
 
 /// A lobby and the relay that belongs to it, with nobody in them.

@@ -15,14 +15,15 @@ use tokio::{
 
 use crate::{
     backend::{
-        lobby::{Census, ChatId, Lobby, LobbyError, Match, Place, Ticket},
-        pipe::{Pipe, Relay, RelayError},
+        lobby::{Lobby, LobbyError, Match, Place},
+        pipe::Pipe,
+        relay::{Relay, RelayError},
     },
     matching::{
         matchmaker::{Made, Matchmaker, PlaceKey},
         rule::Pairing,
     },
-    model::limits::Limits,
+    model::{census::Census, ids::ChatId, limits::Limits, ticket::Ticket},
     sync::{Mutex, MutexGuard},
 };
 

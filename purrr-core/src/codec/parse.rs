@@ -9,12 +9,22 @@ use serde::{
 };
 
 use super::draft::{DataFault, Draft, Field, Value};
-use super::{Code, Command, Hello, ImageHead, MAX_ID, Parsed, Problem, Search};
 use crate::{
-    backend::lobby::{ChatId, Interest},
     codec::json::{self, Glance},
-    model::frame::{Body, Frame, Message, Signal, SignalKind},
-    people::ResumeToken,
+    model::{
+        frame::{Body, Frame, Message, Signal, SignalKind},
+        ids::{ChatId, ResumeToken},
+        profile::Interest,
+    },
+};
+use crate::{
+    codec::parsed::{ImageHead, Parsed},
+    model::{
+        command::Command,
+        frame::MAX_ID,
+        problem::{Code, Problem},
+        profile::{Hello, Search},
+    },
 };
 
 /// Reads one JSON object of the native dialect.
@@ -28,12 +38,12 @@ use crate::{
 /// # Examples
 ///
 /// ```
-/// use purrr_core::protocol::{self, Command, Parsed};
+/// use purrr_core::{Command, codec::{self, Parsed}};
 ///
-/// let parsed = protocol::parse(&r#"{"type":"next"}"#.into())?;
+/// let parsed = codec::parse(&r#"{"type":"next"}"#.into())?;
 /// assert_eq!(parsed, Parsed::Command(Command::Next));
 ///
-/// let problem = protocol::parse(&r#"{"type":"message","id":4}"#.into()).unwrap_err();
+/// let problem = codec::parse(&r#"{"type":"message","id":4}"#.into()).unwrap_err();
 /// assert_eq!(problem.to_string(), "`message` needs the field `text`");
 /// assert_eq!(problem.id, Some(4));
 /// # Ok::<(), protocol::Problem>(())
@@ -224,7 +234,7 @@ impl Draft<'_> {
     fn resume(&self) -> Result<Option<ResumeToken>, Problem> {
         match self.value(Field::Resume) {
             None => Ok(None),
-            Some(Value::Text(token)) => Ok(Some(token.parse().unwrap_or(ResumeToken::NOBODYS))),
+            Some(Value::Text(token)) => Ok(Some(token.parse().unwrap_or(ResumeToken::NONE))),
             Some(_) => Err(wrong(Field::Resume, "a string")),
         }
     }
@@ -289,7 +299,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::codec::Event;
+    use crate::model::event::Event;
 
     fn command(source: &str) -> Command {
         match parse(&source.into()).unwrap() {
@@ -353,10 +363,7 @@ mod tests {
         for resume in ["", "nope", "00000000000000000000000000000000"] {
             let source = format!(r#"{{"type":"hello","resume":"{resume}"}}"#);
             let hello = Hello::default();
-            assert_eq!(
-                command(&source),
-                Command::Hello { hello, resume: Some(ResumeToken::NOBODYS) }
-            );
+            assert_eq!(command(&source), Command::Hello { hello, resume: Some(ResumeToken::NONE) });
         }
     }
 

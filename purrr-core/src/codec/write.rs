@@ -3,7 +3,7 @@
 use bytestring::ByteString;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::{Event, Numbers};
+use crate::model::event::{Event, Numbers};
 use crate::model::{
     frame::{Body, Message},
     limits::Limits,
@@ -142,10 +142,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{
-        backend::{lobby::ChatId, pipe::Reason},
-        codec::{Code, Problem},
-        model::frame::Frame,
+    use crate::model::{
+        frame::Frame,
+        ids::ChatId,
+        problem::{Code, Problem},
+        reason::Reason,
     };
 
     #[test]

@@ -1,5 +1,24 @@
 //! The shell of a [`Session`]: one task that owns a transport, a search and a pipe.
 
+use crate::hub::transport::Input;
+use crate::{
+    backend::pipe::{Pipe, Received, TrySendError},
+    hub::{
+        profile::Profile,
+        search::{Found, Guest, Searching},
+        shared::{Inner, Phase},
+        transport::Gate,
+    },
+    model::{
+        command::Command,
+        event::Event,
+        frame::Frame,
+        ids::{ChatId, PeerId},
+    },
+    rate::{cost::Cost, shared::Lease},
+    session::{Closing, LobbyAction, Session, Stalled},
+};
+use futures::{Sink, Stream};
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
@@ -7,41 +26,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-
-use futures::{Sink, Stream};
 use tokio::time::{Instant, Sleep, sleep_until};
-
-use crate::{
-    backend::{
-        lobby::{ChatId, PeerId},
-        pipe::{Pipe, Received, TrySendError},
-    },
-    codec::{Command, Event, Problem},
-    hub::{
-        Profile,
-        shared::{Found, Guest, Inner, Phase, Searching},
-        transport::Gate,
-    },
-    model::frame::Frame,
-    rate::bucket::{Cost, Lease},
-    session::{Closing, LobbyAction, Session, Stalled},
-};
-
-/// What a transport hands to [`Hub::serve`](crate::Hub::serve): a command, or the news that something unreadable came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// A command.
-    Command(Command),
-    /// Something that is none, in the order in which it came. The peer is told.
-    Refused(Problem),
-    /// Nothing to do: the transport has taken some of what it was given, so it is slow but not stuck.
-    Progress,
-    /// Nothing has come from the peer for a while, though it was asked whether it is there. While it waits, nobody is
-    /// paired with it until [`SignOfLife`](Self::SignOfLife).
-    Silence,
-    /// Something came after a [`Silence`](Self::Silence).
-    SignOfLife,
-}
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,18 +42,6 @@ pub enum Ended {
     Flooded,
     /// What came from the peer was no message at all, three times in ten seconds.
     Garbled,
-}
-
-impl From<Command> for Input {
-    fn from(command: Command) -> Self {
-        Self::Command(command)
-    }
-}
-
-impl From<Result<Command, Problem>> for Input {
-    fn from(read: Result<Command, Problem>) -> Self {
-        read.map_or_else(Self::Refused, Self::Command)
-    }
 }
 
 /// Frames and commands handled before other tasks get their turn.

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use crate::codec::Numbers;
+use crate::model::event::Numbers;
 
 /// Counts who is here and who waits, and remembers how long the last searches took.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::codec::Code;
+use crate::model::problem::Code;
 
 /// What a hub has done since it was built. Counters only grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,24 +1,54 @@
-//! Whether a session wants commands just now: [`Gate`].
+//! What a transport hands to the hub and hears from it: [`Input`] and [`Gate`].
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
+use crate::model::{command::Command, problem::Problem};
+
+/// What a transport hands to [`Hub::serve`](crate::Hub::serve): a command, or the news that something unreadable came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A command.
+    Command(Command),
+    /// Something that is none, in the order in which it came. The peer is told.
+    Refused(Problem),
+    /// Nothing to do: the transport has taken some of what it was given, so it is slow but not stuck.
+    Progress,
+    /// Nothing has come from the peer for a while, though it was asked whether it is there. While it waits, nobody is
+    /// paired with it until [`SignOfLife`](Self::SignOfLife).
+    Silence,
+    /// Something came after a [`Silence`](Self::Silence).
+    SignOfLife,
+}
+
 /// Tells a transport whether its session wants commands just now. Clones are the same gate.
 ///
 /// To read no commands is how a peer is held up whose partner does not read. A transport does more than that, though: it
 /// asks whether the peer is there, hears answers, and takes what the peer is told. So one that has a clone of its session's
 /// [`Profile::gate`](crate::Profile::gate) goes on being polled while the gate is closed, and then yields no
-/// [`Command`](crate::Command) and nothing that was refused, but all the other kinds of [`Input`](crate::Input), and its
+/// [`Command`](crate::Command) and nothing that was refused, but all the other kinds of [`Input`](crate::hub::Input), and its
 /// end. One that yields a command all the same is taken for broken.
 ///
 /// ```
-/// let gate = purrr_core::Gate::default();
+/// let gate = purrr_core::hub::Gate::default();
 /// assert!(!gate.is_closed());
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Gate(Arc<AtomicBool>);
+
+impl From<Command> for Input {
+    fn from(command: Command) -> Self {
+        Self::Command(command)
+    }
+}
+
+impl From<Result<Command, Problem>> for Input {
+    fn from(read: Result<Command, Problem>) -> Self {
+        read.map_or_else(Self::Refused, Self::Command)
+    }
+}
 
 impl Gate {
     /// Whether no command is wanted.

@@ -3,7 +3,7 @@
 //! It does no I/O, takes no lock, reads no clock and draws no entropy: what happens comes in through `handle_*`, with
 //! the time it happened at, and what follows is drained with [`poll_match`](Matchmaker::poll_match) until that is
 //! `None`. [`poll_timeout`](Matchmaker::poll_timeout) tells when time alone will change something. Whoever owns a
-//! matchmaker adds the lock, the clock and the channels; [`MemoryLobby`](crate::MemoryLobby) is such an owner.
+//! matchmaker adds the lock, the clock and the channels; [`MemoryLobby`](crate::backend::MemoryLobby) is such an owner.
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};
@@ -19,7 +19,7 @@
 //! enter(&mut machine, 2, "bob")?;
 //! let made = machine.poll_match().expect("two who fit");
 //! assert_eq!(made.sides.map(|side| side.seat), ["ann", "bob"]);
-//! # Ok::<(), purrr_core::matchmaker::AlreadyHere>(())
+//! # Ok::<(), purrr_core::matching::AlreadyHere>(())
 //! ```
 
 use std::{
@@ -36,8 +36,11 @@ use slotmap::{Key, SlotMap, new_key_type};
 
 use super::queue::{self as line, Line};
 use crate::{
-    backend::lobby::{Census, PeerId, Ticket},
-    matching::rule::{Bucket, Choice, Pairing, buckets_of},
+    matching::{
+        bucket::Bucket,
+        rule::{Choice, Pairing, buckets_of},
+    },
+    model::{census::Census, ids::PeerId, ticket::Ticket},
 };
 
 new_key_type! {
@@ -57,7 +60,7 @@ new_key_type! {
 /// With somebody who looks in a bucket that it looks in, both rules accept and [`Ticket::may_meet`] allows. Its buckets
 /// are gone through kind by kind, best first; within a kind whoever shares most of them is taken, and among equals the
 /// rule [chooses](Pairing::choice). Who met lately is passed by until both have waited for their
-/// [`Avoid::relax_after`](crate::Avoid::relax_after).
+/// [`Avoid::relax_after`](crate::model::Avoid::relax_after).
 ///
 /// # What it costs
 ///

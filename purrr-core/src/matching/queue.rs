@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::backend::lobby::PersonId;
+use crate::model::ids::PersonId;
 
 /// A queue from which anybody can step out in constant time.
 ///

@@ -5,6 +5,9 @@ use std::fmt;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+/// The largest id a message may have: 2^53 − 1, the last whole number that JavaScript holds exactly.
+pub const MAX_ID: u64 = (1 << 53) - 1;
+
 /// One thing carried from a peer to its partner.
 ///
 /// A frame that came in a dialect the partner speaks too may carry its own wire form along in
@@ -156,6 +159,26 @@ impl Body {
             Self::Signal(signal) => signal.data.as_ref().map_or(0, |text| text.len()),
             Self::Typing(_) | Self::Read { .. } => 0,
         }
+    }
+}
+
+impl SignalKind {
+    /// The kind as it stands on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Offer => "offer",
+            Self::Answer => "answer",
+            Self::Candidate => "candidate",
+            Self::Refuse => "refuse",
+            Self::Hangup => "hangup",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::Offer, Self::Answer, Self::Candidate, Self::Refuse, Self::Hangup]
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
     }
 }
 

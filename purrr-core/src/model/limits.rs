@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::rate::bucket::Rates;
-
 /// What a [`Hub`](crate::Hub) accepts from one peer, and what it holds for it.
 ///
 /// Nothing here is unlimited. What exceeds a limit is refused with an [`Event::Error`](crate::Event) that names
@@ -61,6 +59,45 @@ pub struct Limits {
     pub rates: Option<Rates>,
 }
 
+/// So much a second, and so much at once.
+///
+/// A bucket holds `burst` to begin with and is filled again when it is empty, by what has passed since it last was. So
+/// whoever is never faster than `per_second` for long is never refused, and nobody gets more than twice `burst` at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// What comes back in a second, from 1.
+    pub per_second: u32,
+    /// What a bucket holds, from 1. What is larger than that goes when the bucket is full.
+    pub burst: u32,
+}
+
+/// How fast one peer may go.
+///
+/// What is above it is refused with [`Code::RateLimited`](crate::Code::RateLimited) and the time after which to try again.
+/// Leaving is never refused, and typing is not either: the partner is told of the last state as soon as there is room for it.
+/// All of it takes about 150 bytes for a peer that has asked for something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rates {
+    /// Messages, texts and pictures alike, marks that one has been read, and introductions. Default 100 a second and
+    /// 4,000 at once.
+    pub messages: Rate,
+    /// Bytes of everything that is sent to the partner. Default 4,000,000 a second and 200,000,000 at once: an album of
+    /// twenty large pictures.
+    pub bytes: Rate,
+    /// Changes between typing and not. Default 50 a second and 1,000 at once.
+    pub typing: Rate,
+    /// Steps of a call. Default 50 a second and 1,000 at once; to pick one up takes some twenty.
+    pub signals: Rate,
+    /// Searches. Default 5 a second and 200 at once.
+    pub finds: Rate,
+    /// What may be refused for coming too fast, or because it cannot be read, before the session ends. Default 100 a
+    /// second and 1,000 at once.
+    pub refusals: Rate,
+    /// How many peers' worth those who share an [`Allowance`] have together. Default 50.
+    pub shared_by: u32,
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -84,6 +121,28 @@ impl Default for Limits {
             remembered: 100_000,
             stall: Duration::from_secs(10),
             rates: Some(Rates::default()),
+        }
+    }
+}
+
+impl Rate {
+    /// So much a second, and so much at once.
+    #[must_use]
+    pub const fn new(per_second: u32, burst: u32) -> Self {
+        Self { per_second, burst }
+    }
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            messages: Rate::new(100, 4_000),
+            bytes: Rate::new(4_000_000, 200_000_000),
+            typing: Rate::new(50, 1_000),
+            signals: Rate::new(50, 1_000),
+            finds: Rate::new(5, 200),
+            refusals: Rate::new(100, 1_000),
+            shared_by: 50,
         }
     }
 }

@@ -1,2 +1,25 @@
-pub mod frame;
+//! The vocabulary: data only. Nothing here calls anything, and every other module speaks in these types.
+
+pub(crate) mod census;
+pub(crate) mod command;
+pub(crate) mod event;
+pub(crate) mod frame;
+pub(crate) mod ids;
 pub(crate) mod limits;
+pub(crate) mod problem;
+pub(crate) mod profile;
+pub(crate) mod reason;
+pub(crate) mod ticket;
+
+pub use self::{
+    census::Census,
+    command::Command,
+    event::{Event, Numbers},
+    frame::{Body, Frame, Image, MAX_ID, Message, Signal, SignalKind, Verbatim},
+    ids::{ChatId, ParseChatIdError, ParseResumeTokenError, PeerId, PersonId, ResumeToken},
+    limits::{Limits, Rate, Rates},
+    problem::{Code, Problem},
+    profile::{Hello, Interest, Search, Speaks},
+    reason::Reason,
+    ticket::{Avoid, Ticket},
+};

@@ -123,7 +123,7 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
             Step::Block => command(&mut session, Command::Block),
             Step::Resume => command(
                 &mut session,
-                Command::Hello { hello: Hello::default(), resume: Some(ResumeToken::NOBODYS) },
+                Command::Hello { hello: Hello::default(), resume: Some(ResumeToken::NONE) },
             ),
             Step::Silence => session.handle_silence(),
             Step::SignOfLife if bug == Bug::ForgottenPause => {}

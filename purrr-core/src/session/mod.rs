@@ -28,17 +28,21 @@ use std::{
 use throttle::{Coalesced, Conduct};
 
 use crate::{
-    backend::{
-        lobby::{ChatId, Interest, PeerId, PersonId, Speaks, Ticket},
-        pipe::Reason,
-    },
-    codec::{Code, Command, Event, Hello, Numbers, Problem, Search},
     model::{
+        command::Command,
+        event::{Event, Numbers},
         frame::{Body, Frame},
+        ids::{ChatId, PeerId, PersonId, ResumeToken},
         limits::Limits,
+        problem::{Code, Problem},
+        profile::{Hello, Interest, Search, Speaks},
+        reason::Reason,
+        ticket::Ticket,
     },
-    people::ResumeToken,
-    rate::bucket::{Cost, WHOLE, too_fast},
+    rate::{
+        bucket::too_fast,
+        cost::{Cost, WHOLE},
+    },
 };
 
 /// One peer's state from hello to goodbye, and the rules of what it may do when.

@@ -4,9 +4,15 @@ use std::time::{Duration, Instant};
 
 use super::{Closing, Session, id_of};
 use crate::{
-    backend::lobby::ChatId,
-    model::frame::{Body, Frame},
-    rate::bucket::{Buckets, Cost, Rates, WHOLE, too_fast},
+    model::{
+        frame::{Body, Frame},
+        ids::ChatId,
+        limits::Rates,
+    },
+    rate::{
+        bucket::{Buckets, too_fast},
+        cost::{Cost, WHOLE},
+    },
 };
 
 /// How the peer has behaved.

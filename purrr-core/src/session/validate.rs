@@ -1,13 +1,11 @@
 //! What a [`Session`] takes of one message, one introduction and one search.
 
 use super::Session;
-use crate::{
-    backend::lobby::{Interest, Speaks},
-    codec::{Code, Hello, Problem, Search},
-    model::{
-        frame::{Body, SignalKind},
-        limits::Limits,
-    },
+use crate::model::{
+    frame::{Body, SignalKind},
+    limits::Limits,
+    problem::{Code, Problem},
+    profile::{Hello, Interest, Search, Speaks},
 };
 
 impl Session {

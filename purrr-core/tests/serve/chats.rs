@@ -8,9 +8,9 @@ use std::{
 
 use futures::FutureExt;
 use purrr_core::{
-    Bytes, Chat, ChatId, Code, Command, Ended, Event, Frame, Hello, Hub, Input, Limits, PairError,
-    Problem, Profile,
-    frame::{Body, Image, Message, Signal, SignalKind},
+    Bytes, Chat, Code, Command, Event, Frame, Hello, Hub, Limits, PairError, Problem, Profile,
+    hub::{Ended, Input},
+    model::{Body, ChatId, Image, Message, Signal, SignalKind},
 };
 use tokio::time::{Instant, sleep_until};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use purrr_core::{Command, Ended, Hub, Limits, Profile};
+use purrr_core::{Command, Hub, Limits, Profile, hub::Ended};
 use tokio::time::Instant;
 
 use crate::peer::{Peer, find};

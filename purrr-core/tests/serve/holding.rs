@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use purrr_core::{Command, Ended, Hub, Input, Limits};
+use purrr_core::{
+    Command, Hub, Limits,
+    hub::{Ended, Input},
+};
 use tokio::time::{Instant, sleep};
 
 use crate::peer::{Peer, settled};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use purrr_core::{ChatId, Command, Event, Frame, Hub, Limits};
+use purrr_core::{Command, Event, Frame, Hub, Limits, model::ChatId};
 use tokio::time::Instant;
 
 use crate::{
@@ -135,7 +135,7 @@ mod histories {
     use std::collections::VecDeque;
 
     use proptest::prelude::*;
-    use purrr_core::{Code, Ended, Profile};
+    use purrr_core::{Code, Profile, hub::Ended};
     use tokio::task::JoinHandle;
 
     use super::*;

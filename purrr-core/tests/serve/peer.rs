@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use purrr_core::{
-    ChatId, Command, Ended, Event, Frame, Gate, Hub, Input, Profile, Search,
-    frame::{Body, Message},
+    Command, Event, Frame, Hub, Profile, Search,
+    hub::{Ended, Gate, Input},
+    model::{Body, ChatId, Message},
 };
 use tokio::task::JoinHandle;
 

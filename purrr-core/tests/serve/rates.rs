@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use purrr_core::{
-    Allowance, Code, Command, Ended, Event, Frame, Hub, Input, Limits, Problem, Profile, Rate,
-    Rates,
-    frame::{Body, Signal, SignalKind},
-    protocol,
+    Code, Command, Event, Frame, Hub, Limits, Problem, Profile, Rates, codec,
+    hub::{Ended, Input},
+    model::{Body, Rate, Signal, SignalKind},
+    rate::Allowance,
 };
 use tokio::time::{Instant, sleep};
 
@@ -381,7 +381,7 @@ async fn what_all_of_them_are_too_fast_for_costs_one_nothing() {
 }
 
 fn garbage() -> Problem {
-    protocol::parse(&"[]".into()).expect_err("a list is no message")
+    codec::parse(&"[]".into()).expect_err("a list is no message")
 }
 
 #[tokio::test(start_paused = true)]
@@ -395,8 +395,8 @@ async fn the_third_that_is_no_message_in_ten_seconds_is_the_last() {
     }
     // What is an object and cannot be done is a mistake of another kind.
     for _ in 0..100 {
-        ann.send(Input::Refused(protocol::parse(&r#"{"type":"dance"}"#.into()).unwrap_err()));
-        ann.send(Input::Refused(protocol::parse(&r#"{"type":"message"}"#.into()).unwrap_err()));
+        ann.send(Input::Refused(codec::parse(&r#"{"type":"dance"}"#.into()).unwrap_err()));
+        ann.send(Input::Refused(codec::parse(&r#"{"type":"message"}"#.into()).unwrap_err()));
         ann.gets(["error: unknown-type", "error: bad-message"]).await;
     }
     sleep(Duration::from_secs(5)).await;

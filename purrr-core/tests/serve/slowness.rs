@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use purrr_core::{Command, Ended, Frame, Hub, Input, Limits, Profile};
+use purrr_core::{
+    Command, Frame, Hub, Limits, Profile,
+    hub::{Ended, Input},
+};
 use tokio::{
     runtime,
     time::{Instant, advance, sleep},
@@ -90,7 +93,7 @@ async fn a_partner_in_process_that_does_not_receive_is_slow_too() {
     ann.gets(["error: partner-slow", "left: lost"]).await;
     assert_eq!(full.elapsed(), STALL);
     assert_eq!(bob.recv().await.as_ref().map(Frame::as_text), Ok(Some("queued")));
-    assert_eq!(bob.recv().await, Err(purrr_core::Reason::Lost));
+    assert_eq!(bob.recv().await, Err(purrr_core::model::Reason::Lost));
 }
 
 #[tokio::test(start_paused = true)]

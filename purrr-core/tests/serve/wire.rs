@@ -11,7 +11,10 @@ use std::{
 };
 
 use futures::{Sink, Stream};
-use purrr_core::{Event, Gate, Input};
+use purrr_core::{
+    Event,
+    hub::{Gate, Input},
+};
 
 /// What the hub serves.
 pub(crate) struct Wire(Arc<Mutex<Ends>>, Option<Gate>);

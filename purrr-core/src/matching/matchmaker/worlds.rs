@@ -9,8 +9,8 @@ use proptest::{prelude::*, test_runner::TestCaseError};
 
 use super::*;
 use crate::{
-    codec::Search,
-    matching::rule::{Anyone, Interests, Languages, PairingExt},
+    matching::rules::{Anyone, Interests, Languages, PairingExt},
+    model::profile::Search,
 };
 
 /// As in [`Matchmaker`]'s documentation: how many are looked at first, and how many how often later.

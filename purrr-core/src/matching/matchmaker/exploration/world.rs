@@ -2,9 +2,8 @@
 
 use super::*;
 use crate::{
-    backend::lobby::{Avoid, PersonId},
-    codec::Search,
-    matching::rule::Interests,
+    matching::rules::Interests,
+    model::{ids::PersonId, profile::Search, ticket::Avoid},
 };
 
 /// What every time in the tables is a multiple of.

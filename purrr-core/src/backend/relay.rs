@@ -1,0 +1,79 @@
+//! What flows between two matched peers: the [`Relay`] trait.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::backend::{lobby::Match, pipe::Pipe};
+
+/// What carries frames between two peers that were paired.
+///
+/// # Who implements it, who calls it
+///
+/// A backend implements it together with its [`Lobby`](crate::Lobby). The [`Hub`](crate::Hub) calls [`open`](Self::open) once
+/// per chat and side; after that frames go through the [`Pipe`], which is a concrete type, so that nothing is boxed
+/// per frame.
+///
+/// # What is promised
+///
+/// A chat begins for both or for neither: to open it takes both sides, and whoever opens it alone waits for the
+/// other. Frames of one sender arrive in order and once. Whoever receives sees every frame that was sent before the
+/// partner parted, then [`Received::Parted`] for good.
+///
+/// # What dropping means
+///
+/// Dropping the pipe parts, with [`Reason::Lost`]. Opening takes the pipe out of the match, so a match cannot be opened
+/// twice. Dropping a match that was not opened, or the future that opens it, gives it up, and the other side is told that
+/// there is no chat.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+/// use purrr_core::{Anyone, Frame, Lobby, MemoryLobby, MemoryRelay, PeerId, Received, Relay, Ticket};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (lobby, relay) = (MemoryLobby::default(), MemoryRelay);
+/// let ann = lobby.enter(Ticket::new(PeerId::from_bits(1)), Arc::new(Anyone)).await?;
+/// let bob = lobby.enter(Ticket::new(PeerId::from_bits(2)), Arc::new(Anyone)).await?;
+/// let (mut ann, mut bob) = (ann.await?, bob.await?);
+/// let (ann, bob) = tokio::join!(relay.open(&mut ann), relay.open(&mut bob));
+/// let (mut ann, mut bob) = (ann?, bob?);
+/// ann.send(Frame::text("hello")).await.ok();
+/// assert_eq!(bob.recv().await, Received::Frame(Frame::text("hello")));
+/// # Ok(())
+/// # }
+/// ```
+#[async_trait]
+pub trait Relay: fmt::Debug + Send + Sync + 'static {
+    /// Opens this side's end of a chat, and resolves when the other side has opened its own.
+    ///
+    /// # Errors
+    ///
+    /// [`RelayError::Foreign`] if the match was opened before or is of another backend, [`RelayError::Gone`] if the partner
+    /// gave its match up or does not open it within [`Limits::stall`], [`RelayError::Unavailable`] if the backend
+    /// cannot be reached.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the match is given up; a partner that has begun to chat in that very moment is told that this
+    /// side parted.
+    async fn open(&self, chat: &mut Match) -> Result<Pipe, RelayError>;
+}
+
+/// Why a chat could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RelayError {
+    /// The match has no pipe that this relay could open.
+    #[error("the match was opened before, or is of another backend")]
+    Foreign,
+    /// The partner has given the match up before both had opened it. Neither has seen a chat, so there is none, and
+    /// whoever looked for somebody goes on looking.
+    #[error("the partner gave the match up before it began")]
+    Gone,
+    /// The backend failed.
+    #[error("the relay cannot be reached")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

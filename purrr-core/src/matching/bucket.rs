@@ -1,0 +1,94 @@
+//! Where two tickets can meet: [`Bucket`], and [`buckets_of`] a ticket.
+
+use std::fmt;
+
+/// Where two tickets can meet: the hash of a namespace and a value, the same on every machine.
+///
+/// Buckets of one namespace are of one kind: the more of them two tickets share, the better they fit. The upper 32 of
+/// the 128 bits are the FNV-1a hash of the namespace, the rest those of the FNV-1a hash of both
+/// (<http://www.isthe.com/chongo/tech/comp/fnv/>). Two values that happen to share a hash meet in one bucket;
+/// [`Pairing::accepts`] has the last word.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bucket(u128);
+
+impl Bucket {
+    /// The bucket of `value` within `namespace`.
+    #[must_use]
+    pub fn new(namespace: &str, value: &str) -> Self {
+        Namespace::new(namespace).bucket(value)
+    }
+
+    /// The bits of the hash, for backends.
+    #[must_use]
+    pub const fn to_bits(self) -> u128 {
+        self.0
+    }
+
+    /// What two buckets of the same namespace have in common.
+    #[must_use]
+    pub const fn kind(self) -> u32 {
+        (self.0 >> 96) as u32
+    }
+
+    const fn of_kind(kind: u32, value: u128) -> Self {
+        Self((kind as u128) << 96 | (value & (u128::MAX >> 32)))
+    }
+
+    /// The bucket that stands for this one and another at once.
+    pub(crate) const fn with(self, other: Self) -> Self {
+        // Not symmetric, so that swapped values of two kinds don't meet; odd, so that nothing is lost.
+        const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+        Self::of_kind(
+            self.kind().rotate_left(1) ^ other.kind(),
+            self.0.wrapping_mul(SPREAD) ^ other.0,
+        )
+    }
+
+    /// The same bucket, for those who encrypt.
+    pub(crate) const fn sealed(self) -> Self {
+        Self(!self.0)
+    }
+}
+
+/// A namespace that is hashed already: most buckets are of a few that are known beforehand.
+#[derive(Clone, Copy)]
+pub(crate) struct Namespace {
+    kind: u32,
+    /// The hash of the name and of what parts it from the value.
+    prefix: u128,
+}
+
+impl Namespace {
+    pub(crate) const ANYONE: Self = Self::new("anyone");
+    pub(crate) const INTEREST: Self = Self::new("interest");
+    pub(crate) const LANGUAGE: Self = Self::new("language");
+    pub(crate) const NO_LANGUAGE: Self = Self::new("no language");
+
+    const fn new(name: &str) -> Self {
+        let name = name.as_bytes();
+        let mut namespace =
+            Self { kind: 0x811c_9dc5, prefix: 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d };
+        let mut index = 0;
+        while index < name.len() {
+            namespace.kind = (namespace.kind ^ name[index] as u32).wrapping_mul(0x0100_0193);
+            namespace.prefix = fnv(namespace.prefix, name[index]);
+            index += 1;
+        }
+        // 0xff occurs in no UTF-8, so it parts the two without ambiguity.
+        Self { prefix: fnv(namespace.prefix, 0xff), ..namespace }
+    }
+
+    pub(crate) fn bucket(self, value: &str) -> Bucket {
+        Bucket::of_kind(self.kind, value.bytes().fold(self.prefix, fnv))
+    }
+}
+
+const fn fnv(hash: u128, byte: u8) -> u128 {
+    (hash ^ byte as u128).wrapping_mul((1 << 88) + 0x13b)
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bucket({:032x})", self.0)
+    }
+}

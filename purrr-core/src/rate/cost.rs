@@ -1,0 +1,101 @@
+//! What a command or a frame takes from the buckets: [`Cost`].
+
+use crate::model::{
+    command::Command,
+    frame::{Body, Frame},
+    limits::{Rate, Rates},
+};
+
+/// What a command takes from the buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cost {
+    pub(crate) kind: Kind,
+    pub(crate) bytes: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Messages,
+    Bytes,
+    Typing,
+    Signals,
+    Finds,
+    /// Counted in [`WHOLE`]s.
+    Refusals,
+}
+
+/// A refusal, beside which a change of typing that nobody was told of weighs 1.
+pub(crate) const WHOLE: u32 = 16;
+
+impl Rate {
+    const fn times(self, factor: u32) -> Self {
+        Self {
+            per_second: self.per_second.saturating_mul(factor),
+            burst: self.burst.saturating_mul(factor),
+        }
+    }
+}
+
+impl Rates {
+    pub(crate) const fn of(&self, kind: Kind) -> Rate {
+        match kind {
+            Kind::Messages => self.messages,
+            Kind::Bytes => self.bytes,
+            Kind::Typing => self.typing,
+            Kind::Signals => self.signals,
+            Kind::Finds => self.finds,
+            Kind::Refusals => self.refusals.times(WHOLE),
+        }
+    }
+
+    pub(crate) fn times(&self, factor: u32) -> Self {
+        Self {
+            messages: self.messages.times(factor),
+            bytes: self.bytes.times(factor),
+            typing: self.typing.times(factor),
+            signals: self.signals.times(factor),
+            finds: self.finds.times(factor),
+            refusals: self.refusals.times(factor),
+            shared_by: self.shared_by,
+        }
+    }
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Messages, Self::Bytes, Self::Typing, Self::Signals, Self::Finds, Self::Refusals];
+
+    /// What is taken from an allowance at once: enough that its lock is taken seldom, and little beside what it holds.
+    pub(crate) const fn lot(self) -> u32 {
+        match self {
+            Self::Messages | Self::Typing | Self::Signals => 32,
+            Self::Bytes => 256 * 1024,
+            Self::Finds | Self::Refusals => 1,
+        }
+    }
+}
+
+impl Cost {
+    pub(crate) fn of(command: &Command) -> Self {
+        let kind = match command {
+            Command::Send { frame, .. } => return Self::of_frame(frame),
+            Command::Find(_) | Command::Next => Kind::Finds,
+            // Whoever could search but not say who it is would be met as somebody else.
+            Command::Hello { .. }
+            | Command::Cancel
+            | Command::Leave
+            | Command::Block
+            | Command::Unsupported { .. } => Kind::Messages,
+        };
+        Self { kind, bytes: 0 }
+    }
+
+    pub(crate) fn of_frame(frame: &Frame) -> Self {
+        let kind = match frame.body {
+            Body::Message(_) | Body::Read { .. } => Kind::Messages,
+            Body::Typing(_) => Kind::Typing,
+            Body::Signal(_) => Kind::Signals,
+        };
+        Self { kind, bytes: u32::try_from(frame.weight()).unwrap_or(u32::MAX) }
+    }
+}

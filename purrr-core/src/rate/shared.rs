@@ -1,0 +1,162 @@
+//! What several peers may do together: [`Allowance`], and each peer's [`Lease`] of it.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    model::limits::Rates,
+    rate::{
+        bucket::Buckets,
+        cost::{Cost, Kind},
+    },
+};
+
+/// What several peers may do together, such as those of one address. Given to each by
+/// [`Profile::allowance`](crate::Profile::allowance).
+///
+/// It is [`Rates::shared_by`] times what one may do. Peers take from it in small lots, so that they seldom meet at its lock.
+/// About 200 bytes.
+pub struct Allowance {
+    rates: Rates,
+    buckets: Mutex<Buckets>,
+}
+
+/// One peer's part of an [`Allowance`]: the rest of the lots that it has taken, which goes back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    allowance: Option<Arc<Allowance>>,
+    /// Nothing until something is taken.
+    left: Option<Box<[u32; Kind::ALL.len()]>>,
+}
+
+impl Allowance {
+    /// What peers that go by these rates may do together, all of it from `now` on.
+    #[must_use]
+    pub fn new(rates: &Rates, now: Instant) -> Self {
+        let rates = rates.times(rates.shared_by.max(1));
+        let buckets = Mutex::new(Buckets::new(&rates, now));
+        Self { rates, buckets }
+    }
+
+    /// Nothing that is done under this lock can stop halfway.
+    fn lock(&self) -> MutexGuard<'_, Buckets> {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease {
+    pub(crate) const fn of(allowance: Option<Arc<Allowance>>) -> Self {
+        Self { allowance, left: None }
+    }
+
+    /// As [`Buckets::spend`], of what is shared.
+    pub(crate) fn spend(
+        &mut self,
+        Cost { kind, bytes }: Cost,
+        now: &impl Fn() -> Instant,
+    ) -> Result<(), Duration> {
+        self.take(kind, 1, now)?;
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.take(Kind::Bytes, bytes, now).inspect_err(|_| self.give_back(kind))
+    }
+
+    fn take(
+        &mut self,
+        kind: Kind,
+        amount: u32,
+        now: &impl Fn() -> Instant,
+    ) -> Result<(), Duration> {
+        let Some(allowance) = &self.allowance else { return Ok(()) };
+        let left = &mut self.left.get_or_insert_default()[kind as usize];
+        if *left < amount {
+            let missing = amount - *left;
+            let mut shared = allowance.lock();
+            // Not more than is ever taken at once, or what was not paid for would be given back.
+            let lot = missing.max(kind.lot().min(allowance.rates.of(kind).burst));
+            if shared.take(&allowance.rates, kind, lot, now).is_ok() {
+                *left += lot;
+            } else {
+                shared.take(&allowance.rates, kind, missing, now)?;
+                *left += missing;
+            }
+        }
+        *left -= amount;
+        Ok(())
+    }
+
+    fn give_back(&mut self, kind: Kind) {
+        if let Some(left) = &mut self.left {
+            left[kind as usize] += 1;
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let (Some(allowance), Some(left)) = (&self.allowance, &self.left) else { return };
+        let mut shared = allowance.lock();
+        for (kind, left) in Kind::ALL.into_iter().zip(**left) {
+            shared.give(&allowance.rates, kind, left);
+        }
+    }
+}
+
+impl fmt::Debug for Allowance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Allowance").field("rates", &self.rates).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::limits::Rate;
+
+    const MESSAGE: Cost = Cost { kind: Kind::Messages, bytes: 0 };
+
+    fn rates(per_second: u32, burst: u32) -> Rates {
+        Rates { messages: Rate::new(per_second, burst), shared_by: 2, ..Rates::default() }
+    }
+
+    #[test]
+    fn a_lease_gives_back_no_more_than_it_took() {
+        let start = Instant::now();
+        // Less than what a lease takes at once.
+        let allowance = Arc::new(Allowance::new(&Rates { shared_by: 1, ..rates(1, 5) }, start));
+        let said = (0..20).filter(|_| {
+            let mut lease = Lease::of(Some(Arc::clone(&allowance)));
+            lease.spend(MESSAGE, &|| start).is_ok()
+        });
+        assert_eq!(said.count(), 5);
+    }
+
+    #[test]
+    fn an_allowance_is_shared_and_what_was_not_used_of_it_goes_back() {
+        let start = Instant::now();
+        let allowance = Arc::new(Allowance::new(&rates(1, 50), start));
+        let lease = || Lease::of(Some(Arc::clone(&allowance)));
+        let spent = |lease: &mut Lease, most: usize| {
+            (0..most).map_while(|_| lease.spend(MESSAGE, &|| start).ok()).count()
+        };
+        let (mut ann, mut bob) = (lease(), lease());
+        assert_eq!(spent(&mut ann, 1), 1);
+        assert_eq!(spent(&mut bob, 1_000), 100 - 32);
+        assert_eq!(spent(&mut ann, 1_000), 31);
+        drop((ann, bob));
+        assert_eq!(spent(&mut lease(), 1_000), 0);
+
+        let allowance = Arc::new(Allowance::new(&rates(1, 50), start));
+        for _ in 0..100 {
+            let mut brief = Lease::of(Some(Arc::clone(&allowance)));
+            assert_eq!(spent(&mut brief, 1), 1);
+        }
+        let mut late = Lease::of(Some(allowance));
+        assert_eq!(late.spend(MESSAGE, &|| start), Err(Duration::from_millis(500)));
+        assert_eq!(late.spend(MESSAGE, &|| start + Duration::from_millis(500)), Ok(()));
+    }
+}
