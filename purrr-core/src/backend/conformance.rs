@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use purrr_core::{MemoryLobby, MemoryRelay, conformance::{Backend, check_all}};
+//! use purrr_core::backend::{MemoryLobby, MemoryRelay, conformance::{Backend, check_all}};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {

@@ -18,11 +18,11 @@ use crate::backend::{lobby::Match, pipe::Pipe};
 ///
 /// A chat begins for both or for neither: to open it takes both sides, and whoever opens it alone waits for the
 /// other. Frames of one sender arrive in order and once. Whoever receives sees every frame that was sent before the
-/// partner parted, then [`Received::Parted`] for good.
+/// partner parted, then [`Received::Parted`](crate::backend::Received::Parted) for good.
 ///
 /// # What dropping means
 ///
-/// Dropping the pipe parts, with [`Reason::Lost`]. Opening takes the pipe out of the match, so a match cannot be opened
+/// Dropping the pipe parts, with [`Reason::Lost`](crate::model::Reason::Lost). Opening takes the pipe out of the match, so a match cannot be opened
 /// twice. Dropping a match that was not opened, or the future that opens it, gives it up, and the other side is told that
 /// there is no chat.
 ///
@@ -30,7 +30,7 @@ use crate::backend::{lobby::Match, pipe::Pipe};
 ///
 /// ```
 /// use std::sync::Arc;
-/// use purrr_core::{Anyone, Frame, Lobby, MemoryLobby, MemoryRelay, PeerId, Received, Relay, Ticket};
+/// use purrr_core::{Anyone, Frame, Lobby, Relay, backend::{MemoryLobby, MemoryRelay, Received}, model::{PeerId, Ticket}};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -52,7 +52,7 @@ pub trait Relay: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// [`RelayError::Foreign`] if the match was opened before or is of another backend, [`RelayError::Gone`] if the partner
-    /// gave its match up or does not open it within [`Limits::stall`], [`RelayError::Unavailable`] if the backend
+    /// gave its match up or does not open it within [`Limits::stall`](crate::Limits::stall), [`RelayError::Unavailable`] if the backend
     /// cannot be reached.
     ///
     /// # Cancel safety

@@ -38,7 +38,7 @@ use crate::{
 /// # Examples
 ///
 /// ```
-/// use purrr_core::{Command, codec::{self, Parsed}};
+/// use purrr_core::{Command, codec::{Parsed, self}};
 ///
 /// let parsed = codec::parse(&r#"{"type":"next"}"#.into())?;
 /// assert_eq!(parsed, Parsed::Command(Command::Next));
@@ -46,7 +46,7 @@ use crate::{
 /// let problem = codec::parse(&r#"{"type":"message","id":4}"#.into()).unwrap_err();
 /// assert_eq!(problem.to_string(), "`message` needs the field `text`");
 /// assert_eq!(problem.id, Some(4));
-/// # Ok::<(), protocol::Problem>(())
+/// # Ok::<(), purrr_core::Problem>(())
 /// ```
 pub fn parse(source: &ByteString) -> Result<Parsed, Problem> {
     message_at_a_glance(source).map_or_else(|| read(source), Ok)

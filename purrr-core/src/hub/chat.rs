@@ -102,7 +102,7 @@ impl Chat {
         }
     }
 
-    /// By which this person is known again: see [`Profile::resume`].
+    /// By which this person is known again: see [`Profile::resume`](crate::Profile::resume).
     #[must_use]
     pub const fn resume_token(&self) -> ResumeToken {
         self.guest.token()

@@ -113,7 +113,7 @@ impl Hub {
     ///
     /// The transport is read only as fast as the partner reads, and written no faster than it takes; a stream that ends
     /// and a sink that fails both mean that the connection is lost. How a transport that has a life of its own is polled
-    /// while no command is wanted, [`Gate`] says.
+    /// while no command is wanted, [`Gate`](crate::hub::Gate) says.
     ///
     /// # Cancel safety
     ///

@@ -26,7 +26,7 @@ pub struct Profile {
     /// The token of an earlier session of the same person, if its transport knows one. One that is nobody's, or not any
     /// more, changes nothing.
     pub resume: Option<ResumeToken>,
-    /// What several peers may do together, beside what [`Limits::rates`] says of each. Default: this one shares nothing.
+    /// What several peers may do together, beside what [`Limits::rates`](crate::Limits::rates) says of each. Default: this one shares nothing.
     pub allowance: Option<Arc<Allowance>>,
     /// Which the transport of the peer has a clone of. Default: it has none, and is not polled while its peer is held up.
     pub gate: Option<Gate>,

@@ -7,7 +7,7 @@ use std::fmt;
 /// Buckets of one namespace are of one kind: the more of them two tickets share, the better they fit. The upper 32 of
 /// the 128 bits are the FNV-1a hash of the namespace, the rest those of the FNV-1a hash of both
 /// (<http://www.isthe.com/chongo/tech/comp/fnv/>). Two values that happen to share a hash meet in one bucket;
-/// [`Pairing::accepts`] has the last word.
+/// [`Pairing::accepts`](crate::Pairing::accepts) has the last word.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bucket(u128);
 

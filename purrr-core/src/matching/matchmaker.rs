@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};
-//! use purrr_core::{Anyone, PeerId, Ticket, matchmaker::Matchmaker};
+//! use purrr_core::{Anyone, matching::Matchmaker, model::{PeerId, Ticket}};
 //!
 //! let mut machine = Matchmaker::new(0);
 //! let enter = |machine: &mut Matchmaker<&'static str>, peer, seat| {

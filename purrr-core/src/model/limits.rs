@@ -94,7 +94,7 @@ pub struct Rates {
     /// What may be refused for coming too fast, or because it cannot be read, before the session ends. Default 100 a
     /// second and 1,000 at once.
     pub refusals: Rate,
-    /// How many peers' worth those who share an [`Allowance`] have together. Default 50.
+    /// How many peers' worth those who share an [`Allowance`](crate::rate::Allowance) have together. Default 50.
     pub shared_by: u32,
 }
 

@@ -29,7 +29,7 @@ pub struct Search {
 /// A subject or a language, as it is compared: in lower case and without white space around it.
 ///
 /// ```
-/// use purrr_core::Interest;
+/// use purrr_core::model::Interest;
 /// assert_eq!(Interest::from("  Late Night Trains "), Interest::from("late night trains"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

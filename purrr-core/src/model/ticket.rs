@@ -60,7 +60,7 @@ impl Ticket {
     /// Every lobby asks this of two candidates beside what their rules say.
     ///
     /// ```
-    /// use purrr_core::{Avoid, PeerId, Ticket};
+    /// use purrr_core::model::{Avoid, PeerId, Ticket};
     /// let ann = Ticket::new(PeerId::from_bits(1));
     /// let mut bob = Ticket::new(PeerId::from_bits(2));
     /// assert!(ann.may_meet(&bob) && !ann.may_meet(&ann));

@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use std::time::Instant;
-//! use purrr_core::{Command, Event, Hello, Limits, Numbers, PeerId, Search, Speaks};
+//! use purrr_core::{Command, Event, Hello, Limits, Search, model::{Numbers, PeerId, Speaks}};
 //! use purrr_core::session::{LobbyAction, Session};
 //!
 //! let mut session =

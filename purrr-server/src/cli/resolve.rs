@@ -135,7 +135,7 @@ fn address(text: &str) -> Result<SocketAddr, ConfigError> {
 mod tests {
     use std::time::Duration;
 
-    use purrr_core::Rate;
+    use purrr_core::model::Rate;
 
     use super::*;
 

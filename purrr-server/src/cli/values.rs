@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use clap::ValueEnum;
-use purrr_core::Rate;
+use purrr_core::model::Rate;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::ConfigError;

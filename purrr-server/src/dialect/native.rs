@@ -10,9 +10,10 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures::{Sink, Stream};
 use purrr_core::{
-    Code, Command, Ended, Event, Frame, Gate, Hub, Input, Problem, Profile,
-    frame::{Body, Message as Said, Verbatim},
-    protocol::{self, ImageHead, Parsed},
+    Code, Command, Event, Frame, Hub, Problem, Profile,
+    codec::{self, ImageHead, Parsed},
+    hub::{Ended, Gate, Input},
+    model::{Body, Message as Said, Verbatim},
 };
 
 use super::{
@@ -108,7 +109,7 @@ impl NativeSocket {
             // The text itself is dropped with it: which of the two was meant cannot be told.
             return Some(Input::Refused(problem.about(id)));
         }
-        match protocol::parse(&text) {
+        match codec::parse(&text) {
             // By itself, for a frame is large to hand about.
             Ok(Parsed::Command(Command::Send { chat, mut frame })) => {
                 frame.verbatim = Some(Verbatim { dialect: DIALECT, text, binary: false });

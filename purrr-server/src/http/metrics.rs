@@ -15,7 +15,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
     registry::Registry,
 };
-use purrr_core::{Census, Hub};
+use purrr_core::{Hub, model::Census};
 use tokio::runtime::Handle;
 
 use crate::limits::{

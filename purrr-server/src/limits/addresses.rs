@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use hashlink::LruCache;
-use purrr_core::{Allowance, Rates};
+use purrr_core::{Rates, rate::Allowance};
 use tokio::time::Instant;
 
 use super::memory::Budget;

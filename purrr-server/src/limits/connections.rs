@@ -17,7 +17,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use purrr_core::{Allowance, Rates};
+use purrr_core::{Rates, rate::Allowance};
 use tokio::time::Instant;
 
 use super::{

@@ -2,7 +2,7 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytestring::ByteString;
-use purrr_core::{Code, Problem, frame::Image, json::write_string};
+use purrr_core::{Code, Problem, codec::json::write_string, model::Image};
 
 use crate::{
     dialect::image::{Largest, check, check_name},

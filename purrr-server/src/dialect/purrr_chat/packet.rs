@@ -11,7 +11,12 @@ use axum::{
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures::{SinkExt, StreamExt};
-use purrr_core::{Allowance, Ended, Gate, Hub, Profile, ResumeToken};
+use purrr_core::{
+    Hub, Profile,
+    hub::{Ended, Gate},
+    model::ResumeToken,
+    rate::Allowance,
+};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;

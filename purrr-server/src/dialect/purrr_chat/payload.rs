@@ -6,7 +6,7 @@ use std::{borrow::Cow, fmt};
 use bytestring::ByteString;
 use purrr_core::{
     Code, Problem,
-    json::{self, Glance, Quoted},
+    codec::json::{self, Glance, Quoted},
 };
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;

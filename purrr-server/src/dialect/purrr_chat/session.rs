@@ -16,9 +16,11 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use purrr_core::{
-    Allowance, ChatId, Code, Command, Event, Frame, Gate, Hello, Input, Limits, Problem, Search,
-    frame::{Body, Image, Message, Signal, SignalKind, Verbatim},
-    json::write_string,
+    Code, Command, Event, Frame, Hello, Limits, Problem, Search,
+    codec::json::write_string,
+    hub::{Gate, Input},
+    model::{Body, ChatId, Image, Message, Signal, SignalKind, Verbatim},
+    rate::Allowance,
 };
 use serde::Deserialize;
 use serde_json::json;

@@ -13,7 +13,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use bytestring::ByteString;
-use purrr_core::json;
+use purrr_core::codec::json;
 use tokio::sync::{Notify, oneshot};
 
 use super::{Incoming, Outgoing};

@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::{Sink, SinkExt, Stream, StreamExt};
-use purrr_core::{Allowance, Gate};
+use purrr_core::{hub::Gate, rate::Allowance};
 
 use super::{
     Incoming, Outgoing,

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures::{Sink, Stream};
-use purrr_core::Gate;
+use purrr_core::hub::Gate;
 
 use super::{CloseCode, Message, Socket, SocketError, close, close_code, finish};
 use crate::{

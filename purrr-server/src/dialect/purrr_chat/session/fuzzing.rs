@@ -4,9 +4,9 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 use purrr_core::{
-    ChatId, Command, Event, Frame, Limits, Reason,
-    frame::{Body, Message},
-    protocol::{self, Parsed},
+    Command, Event, Frame, Limits,
+    codec::{self, Parsed},
+    model::{Body, ChatId, Message, Reason},
 };
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
@@ -129,7 +129,7 @@ fn hear_natively(frame: Frame) {
     let mut bytes_due = None;
     for message in native::encode(Event::Received(frame)) {
         match (message, bytes_due.take()) {
-            (websocket::Message::Text(text), None) => match protocol::parse(&text) {
+            (websocket::Message::Text(text), None) => match codec::parse(&text) {
                 Ok(Parsed::Image(head)) => bytes_due = Some(head.size),
                 Ok(Parsed::Command(Command::Send { .. })) => {}
                 other => panic!("what is written is not understood: {other:?}"),
