@@ -9,8 +9,8 @@ use std::{
 use purrr_core::{
     Code, Command, Event, Frame, Hello, Limits, Problem, Search,
     model::{
-        Body, ChatId, Image, Interest, Message, Numbers, PeerId, Reason, Signal, SignalKind,
-        Speaks, Ticket,
+        Body, Capabilities, ChatId, Image, Interest, Message, PeerId, QueueStatus, Reason, Signal,
+        SignalKind, Ticket,
     },
     session::{Closing, LobbyAction, Session, Stalled},
 };
@@ -24,7 +24,7 @@ struct World {
     place: bool,
     /// The place was given up until the peer is heard of.
     paused: bool,
-    pipe: Option<(ChatId, Speaks)>,
+    pipe: Option<(ChatId, Capabilities)>,
     draining: bool,
     closing: Option<Closing>,
     told: Told,
@@ -73,7 +73,7 @@ impl World {
         let (hello, search) = (Hello::default(), Search::default());
         let peer = PeerId::from_bits(1);
         Self {
-            session: Session::new(peer, hello, search, Speaks::default(), limits.clone()),
+            session: Session::new(peer, hello, search, Capabilities::default(), limits.clone()),
             limits,
             now: Instant::now(),
             chats: 0,
@@ -110,14 +110,14 @@ impl World {
                 session.handle_refused(Problem::new(Code::BadMessage, "what is this?"), self.now);
             }
             12 | 13 if self.place => {
-                let speaks = next();
+                let capabilities = next();
                 let mut partner = Ticket::new(PeerId::from_bits(2));
-                partner.speaks.images = speaks & 1 == 0;
-                partner.speaks.signals = speaks & 2 == 0;
-                partner.speaks.candidates = speaks & 4 == 0;
+                partner.capabilities.images = capabilities & 1 == 0;
+                partner.capabilities.signals = capabilities & 2 == 0;
+                partner.capabilities.candidates = capabilities & 4 == 0;
                 self.chats += 1;
                 let chat = ChatId::from_bits(self.chats.into());
-                (self.place, self.pipe) = (false, Some((chat, partner.speaks)));
+                (self.place, self.pipe) = (false, Some((chat, partner.capabilities)));
                 session.handle_matched(chat, Arc::new(partner));
             }
             14 if self.place => {
@@ -170,14 +170,14 @@ impl World {
     }
 
     fn command(&mut self, command: Command) {
-        let sent = self.session.handle_command(command, || self.now, Numbers::default);
+        let sent = self.session.handle_command(command, || self.now, QueueStatus::default);
         assert_eq!(sent, None, "only what is sent is passed on");
     }
 
     /// Sends this, meant for no chat in particular, for the running one, or for another.
     fn send(&mut self, body: Body, meant: u8) {
-        let (current, speaks) = match self.pipe {
-            Some((chat, speaks)) => (chat, Some(speaks)),
+        let (current, capabilities) = match self.pipe {
+            Some((chat, capabilities)) => (chat, Some(capabilities)),
             None => (ChatId::from_bits(self.chats.into()), None),
         };
         let chat =
@@ -185,23 +185,23 @@ impl World {
         let frame = Frame::new(body);
         let before = self.session.backlog();
         let command = Command::Send { chat, frame: frame.clone() };
-        let sent = self.session.handle_command(command, || self.now, Numbers::default);
+        let sent = self.session.handle_command(command, || self.now, QueueStatus::default);
         let is_elsewhere = meant == 3;
         // Meant for whoever it was that the peer knew of.
         let is_early = chat.is_none() && self.told != Told::Paired(current);
-        let wanted = speaks
+        let wanted = capabilities
             .filter(|_| !is_elsewhere && !is_early)
-            .filter(|speaks| self.may(&frame.body, *speaks));
+            .filter(|capabilities| self.may(&frame.body, *capabilities));
         assert_eq!(sent, wanted.map(|_| frame.clone()), "meant for {chat:?} while in {current:?}");
         // Nothing is dropped in silence but what is for another chat.
-        let is_refused = sent.is_none() && !(is_elsewhere && speaks.is_some());
+        let is_refused = sent.is_none() && !(is_elsewhere && capabilities.is_some());
         assert_eq!(self.session.backlog(), before + usize::from(is_refused));
         if let (Some(_), Body::Message(Message { id: Some(id), .. })) = (sent, &frame.body) {
             self.owed.push_back(*id);
         }
     }
 
-    fn may(&self, body: &Body, partner: Speaks) -> bool {
+    fn may(&self, body: &Body, partner: Capabilities) -> bool {
         match body {
             Body::Message(Message { id, text, image, .. }) => {
                 (id.is_none() || self.owed.len() < self.limits.receipts)

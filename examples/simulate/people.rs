@@ -21,7 +21,7 @@ pub(crate) struct Crowd {
     pause: Duration,
 }
 
-/// Numbers of which the n-th comes up in proportion to a power of n.
+/// QueueStatus of which the n-th comes up in proportion to a power of n.
 #[derive(Debug)]
 struct Zipf {
     /// The sum of the weights up to each number.

@@ -157,8 +157,8 @@ impl World {
         ticket.search = person.search.clone();
         if !self.meet_again {
             let recent = person.remembered(now).map(PersonId::from_bits);
-            ticket.avoid.recent = recent.collect();
-            ticket.avoid.relax_after = RELAX_AFTER;
+            ticket.exclusions.recent = recent.collect();
+            ticket.exclusions.relax_after = RELAX_AFTER;
         }
         let entered = self.machine.handle_enter(now, Arc::new(ticket), Arc::clone(&self.rule), id);
         let place = entered.expect("a person searches only when they neither wait nor chat");

@@ -1,11 +1,11 @@
-//! Who has met whom, who has blocked whom, and by which token a person is known again: [`Acquaintances`].
+//! Who has met whom, who has blocked whom, and by which token a person is known again: [`People`].
 //!
 //! Somebody who has met nobody costs one entry while being here and nothing afterwards. Whoever has met somebody is
 //! remembered for [`Limits::recent_for`], and whoever has blocked somebody or was blocked for [`Limits::resume_for`],
 //! counted from when they were last here.
 
 use crate::model::ids::ResumeToken;
-use crate::model::{ids::PersonId, limits::Limits, ticket::Avoid};
+use crate::model::{ids::PersonId, limits::Limits, ticket::Exclusions};
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     time::Duration,
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 /// The memory of a hub.
 #[derive(Debug)]
-pub(crate) struct Acquaintances {
+pub(crate) struct People {
     bearers: HashMap<ResumeToken, Bearer>,
     known: HashMap<PersonId, Known>,
     /// Who is forgotten when.
@@ -41,7 +41,7 @@ struct Known {
     until: Instant,
 }
 
-impl Acquaintances {
+impl People {
     pub(crate) fn new() -> Self {
         Self { bearers: HashMap::new(), known: HashMap::new(), expiring: BTreeSet::new() }
     }
@@ -126,11 +126,11 @@ impl Acquaintances {
     }
 
     /// Whom the person should not meet now.
-    pub(crate) fn avoided(&self, limits: &Limits, now: Instant, person: PersonId) -> Avoid {
-        let Some(known) = self.known.get(&person) else { return Avoid::default() };
+    pub(crate) fn avoided(&self, limits: &Limits, now: Instant, person: PersonId) -> Exclusions {
+        let Some(known) = self.known.get(&person) else { return Exclusions::default() };
         let recent = known.met.iter().filter(|(_, met)| now - *met < limits.recent_for);
         let recent = recent.map(|(partner, _)| *partner);
-        Avoid::default()
+        Exclusions::default()
             .recently(recent, limits.recent_relax)
             .blocking(known.blocked.iter().copied())
     }
@@ -227,14 +227,14 @@ mod tests {
 
     /// Person n comes with token n, unless told otherwise.
     struct Story {
-        memory: Acquaintances,
+        memory: People,
         limits: Limits,
         start: Instant,
     }
 
     impl Story {
         fn new(limits: Limits) -> Self {
-            Self { memory: Acquaintances::new(), limits, start: Instant::now() }
+            Self { memory: People::new(), limits, start: Instant::now() }
         }
         fn at(&self, second: u64) -> Instant {
             self.start + seconds(second)
@@ -250,7 +250,7 @@ mod tests {
         fn depart(&mut self, second: u64, token: ResumeToken) {
             self.memory.handle_depart(&self.limits, self.at(second), token);
         }
-        fn avoided(&self, second: u64, person: PersonId) -> Avoid {
+        fn avoided(&self, second: u64, person: PersonId) -> Exclusions {
             self.memory.avoided(&self.limits, self.at(second), person)
         }
         fn sizes(&self) -> [usize; 3] {
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(recent(20), [19, 18, 17, 16, 15]);
         assert_eq!(recent(15 + 600), [19, 18, 17, 16]);
         assert!(recent(19 + 600).is_empty());
-        assert_eq!(story.avoided(20, BOB), Avoid::default());
+        assert_eq!(story.avoided(20, BOB), Exclusions::default());
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl Lobby for Broken {
                 ticket.peer = PeerId::from_bits(self.entered.fetch_add(1, Ordering::Relaxed));
             }
             Bug::MeetsEverybody => ticket = Ticket::new(ticket.peer),
-            Bug::RepeatsPartners => ticket.avoid.recent = Box::default(),
+            Bug::RepeatsPartners => ticket.exclusions.recent = Box::default(),
             Bug::ForgetsWaiting => ticket.waited = Duration::ZERO,
             _ => {}
         }

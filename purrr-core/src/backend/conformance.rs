@@ -27,7 +27,7 @@ use crate::{
         frame::Frame,
         ids::PeerId,
         reason::Reason,
-        ticket::{Avoid, Ticket},
+        ticket::{Exclusions, Ticket},
     },
 };
 
@@ -256,7 +256,8 @@ async fn who_must_not_meet_does_not(backend: Backend) -> Result<(), String> {
     let ann = Ticket::new(PeerId::from_bits(1));
     let bob = Ticket::new(PeerId::from_bits(2));
     let same = Ticket { person: ann.person, ..bob.clone() };
-    let blocking = Ticket { avoid: Avoid::default().blocking([ann.person]), ..bob.clone() };
+    let blocking =
+        Ticket { exclusions: Exclusions::default().blocking([ann.person]), ..bob.clone() };
     let mut encrypting = bob;
     encrypting.hello.encrypts = true;
     for other in [same, blocking, encrypting] {
@@ -273,9 +274,9 @@ async fn who_must_not_meet_does_not(backend: Backend) -> Result<(), String> {
 
 async fn who_met_lately_meets_later(backend: Backend) -> Result<(), String> {
     let [mut ann, mut bob] = [1, 2].map(|peer| Ticket::new(PeerId::from_bits(peer)));
-    ann.avoid.recent = [bob.person].into();
+    ann.exclusions.recent = [bob.person].into();
     for ticket in [&mut ann, &mut bob] {
-        ticket.avoid.relax_after = 4 * QUIET;
+        ticket.exclusions.relax_after = 4 * QUIET;
     }
     let mut ann = backend.enter_with(ann, Anyone).await?;
     let bob = backend.enter_with(bob, Anyone).await?;

@@ -3,7 +3,7 @@
 use bytestring::ByteString;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use crate::model::event::{Event, Numbers};
+use crate::model::event::{Event, QueueStatus};
 use crate::model::{
     frame::{Body, Message},
     limits::Limits,
@@ -23,7 +23,7 @@ impl Serialize for Event {
                 map.serialize_entry("online", online)?;
                 map.serialize_entry("limits", &AnnouncedLimits(limits))?;
             }
-            Self::Waiting(Numbers { online, waiting, estimate }) => {
+            Self::Waiting(QueueStatus { online, waiting, estimate }) => {
                 map.serialize_entry("type", "waiting")?;
                 map.serialize_entry("online", online)?;
                 map.serialize_entry("waiting", waiting)?;
@@ -154,11 +154,11 @@ mod tests {
         let chat = ChatId::from_bits(1);
         for (event, json) in [
             (
-                Event::Waiting(Numbers { online: 3, waiting: 1, estimate: None }),
+                Event::Waiting(QueueStatus { online: 3, waiting: 1, estimate: None }),
                 r#"{"type":"waiting","online":3,"waiting":1}"#.to_owned(),
             ),
             (
-                Event::Waiting(Numbers {
+                Event::Waiting(QueueStatus {
                     online: 3,
                     waiting: 1,
                     estimate: Some(Duration::from_millis(1_500)),

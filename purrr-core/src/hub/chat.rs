@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     backend::pipe::{Pipe, Received},
-    hub::{search::Guest, shared::Phase},
+    hub::{search::ActivePeer, shared::Phase},
     model::{
         frame::Frame,
         ids::{ChatId, ResumeToken},
@@ -17,7 +17,7 @@ use crate::{
 /// A running chat, as one of its two peers has it. Dropping it tells the partner.
 #[derive(Debug)]
 pub struct Chat {
-    pub(super) guest: Guest,
+    pub(super) guest: ActivePeer,
     pub(super) id: ChatId,
     pub(super) partner: Arc<Ticket>,
     pub(super) pipe: Pipe,
@@ -92,7 +92,7 @@ impl Chat {
             biased;
             received = self.pipe.recv() => match received {
                 Received::Frame(frame) => {
-                    let owed = frame.wants_receipt() && self.partner.speaks.receipts;
+                    let owed = frame.wants_receipt() && self.partner.capabilities.receipts;
                     self.pipe.acknowledge(u64::from(owed));
                     Ok(frame)
                 }

@@ -5,8 +5,8 @@ use crate::{
     backend::pipe::{Pipe, Received, TrySendError},
     hub::{
         profile::Profile,
-        search::{Found, Guest, Searching},
-        shared::{Inner, Phase},
+        search::{ActivePeer, Found, Searching},
+        shared::{Phase, Shared},
         transport::Gate,
     },
     model::{
@@ -55,7 +55,7 @@ const BACKLOG: usize = 16;
 
 /// Built before it is polled, so that the future holds the session once and not also as an argument.
 pub(crate) fn serve<T, I>(
-    hub: &Arc<Inner>,
+    hub: &Arc<Shared>,
     transport: T,
     profile: Profile,
 ) -> impl Future<Output = Ended>
@@ -63,10 +63,10 @@ where
     T: Stream<Item = I> + Sink<Event>,
     I: Into<Input>,
 {
-    let Profile { hello, search, speaks, person, resume, allowance, gate } = profile;
-    let guest = Guest::arrive(hub, person, resume);
+    let Profile { hello, search, capabilities, person, resume, allowance, gate } = profile;
+    let guest = ActivePeer::arrive(hub, person, resume);
     let limits = Arc::clone(&hub.limits);
-    let mut session = Session::new(PeerId::random(), hello, search, speaks, limits);
+    let mut session = Session::new(PeerId::random(), hello, search, capabilities, limits);
     session.welcome(guest.token(), hub.online());
     let mut serving = Serving {
         hub,
@@ -118,8 +118,8 @@ where
 }
 
 struct Serving<'h> {
-    hub: &'h Inner,
-    guest: Guest,
+    hub: &'h Shared,
+    guest: ActivePeer,
     lease: Lease,
     /// When the search began, pauses included.
     waiting_since: Option<Instant>,
@@ -419,10 +419,10 @@ impl Serving<'_> {
             Input::Silence => self.session.handle_silence(),
             Input::SignOfLife => self.session.handle_sign_of_life(),
             Input::Command(command) => {
-                let numbers = || self.hub.numbers();
+                let queue_status = || self.hub.queue_status();
                 match self.spend(Cost::of(&command)) {
-                    Ok(()) => self.session.obey(command, numbers),
-                    Err(wait) => self.session.handle_excess(command, wait, now(), numbers),
+                    Ok(()) => self.session.obey(command, queue_status),
+                    Err(wait) => self.session.handle_excess(command, wait, now(), queue_status),
                 }
             }
         }

@@ -14,8 +14,8 @@ use crate::{
         chat::Chat,
         driver::{Ended, serve},
         profile::Profile,
-        search::{Found, Guest, SearchError},
-        shared::{Inner, Phase},
+        search::{ActivePeer, Found, SearchError},
+        shared::{Phase, Shared},
         stats::Stats,
         transport::Input,
     },
@@ -40,7 +40,7 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Hub {
-    inner: Arc<Inner>,
+    inner: Arc<Shared>,
 }
 
 /// Puts a [`Hub`] together. Defaults: in memory, by [`Interests`], with the default [`Limits`].
@@ -90,9 +90,9 @@ impl Hub {
     ///
     /// Dropping the future leaves the lobby. If a partner had just been found, it is told.
     pub async fn pair(&self, profile: Profile) -> Result<Chat, PairError> {
-        let Profile { hello, search, speaks, person, resume, .. } = profile;
-        let guest = Guest::arrive(&self.inner, person, resume);
-        let ticket = Ticket { hello, search, speaks, ..Ticket::new(PeerId::random()) };
+        let Profile { hello, search, capabilities, person, resume, .. } = profile;
+        let guest = ActivePeer::arrive(&self.inner, person, resume);
+        let ticket = Ticket { hello, search, capabilities, ..Ticket::new(PeerId::random()) };
         let change = self.inner.phase_change();
         if self.is_draining() {
             return Err(PairError::Draining);
@@ -172,9 +172,9 @@ impl Hub {
         /// For the last words to be sent.
         const GOODBYE: Duration = Duration::from_secs(1);
         self.inner.begin_drain(window);
-        if timeout(window, self.inner.crowd.empty()).await.is_err() {
+        if timeout(window, self.inner.presence.empty()).await.is_err() {
             self.inner.enter(Phase::Closed);
-            timeout(GOODBYE, self.inner.crowd.empty()).await.ok();
+            timeout(GOODBYE, self.inner.presence.empty()).await.ok();
         }
     }
 }
@@ -208,6 +208,6 @@ impl HubBuilder {
         let (lobby, relay) = backend
             .unwrap_or_else(|| (Arc::new(MemoryLobby::new(limits.clone())), Arc::new(MemoryRelay)));
         let rule = rule.unwrap_or_else(|| Arc::new(Interests::default()));
-        Hub { inner: Arc::new(Inner::new((lobby, relay), rule, limits)) }
+        Hub { inner: Arc::new(Shared::new((lobby, relay), rule, limits)) }
     }
 }

@@ -1,4 +1,4 @@
-//! Who is here and how long they have been waiting: [`Crowd`].
+//! Who is here and how long they have been waiting: [`Presence`].
 
 use std::{
     collections::VecDeque,
@@ -11,11 +11,11 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use crate::model::event::Numbers;
+use crate::model::event::QueueStatus;
 
 /// Counts who is here and who waits, and remembers how long the last searches took.
 #[derive(Debug, Default)]
-pub(crate) struct Crowd {
+pub(crate) struct Presence {
     here: AtomicU64,
     emptied: Notify,
     waiting: AtomicU64,
@@ -33,12 +33,12 @@ struct Waits {
 
 /// Counts a peer as here until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Presence(Arc<Crowd>);
+pub(crate) struct PresenceGuard(Arc<Presence>);
 
 /// Counts a peer as waiting until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Search<'a> {
-    crowd: &'a Crowd,
+    presence: &'a Presence,
     began: Instant,
 }
 
@@ -47,25 +47,25 @@ const MOST_WAITS: usize = 63;
 const FEWEST_WAITS: usize = 5;
 const WAITS_COUNT_FOR: Duration = Duration::from_secs(300);
 
-impl Crowd {
-    pub(crate) fn arrive(self: &Arc<Self>) -> Presence {
+impl Presence {
+    pub(crate) fn arrive(self: &Arc<Self>) -> PresenceGuard {
         self.here.fetch_add(1, Ordering::Relaxed);
-        Presence(Arc::clone(self))
+        PresenceGuard(Arc::clone(self))
     }
 
     /// A search begins, which began `waited` ago if it was interrupted.
     pub(crate) fn search(&self, waited: Duration) -> Search<'_> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
-        Search { crowd: self, began: now.checked_sub(waited).unwrap_or(now) }
+        Search { presence: self, began: now.checked_sub(waited).unwrap_or(now) }
     }
 
     pub(crate) fn online(&self) -> u64 {
         self.here.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn numbers(&self, now: Instant) -> Numbers {
-        Numbers {
+    pub(crate) fn queue_status(&self, now: Instant) -> QueueStatus {
+        QueueStatus {
             online: self.online(),
             waiting: self.waiting.load(Ordering::Relaxed),
             estimate: self.estimate(now),
@@ -119,18 +119,18 @@ impl Waits {
 impl Search<'_> {
     /// Somebody was found.
     pub(crate) fn succeed(self, now: Instant) {
-        let mut waits = self.crowd.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waits = self.presence.waits.lock().unwrap_or_else(PoisonError::into_inner);
         waits.add(now, now - self.began);
     }
 }
 
 impl Drop for Search<'_> {
     fn drop(&mut self) {
-        self.crowd.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.presence.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Drop for Presence {
+impl Drop for PresenceGuard {
     fn drop(&mut self) {
         if self.0.here.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.emptied.notify_waiters();
@@ -144,24 +144,24 @@ mod tests {
 
     use super::*;
 
-    async fn wait(crowd: &Crowd, seconds: u64) {
-        let search = crowd.search(Duration::ZERO);
+    async fn wait(presence: &Presence, seconds: u64) {
+        let search = presence.search(Duration::ZERO);
         advance(Duration::from_secs(seconds)).await;
         search.succeed(Instant::now());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_is_estimated_from_the_last_ones_if_there_were_enough() {
-        let crowd = Crowd::default();
-        let estimate = || crowd.numbers(Instant::now()).estimate.map(|wait| wait.as_secs());
+        let presence = Presence::default();
+        let estimate = || presence.queue_status(Instant::now()).estimate.map(|wait| wait.as_secs());
         for seconds in [1, 9, 2, 8] {
-            wait(&crowd, seconds).await;
+            wait(&presence, seconds).await;
             assert_eq!(estimate(), None);
         }
-        wait(&crowd, 4).await;
+        wait(&presence, 4).await;
         assert_eq!(estimate(), Some(4));
         for _ in 0..MOST_WAITS {
-            wait(&crowd, 1).await;
+            wait(&presence, 1).await;
         }
         assert_eq!(estimate(), Some(1));
         advance(WAITS_COUNT_FOR).await;
@@ -170,18 +170,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn those_who_wait_are_counted_and_who_gave_up_tells_nothing() {
-        let crowd = Arc::new(Crowd::default());
-        let _here = crowd.arrive();
-        let searches = [crowd.search(Duration::ZERO), crowd.search(Duration::from_secs(5))];
+        let presence = Arc::new(Presence::default());
+        let _here = presence.arrive();
+        let searches = [presence.search(Duration::ZERO), presence.search(Duration::from_secs(5))];
         assert_eq!(
-            crowd.numbers(Instant::now()),
-            Numbers { online: 1, waiting: 2, estimate: None }
+            presence.queue_status(Instant::now()),
+            QueueStatus { online: 1, waiting: 2, estimate: None }
         );
         drop(searches);
         assert_eq!(
-            crowd.numbers(Instant::now()),
-            Numbers { online: 1, waiting: 0, estimate: None }
+            presence.queue_status(Instant::now()),
+            QueueStatus { online: 1, waiting: 0, estimate: None }
         );
-        assert!(crowd.waits.lock().unwrap().ended.is_empty());
+        assert!(presence.waits.lock().unwrap().ended.is_empty());
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     hub::transport::Gate,
     model::{
         ids::{PersonId, ResumeToken},
-        profile::{Hello, Search, Speaks},
+        profile::{Capabilities, Hello, Search},
     },
     rate::shared::Allowance,
 };
@@ -19,7 +19,7 @@ pub struct Profile {
     /// Whom it would like to meet.
     pub search: Search,
     /// What its client can take.
-    pub speaks: Speaks,
+    pub capabilities: Capabilities,
     /// Who is behind the peer, if the embedder knows: the same person never meets itself, nor whom it has blocked.
     /// Default: somebody nobody knows yet. A resume token of another person then changes nothing.
     pub person: Option<PersonId>,

@@ -1,4 +1,4 @@
-//! A peer that is here and its search for a partner: [`Guest`] and [`Searching`].
+//! A peer that is here and its search for a partner: [`ActivePeer`] and [`Searching`].
 
 use std::{
     future::Future,
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::{
     backend::{lobby::LobbyError, pipe::Pipe, relay::RelayError},
-    hub::{presence::Presence, shared::Inner},
+    hub::{presence::PresenceGuard, shared::Shared},
     model::{
         ids::{ChatId, PersonId, ResumeToken},
         ticket::Ticket,
@@ -23,13 +23,13 @@ use crate::{
 
 /// A peer that is here, and the person behind it.
 #[derive(Debug)]
-pub(crate) struct Guest {
-    pub(crate) hub: Arc<Inner>,
+pub(crate) struct ActivePeer {
+    pub(crate) hub: Arc<Shared>,
     person: PersonId,
     /// The embedder has said who it is, so nobody else can.
     sure: bool,
     token: ResumeToken,
-    _presence: Presence,
+    _guard: PresenceGuard,
 }
 
 /// What a search ends with when it ends well.
@@ -53,21 +53,21 @@ pub(crate) struct Searching {
     opening: Arc<AtomicBool>,
 }
 
-impl Guest {
+impl ActivePeer {
     /// A peer arrives: a person who is known to the embedder, the one whom a token was given to, or one that nobody knows
     /// yet.
     pub(crate) fn arrive(
-        hub: &Arc<Inner>,
+        hub: &Arc<Shared>,
         person: Option<PersonId>,
         resume: Option<ResumeToken>,
     ) -> Self {
         let sure = person.is_some();
         let person = person.unwrap_or_else(PersonId::random);
         let token = ResumeToken::random();
-        hub.acquaintances().handle_arrive(token, person);
+        hub.people().handle_arrive(token, person);
         hub.stats.arrivals.add(1);
-        let presence = hub.crowd.arrive();
-        let mut guest = Self { hub: Arc::clone(hub), person, sure, token, _presence: presence };
+        let presence = hub.presence.arrive();
+        let mut guest = Self { hub: Arc::clone(hub), person, sure, token, _guard: presence };
         if let Some(token) = resume {
             guest.resume(token);
         }
@@ -82,15 +82,15 @@ impl Guest {
     /// The peer says that it is somebody who was here before. Whether that is so.
     pub(crate) fn resume(&mut self, token: ResumeToken) -> bool {
         let sure = self.sure.then_some(self.person);
-        let resumed = self.hub.acquaintances().handle_resume(self.token, token, sure);
+        let resumed = self.hub.people().handle_resume(self.token, token, sure);
         self.person = resumed.unwrap_or(self.person);
         resumed.is_some()
     }
 
     pub(crate) fn block(&self, other: PersonId) {
-        let Inner { limits, stats, .. } = &*self.hub;
+        let Shared { limits, stats, .. } = &*self.hub;
         let who = (self.person, self.token);
-        self.hub.acquaintances().handle_block(limits, Instant::now(), who, other);
+        self.hub.people().handle_block(limits, Instant::now(), who, other);
         stats.blocks.add(1);
     }
 
@@ -100,15 +100,15 @@ impl Guest {
         let opening = Arc::new(AtomicBool::new(false));
         let opens = Arc::clone(&opening);
         let search = Box::pin(async move {
-            let search = hub.crowd.search(ticket.waited);
+            let search = hub.presence.search(ticket.waited);
             ticket.person = person;
             let (began, before) = (Instant::now(), ticket.waited);
             let (made, pipe) = loop {
-                ticket.avoid = hub.acquaintances().avoided(&hub.limits, Instant::now(), person);
+                ticket.exclusions = hub.people().avoided(&hub.limits, Instant::now(), person);
                 let place = hub.lobby.enter(ticket.clone(), Arc::clone(&hub.rule)).await?;
                 let mut made = place.await?;
                 // Either may have blocked the other on another connection while this one waited.
-                if !hub.acquaintances().keeps_apart(person, made.partner().person) {
+                if !hub.people().keeps_apart(person, made.partner().person) {
                     opens.store(true, Ordering::Relaxed);
                     match hub.relay.open(&mut made).await {
                         Ok(pipe) => break (made, pipe),
@@ -120,7 +120,7 @@ impl Guest {
             };
             let (now, partner) = (Instant::now(), Arc::clone(made.partner()));
             let who = (person, token);
-            hub.acquaintances().handle_met(&hub.limits, now, who, partner.person);
+            hub.people().handle_met(&hub.limits, now, who, partner.person);
             hub.stats.matches.add(1);
             search.succeed(now);
             Ok(Found { chat: made.chat(), partner, pipe })
@@ -144,9 +144,9 @@ impl Future for Searching {
     }
 }
 
-impl Drop for Guest {
+impl Drop for ActivePeer {
     fn drop(&mut self) {
-        let Inner { limits, .. } = &*self.hub;
-        self.hub.acquaintances().handle_depart(limits, Instant::now(), self.token);
+        let Shared { limits, .. } = &*self.hub;
+        self.hub.people().handle_depart(limits, Instant::now(), self.token);
     }
 }

@@ -1,11 +1,11 @@
-//! What all clones of a hub share, and what a peer has of it while being here: [`Inner`] and [`Guest`].
+//! What all clones of a hub share, and what a peer has of it while being here: [`Shared`] and [`ActivePeer`].
 
-use super::{presence::Crowd, stats::Counters};
+use super::{presence::Presence, stats::Counters};
 use crate::{
     backend::{lobby::Lobby, relay::Relay},
     matching::rule::Pairing,
-    model::{event::Numbers, limits::Limits},
-    people::Acquaintances,
+    model::{event::QueueStatus, limits::Limits},
+    people::People,
 };
 use std::{
     fmt,
@@ -20,7 +20,7 @@ use tokio::{
     time::Instant,
 };
 
-pub(crate) struct Inner {
+pub(crate) struct Shared {
     pub(super) lobby: Arc<dyn Lobby>,
     pub(super) relay: Arc<dyn Relay>,
     pub(super) rule: Arc<dyn Pairing>,
@@ -29,8 +29,8 @@ pub(crate) struct Inner {
     phase_changed: Notify,
     /// For how long at most whoever has no chat stays once the hub drains. Set before the phase is.
     longest_linger: OnceLock<Duration>,
-    pub(super) crowd: Arc<Crowd>,
-    acquaintances: Mutex<Acquaintances>,
+    pub(super) presence: Arc<Presence>,
+    people: Mutex<People>,
     pub(crate) stats: Counters,
 }
 
@@ -41,7 +41,7 @@ pub(crate) enum Phase {
     Closed = 2,
 }
 
-impl Inner {
+impl Shared {
     pub(super) fn new(
         (lobby, relay): (Arc<dyn Lobby>, Arc<dyn Relay>),
         rule: Arc<dyn Pairing>,
@@ -55,18 +55,18 @@ impl Inner {
             phase: AtomicU8::new(Phase::Open as u8),
             phase_changed: Notify::new(),
             longest_linger: OnceLock::new(),
-            crowd: Arc::default(),
-            acquaintances: Mutex::new(Acquaintances::new()),
+            presence: Arc::default(),
+            people: Mutex::new(People::new()),
             stats: Counters::default(),
         }
     }
 
     pub(crate) fn online(&self) -> u64 {
-        self.crowd.online()
+        self.presence.online()
     }
 
-    pub(crate) fn numbers(&self) -> Numbers {
-        self.crowd.numbers(Instant::now())
+    pub(crate) fn queue_status(&self) -> QueueStatus {
+        self.presence.queue_status(Instant::now())
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -120,12 +120,12 @@ impl Inner {
     }
 
     /// Nothing that is done under this lock can stop halfway.
-    pub(super) fn acquaintances(&self) -> MutexGuard<'_, Acquaintances> {
-        self.acquaintances.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn people(&self) -> MutexGuard<'_, People> {
+        self.people.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl fmt::Debug for Inner {
+impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub")
             .field("lobby", &self.lobby)

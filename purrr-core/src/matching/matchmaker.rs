@@ -60,7 +60,7 @@ new_key_type! {
 /// With somebody who looks in a bucket that it looks in, both rules accept and [`Ticket::may_meet`] allows. Its buckets
 /// are gone through kind by kind, best first; within a kind whoever shares most of them is taken, and among equals the
 /// rule [chooses](Pairing::choice). Who met lately is passed by until both have waited for their
-/// [`Avoid::relax_after`](crate::model::Avoid::relax_after).
+/// [`Exclusions::relax_after`](crate::model::Exclusions::relax_after).
 ///
 /// # What it costs
 ///
@@ -467,7 +467,7 @@ fn judge<S>(now: Duration, a: &Waiting<S>, b: &Waiting<S>) -> Verdict {
     if !accepted {
         return Verdict::Never;
     }
-    let relaxes = [a, b].map(|it| it.since.saturating_add(it.ticket.avoid.relax_after));
+    let relaxes = [a, b].map(|it| it.since.saturating_add(it.ticket.exclusions.relax_after));
     match relaxes[0].max(relaxes[1]) {
         relaxes if relaxes > now && a.ticket.has_met(&b.ticket) => Verdict::NotBefore(relaxes),
         _ => Verdict::Fits,

@@ -29,7 +29,7 @@ pub enum Event {
         limits: Box<Limits>,
     },
     /// The search has begun.
-    Waiting(Numbers),
+    Waiting(QueueStatus),
     /// Neither waiting nor paired.
     Idle,
     /// Paired. Everything until [`Event::Left`] belongs to this chat.
@@ -67,7 +67,7 @@ pub enum Event {
 /// How things stand in the lobby, as a peer is told when its search begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Numbers {
+pub struct QueueStatus {
     /// How many are here.
     pub online: u64,
     /// How many of them were waiting before.

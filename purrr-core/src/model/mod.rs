@@ -14,12 +14,12 @@ pub(crate) mod ticket;
 pub use self::{
     census::Census,
     command::Command,
-    event::{Event, Numbers},
+    event::{Event, QueueStatus},
     frame::{Body, Frame, Image, MAX_ID, Message, Signal, SignalKind, Verbatim},
     ids::{ChatId, ParseChatIdError, ParseResumeTokenError, PeerId, PersonId, ResumeToken},
     limits::{Limits, Rate, Rates},
     problem::{Code, Problem},
-    profile::{Hello, Interest, Search, Speaks},
+    profile::{Capabilities, Hello, Interest, Search},
     reason::Reason,
-    ticket::{Avoid, Ticket},
+    ticket::{Exclusions, Ticket},
 };

@@ -1,4 +1,4 @@
-//! What a peer says of itself: [`Hello`], [`Search`], [`Interest`] and [`Speaks`].
+//! What a peer says of itself: [`Hello`], [`Search`], [`Interest`] and [`Capabilities`].
 
 use std::fmt;
 
@@ -38,7 +38,7 @@ pub struct Interest(Box<str>);
 /// What a client can take, beside text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub struct Speaks {
+pub struct Capabilities {
     /// Pictures. Default yes.
     pub images: bool,
     /// Signalling for calls. Default yes.
@@ -90,7 +90,7 @@ impl AsRef<str> for Interest {
     }
 }
 
-impl Default for Speaks {
+impl Default for Capabilities {
     fn default() -> Self {
         Self { images: true, signals: true, candidates: true, receipts: true }
     }

@@ -1,10 +1,10 @@
-//! One peer's request to be matched: [`Ticket`] and the [`Avoid`] list that goes with it.
+//! One peer's request to be matched: [`Ticket`] and the [`Exclusions`] list that goes with it.
 
 use std::time::Duration;
 
 use crate::model::{
     ids::{PeerId, PersonId},
-    profile::{Hello, Interest, Search, Speaks},
+    profile::{Capabilities, Hello, Interest, Search},
 };
 
 /// One peer's wish to be paired.
@@ -20,9 +20,9 @@ pub struct Ticket {
     /// Whom it would like to meet.
     pub search: Search,
     /// What its client can take.
-    pub speaks: Speaks,
+    pub capabilities: Capabilities,
     /// Whom it should not meet.
-    pub avoid: Avoid,
+    pub exclusions: Exclusions,
     /// How long the peer has waited already, in a place that it had to give up for a moment.
     pub waited: Duration,
 }
@@ -30,7 +30,7 @@ pub struct Ticket {
 /// Whom a peer should not meet: some not so soon again, and some never.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Avoid {
+pub struct Exclusions {
     /// Those it met lately. They meet again only when both have waited for their `relax_after`.
     pub recent: Box<[PersonId]>,
     /// How long whoever it met lately is avoided while it waits. Default zero: not at all.
@@ -48,8 +48,8 @@ impl Ticket {
             person: PersonId::from_bits(peer.to_bits()),
             hello: Hello::default(),
             search: Search::default(),
-            speaks: Speaks::default(),
-            avoid: Avoid::default(),
+            capabilities: Capabilities::default(),
+            exclusions: Exclusions::default(),
             waited: Duration::ZERO,
         }
     }
@@ -60,25 +60,26 @@ impl Ticket {
     /// Every lobby asks this of two candidates beside what their rules say.
     ///
     /// ```
-    /// use purrr_core::model::{Avoid, PeerId, Ticket};
+    /// use purrr_core::model::{Exclusions, PeerId, Ticket};
     /// let ann = Ticket::new(PeerId::from_bits(1));
     /// let mut bob = Ticket::new(PeerId::from_bits(2));
     /// assert!(ann.may_meet(&bob) && !ann.may_meet(&ann));
-    /// bob.avoid = Avoid::default().blocking([ann.person]);
+    /// bob.avoid = Exclusions::default().blocking([ann.person]);
     /// assert!(!ann.may_meet(&bob) && !bob.may_meet(&ann));
     /// ```
     #[must_use]
     pub fn may_meet(&self, other: &Self) -> bool {
         self.person != other.person
             && self.hello.encrypts == other.hello.encrypts
-            && !self.avoid.blocks(other.person)
-            && !other.avoid.blocks(self.person)
+            && !self.exclusions.blocks(other.person)
+            && !other.exclusions.blocks(self.person)
     }
 
     /// Whether either has met the other lately.
     #[must_use]
     pub fn has_met(&self, other: &Self) -> bool {
-        self.avoid.recent.contains(&other.person) || other.avoid.recent.contains(&self.person)
+        self.exclusions.recent.contains(&other.person)
+            || other.exclusions.recent.contains(&self.person)
     }
 
     /// The interests that this ticket and the other have in common, in this one's order.
@@ -87,7 +88,7 @@ impl Ticket {
     }
 }
 
-impl Avoid {
+impl Exclusions {
     /// The same, and none of these until it has waited for `relax_after`.
     #[must_use]
     pub fn recently(

@@ -93,14 +93,14 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
     let (hello, search) = (Hello::default(), Search::default());
     // Rates would tell every two histories apart; they have tests of their own.
     let limits = Limits { rates: None, ..Limits::default() };
-    let mut session = Session::new(peer, hello, search, Speaks::default(), limits);
+    let mut session = Session::new(peer, hello, search, Capabilities::default(), limits);
     let partner = Arc::new(Ticket::new(PeerId::from_bits(2)));
     let mut known = Known::default();
     for step in history {
         let was = known;
         let mut sent = None;
         let mut command = |session: &mut Session, command| {
-            sent = session.handle_command(command, || start, Numbers::default)
+            sent = session.handle_command(command, || start, QueueStatus::default)
         };
         match *step {
             // A shell whose transport is closing reads nothing more from it.

@@ -6,14 +6,14 @@
 //!
 //! ```
 //! use std::time::Instant;
-//! use purrr_core::{Command, Event, Hello, Limits, Search, model::{Numbers, PeerId, Speaks}};
+//! use purrr_core::{Command, Event, Hello, Limits, Search, model::{QueueStatus, PeerId, Capabilities}};
 //! use purrr_core::session::{LobbyAction, Session};
 //!
 //! let mut session =
-//!     Session::new(PeerId::from_bits(1), Hello::named("Ann"), Search::default(), Speaks::default(), Limits::default());
-//! assert_eq!(session.handle_command(Command::Find(Search::default()), Instant::now, Numbers::default), None);
+//!     Session::new(PeerId::from_bits(1), Hello::named("Ann"), Search::default(), Capabilities::default(), Limits::default());
+//! assert_eq!(session.handle_command(Command::Find(Search::default()), Instant::now, QueueStatus::default), None);
 //! assert!(matches!(session.poll_lobby(), Some(LobbyAction::Enter(_))));
-//! assert_eq!(session.poll_event(), Some(Event::Waiting(Numbers::default())));
+//! assert_eq!(session.poll_event(), Some(Event::Waiting(QueueStatus::default())));
 //! ```
 
 mod throttle;
@@ -30,12 +30,12 @@ use throttle::{Coalesced, Conduct};
 use crate::{
     model::{
         command::Command,
-        event::{Event, Numbers},
+        event::{Event, QueueStatus},
         frame::{Body, Frame},
         ids::{ChatId, PeerId, PersonId, ResumeToken},
         limits::Limits,
         problem::{Code, Problem},
-        profile::{Hello, Interest, Search, Speaks},
+        profile::{Capabilities, Hello, Interest, Search},
         reason::Reason,
         ticket::Ticket,
     },
@@ -134,11 +134,11 @@ impl Session {
         peer: PeerId,
         hello: Hello,
         search: Search,
-        speaks: Speaks,
+        capabilities: Capabilities,
         limits: impl Into<Arc<Limits>>,
     ) -> Self {
         Self {
-            ticket: Ticket { hello, search, speaks, ..Ticket::new(peer) },
+            ticket: Ticket { hello, search, capabilities, ..Ticket::new(peer) },
             conduct: None,
             limits: limits.into(),
             state: State::Idle,
@@ -163,14 +163,14 @@ impl Session {
         &mut self,
         command: Command,
         now: impl Fn() -> Instant,
-        numbers: impl FnOnce() -> Numbers,
+        queue_status: impl FnOnce() -> QueueStatus,
     ) -> Option<Frame> {
         if let Command::Send { chat, frame } = command {
             return self.handle_send(chat, &frame, now).then_some(frame);
         }
         match self.spend(Cost::of(&command), &now) {
-            Ok(()) => self.obey(command, numbers),
-            Err(wait) => self.handle_excess(command, wait, now(), numbers),
+            Ok(()) => self.obey(command, queue_status),
+            Err(wait) => self.handle_excess(command, wait, now(), queue_status),
         }
         None
     }
@@ -200,40 +200,40 @@ impl Session {
         command: Command,
         wait: Duration,
         now: Instant,
-        numbers: impl FnOnce() -> Numbers,
+        queue_status: impl FnOnce() -> QueueStatus,
     ) {
         match command {
             Command::Send { chat, frame } => {
                 return self.handle_excess_send(chat, &frame, wait, now);
             }
             // Nobody is kept anywhere.
-            Command::Cancel | Command::Leave | Command::Block => self.obey(command, numbers),
+            Command::Cancel | Command::Leave | Command::Block => self.obey(command, queue_status),
             _ => self.refuse(too_fast(wait, None)),
         }
         self.weigh(WHOLE, now);
     }
 
     /// Does what the peer asks for and has paid for.
-    pub(crate) fn obey(&mut self, command: Command, numbers: impl FnOnce() -> Numbers) {
+    pub(crate) fn obey(&mut self, command: Command, queue_status: impl FnOnce() -> QueueStatus) {
         match command {
             Command::Send { .. } => unreachable!("frames go by way of `admit`"),
             Command::Hello { hello, resume } => self.introduce(hello, resume),
             Command::Find(search) => match self.state {
                 State::Paired { .. } => self.refuse(already_paired()),
-                State::Waiting { .. } => self.tell(Event::Waiting(numbers())),
+                State::Waiting { .. } => self.tell(Event::Waiting(queue_status())),
                 State::Idle | State::Closed => match self.checked(search) {
                     Ok(search) => {
                         self.ticket.search = search;
-                        self.seek(numbers());
+                        self.seek(queue_status());
                     }
                     Err(problem) => self.refuse(problem),
                 },
             },
             Command::Next => match self.state {
-                State::Waiting { .. } => self.tell(Event::Waiting(numbers())),
+                State::Waiting { .. } => self.tell(Event::Waiting(queue_status())),
                 _ => {
                     self.part(Reason::Next);
-                    self.seek(numbers());
+                    self.seek(queue_status());
                 }
             },
             // A partner that leaves just then, or has left before, is blocked all the same.
@@ -317,7 +317,7 @@ impl Session {
     #[must_use]
     pub fn owes_receipt(&self, frame: &Frame) -> bool {
         let State::Paired { partner, .. } = &self.state else { return false };
-        partner.speaks.receipts && frame.wants_receipt()
+        partner.capabilities.receipts && frame.wants_receipt()
     }
 
     /// The partner's connection has taken so many more of this peer's messages.
@@ -486,7 +486,7 @@ impl Session {
         if meant_for.is_some_and(|meant| meant != *chat) {
             return false;
         }
-        if let Err(problem) = self.checked_body(&frame.body, partner.speaks) {
+        if let Err(problem) = self.checked_body(&frame.body, partner.capabilities) {
             self.refuse(problem.about(id));
             return false;
         }
@@ -495,7 +495,7 @@ impl Session {
         }
         if let Some(id) = id
             && frame.wants_receipt()
-            && self.ticket.speaks.receipts
+            && self.ticket.capabilities.receipts
         {
             self.unconfirmed.push_back(id);
         }
@@ -526,7 +526,7 @@ impl Session {
         }
     }
 
-    fn seek(&mut self, numbers: Numbers) {
+    fn seek(&mut self, queue_status: QueueStatus) {
         if self.draining || matches!(self.state, State::Closed) {
             self.refuse(Problem::new(
                 Code::Draining,
@@ -540,7 +540,7 @@ impl Session {
         self.state = State::Waiting { paused: false };
         self.last = None;
         self.enter();
-        self.tell(Event::Waiting(numbers));
+        self.tell(Event::Waiting(queue_status));
     }
 
     fn partner_or_last(&self) -> Option<PersonId> {

@@ -5,11 +5,11 @@ use crate::model::{
     frame::{Body, SignalKind},
     limits::Limits,
     problem::{Code, Problem},
-    profile::{Hello, Interest, Search, Speaks},
+    profile::{Capabilities, Hello, Interest, Search},
 };
 
 impl Session {
-    pub(super) fn checked_body(&self, body: &Body, partner: Speaks) -> Result<(), Problem> {
+    pub(super) fn checked_body(&self, body: &Body, partner: Capabilities) -> Result<(), Problem> {
         let Limits { message_bytes, image_bytes, signal_bytes, receipts, .. } = *self.limits;
         match body {
             Body::Message(message) => {

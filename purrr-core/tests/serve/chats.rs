@@ -110,7 +110,7 @@ async fn a_client_without_words_for_receipts_gets_none_and_owes_no_wait_for_them
     limits.receipts = 1;
     let hub = Hub::builder().limits(limits).build();
     let mut profile = Profile::named("Ann");
-    profile.speaks.receipts = false;
+    profile.capabilities.receipts = false;
     let ann = Peer::connect_as(&hub, "Ann", profile).await;
     let bob = Peer::connect(&hub, "Bob").await;
     for peer in [&ann, &bob] {

@@ -1,4 +1,4 @@
-//! Numbers of open connections in each dialect: [`OpenConnections`].
+//! QueueStatus of open connections in each dialect: [`OpenConnections`].
 
 use std::sync::{
     Arc,

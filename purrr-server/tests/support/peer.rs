@@ -57,8 +57,9 @@ impl Peer {
             request.headers_mut().insert("sec-websocket-protocol", offered);
         }
         let stream = TcpStream::connect(address).await.expect("the server accepts connections");
-        let (socket, response) =
-            soon(name, client_async(request, stream)).await.expect("the server speaks WebSocket");
+        let (socket, response) = soon(name, client_async(request, stream))
+            .await
+            .expect("the server capabilities WebSocket");
         let agreed = response.headers().get("sec-websocket-protocol");
         let agreed = agreed.map(|value| value.to_str().expect("an ASCII header").to_owned());
         (Self { name, socket }, agreed)

@@ -21,7 +21,7 @@ const EVERY: Duration = Duration::from_millis(100);
 /// How many partners a peer remembers.
 const REMEMBERED: usize = 5;
 
-/// What happens in a world. Numbers wrap around at how many there are.
+/// What happens in a world. QueueStatus wrap around at how many there are.
 #[derive(Clone, Debug)]
 enum Step {
     Enter(usize),
@@ -114,7 +114,8 @@ impl World {
             ticket.search =
                 Search::for_interests(interests.iter().map(String::as_str)).in_languages(languages);
             ticket.hello.encrypts = random.u64(..20) == 0;
-            ticket.avoid.relax_after = Duration::from_millis([0, 3_000, 7_500][random.usize(..3)]);
+            ticket.exclusions.relax_after =
+                Duration::from_millis([0, 3_000, 7_500][random.usize(..3)]);
             let rule = Arc::clone(&rules[climate.rules[random.usize(..climate.rules.len())]]);
             people.push(Person { ticket, rule, state: State::Away });
         }
@@ -142,11 +143,12 @@ impl World {
                 if let Some([a, b]) = self.part(pair) {
                     for (peer, with) in [(a, b), (b, a)] {
                         let with = self.people[with].ticket.person;
-                        let avoid = &mut self.people[peer].ticket.avoid;
-                        let recent = avoid.recent.iter().copied().filter(|it| *it != with);
-                        avoid.recent = [with].into_iter().chain(recent).take(REMEMBERED).collect();
+                        let exclusions = &mut self.people[peer].ticket.exclusions;
+                        let recent = exclusions.recent.iter().copied().filter(|it| *it != with);
+                        exclusions.recent =
+                            [with].into_iter().chain(recent).take(REMEMBERED).collect();
                         if blocks && peer == a {
-                            *avoid = std::mem::take(avoid).blocking([with]);
+                            *exclusions = std::mem::take(exclusions).blocking([with]);
                         }
                     }
                 }
@@ -251,8 +253,8 @@ impl World {
         };
         let never = first.ticket.person == second.ticket.person
             || first.ticket.hello.encrypts != second.ticket.hello.encrypts
-            || first.ticket.avoid.blocks(second.ticket.person)
-            || second.ticket.avoid.blocks(first.ticket.person)
+            || first.ticket.exclusions.blocks(second.ticket.person)
+            || second.ticket.exclusions.blocks(first.ticket.person)
             || !first.rule.accepts(&first.ticket, &second.ticket)
             || !second.rule.accepts(&second.ticket, &first.ticket);
         if never {
@@ -270,10 +272,10 @@ impl World {
             common.map(|(time_b, _)| *time_a.max(time_b))
         });
         let meet = meetings.min()?;
-        let met = first.ticket.avoid.recent.contains(&second.ticket.person)
-            || second.ticket.avoid.recent.contains(&first.ticket.person);
-        let relaxes = (since_a + first.ticket.avoid.relax_after)
-            .max(since_b + second.ticket.avoid.relax_after);
+        let met = first.ticket.exclusions.recent.contains(&second.ticket.person)
+            || second.ticket.exclusions.recent.contains(&first.ticket.person);
+        let relaxes = (since_a + first.ticket.exclusions.relax_after)
+            .max(since_b + second.ticket.exclusions.relax_after);
         Some(if met { meet.max(relaxes) } else { meet })
     }
 

@@ -98,7 +98,7 @@ fn goodbye(
 /// What is known of a visitor when it comes.
 fn profile(pid: Option<String>, (allowance, gate): (Option<Arc<Allowance>>, Gate)) -> Profile {
     let mut profile = Profile::default();
-    (profile.speaks.candidates, profile.speaks.receipts) = (false, false);
+    (profile.capabilities.candidates, profile.capabilities.receipts) = (false, false);
     (profile.allowance, profile.gate) = (allowance, Some(gate));
     // A client that is new here and one whose past is forgotten are greeted alike.
     profile.resume = pid.and_then(|token| token.parse().ok());

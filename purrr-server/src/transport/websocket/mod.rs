@@ -154,14 +154,14 @@ fn accept_key(request: &Request) -> Result<HeaderValue, Refusal> {
     if !lists(headers, &UPGRADE, "websocket") || request.version() != Version::HTTP_11 {
         return Err(Refusal(
             StatusCode::UPGRADE_REQUIRED,
-            "this address speaks WebSocket: send `Upgrade: websocket` over HTTP/1.1\n",
+            "this address capabilities WebSocket: send `Upgrade: websocket` over HTTP/1.1\n",
         ));
     }
     if !lists(headers, &CONNECTION, "upgrade") {
         return Err(Refusal(StatusCode::BAD_REQUEST, "`Connection: Upgrade` is missing\n"));
     }
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        return Err(Refusal(StatusCode::UPGRADE_REQUIRED, "this server speaks version 13\n"));
+        return Err(Refusal(StatusCode::UPGRADE_REQUIRED, "this server capabilities version 13\n"));
     }
     let key = headers
         .get(SEC_WEBSOCKET_KEY)

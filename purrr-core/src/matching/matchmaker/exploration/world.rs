@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     matching::rules::Interests,
-    model::{ids::PersonId, profile::Search, ticket::Avoid},
+    model::{ids::PersonId, profile::Search, ticket::Exclusions},
 };
 
 /// What every time in the tables is a multiple of.
@@ -85,18 +85,18 @@ impl World {
         ticket.hello.encrypts = role.encrypts && self.bug != Bug::Unsealed;
         ticket.waited = TICK * waited;
         if self.bug != Bug::IgnoredBlock {
-            ticket.avoid =
-                Avoid::default().blocking(role.blocks.iter().copied().map(PersonId::from_bits));
+            ticket.exclusions = Exclusions::default()
+                .blocking(role.blocks.iter().copied().map(PersonId::from_bits));
         }
-        ticket.avoid.recent =
+        ticket.exclusions.recent =
             met.map(|met| PersonId::from_bits(cast.peers[met].person)).into_iter().collect();
-        ticket.avoid.relax_after = TICK * role.relaxes;
+        ticket.exclusions.relax_after = TICK * role.relaxes;
         let mut rule =
             Rule { choice: cast.choice, early: Duration::ZERO, counts: true, widen_at: WIDEN_AT };
         match self.bug {
             Bug::SamePerson => ticket.person = PersonId::from_bits(id),
-            Bug::RepeatedPartner => ticket.avoid.recent = Box::default(),
-            Bug::NeverRelaxes => ticket.avoid.relax_after = TICK * 1_000,
+            Bug::RepeatedPartner => ticket.exclusions.recent = Box::default(),
+            Bug::NeverRelaxes => ticket.exclusions.relax_after = TICK * 1_000,
             Bug::LostPlace => ticket.waited = Duration::ZERO,
             Bug::SharesUncounted => rule.counts = false,
             Bug::PrefersYounger => {
@@ -104,7 +104,7 @@ impl World {
                 rule.early = TICK * 100 * self.entered;
                 rule.widen_at = WIDEN_AT.map(|due| due + rule.early);
                 ticket.waited += rule.early;
-                ticket.avoid.relax_after += rule.early;
+                ticket.exclusions.relax_after += rule.early;
             }
             _ => {}
         }
