@@ -107,7 +107,7 @@ impl World {
             7..=9 => self.send(body(next), next() % 4),
             10 => self.command(Command::Unsupported { what: "report" }),
             11 => {
-                session.handle_refused(Problem::new(Code::BadMessage, "what is this?"), self.now);
+                session.handle_invalid(Problem::new(Code::BadMessage, "what is this?"), self.now);
             }
             12 | 13 if self.place => {
                 let capabilities = next();
@@ -146,8 +146,8 @@ impl World {
                 self.receipts += more;
                 session.handle_receipts(more as u64);
             }
-            18 => session.handle_silence(),
-            19 => session.handle_sign_of_life(),
+            18 => session.handle_unresponsive(),
+            19 => session.handle_responsive(),
             20 => session.handle_stall(Stalled::Partner, self.now),
             21 => session.handle_stall(Stalled::Own, self.now),
             22 => session.handle_flow(Stalled::Partner),

@@ -348,11 +348,11 @@ impl Serving<'_> {
                 Poll::Ready(None) => return Err(Ended::Lost),
                 Poll::Ready(Some(input)) => input.into(),
             };
-            if full && matches!(input, Input::Command(_) | Input::Refused(_)) {
+            if full && matches!(input, Input::Command(_) | Input::Invalid(_)) {
                 return Err(Ended::Lost);
             }
             // Whatever else is said to a partner, or refused, was said before there was one that its sender knows of.
-            let is_said = matches!(input, Input::Command(Command::Send { .. }) | Input::Refused(_));
+            let is_said = matches!(input, Input::Command(Command::Send { .. }) | Input::Invalid(_));
             if !is_said {
                 self.poll_opening(cx);
             }
@@ -409,15 +409,15 @@ impl Serving<'_> {
     /// Handles whatever came but a frame for the partner.
     fn handle_input(&mut self, input: Input) {
         match input {
-            Input::Refused(problem) => self.session.handle_refused(problem, now()),
-            Input::Progress => {
+            Input::Invalid(problem) => self.session.handle_invalid(problem, now()),
+            Input::WriteProgress => {
                 self.session.handle_flow(Stalled::Own);
                 if let Some(pipe) = &mut self.pipe {
                     pipe.report_progress();
                 }
             }
-            Input::Silence => self.session.handle_silence(),
-            Input::SignOfLife => self.session.handle_sign_of_life(),
+            Input::Unresponsive => self.session.handle_unresponsive(),
+            Input::Responsive => self.session.handle_responsive(),
             Input::Command(command) => {
                 let queue_status = || self.hub.queue_status();
                 match self.spend(Cost::of(&command)) {

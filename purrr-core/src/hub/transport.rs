@@ -7,20 +7,19 @@ use std::sync::{
 
 use crate::model::{command::Command, problem::Problem};
 
-/// What a transport hands to [`Hub::serve`](crate::Hub::serve): a command, or the news that something unreadable came.
+/// An item that a transport hands to [`Hub::serve`](crate::Hub::serve).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// A command.
+    /// A command of the client.
     Command(Command),
-    /// Something that is none, in the order in which it came. The peer is told.
-    Refused(Problem),
-    /// Nothing to do: the transport has taken some of what it was given, so it is slow but not stuck.
-    Progress,
-    /// Nothing has come from the peer for a while, though it was asked whether it is there. While it waits, nobody is
-    /// paired with it until [`SignOfLife`](Self::SignOfLife).
-    Silence,
-    /// Something came after a [`Silence`](Self::Silence).
-    SignOfLife,
+    /// Input that is no command, in the order of arrival. The client is told the problem.
+    Invalid(Problem),
+    /// No input: the client has taken some of its output, so it is slow but not stuck.
+    WriteProgress,
+    /// No input: the client missed a heartbeat. While it waits, it is not matched until [`Responsive`](Self::Responsive).
+    Unresponsive,
+    /// The client was heard again after [`Unresponsive`](Self::Unresponsive).
+    Responsive,
 }
 
 /// Tells a transport whether its session wants commands just now. Clones are the same gate.
@@ -46,7 +45,7 @@ impl From<Command> for Input {
 
 impl From<Result<Command, Problem>> for Input {
     fn from(read: Result<Command, Problem>) -> Self {
-        read.map_or_else(Self::Refused, Self::Command)
+        read.map_or_else(Self::Invalid, Self::Command)
     }
 }
 

@@ -125,9 +125,9 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
                 &mut session,
                 Command::Hello { hello: Hello::default(), resume: Some(ResumeToken::NONE) },
             ),
-            Step::Silence => session.handle_silence(),
+            Step::Silence => session.handle_unresponsive(),
             Step::SignOfLife if bug == Bug::ForgottenPause => {}
-            Step::SignOfLife => session.handle_sign_of_life(),
+            Step::SignOfLife => session.handle_responsive(),
             Step::Say => command(&mut session, Command::say("hello")),
             Step::SayElsewhere => {
                 let chat = (bug != Bug::EveryEpoch).then_some(ChatId::from_bits(2));

@@ -256,7 +256,7 @@ impl Session {
     }
 
     /// The peer sent something that could not be read.
-    pub fn handle_refused(&mut self, problem: Problem, now: Instant) {
+    pub fn handle_invalid(&mut self, problem: Problem, now: Instant) {
         let garbled = problem.unreadable;
         self.refuse(problem);
         self.weigh(WHOLE, now);
@@ -274,7 +274,7 @@ impl Session {
     }
 
     /// Nothing has come from the peer for a while, though it was asked. If it waits, nobody is paired with it meanwhile.
-    pub fn handle_silence(&mut self) {
+    pub fn handle_unresponsive(&mut self) {
         if let State::Waiting { paused: paused @ false } = &mut self.state {
             *paused = true;
             self.lobby.push_back(LobbyAction::Pause);
@@ -282,7 +282,7 @@ impl Session {
     }
 
     /// The peer is there after all.
-    pub fn handle_sign_of_life(&mut self) {
+    pub fn handle_responsive(&mut self) {
         if let State::Waiting { paused: paused @ true } = &mut self.state {
             *paused = false;
             self.enter();

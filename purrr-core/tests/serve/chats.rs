@@ -63,7 +63,7 @@ async fn those_who_look_at_once_are_told_of_it_and_of_each_other_in_one_breath()
 
 #[tokio::test(start_paused = true)]
 async fn whoever_looks_and_then_only_listens_is_told_what_became_of_all_it_said() {
-    let unreadable = || Input::Refused(Problem::new(Code::BadMessage, "what is that?"));
+    let unreadable = || Input::Invalid(Problem::new(Code::BadMessage, "what is that?"));
     let stories: [(Vec<Input>, &[&str]); 4] = [
         (vec![find().into()], &["waiting"]),
         (vec![find().into(), unreadable()], &["waiting", "error: bad-message"]),
@@ -237,7 +237,7 @@ async fn what_cannot_be_done_is_said_and_changes_nothing() {
         (Input::Command(find()), "error: already-paired"),
         (Command::Cancel.into(), "error: already-paired"),
         (Command::Unsupported { what: "report" }.into(), "error: not-supported"),
-        (Input::Refused(unreadable), "error: bad-message"),
+        (Input::Invalid(unreadable), "error: bad-message"),
     ] {
         ann.send(input);
         ann.gets([told]).await;
@@ -391,7 +391,7 @@ async fn whoever_was_silent_for_a_while_has_waited_all_the_while() {
     let hub = Hub::memory();
     let ann = Peer::waiting_for(&hub, "Ann", "chess").await;
     let since = Instant::now();
-    for (news, after) in [(Input::Silence, 4), (Input::SignOfLife, 7)] {
+    for (news, after) in [(Input::Unresponsive, 4), (Input::Responsive, 7)] {
         sleep_until(since + Duration::from_secs(after)).await;
         ann.send(news);
     }

@@ -45,7 +45,7 @@ async fn two_who_send_much_to_each_other_on_slow_lines_are_not_taken_for_stuck()
     for _ in 0..20 {
         sleep(STALL - Duration::from_millis(2)).await;
         for peer in [&ann, &bob] {
-            peer.send(Input::Progress);
+            peer.send(Input::WriteProgress);
         }
     }
     settled().await;
@@ -61,7 +61,7 @@ async fn of_two_who_hold_each_other_up_the_one_that_does_not_move_is_lost() {
     let (ann, bob) = pair_that_holds(&hub()).await;
     let stuck = Instant::now();
     for _ in 0..5 {
-        ann.send(Input::Progress);
+        ann.send(Input::WriteProgress);
         sleep(STALL / 4).await;
     }
     ann.far.take_all();
@@ -76,9 +76,9 @@ async fn no_command_is_read_while_one_is_held_whatever_else_comes() {
     let read = ann.far.read();
     for _ in 0..10 {
         ann.send(Command::Leave);
-        ann.send(Input::Progress);
-        ann.send(Input::Silence);
-        ann.send(Input::SignOfLife);
+        ann.send(Input::WriteProgress);
+        ann.send(Input::Unresponsive);
+        ann.send(Input::Responsive);
     }
     settled().await;
     assert_eq!(ann.far.read() - read, 30);

@@ -298,7 +298,7 @@ async fn without_rates_nothing_is_refused() {
     }
     assert_eq!(heard(&bob).await, [times("typing true", 20_000), times("hi", 20_000)]);
     for _ in 0..20_000 {
-        ann.send(Input::Refused(garbage()));
+        ann.send(Input::Invalid(garbage()));
     }
     assert_eq!(heard(&ann).await, [times("error: bad-message", 20_000)]);
 }
@@ -389,21 +389,21 @@ async fn the_third_that_is_no_message_in_ten_seconds_is_the_last() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
     for _ in 0..10 {
-        ann.send(Input::Refused(garbage()));
+        ann.send(Input::Invalid(garbage()));
         ann.gets(["error: bad-message"]).await;
         sleep(Duration::from_secs(5)).await;
     }
     // What is an object and cannot be done is a mistake of another kind.
     for _ in 0..100 {
-        ann.send(Input::Refused(codec::parse(&r#"{"type":"dance"}"#.into()).unwrap_err()));
-        ann.send(Input::Refused(codec::parse(&r#"{"type":"message"}"#.into()).unwrap_err()));
+        ann.send(Input::Invalid(codec::parse(&r#"{"type":"dance"}"#.into()).unwrap_err()));
+        ann.send(Input::Invalid(codec::parse(&r#"{"type":"message"}"#.into()).unwrap_err()));
         ann.gets(["error: unknown-type", "error: bad-message"]).await;
     }
     sleep(Duration::from_secs(5)).await;
     ann.say("hi");
     bob.gets(["hi"]).await;
     for _ in 0..3 {
-        ann.send(Input::Refused(garbage()));
+        ann.send(Input::Invalid(garbage()));
     }
     bob.gets(["left: lost"]).await;
     ann.ends_after(["error: bad-message"; 3], Ended::Garbled).await;

@@ -107,7 +107,7 @@ async fn progress_keeps_one_alive_that_is_slow_but_moves() {
     for _ in 0..20 {
         settled().await;
         advance(STALL - Duration::from_millis(2)).await;
-        bob.send(Input::Progress);
+        bob.send(Input::WriteProgress);
     }
     let last = Instant::now();
     ann.gets_nothing().await;

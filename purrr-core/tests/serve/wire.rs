@@ -227,7 +227,7 @@ impl Stream for Wire {
         let closed = self.1.as_ref().is_some_and(Gate::is_closed) && !ends.ignores_gate;
         // The transport's own news does not queue up behind what the peer has sent.
         let at = ends.inputs.iter().position(|Written { input, .. }| {
-            !closed || !matches!(input, Input::Command(_) | Input::Refused(_))
+            !closed || !matches!(input, Input::Command(_) | Input::Invalid(_))
         });
         let Some(Written { input, meanwhile }) = at.and_then(|at| ends.inputs.remove(at)) else {
             ends.task = Some(cx.waker().clone());

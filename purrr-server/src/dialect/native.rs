@@ -92,9 +92,9 @@ impl NativeSocket {
             Heard::Text(text) => self.read_text(text),
             Heard::Binary(bytes) => self.read_binary(bytes),
             Heard::Refused => self.refuse(),
-            Heard::Progress => Some(Input::Progress),
-            Heard::Silence => Some(Input::Silence),
-            Heard::SignOfLife => Some(Input::SignOfLife),
+            Heard::Progress => Some(Input::WriteProgress),
+            Heard::Silence => Some(Input::Unresponsive),
+            Heard::SignOfLife => Some(Input::Responsive),
         }
     }
 
@@ -107,7 +107,7 @@ impl NativeSocket {
             );
             let id = Some(picture.0.id);
             // The text itself is dropped with it: which of the two was meant cannot be told.
-            return Some(Input::Refused(problem.about(id)));
+            return Some(Input::Invalid(problem.about(id)));
         }
         match codec::parse(&text) {
             // By itself, for a frame is large to hand about.
@@ -123,16 +123,16 @@ impl NativeSocket {
                 }
                 Err(problem) => {
                     self.awaited = Some(Awaited::Refused);
-                    Some(Input::Refused(problem))
+                    Some(Input::Invalid(problem))
                 }
             },
-            Err(problem) => Some(Input::Refused(problem)),
+            Err(problem) => Some(Input::Invalid(problem)),
         }
     }
 
     fn read_binary(&mut self, bytes: Bytes) -> Option<Input> {
         match self.awaited.take() {
-            None => Some(Input::Refused(Problem::new(
+            None => Some(Input::Invalid(Problem::new(
                 Code::BadMessage,
                 "a binary frame comes only after the `image` that announces it",
             ))),
@@ -151,7 +151,7 @@ impl NativeSocket {
             Some(Awaited::Refused) => return None,
             None => None,
         };
-        Some(Input::Refused(no_room().about(id)))
+        Some(Input::Invalid(no_room().about(id)))
     }
 
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {

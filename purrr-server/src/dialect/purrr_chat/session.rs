@@ -514,9 +514,9 @@ impl Stream for PurrrChat {
                 return Poll::Ready(None);
             };
             match incoming {
-                Incoming::Progress => return Poll::Ready(Some(Input::Progress)),
-                Incoming::Silence => return Poll::Ready(Some(Input::Silence)),
-                Incoming::SignOfLife => return Poll::Ready(Some(Input::SignOfLife)),
+                Incoming::Progress => return Poll::Ready(Some(Input::WriteProgress)),
+                Incoming::Silence => return Poll::Ready(Some(Input::Unresponsive)),
+                Incoming::SignOfLife => return Poll::Ready(Some(Input::Responsive)),
                 _ => {}
             }
             match this.read(incoming) {
