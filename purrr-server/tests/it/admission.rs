@@ -2,18 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
-mod support;
-
 use std::net::SocketAddr;
 
 use axum::Router;
 use purrr_core::Hub;
 use purrr_server::Config;
-use support::{Answer, Peer, Server, UPGRADE, soon, wire::Wire};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
 };
+
+use crate::support::{Answer, Peer, Server, UPGRADE, soon, wire::Wire};
 
 const POLLING: &str = "GET /socket.io/?EIO=4&transport=polling";
 

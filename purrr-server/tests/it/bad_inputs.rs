@@ -8,18 +8,17 @@ mod engineio;
 mod frames;
 mod http;
 mod native;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::time::Duration;
 
 use purrr_server::Config;
-use support::{
+use tokio::io::AsyncWriteExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{
     Answer, Peer, Server, soon,
     wire::{CLOSE, FIN, PING, TEXT, Wire, frame},
 };
-use tokio::io::AsyncWriteExt;
-use tokio_util::sync::CancellationToken;
 
 /// An input, and what it gets.
 struct Row {

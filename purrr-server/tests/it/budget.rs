@@ -2,18 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
-mod support;
-
 use std::net::Ipv4Addr;
 
 use purrr_server::Config;
 use serde_json::json;
-use support::{
-    Peer, Server, png_of, soon,
-    visitor::{Transport, Visitor},
-    wire::{BINARY, CONTINUATION, FIN, Wire, frame, head},
-};
 use tokio::net::TcpSocket;
+
+use crate::{
+    support::{
+        Peer, Server, png_of, soon,
+        wire::{BINARY, CONTINUATION, FIN, Wire, frame, head},
+    },
+    visitor::{Transport, Visitor},
+};
 
 /// A picture, of which there is room for one.
 const PICTURE: usize = 700_000;

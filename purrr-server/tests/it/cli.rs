@@ -2,20 +2,30 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
-mod support;
-
 use std::{collections::BTreeMap, path::PathBuf, process::Output, time::Instant};
 
-use support::{
-    Answer, KEY, PNG, Peer,
-    program::{Running, program, signal},
-    soon,
-    visitor::{Line, Packet},
-};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
+
+use crate::{
+    support::{
+        Answer, KEY, PNG, Peer,
+        program::{Running, program, signal},
+        soon,
+    },
+    visitor::{Line, Packet},
+};
+
+impl Running {
+    /// The next line of the log.
+    pub(crate) async fn logs(&mut self) -> String {
+        let mut line = String::new();
+        soon("a line of the log", self.log.read_line(&mut line)).await.unwrap();
+        line
+    }
+}
 
 async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     soon("the program's end", program(arguments, variables).output()).await.unwrap()

@@ -1,20 +1,21 @@
 //! Engine.IO under the Purrr.chat dialect: polling, WebSocket, and the change from the one to the other.
 
-mod support;
-
 use futures::{SinkExt, StreamExt};
 use purrr_server::Config;
-use support::{
-    Server, UPGRADE, soon,
+use tokio::io::AsyncWriteExt;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::{
+    support::{
+        Server, UPGRADE, soon,
+        wire::{BINARY, CONTINUATION, FIN, TEXT, Wire, frame},
+    },
     visitor::{
         Line, Packet, Transport,
         Transport::{Polling, Upgraded, WebSocket},
         Visitor, poll, post, probe, take_over,
     },
-    wire::{BINARY, CONTINUATION, FIN, TEXT, Wire, frame},
 };
-use tokio::io::AsyncWriteExt;
-use tokio_tungstenite::tungstenite::Message;
 
 // ---- Order ------------------------------------------------------------------------------------------------------
 

@@ -1,14 +1,15 @@
 //! Somebody who is held up by a partner that does not read: still asked whether it is there, and missed when it is not.
 
-mod support;
-
 use std::time::Duration;
 
 use purrr_server::Config;
-use support::{
-    Peer, Server,
+
+use crate::{
+    support::{
+        Peer, Server,
+        wire::{FIN, PING, PONG, TEXT, Wire, frame},
+    },
     visitor::{Line, Packet, Transport, Visitor, post},
-    wire::{FIN, PING, PONG, TEXT, Wire, frame},
 };
 
 /// Long enough that nothing is ever late, short enough to wait for.

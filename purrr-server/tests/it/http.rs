@@ -1,7 +1,5 @@
 //! Plain HTTP: the page, the health of the server, who may connect, and requests that are wrong.
 
-mod support;
-
 use std::{
     collections::HashSet,
     time::{Duration, Instant},
@@ -10,12 +8,13 @@ use std::{
 use axum::{Router, body::Body, extract::Request};
 use purrr_core::Hub;
 use purrr_server::Config;
-use support::{Answer, Peer, Server, UPGRADE, soon, wire::Wire};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 use tower::ServiceExt;
+
+use crate::support::{Answer, Peer, Server, UPGRADE, soon, wire::Wire};
 
 /// What RFC 6455, section 1.3, answers to that key.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";

@@ -1,12 +1,11 @@
 //! The native dialect over real sockets, to the byte: what is asked, what comes back, what the partner gets.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use purrr_server::Config;
-use support::{KEY, PNG, Peer, Server, png_of, soon};
+
+use crate::support::{KEY, PNG, Peer, Server, png_of, soon};
 
 /// Long enough that nothing is ever late, short enough to wait for.
 const SHORT: Duration = Duration::from_millis(300);

@@ -1,13 +1,12 @@
 //! How fast somebody may speak, on both dialects, to the byte.
 
-mod support;
-
 use std::time::Duration;
 
 use purrr_core::{Rates, model::Rate};
 use purrr_server::Config;
-use support::{
-    Peer, Server, soon,
+
+use crate::{
+    support::{Peer, Server, soon},
     visitor::{Transport, Visitor},
 };
 

@@ -1,13 +1,12 @@
 //! The Purrr.chat dialect over real sockets, to the byte: what is asked, what comes back, what the partner gets.
 
-mod support;
-
 use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use purrr_server::Config;
-use support::{
-    KEY, Peer, Server, soon,
+
+use crate::{
+    support::{KEY, Peer, Server, soon},
     visitor::{
         Line, Packet, Transport,
         Transport::{Polling, Upgraded, WebSocket},

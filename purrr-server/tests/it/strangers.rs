@@ -1,12 +1,11 @@
 //! Whom the server pairs with whom: somebody new, nobody who was blocked, and nobody who is not there.
 
-mod support;
-
 use std::time::Duration;
 
 use purrr_server::Config;
-use support::{Peer, Server, soon};
 use tokio::time::{Instant, sleep};
+
+use crate::support::{Peer, Server, soon};
 
 fn config(change: impl FnOnce(&mut Config)) -> Config {
     let mut config = Config::default();

@@ -10,7 +10,7 @@ use tokio_tungstenite::{
     tungstenite::{Bytes, Message},
 };
 
-use super::{Answer, KEY, Server, raw, soon};
+use crate::support::{Answer, KEY, Server, raw, soon};
 
 /// What a visitor's session runs over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

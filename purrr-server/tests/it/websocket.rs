@@ -1,15 +1,14 @@
 //! WebSocket frames: those that come in parts or slowly, and those that the server sends.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use purrr_server::Config;
-use support::{
+use tokio::{io::AsyncReadExt, net::TcpSocket, time::sleep};
+
+use crate::support::{
     Peer, Server, png_of, soon,
     wire::{BINARY, CLOSE, CONTINUATION, FIN, Frame, PING, PONG, TEXT, Wire, frame, head},
 };
-use tokio::{io::AsyncReadExt, net::TcpSocket, time::sleep};
 
 #[tokio::test]
 async fn fragments_make_one_message_and_pings_between_them_are_answered() {

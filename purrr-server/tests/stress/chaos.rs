@@ -11,8 +11,6 @@ mod log;
 #[cfg(target_os = "linux")]
 mod soak;
 mod story;
-#[path = "../support/mod.rs"]
-mod support;
 mod wire;
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
@@ -22,22 +20,17 @@ use client::{Client, Remains, World};
 use log::{Dialect, Log};
 use purrr_server::Config;
 use story::{Bounds, Fault};
-use support::{Server, metrics};
 use tokio::{
     runtime::Handle,
-    sync::{
-        Mutex,
-        oneshot::{self, error::TryRecvError},
-    },
+    sync::oneshot::{self, error::TryRecvError},
     task::{JoinHandle, JoinSet},
     time::{Instant, sleep},
 };
 use wire::Wire;
 
-const PEOPLE: usize = 200;
+use crate::{ALONE, metrics, support::Server};
 
-/// One world at a time, or each would be late because of the other.
-static ALONE: Mutex<()> = Mutex::const_new(());
+const PEOPLE: usize = 200;
 
 /// How often whoever waits or chats is asked for a sign of life, and how long it may take.
 const ASKED_EVERY: Duration = Duration::from_millis(400);
@@ -69,7 +62,7 @@ async fn whatever_people_do_the_invariants_hold_and_nothing_is_left_over() {
     let seed = number("PURRR_CHAOS_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
     eprintln!("PURRR_CHAOS_SECONDS={seconds} PURRR_CHAOS_SEED={seed}");
     let _alone = ALONE.lock().await;
-    let server = Server::with(config()).await;
+    let mut server = Server::with(config()).await;
     let before = alive_tasks();
 
     let Lived { mut logs, silent, lag } =
@@ -84,6 +77,8 @@ async fn whatever_people_do_the_invariants_hold_and_nothing_is_left_over() {
     complaints.push_str(&tasks_beyond(before).await);
     complaints.push_str(&complaints_of(&mut logs, lag));
     assert!(complaints.is_empty(), "PURRR_CHAOS_SEED={seed}\n{complaints}");
+    server.shut_down();
+    server.stopped().await;
 }
 
 /// What is left of a while that people lived.

@@ -6,7 +6,6 @@
 //!
 //! The stories are small unless `PURRR_FAULTS=full` asks for their whole size, with the server's defaults for all times.
 
-#![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod bystanders;
@@ -14,18 +13,14 @@ mod crowd;
 mod ends;
 mod floods;
 mod slowness;
-#[path = "../support/mod.rs"]
-mod support;
 mod target;
 
 use std::time::{Duration, Instant};
 
 use bystanders::Bystanders;
 use target::Target;
-use tokio::sync::Mutex;
 
-/// One story at a time, or each would measure the others.
-static ALONE: Mutex<()> = Mutex::const_new(());
+use crate::ALONE;
 
 /// Something to be borne.
 struct Story {

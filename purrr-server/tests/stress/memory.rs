@@ -1,12 +1,12 @@
-//! What a connection keeps of a picture that has passed through it. Alone in its program: the memory is the process's.
-#![cfg(target_os = "linux")]
+//! What a connection keeps of a picture that has passed through it. The memory measured is this process's.
 
-mod support;
-
-use support::{
-    Server, png_of,
+use crate::{
+    ALONE,
     process::Process,
-    wire::{BINARY, FIN, Wire, frame},
+    support::{
+        Server, png_of,
+        wire::{BINARY, FIN, Wire, frame},
+    },
 };
 
 const PICTURE: usize = 5_000_000;
@@ -15,6 +15,7 @@ const PAIRS: usize = 20;
 
 #[tokio::test]
 async fn a_connection_keeps_nothing_of_a_picture() {
+    let _alone = ALONE.lock().await;
     let server = Server::start().await;
     let picture = frame(FIN | BINARY, &png_of(PICTURE));
     let head = format!(r#"{{"type":"image","id":1,"mime":"image/png","size":{PICTURE}}}"#);

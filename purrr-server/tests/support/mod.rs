@@ -1,19 +1,17 @@
-//! What the tests share: a server in this process and people who talk to it over real sockets.
-#![allow(dead_code, unused_imports, reason = "each test program uses a part of it")]
+//! Helpers of both test programs, `it` and `stress`: a server, and clients that talk to it over real sockets.
+//!
+//! A helper that only one of the two uses lives over there, so that the compiler tells of a dead one.
 
 mod peer;
-#[cfg(target_os = "linux")]
-pub(crate) mod process;
 pub(crate) mod program;
 mod server;
-pub(crate) mod visitor;
 pub(crate) mod wire;
 
 use std::time::Duration;
 
 pub(crate) use self::{
     peer::Peer,
-    server::{Answer, Server, metrics, raw},
+    server::{Answer, Server, raw},
 };
 
 /// How long anything may take before a test fails. Generous, since nothing waits for it when all is well.

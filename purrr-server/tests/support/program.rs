@@ -77,13 +77,6 @@ impl Running {
         signal(&self.child, name).await;
     }
 
-    /// The next line of the log.
-    pub(crate) async fn logs(&mut self) -> String {
-        let mut line = String::new();
-        soon("a line of the log", self.log.read_line(&mut line)).await.unwrap();
-        line
-    }
-
     /// Waits for its end; returns the exit status and the rest of the log.
     pub(crate) async fn ended(mut self) -> (Option<i32>, String) {
         let mut log = String::new();

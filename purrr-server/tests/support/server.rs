@@ -55,34 +55,6 @@ impl Server {
         soon("the server's end", self.running).await.expect("the server does not panic");
     }
 
-    pub(crate) async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.expect("the server accepts connections")
-    }
-
-    /// Sends these bytes as they are and reads the answer.
-    pub(crate) async fn raw(&self, request: impl AsRef<[u8]>) -> Answer {
-        raw(self.address, request).await
-    }
-
-    /// A well-formed request without a body, with these lines added to its head.
-    pub(crate) async fn ask(&self, request_line: &str, lines: &[&str]) -> Answer {
-        let mut request = format!("{request_line} HTTP/1.1\r\nHost: {}\r\n", self.address);
-        for line in lines {
-            request.push_str(line);
-            request.push_str("\r\n");
-        }
-        if !lines.iter().any(|line| line.starts_with("Connection:")) {
-            request.push_str("Connection: close\r\n");
-        }
-        request.push_str("\r\n");
-        self.raw(request).await
-    }
-
-    /// Begins an Engine.IO session that polls; returns its id.
-    pub(crate) async fn polling_session(&self) -> String {
-        Self::polling_session_at(self.address).await
-    }
-
     /// The same with a server that runs elsewhere.
     pub(crate) async fn polling_session_at(address: SocketAddr) -> String {
         let request = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -90,10 +62,6 @@ impl Server {
         let greeting = handshake.strip_prefix('0').expect("a handshake is a packet of type 0");
         let greeting: serde_json::Value = serde_json::from_str(greeting).expect("it is JSON");
         greeting["sid"].as_str().expect("it names the session").to_owned()
-    }
-
-    pub(crate) async fn get(&self, path: &str) -> Answer {
-        self.ask(&format!("GET {path}"), &[]).await
     }
 }
 
@@ -109,11 +77,6 @@ pub(crate) async fn raw(address: SocketAddr, request: impl AsRef<[u8]>) -> Answe
     // A server that has seen enough answers and closes before everything was sent.
     stream.write_all(request.as_ref()).await.ok();
     Answer::read(stream).await
-}
-
-/// What the server says of itself to Prometheus.
-pub(crate) async fn metrics(address: SocketAddr) -> String {
-    raw(address, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.body
 }
 
 impl Answer {

@@ -120,19 +120,6 @@ impl Wire {
             }
         }
     }
-
-    /// Reads up to the close and the end of the stream; returns the close code, if there was a close.
-    pub(crate) async fn close_code(mut self) -> Option<u16> {
-        let close = loop {
-            let frame = self.next().await?;
-            if frame.opcode() == CLOSE {
-                break frame.payload;
-            }
-        };
-        self.stream.shutdown().await.ok();
-        assert_eq!(self.next().await, None, "nothing follows a close");
-        Some(u16::from_be_bytes([close[0], close[1]]))
-    }
 }
 
 impl Frame {
@@ -163,8 +150,4 @@ pub(crate) fn head(first: u8, length: u64) -> Vec<u8> {
     }
     bytes.extend_from_slice(&[0; 4]);
     bytes
-}
-
-pub(crate) fn close(code: u16, reason: &[u8]) -> Vec<u8> {
-    frame(FIN | CLOSE, &[&code.to_be_bytes(), reason].concat())
 }

@@ -14,7 +14,7 @@ use purrr_core::{
 };
 use tokio::time::{Instant, sleep_until};
 
-use crate::{
+use crate::serve::{
     peer::{Peer, find, numbered},
     wire::Fault,
 };

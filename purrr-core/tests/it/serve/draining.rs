@@ -5,7 +5,7 @@ use std::time::Duration;
 use purrr_core::{Command, Hub, Limits, Profile, hub::Ended};
 use tokio::time::Instant;
 
-use crate::peer::{Peer, find};
+use crate::serve::peer::{Peer, find};
 
 const WINDOW: Duration = Duration::from_secs(60);
 /// What `Hub::drain` allows for last words.

@@ -8,7 +8,7 @@ use purrr_core::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::peer::{Peer, settled};
+use crate::serve::peer::{Peer, settled};
 
 const STALL: Duration = Duration::from_secs(10);
 
@@ -22,7 +22,7 @@ fn hub() -> Hub {
 async fn pair_that_holds(hub: &Hub) -> (Peer, Peer) {
     let (ann, bob) = (Peer::gated(hub, "Ann").await, Peer::gated(hub, "Bob").await);
     for (peer, other) in [(&ann, "Bob"), (&bob, "Ann")] {
-        peer.send(crate::peer::find());
+        peer.send(crate::serve::peer::find());
         peer.gets(["waiting"]).await;
         if other == "Ann" {
             peer.gets_matched(other).await;
@@ -112,7 +112,7 @@ async fn a_transport_that_yields_commands_through_a_closed_gate_is_broken() {
     bob.far.take_all();
     // What she was held up with is sent before, or not at all, but never overtaken.
     let end = loop {
-        match bob.far.next().await.as_ref().map(crate::peer::told).as_deref() {
+        match bob.far.next().await.as_ref().map(crate::serve::peer::told).as_deref() {
             Some("queued" | "held" | "unread") => {}
             other => break other.map(str::to_owned),
         }

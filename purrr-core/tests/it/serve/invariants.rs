@@ -5,7 +5,7 @@ use std::time::Duration;
 use purrr_core::{Command, Event, Frame, Hub, Limits, model::ChatId};
 use tokio::time::Instant;
 
-use crate::{
+use crate::serve::{
     peer::{Peer, find, settled},
     wire::Far,
 };
@@ -139,7 +139,7 @@ mod histories {
     use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::wire::wire;
+    use crate::serve::wire::wire;
 
     const VISITORS: usize = 4;
 

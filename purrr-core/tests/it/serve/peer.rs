@@ -9,7 +9,7 @@ use purrr_core::{
 };
 use tokio::task::JoinHandle;
 
-use crate::wire::{Far, gated_wire};
+use crate::serve::wire::{Far, gated_wire};
 
 pub(crate) struct Peer {
     /// Leads every complaint.

@@ -10,7 +10,7 @@ use purrr_core::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::peer::{Peer, find, numbered, settled, told};
+use crate::serve::peer::{Peer, find, numbered, settled, told};
 
 /// A hub that lets so much through.
 fn hub_at(change: impl FnOnce(&mut Rates)) -> Hub {

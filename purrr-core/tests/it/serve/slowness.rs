@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, advance, sleep},
 };
 
-use crate::peer::{Peer, settled};
+use crate::serve::peer::{Peer, settled};
 
 const STALL: Duration = Duration::from_secs(10);
 

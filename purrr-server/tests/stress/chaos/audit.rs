@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
+use crate::chaos::{
     log::{Content, Dialect, Log, Name},
     story::{Absence, Bounds, Chat, End, Fault, FaultKind, Story},
 };

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use fastrand::Rng;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::{
+use crate::chaos::{
     dialect::{Heard, Native, PurrrChat, Saying, Tongue},
     log::{Ask, Content, Dialect, Entry, Event, Log, Name, News, Payload},
     wire::Wire,

@@ -4,7 +4,7 @@ mod native;
 mod purrr_chat;
 
 pub(crate) use self::{native::Native, purrr_chat::PurrrChat};
-use crate::{
+use crate::chaos::{
     log::{Name, News},
     wire::Raw,
 };

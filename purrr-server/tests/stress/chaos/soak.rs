@@ -10,8 +10,11 @@ use std::{
 use tokio::time::sleep;
 
 use crate::{
-    ALONE, Lived, complaints_of, left_behind, live, number,
-    support::{metrics, process::Process, program::Running},
+    ALONE,
+    chaos::{Lived, complaints_of, left_behind, live, number},
+    metrics,
+    process::Process,
+    support::program::Running,
 };
 
 /// The first of them is for what the allocator fetches once.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::log::{Ask, Content, Dialect, Event, Log, Name, News};
+use crate::chaos::log::{Ask, Content, Dialect, Event, Log, Name, News};
 
 /// What a person's log comes to.
 #[derive(Debug, Default)]

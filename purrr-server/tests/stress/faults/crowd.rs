@@ -10,12 +10,12 @@ use tokio::{
 };
 
 use crate::{
+    faults::within,
     support::{
         Peer,
         program::signal,
         wire::{CLOSE, FIN, PONG, TEXT, Wire, frame},
     },
-    within,
 };
 
 /// What somebody is told whose partner has gone.

@@ -6,12 +6,15 @@ use futures::future::join_all;
 use tokio::{net::TcpStream, time::sleep};
 
 use crate::{
-    ALONE, Story, check,
-    crowd::{LOST, Others, search},
-    size,
+    ALONE,
+    faults::{
+        Story, check,
+        crowd::{LOST, Others, search},
+        size,
+        target::Target,
+        within,
+    },
     support::Peer,
-    target::Target,
-    within,
 };
 
 #[tokio::test]
@@ -67,7 +70,7 @@ async fn files_run_out() {
 #[tokio::test]
 async fn a_signal_comes_in_the_midst_of_chats() {
     let pairs = size(50, 1_000);
-    let drain = if crate::is_full() { "10s" } else { "2s" };
+    let drain = if crate::faults::is_full() { "10s" } else { "2s" };
     let _alone = ALONE.lock().await;
     let options = ["--rate-limits", "off", "--max-connections-per-address", "0", "--drain", drain];
     let target = Target::start(&options, None).await;

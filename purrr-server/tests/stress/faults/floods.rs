@@ -6,14 +6,15 @@ use futures::{StreamExt, future::join_all, stream};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
-    Story, check,
-    crowd::{LOST, close_code, dialogue, pair, text},
-    size,
+    faults::{
+        Story, check,
+        crowd::{LOST, close_code, dialogue, pair, text},
+        size, within,
+    },
     support::{
         Server, UPGRADE,
-        wire::{CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, Wire, close, frame},
+        wire::{CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, Wire, frame},
     },
-    within,
 };
 
 const SOCKET_IO: &str = "/socket.io/?EIO=4&transport=websocket";
@@ -215,4 +216,9 @@ async fn fragments_have_no_end() {
         "each closed with 1009 past `--max-payload`, and the partners told".to_owned()
     })
     .await;
+}
+
+/// A close frame as a client sends it.
+fn close(code: u16, reason: &[u8]) -> Vec<u8> {
+    frame(FIN | CLOSE, &[&code.to_be_bytes(), reason].concat())
 }

@@ -14,14 +14,15 @@ use tokio::{
 };
 
 use crate::{
-    Story, check,
-    crowd::{LOST, Others, dialogue_until, pair_of_wires},
-    size,
+    faults::{
+        Story, check,
+        crowd::{LOST, Others, dialogue_until, pair_of_wires},
+        size, within,
+    },
     support::{
         Server, UPGRADE, png_of,
         wire::{BINARY, FIN, TEXT, frame},
     },
-    within,
 };
 
 #[tokio::test]

@@ -9,14 +9,10 @@ use std::{
 use tokio::{io::AsyncBufReadExt, process::Child, task::JoinHandle, time::sleep};
 
 use crate::{
-    PATIENCE,
-    bystanders::Bystanders,
-    support::{
-        metrics,
-        process::Process,
-        program::{Running, signal},
-    },
-    within,
+    faults::{PATIENCE, bystanders::Bystanders, within},
+    metrics,
+    process::Process,
+    support::program::{Running, signal},
 };
 
 pub(crate) struct Target {

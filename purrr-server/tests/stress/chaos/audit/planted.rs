@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{Bounds, audit};
-use crate::{
+
+use crate::chaos::{
     log::{
         Ask::{Block, Cancel, Fence, Find, FindAgain, Leave, Next},
         Content, Dialect, Entry, Event, Log, Name, News, Payload,

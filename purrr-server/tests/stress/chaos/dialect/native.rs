@@ -4,10 +4,13 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Bytes;
 
 use super::{GIF, Heard, Saying, Tongue};
+
 use crate::{
-    log::{Content, News},
+    chaos::{
+        log::{Content, News},
+        wire::Raw,
+    },
     support::KEY,
-    wire::Raw,
 };
 
 #[derive(Default)]

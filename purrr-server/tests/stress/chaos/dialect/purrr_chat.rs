@@ -4,10 +4,13 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use super::{GIF, Heard, Saying, Tongue};
+
 use crate::{
-    log::{Content, News},
+    chaos::{
+        log::{Content, News},
+        wire::Raw,
+    },
     support::KEY,
-    wire::Raw,
 };
 
 const DATA_URL: &str = "data:image/gif;base64,";

@@ -1,0 +1,7 @@
+//! The library's tests against its public API, in one program. Time is virtual: nothing waits.
+
+mod chance;
+#[cfg(feature = "conformance")]
+mod conformance;
+mod pair;
+mod serve;

@@ -1,0 +1,19 @@
+//! The server's tests over real sockets, in one program.
+
+mod admission;
+mod bad_inputs;
+mod budget;
+mod cli;
+mod engineio;
+mod holding;
+mod http;
+mod native;
+mod peer;
+mod rates;
+mod server;
+mod socketio;
+mod strangers;
+#[path = "../support/mod.rs"]
+mod support;
+mod visitor;
+mod websocket;
