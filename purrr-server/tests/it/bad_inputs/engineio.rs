@@ -1,7 +1,6 @@
 //! Engine.IO and Socket.IO, over WebSockets and by polling.
 
 use super::{Closes, Door, Ends, Has, MAX_PAYLOAD, Nothing, Row, Says, Status, Want};
-
 use crate::support::{
     UPGRADE,
     wire::{FIN, TEXT, frame},

@@ -1,7 +1,6 @@
 //! Frames that break RFC 6455.
 
 use super::{Closes, Door, MAX_PAYLOAD, Nothing, Row, Says, Starves, Want};
-
 use crate::support::wire::{CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, frame, head};
 
 fn row(what: &str, sent: impl Into<Vec<u8>>, want: Want) -> Row {

@@ -1,7 +1,6 @@
 //! Requests and handshakes.
 
 use super::{Door, Has, Lacks, Row, Status, Want};
-
 use crate::support::UPGRADE;
 
 fn row(what: &str, sent: impl Into<Vec<u8>>, want: Want) -> Row {

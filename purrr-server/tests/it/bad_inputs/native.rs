@@ -1,7 +1,6 @@
 //! Messages of the native dialect.
 
 use super::{Closes, Door, Nothing, Row, Says, Want};
-
 use crate::support::{
     PNG, png_of,
     wire::{FIN, TEXT, frame},

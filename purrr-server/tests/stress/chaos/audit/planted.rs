@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Bounds, audit};
-
 use crate::chaos::{
     log::{
         Ask::{Block, Cancel, Fence, Find, FindAgain, Leave, Next},

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Bytes;
 
 use super::{GIF, Heard, Saying, Tongue};
-
 use crate::{
     chaos::{
         log::{Content, News},

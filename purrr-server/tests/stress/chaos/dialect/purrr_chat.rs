@@ -4,7 +4,6 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use super::{GIF, Heard, Saying, Tongue};
-
 use crate::{
     chaos::{
         log::{Content, News},

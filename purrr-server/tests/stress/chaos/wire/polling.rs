@@ -11,7 +11,6 @@ use tokio::{
 };
 
 use super::Raw;
-
 use crate::support::soon;
 
 /// One session: a task that polls, as long as what it finds is taken, and a task that posts.
