@@ -153,7 +153,7 @@ async fn the_documentation_lists_every_bound_with_its_default() {
         "recent-relax",
         "trusted-proxy",
     ];
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/limits.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
     let page = std::fs::read_to_string(path).unwrap();
     let mut table = BTreeMap::new();
     for row in page.lines().filter(|line| line.starts_with("| `--")) {

@@ -1,7 +1,7 @@
 //! What clients, networks and operators can do to the server that is running, and what becomes of it.
 //!
 //! Each story starts the program as a process of its own and does its worst twice. What was measured the second time is
-//! printed as a row of the table in `docs/robustness.md`; the first time is for what the allocator fetches once. All the
+//! printed as a row of the table in `docs/fault-injection.md`; the first time is for what the allocator fetches once. All the
 //! while two bystanders chat and somebody asks whether the server is alive, and afterwards nothing may be left.
 //!
 //! The stories are small unless `PURRR_FAULTS=full` asks for their whole size, with the server's defaults for all times.
