@@ -30,6 +30,8 @@ pub struct Config {
     /// Connections that may begin in a second from one address, from 1; twice as many may at once. Default 500. Of the last
     /// 65,536 addresses about 410 bytes each are remembered, 27 MB.
     pub connects_per_second: u32,
+    /// Rate limits of one address, as a multiple of those of one client. Default: 50. 0 disables.
+    pub rates_per_address: u32,
     /// Whether anything is refused for coming too fast, connections and what is said on them. Default yes.
     pub rate_limits: bool,
     /// What is accepted from one visitor.
@@ -89,6 +91,7 @@ impl Default for Config {
             max_connections: 100_000,
             max_connections_per_address: 1_000,
             connects_per_second: 500,
+            rates_per_address: 50,
             rate_limits: true,
             limits: Limits::default(),
             image_pixels: 100_000_000,
@@ -157,17 +160,17 @@ impl Config {
                 "must be at least 1; --rate-limits off sets no limit",
             );
         }
-        if self.limits.pipe_items == 0 {
+        if self.limits.queue_items == 0 {
             return bad("--queue-items", "must be at least 1");
         }
         let rates = self.limits.rates.clone().unwrap_or_default();
         for (option, rate) in [
-            ("--message-rate", rates.messages),
-            ("--byte-rate", rates.bytes),
-            ("--typing-rate", rates.typing),
-            ("--signal-rate", rates.signals),
-            ("--find-rate", rates.finds),
-            ("--refusal-rate", rates.refusals),
+            ("--message-rate", rates.message_rate),
+            ("--byte-rate", rates.byte_rate),
+            ("--typing-rate", rates.typing_rate),
+            ("--signal-rate", rates.signal_rate),
+            ("--find-rate", rates.find_rate),
+            ("--refusal-rate", rates.refusal_rate),
         ] {
             if rate.per_second == 0 || rate.burst == 0 {
                 return bad(option, "must be at least 1+1");

@@ -20,7 +20,7 @@ use std::{
 
 /// One side's end of a chat: a bounded queue in each direction.
 ///
-/// Holds at most [`Limits::pipe_items`] frames and [`Limits::pipe_bytes`] bytes each way; a frame larger than that is
+/// Holds at most [`Limits::queue_items`] frames and [`Limits::queue_bytes`] bytes each way; a frame larger than that is
 /// taken only into an empty queue. Queues grow as they are used: a pipe that nothing flowed through takes about 350
 /// bytes for both sides together, and each direction about 130 more once a frame has gone that way.
 ///
@@ -114,8 +114,8 @@ impl Pipe {
             lanes: [Lane::default(), Lane::default()],
             begun: [false; 2],
             parted: None,
-            max_items: limits.pipe_items.max(1),
-            max_bytes: limits.pipe_bytes,
+            max_items: limits.queue_items.max(1),
+            max_bytes: limits.queue_bytes,
             patience: limits.stall,
         });
         let news = [AtomicBool::new(true), AtomicBool::new(true)];
@@ -399,7 +399,7 @@ mod tests {
     use super::*;
 
     fn pipe(items: usize, bytes: usize) -> (Pipe, Pipe) {
-        let limits = Limits { pipe_items: items, pipe_bytes: bytes, ..Limits::default() };
+        let limits = Limits { queue_items: items, queue_bytes: bytes, ..Limits::default() };
         Pipe::pair(&limits, || Box::new(|| ()))
     }
 

@@ -147,7 +147,7 @@ mod tests {
     const MESSAGE: Cost = Cost { kind: Kind::Messages, bytes: 0 };
 
     fn rates(per_second: u32, burst: u32) -> Rates {
-        Rates { messages: Rate::new(per_second, burst), shared_by: 2, ..Rates::default() }
+        Rates { message_rate: Rate::new(per_second, burst), ..Rates::default() }
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn what_is_larger_than_a_bucket_goes_when_that_is_full() {
         let start = Instant::now();
-        let rates = Rates { bytes: Rate::new(100, 1_000), ..Rates::default() };
+        let rates = Rates { byte_rate: Rate::new(100, 1_000), ..Rates::default() };
         let mut buckets = Buckets::new(&rates, start);
         let large = Cost { kind: Kind::Messages, bytes: 5_000 };
         assert_eq!(buckets.spend(&rates, large, &|| start), Ok(()));
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn what_is_refused_takes_nothing() {
         let start = Instant::now();
-        let rates = Rates { bytes: Rate::new(1, 10), ..rates(1, 3) };
+        let rates = Rates { byte_rate: Rate::new(1, 10), ..rates(1, 3) };
         let mut buckets = Buckets::new(&rates, start);
         assert!(buckets.spend(&rates, Cost { kind: Kind::Messages, bytes: 10 }, &|| start).is_ok());
         for _ in 0..5 {

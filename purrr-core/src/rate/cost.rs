@@ -39,24 +39,23 @@ impl Rate {
 impl Rates {
     pub(crate) const fn of(&self, kind: Kind) -> Rate {
         match kind {
-            Kind::Messages => self.messages,
-            Kind::Bytes => self.bytes,
-            Kind::Typing => self.typing,
-            Kind::Signals => self.signals,
-            Kind::Finds => self.finds,
-            Kind::Refusals => self.refusals.times(WHOLE),
+            Kind::Messages => self.message_rate,
+            Kind::Bytes => self.byte_rate,
+            Kind::Typing => self.typing_rate,
+            Kind::Signals => self.signal_rate,
+            Kind::Finds => self.find_rate,
+            Kind::Refusals => self.refusal_rate.times(WHOLE),
         }
     }
 
     pub(crate) fn times(&self, factor: u32) -> Self {
         Self {
-            messages: self.messages.times(factor),
-            bytes: self.bytes.times(factor),
-            typing: self.typing.times(factor),
-            signals: self.signals.times(factor),
-            finds: self.finds.times(factor),
-            refusals: self.refusals.times(factor),
-            shared_by: self.shared_by,
+            message_rate: self.message_rate.times(factor),
+            byte_rate: self.byte_rate.times(factor),
+            typing_rate: self.typing_rate.times(factor),
+            signal_rate: self.signal_rate.times(factor),
+            find_rate: self.find_rate.times(factor),
+            refusal_rate: self.refusal_rate.times(factor),
         }
     }
 }

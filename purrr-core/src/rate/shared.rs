@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    num::NonZeroU32,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -17,8 +18,8 @@ use crate::{
 /// What several peers may do together, such as those of one address. Given to each by
 /// [`Profile::allowance`](crate::Profile::allowance).
 ///
-/// It is [`Rates::shared_by`] times what one may do. Peers take from it in small lots, so that they seldom meet at its lock.
-/// About 200 bytes.
+/// It is a multiple of what one peer may do. Peers take from it in small lots, so that they seldom
+/// meet at its lock. About 200 bytes.
 pub struct Allowance {
     rates: Rates,
     buckets: Mutex<Buckets>,
@@ -33,10 +34,10 @@ pub(crate) struct Lease {
 }
 
 impl Allowance {
-    /// What peers that go by these rates may do together, all of it from `now` on.
+    /// Creates the allowance of this many peers at these rates, full at `now`.
     #[must_use]
-    pub fn new(rates: &Rates, now: Instant) -> Self {
-        let rates = rates.times(rates.shared_by.max(1));
+    pub fn new(rates: &Rates, peers: NonZeroU32, now: Instant) -> Self {
+        let rates = rates.times(peers.get());
         let buckets = Mutex::new(Buckets::new(&rates, now));
         Self { rates, buckets }
     }
@@ -117,17 +118,18 @@ mod tests {
     use super::*;
     use crate::model::limits::Rate;
 
+    const TWO: NonZeroU32 = NonZeroU32::new(2).unwrap();
     const MESSAGE: Cost = Cost { kind: Kind::Messages, bytes: 0 };
 
     fn rates(per_second: u32, burst: u32) -> Rates {
-        Rates { messages: Rate::new(per_second, burst), shared_by: 2, ..Rates::default() }
+        Rates { message_rate: Rate::new(per_second, burst), ..Rates::default() }
     }
 
     #[test]
     fn a_lease_gives_back_no_more_than_it_took() {
         let start = Instant::now();
         // Less than what a lease takes at once.
-        let allowance = Arc::new(Allowance::new(&Rates { shared_by: 1, ..rates(1, 5) }, start));
+        let allowance = Arc::new(Allowance::new(&rates(1, 5), NonZeroU32::MIN, start));
         let said = (0..20).filter(|_| {
             let mut lease = Lease::of(Some(Arc::clone(&allowance)));
             lease.spend(MESSAGE, &|| start).is_ok()
@@ -138,7 +140,7 @@ mod tests {
     #[test]
     fn an_allowance_is_shared_and_what_was_not_used_of_it_goes_back() {
         let start = Instant::now();
-        let allowance = Arc::new(Allowance::new(&rates(1, 50), start));
+        let allowance = Arc::new(Allowance::new(&rates(1, 50), TWO, start));
         let lease = || Lease::of(Some(Arc::clone(&allowance)));
         let spent = |lease: &mut Lease, most: usize| {
             (0..most).map_while(|_| lease.spend(MESSAGE, &|| start).ok()).count()
@@ -150,7 +152,7 @@ mod tests {
         drop((ann, bob));
         assert_eq!(spent(&mut lease(), 1_000), 0);
 
-        let allowance = Arc::new(Allowance::new(&rates(1, 50), start));
+        let allowance = Arc::new(Allowance::new(&rates(1, 50), TWO, start));
         for _ in 0..100 {
             let mut brief = Lease::of(Some(Arc::clone(&allowance)));
             assert_eq!(spent(&mut brief, 1), 1);

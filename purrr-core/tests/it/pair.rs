@@ -227,8 +227,8 @@ async fn census(hub: &Hub) -> (u64, u64) {
 }
 
 /// A hub whose pipes hold so few frames each way.
-fn hub_of(pipe_items: usize) -> Hub {
+fn hub_of(queue_items: usize) -> Hub {
     let mut limits = Limits::default();
-    limits.pipe_items = pipe_items;
+    limits.queue_items = queue_items;
     Hub::builder().limits(limits).build()
 }

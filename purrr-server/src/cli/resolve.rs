@@ -66,16 +66,16 @@ impl Options {
         way.pass(&mut self.buffered_bytes_per_address, &mut config.buffered_bytes_per_address);
         way.pass(&mut self.image_pixels, &mut config.image_pixels);
         way.pass(&mut self.image_frames, &mut config.image_frames);
+        way.pass(&mut self.rates_per_address, &mut config.rates_per_address);
         way.pass(&mut self.rate_limits, &mut config.rate_limits);
         way.pass(&mut self.connects_per_second, &mut config.connects_per_second);
         let rates = config.limits.rates.get_or_insert_default();
-        way.pass(&mut self.message_rate, &mut rates.messages);
-        way.pass(&mut self.byte_rate, &mut rates.bytes);
-        way.pass(&mut self.typing_rate, &mut rates.typing);
-        way.pass(&mut self.signal_rate, &mut rates.signals);
-        way.pass(&mut self.find_rate, &mut rates.finds);
-        way.pass(&mut self.refusal_rate, &mut rates.refusals);
-        way.pass(&mut self.rates_per_address, &mut rates.shared_by);
+        way.pass(&mut self.message_rate, &mut rates.message_rate);
+        way.pass(&mut self.byte_rate, &mut rates.byte_rate);
+        way.pass(&mut self.typing_rate, &mut rates.typing_rate);
+        way.pass(&mut self.signal_rate, &mut rates.signal_rate);
+        way.pass(&mut self.find_rate, &mut rates.find_rate);
+        way.pass(&mut self.refusal_rate, &mut rates.refusal_rate);
         let limits = &mut config.limits;
         way.pass(&mut self.message_bytes, &mut limits.message_bytes);
         way.pass(&mut self.image_bytes, &mut limits.image_bytes);
@@ -86,8 +86,8 @@ impl Options {
         way.pass(&mut self.interest_chars, &mut limits.interest_chars);
         way.pass(&mut self.languages, &mut limits.languages);
         way.pass(&mut self.language_chars, &mut limits.language_chars);
-        way.pass(&mut self.queue_items, &mut limits.pipe_items);
-        way.pass(&mut self.queue_bytes, &mut limits.pipe_bytes);
+        way.pass(&mut self.queue_items, &mut limits.queue_items);
+        way.pass(&mut self.queue_bytes, &mut limits.queue_bytes);
         way.pass(&mut self.receipts, &mut limits.receipts);
         way.pass(&mut self.blocks, &mut limits.blocks);
         way.pass(&mut self.remembered, &mut limits.remembered);
@@ -164,7 +164,7 @@ mod tests {
         for (written, rate) in [("5+7", Rate::new(5, 7)), ("5", Rate::new(5, 5))] {
             let given = options(&format!("find-rate = '{written}'"));
             let config = given.resolve().unwrap();
-            assert_eq!(config.limits.rates.unwrap().finds, rate);
+            assert_eq!(config.limits.rates.unwrap().find_rate, rate);
         }
         for wrong in ["", "+", "5+", "+7", "-1+2", "5 a second", "5/7"] {
             assert!(

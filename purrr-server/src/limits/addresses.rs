@@ -1,6 +1,6 @@
 //! How fast connections may come from one address, and what those who come have together: [`Addresses`].
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use hashlink::LruCache;
 use purrr_core::{Rates, rate::Allowance};
@@ -19,8 +19,8 @@ const BURST: u32 = 2;
 pub(super) struct Addresses {
     each_takes: Duration,
     full_after: Duration,
-    /// What each of those who come may do, if it counts what they do together.
-    rates: Option<Rates>,
+    /// The rates of one client, and how many clients' worth one address has. None without a limit.
+    rates: Option<(Rates, NonZeroU32)>,
     budget: Budget,
     /// How much of the budget those of one address may have.
     most: usize,
@@ -43,10 +43,14 @@ struct Address {
 }
 
 impl Addresses {
-    pub(super) fn new(per_second: u32, rates: Option<Rates>, budget: Budget, most: usize) -> Self {
+    pub(super) fn new(
+        per_second: u32,
+        rates: Option<(Rates, NonZeroU32)>,
+        budget: Budget,
+        most: usize,
+    ) -> Self {
         let each_takes = Duration::from_secs(1) / per_second.max(1);
         let full_after = each_takes * per_second.max(1).saturating_mul(BURST);
-        let rates = rates.filter(|rates| rates.shared_by > 0);
         Self { each_takes, full_after, rates, budget, most, last: LruCache::new(ADDRESSES) }
     }
 
@@ -64,7 +68,7 @@ impl Addresses {
             allowance: self
                 .rates
                 .as_ref()
-                .map(|rates| Arc::new(Allowance::new(rates, now.into_std()))),
+                .map(|(rates, clients)| Arc::new(Allowance::new(rates, *clients, now.into_std()))),
             budget: self.budget.share(self.most),
         });
         self.last.insert(address, Address { full_at, shared: shared.clone() });
@@ -78,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    fn addresses(per_second: u32, rates: Option<Rates>) -> Addresses {
+    fn addresses(per_second: u32, rates: Option<(Rates, NonZeroU32)>) -> Addresses {
         Addresses::new(per_second, rates, Budget::unlimited(), 1)
     }
 
@@ -107,7 +111,7 @@ mod tests {
     fn those_of_one_address_share_what_they_may_do() {
         let (here, there) = (Ipv4Addr::LOCALHOST.into(), Ipv4Addr::BROADCAST.into());
         let now = Instant::now();
-        let mut limited = addresses(10, Some(Rates::default()));
+        let mut limited = addresses(10, Some((Rates::default(), NonZeroU32::MIN)));
         let mut enter = |address| limited.enter(address, now).unwrap();
         let (ann, bob, cat) = (enter(here), enter(here), enter(there));
         let [ours, theirs, others] =
@@ -116,9 +120,7 @@ mod tests {
         let mut picture = ann.budget.charge();
         assert!(!picture.grow_to(1_000_000), "it is more than they may have");
 
-        let mut unlimited = Rates::default();
-        unlimited.shared_by = 0;
-        let mut addresses = addresses(10, Some(unlimited));
+        let mut addresses = addresses(10, None);
         assert!(addresses.enter(here, now).unwrap().allowance.is_none());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -83,7 +84,7 @@ const SPARE_SOCKETS: usize = 1024;
 const SPARE_SOCKETS_EACH: usize = 64;
 
 impl Admission {
-    /// `rates` are those of one visitor, of which an address has some times as much.
+    /// `rates` are those of one client, of which an address has a multiple.
     pub(crate) fn new(config: &Config, rates: Option<Rates>) -> Self {
         let (all, each) = (config.max_connections, config.max_connections_per_address);
         let budget = Budget::new(config.buffered_bytes, config.body_timeout);
@@ -94,6 +95,7 @@ impl Admission {
             addresses: config.rate_limits.then(|| {
                 let (pace, most) = (config.connects_per_second, config.buffered_bytes_per_address);
                 let most = if most == 0 { usize::MAX } else { most };
+                let rates = rates.zip(NonZeroU32::new(config.rates_per_address));
                 Mutex::new(Addresses::new(pace, rates, budget.clone(), most))
             }),
             trusted: config.trusted_proxies.clone(),

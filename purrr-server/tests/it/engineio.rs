@@ -84,7 +84,7 @@ async fn a_session_that_flushes_is_taken_over_with_all_that_is_left() {
         };
         let receiving = async {
             // More than a chat holds under way: some of it waits in the session for a poll.
-            let held = server.hub.limits().pipe_bytes / 200_000 + 1;
+            let held = server.hub.limits().queue_bytes / 200_000 + 1;
             soon("a session that stands still", async {
                 while server.hub.stats().frames <= held as u64 {
                     tokio::task::yield_now().await;
@@ -135,7 +135,7 @@ async fn a_session_that_is_held_up_both_ways_is_taken_over_with_all_that_is_left
         posting.push(tokio::spawn(async move { post(address, &session, &body).await }));
     }
     // Nobody polls. What a chat holds under way, what waits for a poll, and one held back, for each.
-    let held = 2 * (server.hub.limits().pipe_bytes / 200_000 + 5);
+    let held = 2 * (server.hub.limits().queue_bytes / 200_000 + 5);
     soon("two sessions that stand still", async {
         while server.hub.stats().frames < held as u64 {
             tokio::task::yield_now().await;

@@ -43,7 +43,7 @@ async fn whoever_is_held_up_is_asked_and_missed_like_anybody_else() {
     for more in [0, 3] {
         let mut config = Config::default();
         (config.chat_ping_interval, config.chat_ping_timeout) = (SHORT, 4 * SHORT);
-        config.limits.pipe_items = 1;
+        config.limits.queue_items = 1;
         config.limits.stall = Duration::from_secs(60);
         let server = Server::with(config).await;
         let (mut ann, mut bob) = pair(&server).await;
@@ -85,7 +85,7 @@ async fn whoever_is_held_up_is_asked_and_missed_like_anybody_else() {
 #[tokio::test]
 async fn what_was_read_of_a_message_that_had_to_wait_is_not_lost() {
     let mut config = Config::default();
-    config.limits.pipe_items = 1;
+    config.limits.queue_items = 1;
     let server = Server::with(config).await;
     let (mut ann, mut bob) = pair(&server).await;
     fill(&mut ann, 0).await;

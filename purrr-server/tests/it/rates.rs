@@ -30,7 +30,7 @@ fn told(text: &str) -> serde_json::Value {
 
 #[tokio::test]
 async fn whoever_is_too_fast_is_told_how_long_to_wait() {
-    let server = server_at(|rates| rates.messages = Rate::new(1, 2)).await;
+    let server = server_at(|rates| rates.message_rate = Rate::new(1, 2)).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     for id in 1..=3 {
         ann.send(said(id)).await;
@@ -59,7 +59,7 @@ async fn whoever_is_too_fast_is_told_how_long_to_wait() {
 async fn purrr_chats_clients_are_told_as_well_and_count_what_was_refused() {
     for transport in Transport::ALL {
         // The first of Ann's is that she says who she is.
-        let server = server_at(|rates| rates.messages = Rate::new(1, 3)).await;
+        let server = server_at(|rates| rates.message_rate = Rate::new(1, 3)).await;
         let (mut ann, mut bob) = Visitor::pair(&server, [transport; 2]).await;
         let say = |text: &str| format!(r#"["send_message",{{"message":"{text}"}}]"#);
         let hear = |text: &str, reply: &str| {
@@ -85,7 +85,7 @@ async fn purrr_chats_clients_are_told_as_well_and_count_what_was_refused() {
 
 #[tokio::test]
 async fn a_flood_ends_its_connection_and_no_other() {
-    let server = server_at(|rates| rates.refusals = Rate::new(10, 100)).await;
+    let server = server_at(|rates| rates.refusal_rate = Rate::new(10, 100)).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     let (mut cat, mut dan, _) = Peer::pair(server.address).await;
     // Some of it comes too late for a connection that is closed by then.
@@ -123,10 +123,10 @@ async fn a_flood_ends_its_connection_and_no_other() {
 
 #[tokio::test]
 async fn those_of_one_address_share_what_it_may_do() {
-    let server = server_at(|rates| {
-        (rates.messages, rates.shared_by) = (Rate::new(1, 100), 2);
-    })
-    .await;
+    let mut config = Config::default();
+    config.rates_per_address = 2;
+    config.limits.rates.get_or_insert_default().message_rate = Rate::new(1, 100);
+    let server = Server::with(config).await;
     // Sixty each is too little for any of them to be stopped for itself.
     let mut refused = 0;
     for _ in 0..5 {
@@ -161,7 +161,7 @@ async fn those_of_one_address_share_what_it_may_do() {
 async fn with_the_limits_off_nothing_is_refused() {
     let mut config = Config::default();
     config.rate_limits = false;
-    config.limits.rates.get_or_insert_default().messages = Rate::new(1, 1);
+    config.limits.rates.get_or_insert_default().message_rate = Rate::new(1, 1);
     let server = Server::with(config).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     for id in 1..=200 {

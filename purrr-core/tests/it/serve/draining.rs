@@ -181,7 +181,7 @@ async fn whoever_does_not_take_the_goodbye_is_not_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn whoever_is_parted_from_a_slow_partner_is_let_go_at_once() {
     let mut limits = Limits::default();
-    limits.pipe_items = 1;
+    limits.queue_items = 1;
     let hub = Hub::builder().limits(limits).build();
     let ann = Peer::waiting(&hub, "Ann").await;
     let _bob = hub.pair(Profile::named("Bob")).await.unwrap();

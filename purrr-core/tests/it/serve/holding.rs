@@ -14,7 +14,7 @@ const STALL: Duration = Duration::from_secs(10);
 
 fn hub() -> Hub {
     let mut limits = Limits::default();
-    (limits.pipe_items, limits.stall) = (1, STALL);
+    (limits.queue_items, limits.stall) = (1, STALL);
     Hub::builder().limits(limits).build()
 }
 

@@ -36,7 +36,7 @@ async fn invariant_5_ten_thousand_frames_each_way_arrive_once_and_in_order() {
     const FRAMES: usize = 10_000;
     let mut limits = Limits::default();
     // More at once than anybody may say.
-    (limits.pipe_items, limits.rates) = (4, None);
+    (limits.queue_items, limits.rates) = (4, None);
     let hub = Hub::builder().limits(limits).build();
     let (ann, bob, _) = Peer::pair(&hub).await;
     let begun = Instant::now();
@@ -366,8 +366,8 @@ fn heard(event: Option<Event>) -> String {
 }
 
 /// A hub whose pipes hold so few frames each way.
-fn hub_of(pipe_items: usize) -> Hub {
+fn hub_of(queue_items: usize) -> Hub {
     let mut limits = Limits::default();
-    limits.pipe_items = pipe_items;
+    limits.queue_items = queue_items;
     Hub::builder().limits(limits).build()
 }

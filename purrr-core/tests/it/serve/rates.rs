@@ -82,7 +82,7 @@ async fn the_defaults_let_a_lively_person_through() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_too_fast_is_refused_with_the_time_to_wait() {
-    let hub = hub_at(|rates| rates.messages = Rate::new(2, 3));
+    let hub = hub_at(|rates| rates.message_rate = Rate::new(2, 3));
     let (ann, bob, _) = Peer::pair(&hub).await;
     for id in 1..=4 {
         ann.send(numbered(id));
@@ -110,7 +110,7 @@ async fn what_is_too_fast_is_refused_with_the_time_to_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn bytes_count_whatever_they_come_in() {
-    let hub = hub_at(|rates| rates.bytes = Rate::new(1_000, 10_000));
+    let hub = hub_at(|rates| rates.byte_rate = Rate::new(1_000, 10_000));
     let (ann, bob, _) = Peer::pair(&hub).await;
     for _ in 0..4 {
         ann.say(&"x".repeat(3_000));
@@ -125,7 +125,7 @@ async fn bytes_count_whatever_they_come_in() {
 #[tokio::test(start_paused = true)]
 async fn of_typing_that_is_too_fast_the_partner_is_told_the_last_state() {
     for last in [true, false] {
-        let hub = hub_at(|rates| rates.typing = Rate::new(10, 1_000));
+        let hub = hub_at(|rates| rates.typing_rate = Rate::new(10, 1_000));
         let (ann, bob, _) = Peer::pair(&hub).await;
         for round in 0..3_000 {
             ann.send(typing(if round == 2_999 { last } else { round % 2 == 0 }));
@@ -176,10 +176,10 @@ async fn typing_a_thousand_times_a_second_harms_nothing() {
 #[tokio::test(start_paused = true)]
 async fn what_was_kept_back_of_typing_waits_for_room_and_dies_with_the_chat() {
     let mut limits = Limits::default();
-    (limits.pipe_items, limits.recent_partners) = (1, 0);
+    (limits.queue_items, limits.recent_partners) = (1, 0);
     limits.rates = Some({
         let mut rates = Rates::default();
-        rates.typing = Rate::new(1, 1);
+        rates.typing_rate = Rate::new(1, 1);
         rates
     });
     let hub = Hub::builder().limits(limits).build();
@@ -212,7 +212,7 @@ async fn what_was_kept_back_of_typing_waits_for_room_and_dies_with_the_chat() {
 #[tokio::test(start_paused = true)]
 async fn whoever_goes_on_and_on_is_let_go_and_nobody_else() {
     let hub = hub_at(|rates| {
-        (rates.messages, rates.refusals) = (Rate::new(10, 100), Rate::new(10, 50));
+        (rates.message_rate, rates.refusal_rate) = (Rate::new(10, 100), Rate::new(10, 50));
     });
     let (ann, bob, _) = Peer::pair(&hub).await;
     let (cat, dan, _) = Peer::pair(&hub).await;
@@ -231,7 +231,7 @@ async fn whoever_goes_on_and_on_is_let_go_and_nobody_else() {
 #[tokio::test(start_paused = true)]
 async fn whoever_is_refused_now_and_then_stays() {
     let hub = hub_at(|rates| {
-        (rates.messages, rates.refusals) = (Rate::new(10, 10), Rate::new(20, 50));
+        (rates.message_rate, rates.refusal_rate) = (Rate::new(10, 10), Rate::new(20, 50));
     });
     let (ann, bob, _) = Peer::pair(&hub).await;
     for _ in 0..600 {
@@ -246,7 +246,8 @@ async fn whoever_is_refused_now_and_then_stays() {
 
 #[tokio::test(start_paused = true)]
 async fn to_leave_is_never_refused() {
-    let hub = hub_at(|rates| (rates.messages, rates.finds) = (Rate::new(1, 1), Rate::new(1, 1)));
+    let hub =
+        hub_at(|rates| (rates.message_rate, rates.find_rate) = (Rate::new(1, 1), Rate::new(1, 1)));
     for (command, told, partner_told) in
         [(Command::Leave, "idle", "left: left"), (Command::Block, "idle", "left: left")]
     {
@@ -312,8 +313,9 @@ struct Household {
 impl Household {
     fn new() -> Self {
         let mut rates = Rates::default();
-        (rates.messages, rates.shared_by) = (Rate::new(1, 100), 2);
-        let allowance = Arc::new(Allowance::new(&rates, Instant::now().into_std()));
+        rates.message_rate = Rate::new(1, 100);
+        let two = 2.try_into().unwrap();
+        let allowance = Arc::new(Allowance::new(&rates, two, Instant::now().into_std()));
         Self { hub: hub_with(Some(rates)), allowance }
     }
 

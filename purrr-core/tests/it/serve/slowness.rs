@@ -250,10 +250,10 @@ async fn a_peer_that_asks_and_never_reads_the_answers_is_not_answered_without_en
 }
 
 /// A hub whose pipes hold so much each way.
-fn hub_of(pipe_items: usize, pipe_bytes: usize) -> Hub {
+fn hub_of(queue_items: usize, queue_bytes: usize) -> Hub {
     let mut limits = Limits::default();
-    limits.pipe_items = pipe_items;
-    limits.pipe_bytes = pipe_bytes;
+    limits.queue_items = queue_items;
+    limits.queue_bytes = queue_bytes;
     limits.stall = STALL;
     Hub::builder().limits(limits).build()
 }
