@@ -20,7 +20,7 @@ use tower::ServiceExt;
 use crate::{
     config::Config,
     http::router,
-    limits::connections::Admission,
+    limits::connections::ConnectionLimiter,
     net::{listener, write_timeout::Patient},
 };
 
@@ -55,22 +55,22 @@ pub async fn run(
         tracing::info!(%address, %page, "listening");
     }
     let drain = config.drain;
-    let admission = Arc::new(Admission::new(&config, hub.limits().rates.clone()));
+    let limiter = Arc::new(ConnectionLimiter::new(&config, hub.limits().rates.clone()));
     let closing = CancellationToken::new();
     let service = Service {
         closing: closing.clone(),
         header_timeout: config.header_timeout,
         idle_timeout: config.idle_timeout,
-        app: router::routes(hub.clone(), config, Arc::clone(&admission)),
+        app: router::routes(hub.clone(), config, Arc::clone(&limiter)),
     };
     let connections = TaskTracker::new();
     let accepting = listener::accept(&listener, |stream, peer| {
         // A connection over the limit has not been read from, and dropping it closes the socket.
-        if let Ok(place) = admission.admit_socket(peer.ip()) {
+        if let Ok(permit) = limiter.admit_socket(peer.ip()) {
             let service = service.clone();
             connections.spawn(async move {
                 service.serve(stream, peer).await;
-                drop(place);
+                drop(permit);
             });
         }
     });

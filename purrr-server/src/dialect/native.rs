@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    limits::{connections::Admitted, memory::no_room, open::OpenConnection},
+    limits::{connections::ConnectionPermit, memory::overloaded, open::OpenConnection},
     transport::websocket::{CloseCode, Heard, Message, Socket, SocketError, Watched},
 };
 
@@ -32,13 +32,13 @@ pub(crate) const PROTOCOL: &str = "purrr.v1";
 /// Marks frames whose wire form may be forwarded as it came.
 const DIALECT: &str = "native";
 
-/// Runs one visitor's session on an upgraded socket. The visitor is admitted until it is over.
+/// Runs one visitor's session on an upgraded socket. The visitor is permit until it is over.
 ///
 /// The socket is wrapped before the future begins, which so has room for it once.
 pub(crate) fn run(
     hub: Hub,
     config: &Config,
-    (counted, admitted): (OpenConnection, Admitted),
+    (counted, permit): (OpenConnection, ConnectionPermit),
     socket: Socket,
 ) -> impl Future<Output = ()> + use<> {
     let mut native = NativeSocket::new(socket, config);
@@ -46,7 +46,7 @@ pub(crate) fn run(
         let _counted = counted;
         let gate = native.socket.gate();
         // Made where it is taken, or the future would have room for it to the end.
-        let goodbye = match hub.serve(&mut native, profile(&admitted, gate)).await {
+        let goodbye = match hub.serve(&mut native, profile(&permit, gate)).await {
             Ended::Slow => Some((CloseCode::Policy, "slow")),
             Ended::Drained => Some((CloseCode::Away, "draining")),
             Ended::Flooded => Some((CloseCode::TooFast, "too fast")),
@@ -59,9 +59,9 @@ pub(crate) fn run(
 }
 
 /// What is known of a visitor when it comes.
-fn profile(admitted: &Admitted, gate: Gate) -> Profile {
+fn profile(permit: &ConnectionPermit, gate: Gate) -> Profile {
     let mut profile = Profile::default();
-    (profile.allowance, profile.gate) = (admitted.allowance(), Some(gate));
+    (profile.allowance, profile.gate) = (permit.allowance(), Some(gate));
     profile
 }
 
@@ -151,7 +151,7 @@ impl NativeSocket {
             Some(Awaited::Refused) => return None,
             None => None,
         };
-        Some(Input::Invalid(no_room().about(id)))
+        Some(Input::Invalid(overloaded().about(id)))
     }
 
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {

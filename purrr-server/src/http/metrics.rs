@@ -19,7 +19,7 @@ use purrr_core::{Hub, model::Census};
 use tokio::runtime::Handle;
 
 use crate::limits::{
-    connections::Admission,
+    connections::ConnectionLimiter,
     open::{Dialect, OpenConnections},
 };
 
@@ -28,12 +28,12 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Answers a request for the metrics.
 pub(crate) async fn serve(
-    State((hub, connections, admission)): State<(Hub, OpenConnections, Arc<Admission>)>,
+    State((hub, connections, limiter)): State<(Hub, OpenConnections, Arc<ConnectionLimiter>)>,
 ) -> Response {
     let Ok(census) = hub.census().await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    let text = render(&hub, census, &connections, &admission);
+    let text = render(&hub, census, &connections, &limiter);
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
 }
 
@@ -47,7 +47,7 @@ fn render(
     hub: &Hub,
     census: Census,
     connections: &OpenConnections,
-    admission: &Admission,
+    limiter: &ConnectionLimiter,
 ) -> String {
     let stats = hub.stats();
     let mut registry = Registry::with_prefix("purrr");
@@ -55,11 +55,7 @@ fn render(
         ("online", "People who are here", hub.online()),
         ("waiting", "People who wait for a partner", census.waiting),
         ("pairs", "Chats under way", census.pairs),
-        (
-            "buffered_bytes",
-            "Bytes of large messages that are held",
-            admission.budget().held() as u64,
-        ),
+        ("buffered_bytes", "Bytes of large messages that are held", limiter.budget().held() as u64),
         ("tasks", "Tasks that the runtime has, the server's and whatever else it runs", tasks()),
     ] {
         let gauge = Gauge::<i64, AtomicI64>::default();
@@ -88,7 +84,7 @@ fn render(
     }
     registry.register("refused", "Inputs that were answered with an error", refused);
     let turned_away = Family::<Vec<(&'static str, &'static str)>, Counter>::default();
-    for (reason, times) in admission.refused() {
+    for (reason, times) in limiter.rejected() {
         turned_away.get_or_create(&vec![("limit", reason)]).inc_by(times);
     }
     registry.register("turned_away", "Connections that a limit did not let in", turned_away);

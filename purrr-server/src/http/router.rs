@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     dialect::{native, purrr_chat},
     limits::{
-        connections::Admission,
+        connections::ConnectionLimiter,
         open::{Dialect, OpenConnections},
     },
     transport::websocket,
@@ -43,12 +43,12 @@ pub fn router<S>(hub: Hub, config: Config) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    let admission = Arc::new(Admission::new(&config, hub.limits().rates.clone()));
-    routes(hub, config, admission)
+    let limiter = Arc::new(ConnectionLimiter::new(&config, hub.limits().rates.clone()));
+    routes(hub, config, limiter)
 }
 
 /// The same behind a door that somebody else guards as well.
-pub(crate) fn routes<S>(hub: Hub, config: Config, admission: Arc<Admission>) -> Router<S>
+pub(crate) fn routes<S>(hub: Hub, config: Config, limiter: Arc<ConnectionLimiter>) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
@@ -67,14 +67,14 @@ where
             hub.clone(),
             Arc::clone(&config),
             connections.clone(),
-            Arc::clone(&admission),
+            Arc::clone(&limiter),
         ))
         .layer(cors);
     let native = Native {
         hub: hub.clone(),
         config,
         connections: connections.clone(),
-        admission: Arc::clone(&admission),
+        limiter: Arc::clone(&limiter),
     };
     let guarded = Router::new()
         .route("/ws", any(enter_native))
@@ -87,7 +87,7 @@ where
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(health::ready))
         .route("/healthz", get(health::health))
-        .route("/metrics", get(metrics::serve).with_state((hub.clone(), connections, admission)))
+        .route("/metrics", get(metrics::serve).with_state((hub.clone(), connections, limiter)))
         // Also the root, which a router that is mounted as a service sees under two paths.
         .fallback(index)
         .with_state(hub)
@@ -99,7 +99,7 @@ where
 struct Native {
     hub: Hub,
     config: Arc<Config>,
-    admission: Arc<Admission>,
+    limiter: Arc<ConnectionLimiter>,
     connections: OpenConnections,
 }
 
@@ -120,15 +120,15 @@ async fn name_host(request: Request, next: Next) -> Response {
 }
 
 async fn enter_native(State(native): State<Native>, request: Request) -> Response {
-    let Native { hub, config, connections, admission } = native;
-    let admitted = match admission.admit(&request) {
-        Ok(admitted) => admitted,
+    let Native { hub, config, connections, limiter } = native;
+    let permit = match limiter.admit(&request) {
+        Ok(permit) => permit,
         Err(reason) => return reason.into_response(),
     };
     let max_payload = config.max_payload;
-    let charge = admitted.budget().charge();
-    websocket::upgrade(request, Some(native::PROTOCOL), max_payload, charge, move |socket| {
-        native::run(hub, &config, (connections.open(Dialect::Native), admitted), socket)
+    let reservation = permit.budget().reservation();
+    websocket::upgrade(request, Some(native::PROTOCOL), max_payload, reservation, move |socket| {
+        native::run(hub, &config, (connections.open(Dialect::Native), permit), socket)
     })
 }
 

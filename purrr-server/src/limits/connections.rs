@@ -1,10 +1,10 @@
-//! Who may connect: [`Admission`] counts connections and paces new ones, in all and per address.
+//! Limits on connections and sockets, in all and for each address: [`ConnectionLimiter`].
 
 use std::{
     net::{IpAddr, SocketAddr},
     num::NonZeroU32,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -22,9 +22,10 @@ use purrr_core::{Rates, rate::Allowance};
 use tokio::time::Instant;
 
 use super::{
-    addresses::{Addresses, Shared},
-    memory::Budget,
-    permits::{Full, Place, Places},
+    address_quotas::{AddressQuotas, Quota},
+    lock,
+    memory::MemoryBudget,
+    permits::{LimitReached, Permit, Permits},
 };
 use crate::{
     config::Config,
@@ -34,183 +35,194 @@ use crate::{
     },
 };
 
-/// The door that both dialects share.
+/// Admits connections of both dialects, by number and by rate.
 ///
-/// A connection is a WebSocket, or an Engine.IO session from its handshake to its end, however many requests it takes.
-/// The sockets below them are counted apart: HTTP needs some, and a client that polls has two. What is held per address is
-/// one entry for each that has a connection, and one for each of the last [`ADDRESSES`](super::addresses::ADDRESSES) that asked for one.
+/// A connection is a WebSocket, or an Engine.IO session from its handshake to its end, however
+/// many requests that takes. Sockets are counted apart, since probes and pages need some and a
+/// client that polls has two. Memory: one entry for each address that has a connection, and one
+/// for each of the last [`ADDRESSES`](super::address_quotas::ADDRESSES) that asked for one.
 #[derive(Debug)]
-pub(crate) struct Admission {
-    connections: Arc<Places>,
-    sockets: Arc<Places>,
-    addresses: Option<Mutex<Addresses>>,
-    trusted: Vec<Network>,
-    budget: Budget,
-    refused: [AtomicU64; Reason::ALL.len()],
-    /// When a refusal was last told in the log.
-    told: Mutex<Option<Instant>>,
+pub(crate) struct ConnectionLimiter {
+    connections: Arc<Permits>,
+    sockets: Arc<Permits>,
+    /// None without rate limits.
+    quotas: Option<Mutex<AddressQuotas>>,
+    trusted_proxies: Vec<Network>,
+    budget: MemoryBudget,
+    rejected: [AtomicU64; Rejection::ALL.len()],
+    /// When a rejection was last logged.
+    logged: Mutex<Option<Instant>>,
 }
 
-/// Somebody who was let in, until this is dropped.
+/// One admitted connection. Dropping it makes room for another.
 #[derive(Debug)]
-pub(crate) struct Admitted {
-    _place: Place,
-    shared: Shared,
+pub(crate) struct ConnectionPermit {
+    _permit: Permit,
+    quota: Quota,
 }
 
-/// Why somebody was not let in.
+/// The limit that a connection was rejected by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// There are as many connections as there may be.
-    Full,
-    /// There are as many from this address as there may be.
-    Crowded,
-    /// They come too fast from this address; one may come after this time.
-    Hasty(Duration),
-    /// There are as many sockets, connections or not, as there may be.
+pub(crate) enum Rejection {
+    /// The total number of connections.
+    Connections,
+    /// The number of connections from this address.
+    Address,
+    /// The rate of connections from this address, and how long to wait.
+    Rate(Duration),
+    /// The number of sockets, in all or from this address.
     Sockets,
 }
 
-/// How often the log tells of refusals, at most.
-const TOLD_EVERY: Duration = Duration::from_secs(1);
+/// Minimum time between two log lines about rejections.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// After which time, in seconds, it is worth trying again where all places are taken.
-const RETRY_FULL: u64 = 10;
+/// When to try again after a number is reached, in seconds.
+const RETRY_SECONDS: u64 = 10;
 
-/// Sockets for pages, health and handshakes, beside two for each connection.
+/// Sockets for pages, probes and handshakes, beside two for each connection.
 const SPARE_SOCKETS: usize = 1024;
 
 /// The same for one address.
-const SPARE_SOCKETS_EACH: usize = 64;
+const SPARE_ADDRESS_SOCKETS: usize = 64;
 
-impl Admission {
-    /// `rates` are those of one client, of which an address has a multiple.
+impl ConnectionLimiter {
+    /// Creates the limits of a server. `rates` are those of one client; an address has a multiple.
     pub(crate) fn new(config: &Config, rates: Option<Rates>) -> Self {
-        let (all, each) = (config.max_connections, config.max_connections_per_address);
-        let budget = Budget::new(config.buffered_bytes, config.body_timeout);
-        let sockets_each = if each == 0 { 0 } else { pairs(each, SPARE_SOCKETS_EACH) };
+        let (total, each) = (config.max_connections, config.max_connections_per_address);
+        let budget = MemoryBudget::new(config.buffered_bytes, config.body_timeout);
+        let sockets_each = if each == 0 { 0 } else { sockets(each, SPARE_ADDRESS_SOCKETS) };
         Self {
-            connections: Arc::new(Places::new(all, each)),
-            sockets: Arc::new(Places::new(pairs(all, SPARE_SOCKETS), sockets_each)),
-            addresses: config.rate_limits.then(|| {
-                let (pace, most) = (config.connects_per_second, config.buffered_bytes_per_address);
-                let most = if most == 0 { usize::MAX } else { most };
+            connections: Arc::new(Permits::new(total, each)),
+            sockets: Arc::new(Permits::new(sockets(total, SPARE_SOCKETS), sockets_each)),
+            quotas: config.rate_limits.then(|| {
+                let bytes = match config.buffered_bytes_per_address {
+                    0 => usize::MAX,
+                    limit => limit,
+                };
+                let per_second = config.connects_per_second;
                 let rates = rates.zip(NonZeroU32::new(config.rates_per_address));
-                Mutex::new(Addresses::new(pace, rates, budget.clone(), most))
+                Mutex::new(AddressQuotas::new(per_second, rates, budget.clone(), bytes))
             }),
-            trusted: config.trusted_proxies.clone(),
+            trusted_proxies: config.trusted_proxies.clone(),
             budget,
-            refused: Default::default(),
-            told: Mutex::default(),
+            rejected: Default::default(),
+            logged: Mutex::default(),
         }
     }
 
-    /// What those who were let in may have held for them together.
-    pub(crate) const fn budget(&self) -> &Budget {
+    /// Returns the global memory budget of all connections.
+    pub(crate) const fn budget(&self) -> &MemoryBudget {
         &self.budget
     }
 
-    /// Lets a request begin a connection, which lasts until what is returned is dropped.
+    /// Admits the connection that a request begins, until the permit is dropped.
     ///
-    /// Without [`ConnectInfo`], as in an app that does not provide it, nobody knows who asks and only the total counts.
-    pub(crate) fn admit(&self, request: &Request) -> Result<Admitted, Reason> {
+    /// Without [`ConnectInfo`], as in an app that does not provide it, the address is unknown and
+    /// only the total counts.
+    pub(crate) fn admit(&self, request: &Request) -> Result<ConnectionPermit, Rejection> {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-        let who = peer.map(|peer| client(peer, request.headers(), &self.trusted));
-        self.admit_at(who, Instant::now())
+        let address = peer.map(|peer| client(peer, request.headers(), &self.trusted_proxies));
+        self.admit_at(address, Instant::now())
     }
 
-    /// Lets a socket in, from which nothing has been read yet.
-    pub(crate) fn admit_socket(&self, peer: IpAddr) -> Result<Place, Reason> {
-        // Behind a proxy there are many people, who are counted when they connect.
-        let proxy = self.trusted.iter().any(|network| network.contains(peer));
-        let who = (!proxy).then_some(peer);
-        Places::take(&self.sockets, who.map(counted))
-            .map_err(|_| self.refuse(Reason::Sockets, who, Instant::now()))
+    /// Admits a socket from which nothing has been read yet.
+    pub(crate) fn admit_socket(&self, peer: IpAddr) -> Result<Permit, Rejection> {
+        // Behind a proxy there are many clients, which are counted when they connect.
+        let proxy = self.trusted_proxies.iter().any(|network| network.contains(peer));
+        let address = (!proxy).then_some(peer);
+        Permits::take(&self.sockets, address.map(counted))
+            .map_err(|_| self.reject(Rejection::Sockets, address, Instant::now()))
     }
 
-    /// How many were refused, by reason.
-    pub(crate) fn refused(&self) -> [(&'static str, u64); Reason::ALL.len()] {
-        Reason::ALL
-            .map(|reason| (reason.name(), self.refused[reason.index()].load(Ordering::Relaxed)))
+    /// Returns the number of rejected connections and sockets by limit.
+    pub(crate) fn rejected(&self) -> [(&'static str, u64); Rejection::ALL.len()] {
+        Rejection::ALL
+            .map(|limit| (limit.name(), self.rejected[limit.index()].load(Ordering::Relaxed)))
     }
 
-    fn admit_at(&self, who: Option<IpAddr>, now: Instant) -> Result<Admitted, Reason> {
-        let mut shared = Shared { allowance: None, budget: self.budget.clone() };
-        if let (Some(addresses), Some(who)) = (&self.addresses, who) {
-            let mut addresses = addresses.lock().unwrap_or_else(PoisonError::into_inner);
-            let entered = addresses.enter(counted(who), now);
-            drop(addresses);
-            shared = entered.map_err(|wait| self.refuse(Reason::Hasty(wait), Some(who), now))?;
+    fn admit_at(
+        &self,
+        address: Option<IpAddr>,
+        now: Instant,
+    ) -> Result<ConnectionPermit, Rejection> {
+        let mut quota = Quota { allowance: None, budget: self.budget.clone() };
+        if let (Some(quotas), Some(address)) = (&self.quotas, address) {
+            let admitted = lock(quotas).admit(counted(address), now);
+            quota =
+                admitted.map_err(|wait| self.reject(Rejection::Rate(wait), Some(address), now))?;
         }
-        let place = Places::take(&self.connections, who.map(counted)).map_err(|full| {
-            let reason = match full {
-                Full::All => Reason::Full,
-                Full::Each => Reason::Crowded,
+        let permit = Permits::take(&self.connections, address.map(counted)).map_err(|limit| {
+            let rejection = match limit {
+                LimitReached::Total => Rejection::Connections,
+                LimitReached::Address => Rejection::Address,
             };
-            self.refuse(reason, who, now)
+            self.reject(rejection, address, now)
         })?;
-        Ok(Admitted { _place: place, shared })
+        Ok(ConnectionPermit { _permit: permit, quota })
     }
 
-    /// Counts a refusal and tells of it which option would have let them in.
-    fn refuse(&self, reason: Reason, who: Option<IpAddr>, now: Instant) -> Reason {
-        self.refused[reason.index()].fetch_add(1, Ordering::Relaxed);
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|told| now.duration_since(told) >= TOLD_EVERY) {
-            *told = Some(now);
-            drop(told);
-            let from = who.map_or_else(|| "an unknown address".to_owned(), for_logs);
-            tracing::warn!(%from, "refused a connection: {}", reason.advice());
+    /// Counts a rejection and logs which option would have admitted it.
+    fn reject(&self, rejection: Rejection, address: Option<IpAddr>, now: Instant) -> Rejection {
+        self.rejected[rejection.index()].fetch_add(1, Ordering::Relaxed);
+        let mut logged = lock(&self.logged);
+        if logged.is_none_or(|logged| now.duration_since(logged) >= LOG_INTERVAL) {
+            *logged = Some(now);
+            drop(logged);
+            let from = address.map_or_else(|| "an unknown address".to_owned(), for_logs);
+            tracing::warn!(%from, "refused a connection: {}", rejection.advice());
         }
-        reason
+        rejection
     }
 }
 
-impl Admitted {
-    /// What whoever was let in may do together with the others of its address.
+impl ConnectionPermit {
+    /// Returns the rate limits that the connections of the address share.
     pub(crate) fn allowance(&self) -> Option<Arc<Allowance>> {
-        self.shared.allowance.clone()
+        self.quota.allowance.clone()
     }
 
-    /// What it may have held for it together with them.
-    pub(crate) const fn budget(&self) -> &Budget {
-        &self.shared.budget
+    /// Returns the memory budget with the quota of the address.
+    pub(crate) const fn budget(&self) -> &MemoryBudget {
+        &self.quota.budget
     }
 }
 
-/// Two for each of `count`, and some.
-const fn pairs(count: usize, spare: usize) -> usize {
-    count.saturating_mul(2).saturating_add(spare)
+/// Returns two sockets for each connection, and some more.
+const fn sockets(connections: usize, spare: usize) -> usize {
+    connections.saturating_mul(2).saturating_add(spare)
 }
 
-impl Reason {
-    const ALL: [Self; 4] = [Self::Full, Self::Crowded, Self::Hasty(Duration::ZERO), Self::Sockets];
+impl Rejection {
+    const ALL: [Self; 4] =
+        [Self::Connections, Self::Address, Self::Rate(Duration::ZERO), Self::Sockets];
 
     const fn index(self) -> usize {
         match self {
-            Self::Full => 0,
-            Self::Crowded => 1,
-            Self::Hasty(_) => 2,
+            Self::Connections => 0,
+            Self::Address => 1,
+            Self::Rate(_) => 2,
             Self::Sockets => 3,
         }
     }
 
+    /// Returns the name of the limit in metrics.
     const fn name(self) -> &'static str {
         match self {
-            Self::Full => "connections",
-            Self::Crowded => "address",
-            Self::Hasty(_) => "rate",
+            Self::Connections => "connections",
+            Self::Address => "address",
+            Self::Rate(_) => "rate",
             Self::Sockets => "sockets",
         }
     }
 
     const fn advice(self) -> &'static str {
         match self {
-            Self::Full => "--max-connections is reached",
-            Self::Crowded => {
+            Self::Connections => "--max-connections is reached",
+            Self::Address => {
                 "--max-connections-per-address is reached; if this is a proxy, name it with --trusted-proxy"
             }
-            Self::Hasty(_) => {
+            Self::Rate(_) => {
                 "--connects-per-second is exceeded; if this is a proxy, name it with --trusted-proxy"
             }
             Self::Sockets => {
@@ -221,18 +233,18 @@ impl Reason {
     }
 }
 
-impl IntoResponse for Reason {
+impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
-        let (status, wait, why) = match self {
-            Self::Hasty(wait) => {
+        let (status, wait, message) = match self {
+            Self::Rate(wait) => {
                 let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
                 (StatusCode::TOO_MANY_REQUESTS, seconds, "too many connections in a short time\n")
             }
-            _ => (StatusCode::SERVICE_UNAVAILABLE, RETRY_FULL, "too many connections\n"),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, RETRY_SECONDS, "too many connections\n"),
         };
-        // The socket is needed for somebody else.
+        // The socket is needed for other clients.
         let headers = [(RETRY_AFTER, wait.to_string()), (CONNECTION, "close".to_owned())];
-        (status, headers, why).into_response()
+        (status, headers, message).into_response()
     }
 }
 
@@ -240,66 +252,66 @@ impl IntoResponse for Reason {
 mod tests {
     use super::*;
 
-    fn admission(change: impl FnOnce(&mut Config)) -> Admission {
+    fn limiter(change: impl FnOnce(&mut Config)) -> ConnectionLimiter {
         let mut config = Config::default();
         change(&mut config);
-        Admission::new(&config, config.limits.rates.clone())
+        ConnectionLimiter::new(&config, config.limits.rates.clone())
     }
 
-    fn who(address: &str) -> Option<IpAddr> {
-        Some(address.parse().unwrap())
+    fn address(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
     }
 
     #[test]
-    fn a_place_is_given_back_when_it_is_dropped() {
-        let admission = admission(|config| {
+    fn dropped_permit_makes_room() {
+        let limiter = limiter(|config| {
             (config.max_connections, config.max_connections_per_address) = (3, 2);
         });
         let now = Instant::now();
-        let admit = |address| admission.admit_at(who(address), now);
+        let admit = |from| limiter.admit_at(address(from), now);
         let first = admit("2001:db8:0:1::1").unwrap();
         let second = admit("2001:db8:0:1:ffff::2").unwrap();
-        assert_eq!(admit("2001:db8:0:1::3").unwrap_err(), Reason::Crowded);
+        assert_eq!(admit("2001:db8:0:1::3").unwrap_err(), Rejection::Address);
         let third = admit("2001:db8:0:2::1").unwrap();
-        assert_eq!(admit("192.0.2.1").unwrap_err(), Reason::Full);
-        assert_eq!(admission.admit_at(None, now).unwrap_err(), Reason::Full);
-        assert_eq!(admission.connections.taken(), 3);
+        assert_eq!(admit("192.0.2.1").unwrap_err(), Rejection::Connections);
+        assert_eq!(limiter.admit_at(None, now).unwrap_err(), Rejection::Connections);
+        assert_eq!(limiter.connections.taken(), 3);
         drop((first, second));
-        let fourth = admission.admit_at(None, now).unwrap();
-        assert_eq!(admission.connections.taken(), 2);
+        let fourth = limiter.admit_at(None, now).unwrap();
+        assert_eq!(limiter.connections.taken(), 2);
         drop((third, fourth));
-        assert_eq!(admission.connections.taken(), 0);
-        assert_eq!(admission.refused()[..2], [("connections", 2), ("address", 1)]);
+        assert_eq!(limiter.connections.taken(), 0);
+        assert_eq!(limiter.rejected()[..2], [("connections", 2), ("address", 1)]);
     }
 
     #[test]
-    fn a_school_behind_one_address_is_let_in_and_a_flood_is_not() {
-        let admission = admission(|config| config.max_connections_per_address = 0);
+    fn connection_rate_admits_a_school_and_rejects_a_flood() {
+        let limiter = limiter(|config| config.max_connections_per_address = 0);
         let start = Instant::now();
         let mut open = Vec::new();
         for tick in 0..5_000 {
             let now = start + Duration::from_millis(2) * tick;
-            open.push(admission.admit_at(who("192.0.2.1"), now).unwrap());
+            open.push(limiter.admit_at(address("192.0.2.1"), now).unwrap());
         }
         let now = start + Duration::from_secs(60);
-        let flood = |_| admission.admit_at(who("192.0.2.1"), now);
+        let flood = |_| limiter.admit_at(address("192.0.2.1"), now);
         let admitted: Vec<_> = (0..5_000).map_while(|round| flood(round).ok()).collect();
         assert_eq!(admitted.len(), 1_000);
-        let refused = flood(0).unwrap_err();
-        assert!(matches!(refused, Reason::Hasty(wait) if wait <= Duration::from_millis(2)));
-        let response = refused.into_response();
+        let rejection = flood(0).unwrap_err();
+        assert!(matches!(rejection, Rejection::Rate(wait) if wait <= Duration::from_millis(2)));
+        let response = rejection.into_response();
         assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(response.headers()[RETRY_AFTER], "1");
-        assert!(admission.admit_at(who("192.0.2.2"), now).is_ok());
+        assert!(limiter.admit_at(address("192.0.2.2"), now).is_ok());
     }
 
     #[test]
-    fn limits_can_be_turned_off() {
-        let admission = admission(|config| {
+    fn limits_can_be_disabled() {
+        let limiter = limiter(|config| {
             (config.rate_limits, config.max_connections_per_address) = (false, 0);
         });
         let now = Instant::now();
-        let admit = |_| admission.admit_at(who("192.0.2.1"), now);
+        let admit = |_| limiter.admit_at(address("192.0.2.1"), now);
         assert_eq!(
             (0..20_000).map_while(|round| admit(round).ok()).collect::<Vec<_>>().len(),
             20_000

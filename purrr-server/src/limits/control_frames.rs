@@ -1,4 +1,4 @@
-//! How much that says nothing a client may send, pings, pongs and empty fragments: [`Controls`].
+//! A limit on frames that carry no message, such as pings and pongs: [`ControlFrameLimit`].
 
 use std::time::Duration;
 
@@ -6,35 +6,37 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 
-/// Each is cheap to answer, and nobody who means well sends a hundredth of this.
-const MANY: u32 = 1_000;
+/// Frames in one window. Each is cheap to answer, and no real client sends a hundredth of this.
+const LIMIT: u32 = 1_000;
 
-/// In which time it would be too many.
-const WITHIN: Duration = Duration::from_secs(10);
+/// The length of a window.
+const WINDOW: Duration = Duration::from_secs(10);
 
-/// Counts what one connection sends that is no message, nor a part of one.
+/// Counts one connection's pings, pongs and empty fragments.
+///
+/// A fixed window by count: the clock is read once every [`LIMIT`] frames.
 #[derive(Debug)]
-pub(crate) struct Controls {
-    limited: bool,
+pub(crate) struct ControlFrameLimit {
+    enabled: bool,
     count: u32,
     since: Instant,
 }
 
-impl Controls {
+impl ControlFrameLimit {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { limited: config.rate_limits, count: 0, since: Instant::now() }
+        Self { enabled: config.rate_limits, count: 0, since: Instant::now() }
     }
 
-    /// Counts another one; says whether that is too many.
-    pub(crate) fn are_too_many(&mut self) -> bool {
+    /// Counts a frame. Returns true if more than [`LIMIT`] came within [`WINDOW`].
+    pub(crate) fn is_exceeded(&mut self) -> bool {
         self.count += 1;
-        if self.count <= MANY {
+        if self.count <= LIMIT {
             return false;
         }
         let now = Instant::now();
-        let flood = self.limited && now.duration_since(self.since) < WITHIN;
+        let exceeded = self.enabled && now.duration_since(self.since) < WINDOW;
         (self.count, self.since) = (1, now);
-        flood
+        exceeded
     }
 }
 
@@ -43,16 +45,16 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_is_told_from_a_habit() {
-        let mut controls = Controls::new(&Config::default());
+    async fn control_frame_limit() {
+        let mut limit = ControlFrameLimit::new(&Config::default());
         for _ in 0..5_000 {
-            assert!(!controls.are_too_many());
-            tokio::time::advance(WITHIN / MANY).await;
+            assert!(!limit.is_exceeded());
+            tokio::time::advance(WINDOW / LIMIT).await;
         }
-        assert!((0..2_000).any(|_| controls.are_too_many()));
+        assert!((0..2_000).any(|_| limit.is_exceeded()));
 
         let unlimited = Config { rate_limits: false, ..Config::default() };
-        let mut controls = Controls::new(&unlimited);
-        assert!((0..5_000).all(|_| !controls.are_too_many()));
+        let mut limit = ControlFrameLimit::new(&unlimited);
+        assert!((0..5_000).all(|_| !limit.is_exceeded()));
     }
 }

@@ -1,7 +1,11 @@
-//! How many bytes of large messages the server holds for everybody together, and for those of one address: [`Budget`].
+//! The memory budget for large messages: [`MemoryBudget`].
 //!
-//! A message is charged for from the moment in which it is too large to be small until the last copy of it is gone: while it
-//! arrives, waits in the queue of a chat, and goes out. Small ones are bounded where they wait, and cost nothing here.
+//! There is a global limit and a limit for each address. Both are only upper bounds: the limits of
+//! the addresses may add up to more than the global one.
+//!
+//! A message counts from the moment at which it is larger than [`SMALL_MESSAGE`] until its last
+//! copy is dropped: while it arrives, waits in the queue of a chat, and goes out. Small messages
+//! are bounded where they wait and count nothing here.
 
 use std::{
     mem::take,
@@ -17,290 +21,308 @@ use bytestring::ByteString;
 use purrr_core::{Code, Problem};
 use tokio::time::Instant;
 
-/// Up to this many bytes a message is small.
-pub(crate) const SMALL: usize = 64 * 1024;
+/// Bytes up to which a message is small and counts nothing.
+pub(crate) const SMALL_MESSAGE: usize = 64 * 1024;
 
-/// The line on which somebody may still send pictures, in bytes a second: 64 kbit/s.
-pub(crate) const SLOWEST_LINE: f64 = 8_192.0;
+/// The minimum rate of an upload in bytes a second (64 kbit/s).
+const MIN_RATE: f64 = 8_192.0;
 
-/// When it is worth trying again, in milliseconds.
-const RETRY: u64 = 1_000;
+/// When to try again after the budget was exhausted, in milliseconds.
+const RETRY_AFTER: u64 = 1_000;
 
-/// What is left for large messages, of all that there is or of somebody's share. Clones are the same budget.
+/// The global budget, or the part of it that one address may use. Clones are the same budget.
 #[derive(Clone, Debug)]
-pub(crate) struct Budget(Arc<Share>);
+pub(crate) struct MemoryBudget(Arc<Quota>);
 
-/// A part of the total that is not set aside: there may be more shares than it has room for.
+/// The bytes of one address. Nothing is set aside for it in the global budget.
 #[derive(Debug)]
-struct Share {
-    room: Room,
-    total: Arc<Total>,
+struct Quota {
+    bytes: ByteLimit,
+    global: Arc<Global>,
 }
 
 #[derive(Debug)]
-struct Total {
-    room: Room,
-    /// How long a message may take beside what the slowest line needs for it.
-    patience: Duration,
+struct Global {
+    bytes: ByteLimit,
+    /// How long a message may take, beside what [`MIN_RATE`] allows for its bytes.
+    body_timeout: Duration,
 }
 
-/// So many bytes at most, of which so many are held.
+/// A counter of bytes with a limit.
 #[derive(Debug)]
-struct Room {
-    most: usize,
+struct ByteLimit {
+    limit: usize,
     held: AtomicUsize,
 }
 
-/// What one message has taken of the budget, which is given back when this is dropped.
+/// The bytes that one message has taken of the budget. Dropping it gives them back.
+///
+/// For each message: [`grow_to`](Self::grow_to) as its bytes come, [`is_overdue`](Self::is_overdue)
+/// after each read, [`pause_deadline`](Self::pause_deadline) while the connection is not read, and
+/// at the end [`attach`](Self::attach), after which the next message begins.
 #[derive(Debug)]
-pub(crate) struct Charge {
-    budget: Budget,
+pub(crate) struct Reservation {
+    budget: MemoryBudget,
     bytes: usize,
-    /// Since when what is charged for comes and could be read.
+    /// When the message became large, or could be read again after a pause.
     since: Option<Instant>,
-    /// It could not be read for some time, which is not to be held against it.
-    excused: bool,
+    /// Set while the connection is not read. The deadline starts anew afterwards.
+    paused: bool,
 }
 
-/// The bytes of a message, and what they cost.
-struct Charged<T> {
+/// The bytes of a message with their reservation.
+struct Reserved<T> {
     bytes: T,
-    _charge: Charge,
+    _reservation: Reservation,
 }
 
-impl Budget {
-    pub(crate) fn new(most: usize, patience: Duration) -> Self {
-        let total = Arc::new(Total { room: Room::of(most), patience });
-        Self(Arc::new(Share { room: Room::of(usize::MAX), total }))
+/// Returns how long an upload may take of which `received` bytes have come.
+///
+/// That is a timeout and a second more for each [`MIN_RATE`] bytes: a client that sends more
+/// slowly holds memory at no cost of its own (slowloris).
+pub(crate) fn upload_timeout(timeout: Duration, received: usize) -> Duration {
+    timeout.saturating_add(Duration::from_secs_f64(received as f64 / MIN_RATE))
+}
+
+impl MemoryBudget {
+    pub(crate) fn new(limit: usize, body_timeout: Duration) -> Self {
+        let global = Arc::new(Global { bytes: ByteLimit::new(limit), body_timeout });
+        Self(Arc::new(Quota { bytes: ByteLimit::new(usize::MAX), global }))
     }
 
-    /// The budget of some who may have at most so much of this one together.
-    pub(crate) fn share(&self, most: usize) -> Self {
-        Self(Arc::new(Share { room: Room::of(most), total: Arc::clone(&self.0.total) }))
+    /// Returns this budget with a quota of its own of at most `limit` bytes.
+    pub(crate) fn with_quota(&self, limit: usize) -> Self {
+        let global = Arc::clone(&self.0.global);
+        Self(Arc::new(Quota { bytes: ByteLimit::new(limit), global }))
     }
 
-    /// One that nobody comes to the end of.
+    /// Returns a budget that is never exhausted.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn unlimited() -> Self {
         Self::new(usize::MAX, Duration::MAX)
     }
 
-    /// The charge of a message of which nothing has come.
-    pub(crate) fn charge(&self) -> Charge {
-        self.charge_of(0)
+    /// Returns the reservation of a message of which nothing has come.
+    pub(crate) fn reservation(&self) -> Reservation {
+        self.reservation_of(0)
     }
 
-    /// Bytes that are charged for now, in all.
+    /// Returns the reserved bytes of the whole global budget.
     pub(crate) fn held(&self) -> usize {
-        self.0.total.room.held.load(Ordering::Relaxed)
+        self.0.global.bytes.held.load(Ordering::Relaxed)
     }
 
-    /// Charges for another form of a message that was let in: it takes the place of the first one, so it is not refused.
-    pub(crate) fn keep(&self, bytes: Vec<u8>) -> Bytes {
-        if bytes.len() <= SMALL {
+    /// Reserves for another form of a message that was accepted, such as its decoded image.
+    ///
+    /// Never refuses, since it takes the place of the first form. Both are held for a moment.
+    pub(crate) fn hold(&self, bytes: Vec<u8>) -> Bytes {
+        if bytes.len() <= SMALL_MESSAGE {
             return bytes.into();
         }
-        let charge = self.charge_of(bytes.len());
+        let reservation = self.reservation_of(bytes.len());
         self.0.add(bytes.len());
-        Bytes::from_owner(Charged { bytes, _charge: charge })
+        Bytes::from_owner(Reserved { bytes, _reservation: reservation })
     }
 
-    /// The same for a text.
-    pub(crate) fn keep_text(&self, text: String) -> ByteString {
-        if text.len() <= SMALL {
+    /// Reserves for another form of a message as [`hold`](Self::hold) does, for text.
+    pub(crate) fn hold_text(&self, text: String) -> ByteString {
+        if text.len() <= SMALL_MESSAGE {
             return text.into();
         }
-        ByteString::try_from(self.keep(text.into_bytes())).expect("it was a text before")
+        ByteString::try_from(self.hold(text.into_bytes())).expect("a string is UTF-8")
     }
 
-    fn charge_of(&self, bytes: usize) -> Charge {
-        Charge { budget: self.clone(), bytes, since: None, excused: false }
+    fn reservation_of(&self, bytes: usize) -> Reservation {
+        Reservation { budget: self.clone(), bytes, since: None, paused: false }
     }
 }
 
-impl Share {
-    /// Whether there was room for so much, here and in the total, which then is taken.
-    fn take(&self, bytes: usize) -> bool {
-        if !self.room.take(bytes) {
+impl Quota {
+    /// Reserves bytes here and in the global budget. Returns false if either has no room.
+    fn reserve(&self, bytes: usize) -> bool {
+        if !self.bytes.reserve(bytes) {
             return false;
         }
-        let taken = self.total.room.take(bytes);
-        if !taken {
-            self.room.give(bytes);
+        let reserved = self.global.bytes.reserve(bytes);
+        if !reserved {
+            self.bytes.release(bytes);
         }
-        taken
+        reserved
     }
 
-    /// Takes so much although there may be no room.
+    /// Reserves bytes even if there is no room.
     fn add(&self, bytes: usize) {
-        for room in [&self.room, &self.total.room] {
-            room.held.fetch_add(bytes, Ordering::Relaxed);
+        for limit in [&self.bytes, &self.global.bytes] {
+            limit.held.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 
-    fn give(&self, bytes: usize) {
-        for room in [&self.room, &self.total.room] {
-            room.give(bytes);
+    fn release(&self, bytes: usize) {
+        for limit in [&self.bytes, &self.global.bytes] {
+            limit.release(bytes);
         }
     }
 }
 
-impl Room {
-    const fn of(most: usize) -> Self {
-        Self { most, held: AtomicUsize::new(0) }
+impl ByteLimit {
+    const fn new(limit: usize) -> Self {
+        Self { limit, held: AtomicUsize::new(0) }
     }
 
-    fn take(&self, bytes: usize) -> bool {
-        let fits = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.most);
+    fn reserve(&self, bytes: usize) -> bool {
+        let fits = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.limit);
         self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
     }
 
-    fn give(&self, bytes: usize) {
+    fn release(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
-impl Charge {
-    /// Charges for a message that has grown to so many bytes. If there is no room, what was charged is given back.
+impl Reservation {
+    /// Reserves for a message that has grown to `bytes`.
+    ///
+    /// Returns false if the budget is exhausted. What was reserved is released then.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> bool {
-        if bytes <= SMALL || bytes <= self.bytes {
+        if bytes <= SMALL_MESSAGE || bytes <= self.bytes {
             return true;
         }
-        let grown = self.budget.0.take(bytes - self.bytes);
+        let grown = self.budget.0.reserve(bytes - self.bytes);
         if grown {
             self.bytes = bytes;
             self.since.get_or_insert_with(Instant::now);
         } else {
-            self.clear();
+            self.release();
         }
         grown
     }
 
-    /// Has the bytes of the message pay for themselves from now on. The next message begins.
+    /// Moves the reservation into the bytes of the finished message. The next message begins.
     pub(crate) fn attach(&mut self, bytes: BytesMut) -> Bytes {
         if self.bytes == 0 {
             return bytes.freeze();
         }
-        let charge = self.budget.charge_of(take(&mut self.bytes));
+        let reservation = self.budget.reservation_of(take(&mut self.bytes));
         self.since = None;
-        Bytes::from_owner(Charged { bytes, _charge: charge })
+        Bytes::from_owner(Reserved { bytes, _reservation: reservation })
     }
 
-    /// Whether a message, of which so much has come, holds what is charged for it longer than the slowest line would.
+    /// Returns true if a large message arrives more slowly than [`upload_timeout`] allows.
+    ///
+    /// Without a minimum rate, slow uploads would hold the whole budget (slowloris).
     pub(crate) fn is_overdue(&mut self, received: usize) -> bool {
         let Some(since) = &mut self.since else { return false };
-        if take(&mut self.excused) {
+        if take(&mut self.paused) {
             *since = Instant::now();
         }
-        let bought = Duration::from_secs_f64(received as f64 / SLOWEST_LINE);
-        since.elapsed() > self.budget.0.total.patience.saturating_add(bought)
+        since.elapsed() > upload_timeout(self.budget.0.global.body_timeout, received)
     }
 
-    /// What comes is not read now, and its time begins when it is again.
-    pub(crate) const fn excuse(&mut self) {
-        self.excused = true;
+    /// Suspends the deadline while the server does not read, for which the client is not to blame.
+    pub(crate) const fn pause_deadline(&mut self) {
+        self.paused = true;
     }
 
-    fn clear(&mut self) {
+    fn release(&mut self) {
         self.since = None;
-        self.budget.0.give(take(&mut self.bytes));
+        self.budget.0.release(take(&mut self.bytes));
     }
 }
 
-impl Drop for Charge {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        self.clear();
+        self.release();
     }
 }
 
-impl<T: AsRef<[u8]>> AsRef<[u8]> for Charged<T> {
+impl<T: AsRef<[u8]>> AsRef<[u8]> for Reserved<T> {
     fn as_ref(&self) -> &[u8] {
         self.bytes.as_ref()
     }
 }
 
-/// What somebody is told whose message there was no room for.
-pub(crate) fn no_room() -> Problem {
-    let message = "the server holds as much as it may; send this again in a moment";
-    Problem::retry(Code::Overloaded, message, RETRY)
+/// Returns the error for a message that the budget has no room for.
+pub(crate) fn overloaded() -> Problem {
+    Problem::retry(Code::Overloaded, "server overloaded; retry later", RETRY_AFTER)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const SMALL: usize = SMALL_MESSAGE;
+    const TIMEOUT: Duration = Duration::from_secs(10);
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_charged_for_comes_as_fast_as_on_the_slowest_line() {
-        let budget = Budget::new(10 * SMALL, PATIENCE);
-        let mut charge = budget.charge();
-        assert!(charge.grow_to(SMALL));
-        tokio::time::advance(10 * PATIENCE).await;
-        assert!(!charge.is_overdue(SMALL), "small ones may take their time");
-        assert!(charge.grow_to(2 * SMALL));
-        let due = PATIENCE + Duration::from_secs(2 * SMALL as u64 / 8_192);
+    async fn large_message_has_minimum_rate() {
+        let budget = MemoryBudget::new(10 * SMALL, TIMEOUT);
+        let mut message = budget.reservation();
+        assert!(message.grow_to(SMALL));
+        tokio::time::advance(10 * TIMEOUT).await;
+        assert!(!message.is_overdue(SMALL), "small messages have no deadline");
+        assert!(message.grow_to(2 * SMALL));
+        let due = TIMEOUT + Duration::from_secs(2 * SMALL as u64 / 8_192);
         tokio::time::advance(due).await;
-        assert!(!charge.is_overdue(2 * SMALL));
+        assert!(!message.is_overdue(2 * SMALL));
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(charge.is_overdue(2 * SMALL));
-        assert!(!charge.is_overdue(3 * SMALL), "more has come");
-        charge.excuse();
-        tokio::time::advance(10 * PATIENCE).await;
-        assert!(!charge.is_overdue(2 * SMALL), "it was not read meanwhile");
+        assert!(message.is_overdue(2 * SMALL));
+        assert!(!message.is_overdue(3 * SMALL), "more has come");
+        message.pause_deadline();
+        tokio::time::advance(10 * TIMEOUT).await;
+        assert!(!message.is_overdue(2 * SMALL), "it was not read meanwhile");
         tokio::time::advance(due + Duration::from_millis(1)).await;
-        assert!(charge.is_overdue(2 * SMALL));
-        drop(charge.attach(BytesMut::zeroed(2 * SMALL)));
-        assert!(!charge.is_overdue(0), "the next one has not begun");
+        assert!(message.is_overdue(2 * SMALL));
+        drop(message.attach(BytesMut::zeroed(2 * SMALL)));
+        assert!(!message.is_overdue(0), "the next message has not begun");
     }
 
     #[test]
-    fn a_message_is_charged_for_until_its_last_copy_is_gone() {
-        let budget = Budget::new(10 * SMALL, PATIENCE);
-        let mut charge = budget.charge();
-        assert!(charge.grow_to(SMALL) && budget.held() == 0);
-        assert!(charge.grow_to(3 * SMALL) && charge.grow_to(2 * SMALL));
+    fn reservation_lasts_until_last_copy_is_dropped() {
+        let budget = MemoryBudget::new(10 * SMALL, TIMEOUT);
+        let mut message = budget.reservation();
+        assert!(message.grow_to(SMALL) && budget.held() == 0);
+        assert!(message.grow_to(3 * SMALL) && message.grow_to(2 * SMALL));
         assert_eq!(budget.held(), 3 * SMALL);
-        let bytes = charge.attach(BytesMut::zeroed(3 * SMALL));
+        let bytes = message.attach(BytesMut::zeroed(3 * SMALL));
         let slice = bytes.slice(..1);
-        drop((bytes, charge));
+        drop((bytes, message));
         assert_eq!(budget.held(), 3 * SMALL);
         drop(slice);
         assert_eq!(budget.held(), 0);
     }
 
     #[test]
-    fn what_there_is_no_room_for_holds_nothing() {
-        let budget = Budget::new(10 * SMALL, PATIENCE);
-        let (mut first, mut second) = (budget.charge(), budget.charge());
+    fn refused_message_holds_nothing() {
+        let budget = MemoryBudget::new(10 * SMALL, TIMEOUT);
+        let (mut first, mut second) = (budget.reservation(), budget.reservation());
         assert!(first.grow_to(6 * SMALL));
         assert!(second.grow_to(4 * SMALL));
         assert!(!second.grow_to(5 * SMALL));
         assert_eq!(budget.held(), 6 * SMALL);
-        assert!(second.grow_to(SMALL), "small ones cost nothing");
-        let other_form = budget.keep(vec![0; 8 * SMALL]);
+        assert!(second.grow_to(SMALL), "small messages count nothing");
+        let other_form = budget.hold(vec![0; 8 * SMALL]);
         assert_eq!(budget.held(), 14 * SMALL);
         drop(first);
         assert!(!second.grow_to(3 * SMALL));
         drop(other_form);
         assert!(second.grow_to(3 * SMALL));
-        assert_eq!(budget.keep(vec![0; SMALL]).len(), SMALL);
+        assert_eq!(budget.hold(vec![0; SMALL]).len(), SMALL);
         assert_eq!(budget.held(), 3 * SMALL);
     }
 
     #[test]
-    fn a_share_has_its_own_end_and_that_of_the_whole() {
-        let whole = Budget::new(10 * SMALL, PATIENCE);
-        let [one, other] = [whole.share(6 * SMALL), whole.share(6 * SMALL)];
-        let [mut first, mut second] = [one.charge(), other.charge()];
+    fn quota_and_global_limit_both_hold() {
+        let global = MemoryBudget::new(10 * SMALL, TIMEOUT);
+        let [one, other] = [global.with_quota(6 * SMALL), global.with_quota(6 * SMALL)];
+        let [mut first, mut second] = [one.reservation(), other.reservation()];
         assert!(first.grow_to(6 * SMALL));
-        let mut more_of_the_first = one.charge();
-        assert!(!more_of_the_first.grow_to(2 * SMALL), "there is room, and not for these");
+        let mut third = one.reservation();
+        assert!(!third.grow_to(2 * SMALL), "the quota is used up");
         assert!(second.grow_to(4 * SMALL));
-        assert!(!second.grow_to(5 * SMALL), "they may have it, and there is none");
+        assert!(!second.grow_to(5 * SMALL), "the global limit is reached");
         drop(first);
-        assert_eq!(whole.held(), 0, "what was refused is not held");
-        assert!(more_of_the_first.grow_to(6 * SMALL) && second.grow_to(4 * SMALL));
-        assert_eq!((whole.held(), one.held()), (10 * SMALL, 10 * SMALL));
+        assert_eq!(global.held(), 0, "what was refused is not held");
+        assert!(third.grow_to(6 * SMALL) && second.grow_to(4 * SMALL));
+        assert_eq!((global.held(), one.held()), (10 * SMALL, 10 * SMALL));
     }
 }

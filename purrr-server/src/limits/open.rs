@@ -1,4 +1,4 @@
-//! QueueStatus of open connections in each dialect: [`OpenConnections`].
+//! Numbers of open connections in each dialect: [`OpenConnections`].
 
 use std::sync::{
     Arc,

@@ -1,79 +1,77 @@
-//! A number of places, in all and for each address: [`Places`].
+//! A counting limit, in all and for each address: [`Permits`].
 
 use std::{
     collections::{HashMap, hash_map::Entry},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
-/// How many may be here at once. One entry is held for each address that has a place.
+use super::lock;
+
+/// A pool of permits. Holds one entry for each address that has a permit.
 #[derive(Debug)]
-pub(super) struct Places {
-    all: usize,
-    /// For each address; 0 sets no limit.
-    each: usize,
+pub(super) struct Permits {
+    total_limit: usize,
+    /// Permits for each address. 0 sets no limit.
+    address_limit: usize,
     taken: Mutex<Taken>,
 }
 
 #[derive(Debug, Default)]
 struct Taken {
-    all: usize,
-    each: HashMap<IpAddr, usize>,
+    total: usize,
+    by_address: HashMap<IpAddr, usize>,
 }
 
-/// Somebody's place, which is free again when this is dropped.
+/// One permit, which returns to its pool when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
-    places: Arc<Places>,
+pub(crate) struct Permit {
+    pool: Arc<Permits>,
     address: Option<IpAddr>,
 }
 
-/// Which of the limits is reached.
+/// The limit that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Full {
-    All,
-    Each,
+pub(super) enum LimitReached {
+    Total,
+    Address,
 }
 
-impl Places {
-    pub(super) fn new(all: usize, each: usize) -> Self {
-        Self { all, each, taken: Mutex::default() }
+impl Permits {
+    pub(super) fn new(total_limit: usize, address_limit: usize) -> Self {
+        Self { total_limit, address_limit, taken: Mutex::default() }
     }
 
-    /// Takes a place; somebody whose address is not known counts in the total alone.
-    pub(super) fn take(this: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, Full> {
-        let mut taken = this.lock();
-        if taken.all >= this.all {
-            return Err(Full::All);
+    /// Takes a permit. Without an address only the total counts.
+    pub(super) fn take(this: &Arc<Self>, address: Option<IpAddr>) -> Result<Permit, LimitReached> {
+        let mut taken = lock(&this.taken);
+        if taken.total >= this.total_limit {
+            return Err(LimitReached::Total);
         }
-        let address = address.filter(|_| this.each > 0);
+        let address = address.filter(|_| this.address_limit > 0);
         if let Some(address) = address {
-            let count = taken.each.entry(address).or_default();
-            if *count >= this.each {
-                return Err(Full::Each);
+            let count = taken.by_address.entry(address).or_default();
+            if *count >= this.address_limit {
+                return Err(LimitReached::Address);
             }
             *count += 1;
         }
-        taken.all += 1;
-        Ok(Place { places: Arc::clone(this), address })
+        taken.total += 1;
+        Ok(Permit { pool: Arc::clone(this), address })
     }
 
     #[cfg(test)]
     pub(super) fn taken(&self) -> usize {
-        self.lock().all
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.taken).total
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let mut taken = self.places.lock();
-        taken.all -= 1;
+        let mut taken = lock(&self.pool.taken);
+        taken.total -= 1;
         if let Some(address) = self.address
-            && let Entry::Occupied(mut entry) = taken.each.entry(address)
+            && let Entry::Occupied(mut entry) = taken.by_address.entry(address)
         {
             *entry.get_mut() -= 1;
             if *entry.get() == 0 {
@@ -88,13 +86,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_kept_of_an_address_without_places() {
-        let places = Arc::new(Places::new(10, 1));
+    fn dropped_permit_leaves_no_entry() {
+        let permits = Arc::new(Permits::new(10, 1));
         let address = "192.0.2.1".parse().unwrap();
-        let place = Places::take(&places, Some(address)).unwrap();
-        assert_eq!(Places::take(&places, Some(address)).unwrap_err(), Full::Each);
-        drop(place);
-        assert!(places.lock().each.is_empty());
-        assert_eq!(places.taken(), 0);
+        let permit = Permits::take(&permits, Some(address)).unwrap();
+        assert_eq!(Permits::take(&permits, Some(address)).unwrap_err(), LimitReached::Address);
+        drop(permit);
+        assert!(lock(&permits.taken).by_address.is_empty());
+        assert_eq!(permits.taken(), 0);
     }
 }

@@ -46,7 +46,7 @@ use self::{
     engineio::{EioSocket, Incoming, Outgoing, Sessions},
     websocket::{CloseCode, Heard, Message, Watched},
 };
-use crate::{config::Config, limits::connections::Admission};
+use crate::{config::Config, limits::connections::ConnectionLimiter};
 
 /// What a client sends or is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,19 +78,21 @@ where
     S: Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send,
 {
-    let (config, admission) =
-        (Arc::new(config.clone()), Arc::new(Admission::new(config, config.limits.rates.clone())));
+    let (config, limiter) = (
+        Arc::new(config.clone()),
+        Arc::new(ConnectionLimiter::new(config, config.limits.rates.clone())),
+    );
     any(async move |request: Request| {
-        let admitted = match admission.admit(&request) {
-            Ok(admitted) => admitted,
+        let permit = match limiter.admit(&request) {
+            Ok(permit) => permit,
             Err(reason) => return reason.into_response(),
         };
         let max_payload = config.max_payload;
-        let charge = admitted.budget().charge();
-        websocket::upgrade(request, None, max_payload, charge, move |socket| async move {
+        let reservation = permit.budget().reservation();
+        websocket::upgrade(request, None, max_payload, reservation, move |socket| async move {
             let link = Link::WebSocket(Box::new(Watched::new(socket, &config)));
             session(Connection(link)).await;
-            drop(admitted);
+            drop(permit);
         })
     })
 }
@@ -104,8 +106,8 @@ where
     S: Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    let admission = Arc::new(Admission::new(config, config.limits.rates.clone()));
-    let sessions = Sessions::new(Arc::new(config.clone()), admission);
+    let limiter = Arc::new(ConnectionLimiter::new(config, config.limits.rates.clone()));
+    let sessions = Sessions::new(Arc::new(config.clone()), limiter);
     any(async move |request: Request| {
         sessions
             .handle(request, move |socket| session(Connection(Link::EngineIo(Box::new(socket)))))

@@ -6,14 +6,18 @@ use purrr_core::{Code, Problem, codec::json::write_string, model::Image};
 
 use crate::{
     dialect::image::{Largest, check, check_name},
-    limits::memory::Budget,
+    limits::memory::MemoryBudget,
 };
 
 /// The media type of a picture that only the two can open.
 pub(super) const SEALED: &str = "application/octet-stream";
 
 /// A picture as this dialect sends it: a data URL, or a ciphertext that is nobody's business.
-pub(super) fn read(image: ByteString, largest: Largest, budget: &Budget) -> Result<Image, Problem> {
+pub(super) fn read(
+    image: ByteString,
+    largest: Largest,
+    budget: &MemoryBudget,
+) -> Result<Image, Problem> {
     let Some(url) = image.strip_prefix("data:") else {
         let mime = ByteString::from_static(SEALED);
         return Ok(Image { mime, encrypted: true, bytes: image.into_bytes() });
@@ -24,7 +28,7 @@ pub(super) fn read(image: ByteString, largest: Largest, budget: &Budget) -> Resu
         Problem::new(Code::BadMessage, "the data URL of a picture must be strict base64")
     })?;
     check(mime, &bytes, largest)?;
-    Ok(Image { mime: mime.into(), encrypted: false, bytes: budget.keep(bytes) })
+    Ok(Image { mime: mime.into(), encrypted: false, bytes: budget.hold(bytes) })
 }
 
 /// The same picture in this dialect, as a string of JSON.

@@ -26,7 +26,7 @@ use crate::{
     config::Config,
     dialect::image::Largest,
     limits::{
-        connections::Admission,
+        connections::ConnectionLimiter,
         open::{Dialect, OpenConnections},
     },
     transport::{
@@ -49,9 +49,9 @@ impl Front {
         hub: Hub,
         config: Arc<Config>,
         connections: OpenConnections,
-        admission: Arc<Admission>,
+        limiter: Arc<ConnectionLimiter>,
     ) -> Self {
-        let sessions = Sessions::new(Arc::clone(&config), admission);
+        let sessions = Sessions::new(Arc::clone(&config), limiter);
         Self { hub, sessions, config, connections }
     }
 }

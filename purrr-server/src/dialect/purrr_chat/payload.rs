@@ -11,7 +11,7 @@ use purrr_core::{
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-use crate::limits::memory::Budget;
+use crate::limits::memory::MemoryBudget;
 
 /// Takes an event's array apart: its name, and its first argument if it has one.
 pub(super) fn open(array: &str) -> Result<(Cow<'_, str>, Option<&str>), ()> {
@@ -125,12 +125,12 @@ pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
 impl Text<'_> {
     /// The string as a slice of its packet, or charged for as a copy where it had escapes or would keep much else.
-    pub(super) fn in_source(self, source: &ByteString, budget: &Budget) -> ByteString {
+    pub(super) fn in_source(self, source: &ByteString, budget: &MemoryBudget) -> ByteString {
         let slice = match &self.0 {
             Cow::Borrowed(text) => json::slice(source, text),
             Cow::Owned(_) => None,
         };
-        slice.unwrap_or_else(|| budget.keep_text(self.0.into_owned()))
+        slice.unwrap_or_else(|| budget.hold_text(self.0.into_owned()))
     }
 }
 
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_string_with_escapes_is_charged_for_when_its_packet_is_gone() {
-        let budget = Budget::unlimited();
+        let budget = MemoryBudget::unlimited();
         let sealed = format!(r#""{{\"ciphertext\":\"{}\"}}""#, "A".repeat(100_000));
         let packet = ByteString::from(sealed);
         let text: Text<'_> = serde_json::from_str(&packet).unwrap();
@@ -195,10 +195,10 @@ mod tests {
 
     #[test]
     fn a_string_that_is_little_of_its_packet_does_not_keep_that() {
-        let budget = Budget::unlimited();
+        let budget = MemoryBudget::unlimited();
         let junk = "x".repeat(100_000);
         let packet =
-            budget.keep_text(format!(r#"["send_message",{{"message":"hi","junk":"{junk}"}}]"#));
+            budget.hold_text(format!(r#"["send_message",{{"message":"hi","junk":"{junk}"}}]"#));
         let (name, payload) = open(&packet).unwrap();
         let said: SendMessage<'_> = parse(&name, payload).unwrap();
         let text = said.message.unwrap().in_source(&packet, &budget);

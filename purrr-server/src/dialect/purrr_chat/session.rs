@@ -37,7 +37,7 @@ use crate::{
         image::{Largest, recognize},
         p256_key::is_p256_key,
     },
-    limits::memory::{Budget, no_room},
+    limits::memory::{MemoryBudget, overloaded},
     transport::engineio::{EioSocket, Incoming, Outgoing},
 };
 
@@ -59,7 +59,7 @@ pub(super) struct PurrrChat {
     message_bytes: usize,
     image_bytes: usize,
     largest: Largest,
-    budget: Budget,
+    budget: MemoryBudget,
     /// Commands that are due before anything else is read.
     commands: VecDeque<Command>,
     /// Packets that are due before any other event is written.
@@ -142,7 +142,7 @@ impl PurrrChat {
                 if let Some(chat) = self.chat.as_mut().filter(|_| !late) {
                     chat.log.refused();
                 }
-                return Ok(Err(no_room()));
+                return Ok(Err(overloaded()));
             }
             (Incoming::Binary(bytes), Some(array)) => return self.read_attached(array, bytes),
             (Incoming::Text(text), None) => text,
@@ -352,7 +352,7 @@ impl PurrrChat {
         let mut fields: serde_json::Map<String, serde_json::Value> = parse(name, payload)?;
         match fields.remove(field) {
             Some(serde_json::Value::String(data)) => {
-                Ok(Some(relay(signalled(kind, Some(self.budget.keep_text(data))))))
+                Ok(Some(relay(signalled(kind, Some(self.budget.hold_text(data))))))
             }
             _ => {
                 let message = format!("`{name}` needs the field `{field}`, a string");
@@ -434,12 +434,12 @@ impl PurrrChat {
                 if let Some(Verbatim { dialect: DIALECT, text, binary }) = verbatim {
                     match message.image.filter(|_| binary) {
                         Some(image) => self.packets.extend(binary_event(&text, image.bytes)),
-                        None => self.packets.push_back(event(&text).kept_in(&self.budget)),
+                        None => self.packets.push_back(event(&text).held_in(&self.budget)),
                     }
                     return;
                 }
                 let packet = Outgoing::Text(receive_message(&chat.partner, &message, reply).into());
-                self.packets.push_back(packet.kept_in(&self.budget));
+                self.packets.push_back(packet.held_in(&self.budget));
             }
             Body::Typing(on) => self.emit(if on { "show_typing" } else { "hide_typing" }, None),
             Body::Read { id } => {

@@ -16,7 +16,7 @@ use bytestring::ByteString;
 
 pub(crate) use self::{sessions::Sessions, socket::EioSocket};
 use crate::{
-    limits::memory::{Budget, SMALL},
+    limits::memory::{MemoryBudget, SMALL_MESSAGE},
     transport::websocket::Message,
 };
 
@@ -68,10 +68,10 @@ impl Outgoing {
     }
 
     /// The same, charged for if it is large.
-    pub(crate) fn kept_in(self, budget: &Budget) -> Self {
+    pub(crate) fn held_in(self, budget: &MemoryBudget) -> Self {
         match self {
-            Self::Text(text) if text.len() > SMALL => {
-                let kept = budget.keep(text.into_bytes().into());
+            Self::Text(text) if text.len() > SMALL_MESSAGE => {
+                let kept = budget.hold(text.into_bytes().into());
                 Self::Text(ByteString::try_from(kept).expect("a text stays a text"))
             }
             other => other,

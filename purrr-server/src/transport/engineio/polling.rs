@@ -6,7 +6,7 @@ pub(crate) mod fuzzing;
 use std::{
     collections::VecDeque,
     mem::take,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     task::{Context, Poll, Waker},
 };
 
@@ -17,7 +17,10 @@ use purrr_core::codec::json;
 use tokio::sync::{Notify, oneshot};
 
 use super::{Incoming, Outgoing};
-use crate::{limits::memory::Budget, transport::websocket::Socket};
+use crate::{
+    limits::{lock, memory::MemoryBudget},
+    transport::websocket::Socket,
+};
 
 /// Bytes that may wait for the next poll before the session is asked for patience. A larger packet goes alone.
 const OUTBOUND_MAX: usize = 1024 * 1024;
@@ -33,7 +36,7 @@ const SEPARATOR: char = '\u{1e}';
 /// out is [`OUTBOUND_MAX`] or one packet.
 #[derive(Debug)]
 pub(super) struct Polling {
-    budget: Budget,
+    budget: MemoryBudget,
     state: Mutex<State>,
     /// The session has taken what the last request brought.
     taken: Notify,
@@ -77,11 +80,11 @@ pub(super) struct Inbound {
 }
 
 impl Polling {
-    pub(super) fn new(budget: Budget) -> Self {
+    pub(super) fn new(budget: MemoryBudget) -> Self {
         Self { budget, state: Mutex::default(), taken: Notify::new() }
     }
 
-    pub(super) const fn budget(&self) -> &Budget {
+    pub(super) const fn budget(&self) -> &MemoryBudget {
         &self.budget
     }
 
@@ -261,14 +264,13 @@ impl Polling {
         Poll::Pending
     }
 
-    /// No code between lock and unlock can panic halfway through a change.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
 impl Inbound {
-    pub(super) fn read(body: Bytes, budget: &Budget) -> Result<Self, Broken> {
+    pub(super) fn read(body: Bytes, budget: &MemoryBudget) -> Result<Self, Broken> {
         let body_bytes = body.len();
         Ok(Self { packets: split(body, budget)?.into(), body_bytes })
     }
@@ -279,10 +281,10 @@ impl Inbound {
     }
 
     /// The next packet, copied if it would keep much more of the body than itself: until it is taken, the body pays for it.
-    pub(super) fn next(&mut self, budget: &Budget) -> Option<Incoming> {
+    pub(super) fn next(&mut self, budget: &MemoryBudget) -> Option<Incoming> {
         Some(match self.packets.pop_front()? {
             Incoming::Text(text) if !json::is_most_of(text.len(), self.body_bytes) => {
-                Incoming::Text(budget.keep_text(text.to_string()))
+                Incoming::Text(budget.hold_text(text.to_string()))
             }
             packet => packet,
         })
@@ -290,14 +292,14 @@ impl Inbound {
 }
 
 impl State {
-    fn answer_poll(&mut self, budget: &Budget) {
+    fn answer_poll(&mut self, budget: &MemoryBudget) {
         if self.outbound.is_empty() && !self.upgrading {
             return;
         }
         let Some(poll) = self.poll.take() else { return };
         let payload = match self.outbound.is_empty() {
             true => Bytes::from_static(b"6"),
-            false => budget.keep(join(&self.outbound).into_bytes()),
+            false => budget.hold(join(&self.outbound).into_bytes()),
         };
         if poll.send(payload).is_err() {
             // The client gave the request up: what it would have carried is kept, and the session ends.
@@ -340,7 +342,7 @@ impl std::fmt::Debug for State {
 }
 
 /// The packets of one request.
-fn split(body: Bytes, budget: &Budget) -> Result<Vec<Incoming>, Broken> {
+fn split(body: Bytes, budget: &MemoryBudget) -> Result<Vec<Incoming>, Broken> {
     let body = ByteString::try_from(body).map_err(|_| Broken)?;
     let mut packets = Vec::new();
     for packet in body.split(SEPARATOR) {
@@ -350,7 +352,7 @@ fn split(body: Bytes, budget: &Budget) -> Result<Vec<Incoming>, Broken> {
         packets.push(match packet.strip_prefix('b') {
             Some(base64) => {
                 let bytes = BASE64_STANDARD.decode(base64).map_err(|_| Broken)?;
-                Incoming::Binary(budget.keep(bytes))
+                Incoming::Binary(budget.hold(bytes))
             }
             None => Incoming::read(body.slice_ref(packet)).ok_or(Broken)?,
         });
@@ -379,8 +381,8 @@ fn join(packets: &VecDeque<Outgoing>) -> String {
 mod tests {
     use super::*;
 
-    fn budget() -> Budget {
-        Budget::unlimited()
+    fn budget() -> MemoryBudget {
+        MemoryBudget::unlimited()
     }
 
     #[test]
@@ -423,7 +425,7 @@ mod tests {
     #[test]
     fn a_packet_that_was_taken_does_not_keep_the_body_that_it_came_in() {
         let budget = budget();
-        let body = budget.keep(format!("4hi\u{1e}4{}", "x".repeat(100_000)).into_bytes());
+        let body = budget.hold(format!("4hi\u{1e}4{}", "x".repeat(100_000)).into_bytes());
         let length = body.len();
         let mut inbound = Inbound::read(body, &budget).unwrap();
         let little = inbound.next(&budget).unwrap();

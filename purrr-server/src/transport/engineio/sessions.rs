@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -28,8 +28,9 @@ use super::{
 use crate::{
     config::Config,
     limits::{
-        connections::Admission,
-        memory::{Budget, SLOWEST_LINE},
+        connections::ConnectionLimiter,
+        lock,
+        memory::{MemoryBudget, upload_timeout},
     },
     transport::websocket::{self, Message, Socket},
 };
@@ -38,7 +39,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Sessions {
     config: Arc<Config>,
-    admission: Arc<Admission>,
+    limiter: Arc<ConnectionLimiter>,
     polling: Arc<Mutex<HashMap<String, Arc<Polling>>>>,
 }
 
@@ -74,8 +75,8 @@ enum Refusal {
 }
 
 impl Sessions {
-    pub(crate) fn new(config: Arc<Config>, admission: Arc<Admission>) -> Self {
-        Self { config, admission, polling: Arc::default() }
+    pub(crate) fn new(config: Arc<Config>, limiter: Arc<ConnectionLimiter>) -> Self {
+        Self { config, limiter, polling: Arc::default() }
     }
 
     /// Answers a request, and starts `session` in a task of its own where the request begins one.
@@ -120,16 +121,16 @@ impl Sessions {
         if asked.version.as_deref() != Some("4") {
             return Err(Refusal::Unsupported);
         }
-        let admitted = match self.admission.admit(&request) {
-            Ok(admitted) => admitted,
+        let permit = match self.limiter.admit(&request) {
+            Ok(permit) => permit,
             Err(reason) => return Ok(reason.into_response()),
         };
-        let budget = admitted.budget().clone();
+        let budget = permit.budget().clone();
         // A session is one connection to its end, whatever it runs over.
         let session = move |mut socket: EioSocket| async move {
-            socket.share(admitted.allowance());
+            socket.share(permit.allowance());
             session(socket).await;
-            drop(admitted);
+            drop(permit);
         };
         Ok(if websocket {
             self.open_websocket(request, budget, session)
@@ -138,7 +139,11 @@ impl Sessions {
         })
     }
 
-    fn open_polling<F>(&self, budget: Budget, session: impl FnOnce(EioSocket) -> F) -> Response
+    fn open_polling<F>(
+        &self,
+        budget: MemoryBudget,
+        session: impl FnOnce(EioSocket) -> F,
+    ) -> Response
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -153,7 +158,7 @@ impl Sessions {
     fn open_websocket<F>(
         &self,
         request: Request,
-        budget: Budget,
+        budget: MemoryBudget,
         session: impl FnOnce(EioSocket) -> F + Send + 'static,
     ) -> Response
     where
@@ -161,8 +166,8 @@ impl Sessions {
     {
         let greeting = self.greeting(&new_sid(), &[]);
         let (config, max_payload) = (Arc::clone(&self.config), self.config.max_payload);
-        let charge = budget.charge();
-        websocket::upgrade(request, None, max_payload, charge, move |mut socket| async move {
+        let reservation = budget.reservation();
+        websocket::upgrade(request, None, max_payload, reservation, move |mut socket| async move {
             if socket.send(Message::Text(greeting.into())).await.is_ok() {
                 let link = Link::WebSocket(Box::new(socket));
                 session(EioSocket::new(link, &config, budget)).await;
@@ -206,7 +211,7 @@ impl Sessions {
     /// A WebSocket takes a polling session over: `2probe`, `3probe`, and `5` once the client has let go of its polls.
     fn take_over(&self, request: Request, polling: Arc<Polling>) -> Result<Response, Refusal> {
         let Config { body_timeout: patience, max_payload, .. } = *self.config;
-        let charge = polling.budget().charge();
+        let reservation = polling.budget().reservation();
         let attempt = Attempt::begin(polling).map_err(|Broken| Refusal::BadRequest)?;
         let change_over = move |mut socket| async move {
             if attempt.change_over(&mut socket, patience).await.is_some() {
@@ -216,11 +221,11 @@ impl Sessions {
             drop(attempt);
             drop(socket);
         };
-        Ok(websocket::upgrade(request, None, max_payload, charge, change_over))
+        Ok(websocket::upgrade(request, None, max_payload, reservation, change_over))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Polling>>> {
-        self.polling.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.polling)
     }
 }
 
@@ -233,25 +238,25 @@ async fn read_body(
     patience: Duration,
     max_payload: usize,
     polling: &Polling,
-    budget: &Budget,
+    budget: &MemoryBudget,
 ) -> Result<Option<Bytes>, StatusCode> {
     let mut pieces = request.into_body().into_data_stream();
-    let (mut body, mut charge) = (BytesMut::new(), budget.charge());
+    let (mut body, mut reservation) = (BytesMut::new(), budget.reservation());
     // All that came, whether or not there is room for it.
     let (mut length, mut fits) = (0, true);
     let began = Instant::now();
     loop {
-        let bought = Duration::from_secs_f64(length as f64 / SLOWEST_LINE);
-        let piece = timeout_at(began + patience + bought, pieces.next()).await;
+        let due = began + upload_timeout(patience, length);
+        let piece = timeout_at(due, pieces.next()).await;
         let Some(piece) = piece.map_err(|_| StatusCode::REQUEST_TIMEOUT)? else {
-            return Ok(fits.then(|| charge.attach(body)));
+            return Ok(fits.then(|| reservation.attach(body)));
         };
         let piece = piece.map_err(|_| StatusCode::BAD_REQUEST)?;
         length += piece.len();
         if length > max_payload {
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }
-        if fits && charge.grow_to(length) {
+        if fits && reservation.grow_to(length) {
             body.extend_from_slice(&piece);
         } else {
             (fits, body) = (false, BytesMut::new());

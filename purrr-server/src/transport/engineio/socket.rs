@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    limits::{control_frames::Controls, memory::Budget},
+    limits::{control_frames::ControlFrameLimit, memory::MemoryBudget},
     liveness::{Beat, Heartbeat},
     transport::websocket::{self, CloseCode, Message, Socket},
 };
@@ -30,7 +30,7 @@ pub(crate) struct EioSocket {
     /// Keeps the id of a session that polled before taken, after a WebSocket has taken it over.
     record: Option<Record>,
     heartbeat: Heartbeat,
-    controls: Controls,
+    control_frames: ControlFrameLimit,
     /// Packets that came before a change of transport and are still to be read.
     early: Inbound,
     /// Packets that a change of transport left over.
@@ -43,7 +43,7 @@ pub(crate) struct EioSocket {
     allowance: Option<Arc<Allowance>>,
     /// Closed while no packet is wanted.
     gate: Gate,
-    budget: Budget,
+    budget: MemoryBudget,
 }
 
 pub(super) enum Link {
@@ -53,12 +53,12 @@ pub(super) enum Link {
 }
 
 impl EioSocket {
-    pub(super) fn new(link: Link, config: &Config, budget: Budget) -> Self {
+    pub(super) fn new(link: Link, config: &Config, budget: MemoryBudget) -> Self {
         Self {
             link,
             record: None,
             heartbeat: Heartbeat::from_config(config),
-            controls: Controls::new(config),
+            control_frames: ControlFrameLimit::new(config),
             early: Inbound::default(),
             rest: VecDeque::new(),
             ping_due: false,
@@ -72,7 +72,7 @@ impl EioSocket {
     }
 
     /// What those of the session's address may have held for them together.
-    pub(crate) const fn budget(&self) -> &Budget {
+    pub(crate) const fn budget(&self) -> &MemoryBudget {
         &self.budget
     }
 
@@ -93,7 +93,7 @@ impl EioSocket {
     /// A session whose connection is over, for what reads packets of its own.
     #[cfg(feature = "fuzzing")]
     pub(crate) fn gone(config: &Config) -> Self {
-        Self::new(Link::Gone, config, Budget::unlimited())
+        Self::new(Link::Gone, config, MemoryBudget::unlimited())
     }
 
     /// Names the ping that was sent last.
@@ -150,7 +150,7 @@ impl EioSocket {
         }
         self.heartbeat.heard();
         if let Link::WebSocket(socket) = &mut self.link {
-            socket.excuse();
+            socket.pause_deadline();
             if socket.poll_blocked(cx).is_err() {
                 return Poll::Ready(None);
             }
@@ -200,7 +200,7 @@ impl EioSocket {
                 }
                 None => Poll::Ready(None),
                 Some(Ok(Message::Refused)) => Poll::Ready(Some(Incoming::Refused)),
-                Some(Ok(_)) if self.controls.are_too_many() => {
+                Some(Ok(_)) if self.control_frames.is_exceeded() => {
                     self.fault = Some(CloseCode::Policy);
                     Poll::Ready(None)
                 }

@@ -11,7 +11,7 @@ use futures::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{CloseCode, Message, Socket, SocketError, frame::check_close};
-use crate::limits::memory::Budget;
+use crate::limits::memory::MemoryBudget;
 
 /// Reads the same bytes at once, in pieces, and in the plainest way there is: all give the same messages and the same code
 /// to close with. What is written, in pieces as well, is read as it was meant.
@@ -94,7 +94,7 @@ impl AsyncWrite for Pieces<'_> {
 
 fn socket<'a>(bytes: &'a [u8], sizes: &'a [u8], most: usize) -> Socket<Pieces<'a>> {
     let pieces = Pieces { unread: bytes, written: Vec::new(), sizes, turn: 0 };
-    Socket::on(pieces, BytesMut::new(), most, Budget::unlimited().charge())
+    Socket::on(pieces, BytesMut::new(), most, MemoryBudget::unlimited().reservation())
 }
 
 /// What the socket makes of these bytes, and what it answered of itself.

@@ -26,7 +26,7 @@ use futures::{SinkExt, StreamExt};
 use sha1::{Digest, Sha1};
 use tokio::time::timeout;
 
-use crate::limits::memory::Charge;
+use crate::limits::memory::Reservation;
 
 pub(crate) use self::{
     socket::{Message, Socket, SocketError},
@@ -51,13 +51,13 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// Answers the handshake and runs `session` on the socket in a task of its own.
 ///
-/// `protocol` is the subprotocol to agree to if the client offers it, `max_payload` the bytes of one message, and `charge` what
+/// `protocol` is the subprotocol to agree to if the client offers it, `max_payload` the bytes of one message, and `reservation` what
 /// pays for large ones.
 pub(crate) fn upgrade<F>(
     mut request: Request,
     protocol: Option<&'static str>,
     max_payload: usize,
-    charge: Charge,
+    reservation: Reservation,
     session: impl FnOnce(Socket) -> F + Send + 'static,
 ) -> Response
 where
@@ -72,7 +72,7 @@ where
     tokio::spawn(async move {
         let Ok(upgraded) = upgraded.await else { return };
         // Awaited here, it would be one layer deeper with every message, and take more room.
-        tokio::spawn(session(Socket::new(upgraded, max_payload, charge)));
+        tokio::spawn(session(Socket::new(upgraded, max_payload, reservation)));
     });
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

@@ -25,7 +25,7 @@ use super::{
     frame::{Head, Opcode, check_close, unmask},
     send_buffer::Outbox,
 };
-use crate::{limits::memory::Charge, net::stream::Wire};
+use crate::{limits::memory::Reservation, net::stream::Wire};
 
 /// What goes over a [`Socket`]. A close ends the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub(crate) struct Socket<W = Wire> {
     fragments: Option<(Opcode, BytesMut)>,
     /// For the message that is coming. If there is no room for that, what comes of it is thrown away, of the partial frame
     /// so many bytes by now, and so many of the fragments before.
-    charge: Charge,
+    reservation: Reservation,
     refused: bool,
     skipped: usize,
     discarded: usize,
@@ -149,22 +149,27 @@ fn keep(payload: &[u8]) -> BytesMut {
 }
 
 impl Socket {
-    pub(super) fn new(upgraded: Upgraded, max_payload: usize, charge: Charge) -> Self {
+    pub(super) fn new(upgraded: Upgraded, max_payload: usize, reservation: Reservation) -> Self {
         let (wire, ahead) = Wire::new(upgraded);
-        Self::on(wire, ahead, max_payload, charge)
+        Self::on(wire, ahead, max_payload, reservation)
     }
 }
 
 impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
     /// On this connection, of which so much was read already.
-    pub(super) fn on(wire: W, ahead: BytesMut, max_payload: usize, charge: Charge) -> Self {
+    pub(super) fn on(
+        wire: W,
+        ahead: BytesMut,
+        max_payload: usize,
+        reservation: Reservation,
+    ) -> Self {
         Self {
             wire,
             max_payload,
             ahead,
             partial: None,
             fragments: None,
-            charge,
+            reservation,
             refused: false,
             skipped: 0,
             discarded: 0,
@@ -244,13 +249,13 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Message, SocketError>>> {
-        self.excuse();
+        self.pause_deadline();
         self.poll_messages(cx, true)
     }
 
     /// What comes is not read now, for a reason that is not the client's.
-    pub(crate) const fn excuse(&mut self) {
-        self.charge.excuse();
+    pub(crate) const fn pause_deadline(&mut self) {
+        self.reservation.pause_deadline();
     }
 
     /// Whether a message has begun to come.
@@ -376,7 +381,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
             let missing = head.length - payload.len() - self.skipped;
             if payload.capacity() == payload.len() && (!self.refused || head.opcode.is_control()) {
                 let room = missing.min(payload.len());
-                if self.charge.grow_to(before + payload.len() + room) {
+                if self.reservation.grow_to(before + payload.len() + room) {
                     payload.reserve(room);
                 } else {
                     self.refused = true;
@@ -407,7 +412,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
                 return Poll::Ready(Ok(None));
             }
             self.moved = true;
-            if self.charge.is_overdue(before + payload.len()) {
+            if self.reservation.is_overdue(before + payload.len()) {
                 return Poll::Ready(Err(SocketError::Fault(CloseCode::Policy)));
             }
         }
@@ -456,7 +461,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
     /// Whether a message has been without its next fragment for too long. Asked when something else comes, since whoever
     /// sends nothing at all is found by the heartbeat.
     fn stops_between_fragments(&mut self) -> bool {
-        self.fragments.as_ref().is_some_and(|(_, whole)| self.charge.is_overdue(whole.len()))
+        self.fragments.as_ref().is_some_and(|(_, whole)| self.reservation.is_overdue(whole.len()))
     }
 
     #[inline(never)]
@@ -470,9 +475,9 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
         if length > self.max_payload {
             return Err(CloseCode::Size);
         }
-        if !self.refused && self.charge.grow_to(length) {
+        if !self.refused && self.reservation.grow_to(length) {
             whole.put(payload);
-            if self.charge.is_overdue(length) {
+            if self.reservation.is_overdue(length) {
                 return Err(CloseCode::Policy);
             }
         } else {
@@ -490,7 +495,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Socket<W> {
             self.discarded = 0;
             return Ok(Message::Refused);
         }
-        let payload = self.charge.attach(payload);
+        let payload = self.reservation.attach(payload);
         if opcode == Opcode::Binary {
             return Ok(Message::Binary(payload));
         }
@@ -630,15 +635,15 @@ mod tests {
     use tokio::io::{AsyncReadExt, BufWriter, DuplexStream, duplex};
 
     use super::*;
-    use crate::limits::memory::Budget;
+    use crate::limits::memory::MemoryBudget;
 
     /// Sent by somebody who does not wait for it to be flushed, while there is no room; nobody sends anything afterwards.
     async fn what_was_blocked_goes_out<W>(wire: W, mut client: DuplexStream, controls_only: bool)
     where
         W: AsyncRead + AsyncWrite + Unpin,
     {
-        let charge = Budget::unlimited().charge();
-        let mut socket = Socket::on(wire, BytesMut::new(), 1_000, charge);
+        let reservation = MemoryBudget::unlimited().reservation();
+        let mut socket = Socket::on(wire, BytesMut::new(), 1_000, reservation);
         socket.send(Message::Text("123456".into())).await.unwrap();
         let cx = &mut Context::from_waker(Waker::noop());
         assert!(socket.poll_ready_unpin(cx).is_ready());
@@ -676,9 +681,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_message_that_stops_between_fragments_is_overdue_whatever_pongs_come() {
-        let budget = Budget::new(1_000_000, Duration::from_secs(10));
+        let budget = MemoryBudget::new(1_000_000, Duration::from_secs(10));
         let (wire, mut client) = duplex(1_000_000);
-        let mut socket = Socket::on(wire, BytesMut::new(), 1_000_000, budget.charge());
+        let mut socket = Socket::on(wire, BytesMut::new(), 1_000_000, budget.reservation());
         let mut begun = vec![0x02, 0xff, 0, 0, 0, 0, 0, 0x01, 0x86, 0xa0, 0, 0, 0, 0];
         begun.resize(begun.len() + 100_000, 0);
         client.write_all(&begun).await.unwrap();
@@ -700,8 +705,8 @@ mod tests {
     #[tokio::test]
     async fn pings_of_somebody_who_never_reads_are_no_progress_whatever_a_layer_below_takes() {
         let (wire, mut client) = duplex(8);
-        let charge = Budget::unlimited().charge();
-        let mut socket = Socket::on(BufWriter::new(wire), BytesMut::new(), 1_000, charge);
+        let reservation = MemoryBudget::unlimited().reservation();
+        let mut socket = Socket::on(BufWriter::new(wire), BytesMut::new(), 1_000, reservation);
         socket.send(Message::Text("123456".into())).await.unwrap();
         let cx = &mut Context::from_waker(Waker::noop());
         for _ in 0..100 {

@@ -13,7 +13,7 @@ use purrr_core::hub::Gate;
 use super::{CloseCode, Message, Socket, SocketError, close, close_code, finish};
 use crate::{
     config::Config,
-    limits::control_frames::Controls,
+    limits::control_frames::ControlFrameLimit,
     liveness::{Beat, Heartbeat},
 };
 
@@ -23,7 +23,7 @@ use crate::{
 pub(crate) struct Watched {
     socket: Socket,
     heartbeat: Heartbeat,
-    controls: Controls,
+    control_frames: ControlFrameLimit,
     ping_due: bool,
     dead: bool,
     fault: Option<CloseCode>,
@@ -51,7 +51,7 @@ impl Watched {
         Self {
             socket,
             heartbeat: Heartbeat::from_config(config),
-            controls: Controls::new(config),
+            control_frames: ControlFrameLimit::new(config),
             ping_due: false,
             dead: false,
             fault: None,
@@ -122,7 +122,7 @@ impl Stream for Watched {
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Ready(Some(Ok(Message::Ping | Message::Pong | Message::Nothing))) => {
-                    if this.controls.are_too_many() {
+                    if this.control_frames.is_exceeded() {
                         this.fault = Some(CloseCode::Policy);
                         return Poll::Ready(None);
                     }

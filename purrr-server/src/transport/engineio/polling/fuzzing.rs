@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Broken, Incoming, Outgoing, PACKETS_MAX, SEPARATOR, join};
-use crate::limits::memory::Budget;
+use crate::limits::memory::MemoryBudget;
 
 /// What is understood is understood again as it was when it is written anew; and what two requests bring, one brings too.
 pub fn payloads(data: &[u8]) {
@@ -26,7 +26,7 @@ pub fn payloads(data: &[u8]) {
 }
 
 fn split(body: Bytes) -> Result<Vec<Incoming>, Broken> {
-    super::split(body, &Budget::unlimited())
+    super::split(body, &MemoryBudget::unlimited())
 }
 
 /// The packet as whoever sent it would write it.
