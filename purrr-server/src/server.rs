@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     http::router,
     limits::connections::ConnectionLimiter,
-    net::{listener, write_timeout::Patient},
+    net::{listener, write_timeout::WriteTimeout},
 };
 
 /// Maximum bytes of a request's head. hyper answers 431 above it.
@@ -111,7 +111,7 @@ impl Service {
             .timer(TokioTimer::new())
             .max_buf_size(MAX_HEAD)
             .header_read_timeout(header_timeout)
-            .serve_connection(TokioIo::new(Patient::new(stream, idle_timeout)), service)
+            .serve_connection(TokioIo::new(WriteTimeout::new(stream, idle_timeout)), service)
             .with_upgrades();
         let mut connection = pin!(connection);
         tokio::select! {

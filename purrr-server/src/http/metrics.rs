@@ -1,8 +1,8 @@
-//! Prometheus metrics, served at `/metrics`: [`serve`].
+//! Prometheus metrics, served at `/metrics`: [`Metrics`].
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, AtomicU64},
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
 };
 
 use axum::{
@@ -11,8 +11,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use prometheus_client::{
-    encoding::text::encode,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, text::encode},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge, info::Info},
     registry::Registry,
 };
 use purrr_core::{Hub, model::Census};
@@ -20,80 +21,103 @@ use tokio::runtime::Handle;
 
 use crate::limits::{
     connections::ConnectionLimiter,
+    lock,
     open::{Dialect, OpenConnections},
 };
 
-/// The content type of [`render`]'s text.
+/// The media type of the OpenMetrics text format.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Answers a request for the metrics.
-pub(crate) async fn serve(
-    State((hub, connections, limiter)): State<(Hub, OpenConnections, Arc<ConnectionLimiter>)>,
-) -> Response {
-    let Ok(census) = hub.census().await else {
+/// The metrics of one router. Nothing is counted here: each scrape reads the counters elsewhere.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    sources: Arc<Sources>,
+}
+
+/// The counters that a scrape reads.
+#[derive(Debug)]
+struct Sources {
+    hub: Hub,
+    open: OpenConnections,
+    limiter: Arc<ConnectionLimiter>,
+    /// The census of the last scrape, since a collector cannot wait for the lobby.
+    census: Mutex<Census>,
+}
+
+impl Metrics {
+    pub(crate) fn new(hub: Hub, open: OpenConnections, limiter: Arc<ConnectionLimiter>) -> Self {
+        let sources = Arc::new(Sources { hub, open, limiter, census: Mutex::default() });
+        let mut registry = Registry::with_prefix("purrr");
+        let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "Version of the server", version);
+        registry.register_collector(Box::new(Arc::clone(&sources)));
+        Self { registry, sources }
+    }
+}
+
+/// Answers a scrape, or 503 if the lobby does not answer.
+pub(crate) async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
+    let Metrics { registry, sources } = &*metrics;
+    let Ok(census) = sources.hub.census().await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    let text = render(&hub, census, &connections, &limiter);
+    *lock(&sources.census) = census;
+    let mut text = String::new();
+    encode(&mut text, registry).expect("writing to a string does not fail");
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
 }
 
-/// Called on the runtime, as a handler is.
-fn tasks() -> u64 {
-    Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks() as u64)
+impl Collector for Sources {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Census { waiting, pairs, .. } = *lock(&self.census);
+        let stats = self.hub.stats();
+        for (name, help, value) in [
+            ("online", "Peers online.", self.hub.online()),
+            ("waiting", "Peers waiting for a partner.", waiting),
+            ("pairs", "Chats in progress.", pairs),
+            (
+                "buffered_bytes",
+                "Bytes of large messages in memory.",
+                self.limiter.budget().held() as u64,
+            ),
+            ("tasks", "Tasks of the runtime, including those of other services.", alive_tasks()),
+        ] {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        let help = "Open connections, by dialect.";
+        let mut family = encoder.encode_descriptor("connections", help, None, MetricType::Gauge)?;
+        for dialect in Dialect::ALL {
+            let gauge = ConstGauge::new(self.open.count(dialect));
+            gauge.encode(family.encode_family(&[("dialect", dialect.name())])?)?;
+        }
+        for (name, help, value) in [
+            ("arrivals", "Peers that have connected.", stats.arrivals),
+            ("matches", "Matched peers (two per chat).", stats.matches),
+            ("frames", "Frames sent to partners.", stats.frames),
+            ("frame_bytes", "Bytes of those frames.", stats.bytes),
+        ] {
+            let descriptor = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(value).encode(descriptor)?;
+        }
+        let help = "Inputs refused, by error code.";
+        let mut family = encoder.encode_descriptor("refused", help, None, MetricType::Counter)?;
+        for (code, count) in &stats.refused {
+            let counter = ConstCounter::new(*count);
+            counter.encode(family.encode_family(&[("code", code.as_str())])?)?;
+        }
+        let (name, help) = ("connections_rejected", "Connections rejected, by limit.");
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (limit, count) in self.limiter.rejected() {
+            let counter = ConstCounter::new(count);
+            counter.encode(family.encode_family(&[("limit", limit)])?)?;
+        }
+        Ok(())
+    }
 }
 
-/// The hub's numbers, these and the door's, in the OpenMetrics text format.
-fn render(
-    hub: &Hub,
-    census: Census,
-    connections: &OpenConnections,
-    limiter: &ConnectionLimiter,
-) -> String {
-    let stats = hub.stats();
-    let mut registry = Registry::with_prefix("purrr");
-    for (name, help, value) in [
-        ("online", "People who are here", hub.online()),
-        ("waiting", "People who wait for a partner", census.waiting),
-        ("pairs", "Chats under way", census.pairs),
-        ("buffered_bytes", "Bytes of large messages that are held", limiter.budget().held() as u64),
-        ("tasks", "Tasks that the runtime has, the server's and whatever else it runs", tasks()),
-    ] {
-        let gauge = Gauge::<i64, AtomicI64>::default();
-        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        registry.register(name, help, gauge);
-    }
-    let open = Family::<Vec<(&'static str, &'static str)>, Gauge<u64, AtomicU64>>::default();
-    for dialect in Dialect::ALL {
-        let count = connections.count(dialect);
-        open.get_or_create(&vec![("dialect", dialect.name())]).set(count);
-    }
-    registry.register("connections", "Connections that are open", open);
-    for (name, help, value) in [
-        ("arrivals", "People who came", stats.arrivals),
-        ("matches", "Times somebody was matched; two for each pair", stats.matches),
-        ("frames", "Frames that people sent to their partners", stats.frames),
-        ("frame_bytes", "Bytes of those frames", stats.bytes),
-    ] {
-        let counter: Counter = Counter::default();
-        counter.inc_by(value);
-        registry.register(name, help, counter);
-    }
-    let refused = Family::<Vec<(&'static str, &'static str)>, Counter>::default();
-    for (code, times) in &stats.refused {
-        refused.get_or_create(&vec![("code", code.as_str())]).inc_by(*times);
-    }
-    registry.register("refused", "Inputs that were answered with an error", refused);
-    let turned_away = Family::<Vec<(&'static str, &'static str)>, Counter>::default();
-    for (reason, times) in limiter.rejected() {
-        turned_away.get_or_create(&vec![("limit", reason)]).inc_by(times);
-    }
-    registry.register("turned_away", "Connections that a limit did not let in", turned_away);
-    registry.register(
-        "build",
-        "The program",
-        Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
-    );
-    let mut text = String::new();
-    encode(&mut text, &registry).expect("writing to a string does not fail");
-    text
+/// Returns the number of tasks on the current runtime, on which scrapes are answered.
+fn alive_tasks() -> u64 {
+    Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks() as u64)
 }

@@ -16,7 +16,12 @@ use axum::{
 use purrr_core::Hub;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::{health, metrics, origin::Origins, page};
+use super::{
+    health,
+    metrics::{self, Metrics},
+    origin::Origins,
+    page,
+};
 use crate::{
     config::Config,
     dialect::{native, purrr_chat},
@@ -76,6 +81,7 @@ where
         connections: connections.clone(),
         limiter: Arc::clone(&limiter),
     };
+    let metrics = Arc::new(Metrics::new(hub.clone(), connections, limiter));
     let guarded = Router::new()
         .route("/ws", any(enter_native))
         .with_state(native)
@@ -87,7 +93,7 @@ where
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(health::ready))
         .route("/healthz", get(health::health))
-        .route("/metrics", get(metrics::serve).with_state((hub.clone(), connections, limiter)))
+        .route("/metrics", get(metrics::scrape).with_state(metrics))
         // Also the root, which a router that is mounted as a service sees under two paths.
         .fallback(index)
         .with_state(hub)

@@ -1,50 +1,28 @@
 //! Networks in CIDR notation: [`Network`].
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    str::FromStr,
-};
+use std::{fmt, net::IpAddr, str::FromStr};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A network such as `10.0.0.0/8` or `2001:db8::/32`, or a single address.
+///
+/// Host bits of the address are ignored: `10.1.2.3/8` is `10.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
+pub struct Network(IpNet);
 
-/// A text that names no network.
+/// A text that is no network.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("must be a network such as 10.0.0.0/8 or 2001:db8::/32, or an address")]
 pub struct NetworkError;
 
 impl Network {
-    /// The network of the addresses that share the first `prefix` bits with `address`.
-    pub(super) fn new(address: IpAddr, prefix: u8) -> Option<Self> {
-        let address = match address {
-            IpAddr::V4(v4) => {
-                let host = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
-                (prefix <= 32).then(|| Ipv4Addr::from_bits(v4.to_bits() & !host).into())
-            }
-            IpAddr::V6(v6) => {
-                let host = u128::MAX.checked_shr(prefix.into()).unwrap_or(0);
-                (prefix <= 128).then(|| Ipv6Addr::from_bits(v6.to_bits() & !host).into())
-            }
-        };
-        Some(Self { address: address?, prefix })
-    }
-
-    /// Returns the network's first address.
-    pub(super) const fn address(&self) -> IpAddr {
-        self.address
-    }
-
-    /// Whether the address belongs to the network. An IPv4 address mapped into IPv6 is an IPv4 address.
+    /// Returns true if the address belongs to the network.
+    ///
+    /// An IPv4 address mapped into IPv6 counts as the IPv4 address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        Self::new(address.to_canonical(), self.prefix) == Some(*self)
+        self.0.contains(&address.to_canonical())
     }
 }
 
@@ -52,19 +30,21 @@ impl FromStr for Network {
     type Err = NetworkError;
 
     fn from_str(text: &str) -> Result<Self, NetworkError> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, prefix.parse().map_err(|_| NetworkError)?),
-            None if text.contains(':') => (text, 128),
-            None => (text, 32),
+        let network = match text.split_once('/') {
+            Some((address, prefix)) => {
+                let address = address.parse().map_err(|_| NetworkError)?;
+                let prefix = prefix.parse().map_err(|_| NetworkError)?;
+                IpNet::new(address, prefix).map_err(|_| NetworkError)?
+            }
+            None => text.parse::<IpAddr>().map_err(|_| NetworkError)?.into(),
         };
-        let address = address.parse().map_err(|_| NetworkError)?;
-        Self::new(address, prefix).ok_or(NetworkError)
+        Ok(Self(network.trunc()))
     }
 }
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
+        self.0.fmt(f)
     }
 }
 
@@ -85,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn networks_hold_their_addresses() {
+    fn network_contains_its_addresses() {
         for (network, address, inside) in [
             ("10.0.0.0/8", "10.255.0.1", true),
             ("10.0.0.0/8", "11.0.0.1", false),

@@ -1,33 +1,38 @@
-//! The address of a client: what it is counted by, and what trusted proxies say it is.
+//! The address of a client, also behind trusted proxies: [`client`].
 
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, HeaderName, header::FORWARDED};
+use ipnet::IpNet;
 
 use super::cidr::Network;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// What is counted as one address: who has one address of IPv6 has 2^64.
+/// Returns the address that limits count by: a single IPv4 address, or an IPv6 /64.
+///
+/// A client with one IPv6 address usually has all 2^64 of its network.
 pub(crate) fn counted(address: IpAddr) -> IpAddr {
-    truncated(address, 32, 64).address()
+    truncated(address, 32, 64).addr()
 }
 
-/// An address as the log may tell it: enough to find a proxy by, too little to find a person.
+/// Returns the network of an address for the log: an IPv4 /24 or an IPv6 /48.
+///
+/// That is enough to find a proxy by, and too little to find a person.
 pub(crate) fn for_logs(address: IpAddr) -> String {
     truncated(address, 24, 48).to_string()
 }
 
-fn truncated(address: IpAddr, v4: u8, v6: u8) -> Network {
+fn truncated(address: IpAddr, v4: u8, v6: u8) -> IpNet {
     let address = address.to_canonical();
     let prefix = if address.is_ipv4() { v4 } else { v6 };
-    Network::new(address, prefix).expect("the prefix is no longer than the address")
+    IpNet::new(address, prefix).expect("the prefix is no longer than the address").trunc()
 }
 
-/// Who sent a request that came from `peer`: the last hop that is none of the trusted proxies.
+/// Returns the address of the client behind `peer`: the last hop that is no trusted proxy.
 ///
-/// A proxy that sets one of the two headers hands the other on as the client wrote it. So where both are there and do not
-/// agree, neither is believed, and the request counts as the proxy's own.
+/// A proxy that sets one of the two headers forwards the other as the client wrote it. If both are
+/// present and disagree, neither is trusted and the request counts as the proxy's own.
 pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let trusts = |address| trusted.iter().any(|network| network.contains(address));
     if !trusts(peer) {
@@ -53,13 +58,13 @@ pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> 
     }
 }
 
-/// Reads an address that may come with a port.
+/// Parses an address that may come with a port.
 fn hop(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     bare.parse().ok().or_else(|| text.parse().ok().map(|with_port: SocketAddr| with_port.ip()))
 }
 
-/// Reads an element of `Forwarded`, such as `for="[2001:db8::1]:80";proto=https`.
+/// Parses an element of `Forwarded`, such as `for="[2001:db8::1]:80";proto=https`.
 fn forwarded_hop(element: &str) -> Option<IpAddr> {
     element.split(';').find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
@@ -74,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_counted_and_told_by_their_networks() {
+    fn addresses_are_truncated_to_networks() {
         let [v4, v6, mapped] = ["192.0.2.77", "2001:db8:1:2:3::4", "::ffff:192.0.2.77"]
             .map(|text| text.parse().unwrap());
         assert_eq!(counted(v6), "2001:db8:1:2::".parse::<IpAddr>().unwrap());
@@ -84,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_are_believed() {
+    fn forwarded_headers_need_trusted_proxy() {
         let trusted = ["10.0.0.0/8", "2001:db8::/32"].map(|text| text.parse().unwrap());
         let (x, f) = (X_FORWARDED_FOR, FORWARDED);
         for (peer, lines, client_is) in [

@@ -1,4 +1,4 @@
-//! What is under a WebSocket: [`Wire`].
+//! The byte stream of an upgraded connection: [`Stream`].
 
 use std::{
     io::{self, IoSlice},
@@ -14,31 +14,33 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::write_timeout::Patient;
+use super::write_timeout::WriteTimeout;
 
-/// A connection that was upgraded: the TCP stream itself where [`run`](crate::run) accepted it, without the layers that
-/// HTTP needs around it. A session minds by itself who does not read.
+/// The byte stream of an upgraded connection.
+///
+/// Where [`run`](crate::run) accepted the connection it is the TCP stream itself, without the
+/// layers of HTTP. Sessions have deadlines of their own for clients that do not read.
 #[derive(Debug)]
-pub(crate) enum Wire {
+pub(crate) enum Stream {
     Tcp(TcpStream),
-    /// TLS, or whatever else the program that nests the router serves on.
-    Other(TokioIo<Upgraded>),
+    /// Whatever else the app that nests the router serves on, such as TLS.
+    Upgraded(TokioIo<Upgraded>),
 }
 
-impl Wire {
-    /// Takes the layers off, and returns what they had read ahead.
+impl Stream {
+    /// Unwraps the TCP stream if there is one, and returns what was read ahead.
     pub(crate) fn new(upgraded: Upgraded) -> (Self, BytesMut) {
-        match upgraded.downcast::<TokioIo<Patient<TcpStream>>>() {
-            // Copied, for even an empty one holds on to all the room that a request was given.
+        match upgraded.downcast::<TokioIo<WriteTimeout<TcpStream>>>() {
+            // Copied, since even an empty slice keeps the whole buffer of the request.
             Ok(Parts { io, read_buf, .. }) => {
                 (Self::Tcp(io.into_inner().into_inner()), BytesMut::from(&*read_buf))
             }
-            Err(upgraded) => (Self::Other(TokioIo::new(upgraded)), BytesMut::new()),
+            Err(upgraded) => (Self::Upgraded(TokioIo::new(upgraded)), BytesMut::new()),
         }
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -46,12 +48,12 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Other(upgraded) => Pin::new(upgraded).poll_read(cx, buffer),
+            Self::Upgraded(upgraded) => Pin::new(upgraded).poll_read(cx, buffer),
         }
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for Stream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -59,7 +61,7 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Other(upgraded) => Pin::new(upgraded).poll_write(cx, bytes),
+            Self::Upgraded(upgraded) => Pin::new(upgraded).poll_write(cx, bytes),
         }
     }
 
@@ -70,21 +72,21 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Other(upgraded) => Pin::new(upgraded).poll_write_vectored(cx, slices),
+            Self::Upgraded(upgraded) => Pin::new(upgraded).poll_write_vectored(cx, slices),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Other(upgraded) => Pin::new(upgraded).poll_flush(cx),
+            Self::Upgraded(upgraded) => Pin::new(upgraded).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Other(upgraded) => Pin::new(upgraded).poll_shutdown(cx),
+            Self::Upgraded(upgraded) => Pin::new(upgraded).poll_shutdown(cx),
         }
     }
 }

@@ -1,4 +1,9 @@
-//! A socket that waits for its reader, but not for ever: [`Patient`].
+//! A write timeout for HTTP responses: [`WriteTimeout`].
+//!
+//! The crate `tokio-io-timeout` does the same with its timer inside the stream, so it cannot move
+//! once it is polled. hyper takes only streams that can (`Unpin`), so it would have to be pinned in
+//! a box, and the TCP stream could not be taken out of that again when a connection is upgraded.
+//! Here the timer is allocated only while a write waits.
 
 use std::{
     future::Future,
@@ -13,25 +18,27 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// Fails once the other side has taken nothing for `patience` although there was something to take.
+/// Fails a write with `TimedOut` once the client has taken nothing for the timeout.
 #[derive(Debug)]
-pub(crate) struct Patient<T> {
+pub(crate) struct WriteTimeout<T> {
     io: T,
-    patience: Duration,
+    timeout: Duration,
     /// Runs while a write waits. Most connections never have one.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl<T> Patient<T> {
-    pub(crate) const fn new(io: T, patience: Duration) -> Self {
-        Self { io, patience, deadline: None }
+impl<T> WriteTimeout<T> {
+    pub(crate) const fn new(io: T, timeout: Duration) -> Self {
+        Self { io, timeout, deadline: None }
     }
 
+    /// Returns the stream without its timeout.
     pub(crate) fn into_inner(self) -> T {
         self.io
     }
 
-    fn wrote<R>(
+    /// Stops the timer if a write made progress, else starts it and fails when it elapses.
+    fn check<R>(
         &mut self,
         cx: &mut Context<'_>,
         written: Poll<io::Result<R>>,
@@ -40,13 +47,13 @@ impl<T> Patient<T> {
             self.deadline = None;
             return written;
         }
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(self.patience)));
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(self.timeout)));
         ready!(deadline.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for WriteTimeout<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -56,14 +63,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.wrote(cx, written)
+        self.check(cx, written)
     }
 
     fn poll_write_vectored(
@@ -72,7 +79,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
-        self.wrote(cx, written)
+        self.check(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -81,7 +88,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        self.wrote(cx, flushed)
+        self.check(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -99,9 +106,9 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_may_be_slow_but_not_frozen() {
+    async fn write_timeout_needs_no_progress_at_all() {
         let (server, mut client) = duplex(10);
-        let mut server = Patient::new(server, Duration::from_secs(60));
+        let mut server = WriteTimeout::new(server, Duration::from_secs(60));
         let began = Instant::now();
         let reading = async {
             for _ in 0..10 {

@@ -66,7 +66,10 @@ async fn past_the_total_nobody_is_let_in_until_somebody_leaves() {
     }
     assert_eq!(server.get("/livez").await.status, 200);
     let metrics = server.get("/metrics").await.body;
-    assert!(metrics.contains("purrr_turned_away_total{limit=\"connections\"} 3\n"), "{metrics}");
+    assert!(
+        metrics.contains("purrr_connections_rejected_total{limit=\"connections\"} 3\n"),
+        "{metrics}"
+    );
 
     drop(ann);
     counts(&server, 1).await;

@@ -25,7 +25,7 @@ use super::{
     frame::{Head, Opcode, check_close, unmask},
     send_buffer::Outbox,
 };
-use crate::{limits::memory::Reservation, net::stream::Wire};
+use crate::{limits::memory::Reservation, net::stream::Stream as Wire};
 
 /// What goes over a [`Socket`]. A close ends the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
