@@ -23,7 +23,10 @@ use super::{
 use crate::{
     config::Config,
     limits::{connections::ConnectionPermit, memory::overloaded, open::OpenConnection},
-    transport::websocket::{CloseCode, Heard, Message, Socket, SocketError, Watched},
+    transport::{
+        message::Message,
+        websocket::{CloseCode, Heard, Socket, SocketError, Watched},
+    },
 };
 
 /// The subprotocol a client may offer.

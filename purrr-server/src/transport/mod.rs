@@ -24,8 +24,10 @@
 //! ```
 
 pub(crate) mod engineio;
+pub(crate) mod message;
 pub(crate) mod websocket;
 
+pub use self::message::Message;
 use std::{
     fmt, io,
     pin::Pin,
@@ -38,25 +40,13 @@ use axum::{
     response::IntoResponse,
     routing::{MethodRouter, any},
 };
-use bytes::Bytes;
-use bytestring::ByteString;
 use futures::{Sink, Stream};
 
 use self::{
     engineio::{EioSocket, Incoming, Outgoing, Sessions},
-    websocket::{CloseCode, Heard, Message, Watched},
+    websocket::{CloseCode, Heard, Watched},
 };
 use crate::{config::Config, limits::connections::ConnectionLimiter};
-
-/// What a client sends or is sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Packet {
-    /// Text.
-    Text(ByteString),
-    /// Bytes.
-    Binary(Bytes),
-}
 
 /// A client, over whichever transport: what it sends as a stream, what it is sent as a sink.
 ///
@@ -126,31 +116,31 @@ impl Connection {
 }
 
 impl Stream for Connection {
-    type Item = Packet;
+    type Item = Message;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Packet>> {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
         let link = &mut self.get_mut().0;
         loop {
-            let packet = match link {
+            let message = match link {
                 Link::WebSocket(socket) => match ready!(Pin::new(socket).poll_next(cx)) {
-                    Some(Heard::Text(text)) => Packet::Text(text),
-                    Some(Heard::Binary(bytes)) => Packet::Binary(bytes),
+                    Some(Heard::Text(text)) => Message::Text(text),
+                    Some(Heard::Binary(bytes)) => Message::Binary(bytes),
                     Some(Heard::Progress | Heard::Silence | Heard::SignOfLife) => continue,
                     Some(Heard::Refused) | None => return Poll::Ready(None),
                 },
                 Link::EngineIo(socket) => match ready!(Pin::new(socket).poll_next(cx)) {
-                    Some(Incoming::Text(text)) => Packet::Text(text),
-                    Some(Incoming::Binary(bytes)) => Packet::Binary(bytes),
+                    Some(Incoming::Text(text)) => Message::Text(text),
+                    Some(Incoming::Binary(bytes)) => Message::Binary(bytes),
                     Some(Incoming::Refused) | None => return Poll::Ready(None),
                     Some(_) => continue,
                 },
             };
-            return Poll::Ready(Some(packet));
+            return Poll::Ready(Some(message));
         }
     }
 }
 
-impl Sink<Packet> for Connection {
+impl Sink<Message> for Connection {
     type Error = io::Error;
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -160,19 +150,15 @@ impl Sink<Packet> for Connection {
         }
     }
 
-    fn start_send(self: Pin<&mut Self>, packet: Packet) -> io::Result<()> {
-        match (&mut self.get_mut().0, packet) {
-            (Link::WebSocket(socket), packet) => {
-                let message = match packet {
-                    Packet::Text(text) => Message::Text(text),
-                    Packet::Binary(bytes) => Message::Binary(bytes),
-                };
+    fn start_send(self: Pin<&mut Self>, message: Message) -> io::Result<()> {
+        match (&mut self.get_mut().0, message) {
+            (Link::WebSocket(socket), message) => {
                 Pin::new(socket).start_send(message).map_err(io::Error::other)
             }
-            (Link::EngineIo(socket), Packet::Text(text)) => {
+            (Link::EngineIo(socket), Message::Text(text)) => {
                 Pin::new(socket).start_send(Outgoing::Text(format!("4{text}").into()))
             }
-            (Link::EngineIo(socket), Packet::Binary(bytes)) => {
+            (Link::EngineIo(socket), Message::Binary(bytes)) => {
                 Pin::new(socket).start_send(Outgoing::Binary(bytes))
             }
         }

@@ -17,7 +17,7 @@ use bytestring::ByteString;
 pub(crate) use self::{sessions::Sessions, socket::EioSocket};
 use crate::{
     limits::memory::{MemoryBudget, SMALL_MESSAGE},
-    transport::websocket::Message,
+    transport::message::Message,
 };
 
 /// What a client sent, the heartbeat's own packets included.

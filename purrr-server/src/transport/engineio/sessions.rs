@@ -32,7 +32,10 @@ use crate::{
         lock,
         memory::{MemoryBudget, upload_timeout},
     },
-    transport::websocket::{self, Message, Socket},
+    transport::{
+        message::Message,
+        websocket::{self, Socket, SocketEvent},
+    },
 };
 
 /// The sessions that poll, or did before a WebSocket took them over, by their ids.
@@ -317,14 +320,15 @@ impl Attempt {
 
     async fn change_over(&self, socket: &mut Socket, patience: Duration) -> Option<()> {
         let probe = timeout(patience, socket.next()).await.ok()?;
-        if !matches!(probe, Some(Ok(Message::Text(text))) if text == "2probe") {
+        if !matches!(probe, Some(Ok(SocketEvent::Message(Message::Text(text)))) if text == "2probe")
+        {
             return None;
         }
         self.0.begin_upgrade().ok()?;
         let change = async {
             socket.send(Message::Text(ByteString::from_static("3probe"))).await.ok()?;
             match socket.next().await {
-                Some(Ok(Message::Text(text))) if text == "5" => Some(()),
+                Some(Ok(SocketEvent::Message(Message::Text(text)))) if text == "5" => Some(()),
                 _ => None,
             }
         };

@@ -21,7 +21,10 @@ use crate::{
     config::Config,
     limits::{control_frames::ControlFrameLimit, memory::MemoryBudget},
     liveness::{Beat, Heartbeat},
-    transport::websocket::{self, CloseCode, Message, Socket},
+    transport::{
+        message::Message,
+        websocket::{CloseCode, Socket, SocketEvent},
+    },
 };
 
 /// One session, whatever it runs over. Ends its record when it is dropped.
@@ -110,7 +113,7 @@ impl EioSocket {
     pub(crate) async fn close(mut self, code: CloseCode, reason: &'static str) {
         let code = self.fault.unwrap_or(code);
         if let Link::WebSocket(socket) = replace(&mut self.link, Link::Gone) {
-            websocket::close(*socket, code, reason).await;
+            socket.close_with(code, reason).await;
         }
     }
 
@@ -183,15 +186,17 @@ impl EioSocket {
         };
         loop {
             let polled = socket.poll_next_unpin(cx);
-            if socket.take_moved() {
+            if socket.take_activity() {
                 self.heartbeat.heard();
             }
             if polled.is_pending() && socket.take_unblocked() {
                 return Poll::Ready(Some(Incoming::Progress));
             }
             return match ready!(polled) {
-                Some(Ok(Message::Binary(bytes))) => Poll::Ready(Some(Incoming::Binary(bytes))),
-                Some(Ok(Message::Text(text))) => {
+                Some(Ok(SocketEvent::Message(Message::Binary(bytes)))) => {
+                    Poll::Ready(Some(Incoming::Binary(bytes)))
+                }
+                Some(Ok(SocketEvent::Message(Message::Text(text)))) => {
                     let packet = Incoming::read(text);
                     if packet.is_none() {
                         self.fault = Some(CloseCode::Policy);
@@ -199,14 +204,14 @@ impl EioSocket {
                     Poll::Ready(packet)
                 }
                 None => Poll::Ready(None),
-                Some(Ok(Message::Refused)) => Poll::Ready(Some(Incoming::Refused)),
+                Some(Ok(SocketEvent::Refused)) => Poll::Ready(Some(Incoming::Refused)),
                 Some(Ok(_)) if self.control_frames.is_exceeded() => {
                     self.fault = Some(CloseCode::Policy);
                     Poll::Ready(None)
                 }
                 Some(Ok(_)) => continue,
                 Some(Err(error)) => {
-                    self.fault = websocket::close_code(&error);
+                    self.fault = error.close_code();
                     Poll::Ready(None)
                 }
             };

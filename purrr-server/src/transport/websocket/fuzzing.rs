@@ -10,8 +10,12 @@ use bytes::BytesMut;
 use futures::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{CloseCode, Message, Socket, SocketError, frame::check_close};
-use crate::limits::memory::MemoryBudget;
+use super::{
+    Socket,
+    close_code::{CloseCode, check_close},
+    event::{SocketError, SocketEvent},
+};
+use crate::{limits::memory::MemoryBudget, transport::message::Message};
 
 /// Reads the same bytes at once, in pieces, and in the plainest way there is: all give the same messages and the same code
 /// to close with. What is written, in pieces as well, is read as it was meant.
@@ -28,19 +32,25 @@ pub fn frames(data: &[u8]) {
         assert!(matches!(answer, (10, payload) if payload.len() <= 125), "nothing but pongs");
     }
 
-    let spoken: Vec<_> = whole.into_iter().flatten().filter(|message| message.len() > 0).collect();
-    let expected: Vec<_> = spoken
+    let messages: Vec<_> = whole
+        .into_iter()
+        .flatten()
+        .filter_map(|event| match event {
+            SocketEvent::Message(message) => Some(message).filter(|message| message.len() > 0),
+            _ => None,
+        })
+        .collect();
+    let expected: Vec<_> = messages
         .iter()
         .map(|message| match message {
             Message::Binary(bytes) => (2, bytes.to_vec()),
             Message::Text(text) => (1, text.as_bytes().to_vec()),
-            _ => unreachable!("only these have a length"),
         })
         .collect();
-    assert_eq!(sent(&write(spoken, pieces)), expected, "what was written");
+    assert_eq!(sent(&write(messages, pieces)), expected, "what was written");
 }
 
-type Outcome = Result<Message, CloseCode>;
+type Outcome = Result<SocketEvent, CloseCode>;
 
 /// A connection that gives and takes bytes in pieces of these sizes, over and over; all at once if there are none.
 struct Pieces<'a> {
@@ -104,11 +114,11 @@ fn read(bytes: &[u8], sizes: &[u8], most: usize) -> (Vec<Outcome>, Vec<u8>) {
     let mut outcomes = Vec::new();
     while let Poll::Ready(Some(outcome)) = Pin::new(&mut socket).poll_next(&mut cx) {
         outcomes.push(outcome.map_err(|error| match error {
-            SocketError::Fault(code) => code,
+            SocketError::Violation(code) => code,
             SocketError::Io(error) => panic!("these bytes cannot fail: {error}"),
         }));
     }
-    (outcomes, socket.into_wire().written)
+    (outcomes, socket.into_stream().written)
 }
 
 fn write(messages: Vec<Message>, sizes: &[u8]) -> Vec<u8> {
@@ -119,7 +129,7 @@ fn write(messages: Vec<Message>, sizes: &[u8]) -> Vec<u8> {
         Pin::new(&mut socket).start_send(message).expect("it takes messages");
     }
     assert!(matches!(Pin::new(&mut socket).poll_flush(&mut cx), Poll::Ready(Ok(()))));
-    socket.into_wire().written
+    socket.into_stream().written
 }
 
 // ---- The same, plainly ------------------------------------------------------------------------------------------
@@ -146,7 +156,7 @@ fn read_plainly(mut bytes: &[u8], most: usize) -> Vec<Outcome> {
             }
             (9 | 10, under_way) => {
                 begun = under_way;
-                outcomes.push(Ok(if opcode == 9 { Message::Ping } else { Message::Pong }));
+                outcomes.push(Ok(if opcode == 9 { SocketEvent::Ping } else { SocketEvent::Pong }));
                 continue;
             }
             (0, Some(begun)) => begun,
@@ -163,19 +173,21 @@ fn read_plainly(mut bytes: &[u8], most: usize) -> Vec<Outcome> {
         }
         if !last {
             if first == 0 && payload.is_empty() {
-                outcomes.push(Ok(Message::Nothing));
+                outcomes.push(Ok(SocketEvent::EmptyFragment));
             }
             begun = Some((opcode, message));
             continue;
         }
         match (opcode, String::from_utf8(message)) {
-            (1, Ok(text)) => outcomes.push(Ok(Message::Text(text.into()))),
+            (1, Ok(text)) => outcomes.push(Ok(SocketEvent::Message(Message::Text(text.into())))),
             (1, Err(_)) => {
                 outcomes.push(Err(CloseCode::Invalid));
                 return outcomes;
             }
-            (_, Ok(text)) => outcomes.push(Ok(Message::Binary(text.into()))),
-            (_, Err(error)) => outcomes.push(Ok(Message::Binary(error.into_bytes().into()))),
+            (_, Ok(text)) => outcomes.push(Ok(SocketEvent::Message(Message::Binary(text.into())))),
+            (_, Err(error)) => {
+                outcomes.push(Ok(SocketEvent::Message(Message::Binary(error.into_bytes().into()))))
+            }
         }
     }
 }

@@ -1,4 +1,9 @@
-//! What a socket has to write, in the order in which it goes out: [`Outbox`].
+//! The bytes that a socket has to write, in their order: [`SendBuffer`].
+//!
+//! Queue with [`send`](SendBuffer::send) and [`pong`](SendBuffer::pong). Then, while
+//! [`refill`](SendBuffer::refill) returns true, write with
+//! [`poll_write`](SendBuffer::poll_write). While it [`is_full`](SendBuffer::is_full), write before
+//! queueing more.
 
 use std::{
     cell::Cell,
@@ -11,113 +16,118 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use super::frame::{Opcode, write_head};
+use super::frame::write_header;
 
-/// Bytes on their way out, in order: the parts and then the tail; and then an answer to a ping, and the rest of a message.
+/// Bytes to write: `parts`, then `tail`. After them a pong, and the rest of a fragmented message.
 ///
-/// In the worst case [`WRITE_BUFFER`] and one message, which it shares. That goes in fragments, between which a client's ping
-/// is answered.
+/// Holds nothing while it is empty. Worst case: [`WRITE_BUFFER`] and one message, whose bytes are
+/// shared with the sender. That message goes in fragments, so that pongs can go between them.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
-    /// Large payloads, shared with whoever else holds them, and what goes between them.
+pub(super) struct SendBuffer {
+    /// Large payloads, which are not copied, and the bytes between them.
     parts: VecDeque<Bytes>,
-    /// Heads and small payloads, one after the other.
+    /// Headers and small payloads, one after the other.
     tail: Vec<u8>,
-    /// So many bytes of the tail are written.
+    /// Bytes of `tail` that are written.
     written: usize,
-    /// Bytes that are not.
+    /// Bytes of `parts` and `tail` that are not written.
     length: usize,
-    /// What is left of a message that goes out in fragments, and the opcode of the next one.
-    outgoing: Option<(Opcode, Bytes)>,
-    /// An answer that is due as soon as there is room for it.
+    /// The rest of a fragmented message and the opcode of its next fragment.
+    fragmented: Option<(OpCode, Bytes)>,
+    /// The payload of a pong, which goes out as soon as there is room.
     pong: Option<Bytes>,
 }
 
-/// Room for what goes out together to begin with, as long as it takes to write it, and the most that is kept of it for the
-/// next socket that writes.
-const GATHERED: usize = 1_000;
-const KEPT: usize = 4 * GATHERED;
+/// Initial capacity of `tail` while something is written.
+const TAIL_CAPACITY: usize = 1_000;
 
-/// How much may be on its way out before the socket asks for patience.
+/// Maximum capacity of a `tail` that is kept for the next socket of the thread.
+const MAX_SPARE: usize = 4 * TAIL_CAPACITY;
+
+/// Bytes above which the buffer is full. One larger message is allowed.
 const WRITE_BUFFER: usize = 16 * 1024;
 
-/// From this many bytes on a payload is not copied to be sent.
+/// Bytes from which a payload is sent without copying it.
 const LARGE: usize = 4 * 1024;
 
-/// Bytes of a message that go into one frame. Between two of them a ping can be answered.
+/// Bytes of one fragment. Between two fragments a ping can be answered.
 const FRAGMENT: usize = 64 * 1024;
 
 /// Fragments that are handed to the system at once.
 const FRAGMENTS: usize = 4;
 
-/// Parts handed to the system at once: of each fragment its head and its payload, and a little more.
-const VECTORS: usize = 2 * FRAGMENTS + 2;
+/// Slices handed to the system at once: header and payload of each fragment, and a little more.
+const SLICES: usize = 2 * FRAGMENTS + 2;
 
 thread_local! {
-    /// The tail of an outbox that has nothing to write.
+    /// The `tail` of a buffer that has nothing to write.
     static SPARE: Cell<Vec<u8>> = Cell::default();
 }
 
-impl Outbox {
-    /// Adds a message, or whatever else a frame of its own holds. A long one goes in fragments, and is the last one until
-    /// they have gone.
-    pub(super) fn send(&mut self, opcode: Opcode, payload: Bytes) {
+impl SendBuffer {
+    /// Queues a message, a ping or a close. A long message goes in fragments, and until they are
+    /// written the buffer is full.
+    pub(super) fn send(&mut self, opcode: OpCode, payload: Bytes) {
         if payload.len() > FRAGMENT {
-            self.outgoing = Some((opcode, payload));
+            self.fragmented = Some((opcode, payload));
         } else {
             self.push(opcode, true, payload);
         }
     }
 
-    /// Adds the answer to a ping, as soon as there is room for it. Whoever asks without reading the answers is answered once.
-    pub(super) fn answer(&mut self, payload: Bytes) {
+    /// Queues the pong for a ping. A client that does not read is owed only the last one.
+    pub(super) fn pong(&mut self, payload: Bytes) {
         self.pong = Some(payload);
     }
 
-    pub(super) const fn has_answer(&self) -> bool {
+    /// Returns true if a pong waits for room.
+    pub(super) const fn has_pong(&self) -> bool {
         self.pong.is_some()
     }
 
-    /// Whether something is to be written before anything is added.
+    /// Returns true if something must be written before more is queued.
     pub(super) const fn is_full(&self) -> bool {
-        self.outgoing.is_some() || self.length >= WRITE_BUFFER
+        self.fragmented.is_some() || self.length >= WRITE_BUFFER
     }
 
-    /// Gives up the message that goes out in fragments, and the answer.
+    /// Drops the rest of a fragmented message and the pong, so that a close can follow at once.
     pub(super) fn abandon(&mut self) {
-        (self.outgoing, self.pong) = (None, None);
+        (self.fragmented, self.pong) = (None, None);
     }
 
-    /// Has what is due next ready to be written, and says whether there is anything.
+    /// Queues the pong and the next fragments once all before is written.
+    ///
+    /// Returns true if there is anything to write.
     pub(super) fn refill(&mut self) -> bool {
         if self.length == 0 {
-            self.take_due();
+            self.queue_waiting();
         }
         self.length > 0
     }
 
-    fn take_due(&mut self) {
+    fn queue_waiting(&mut self) {
         if let Some(payload) = self.pong.take() {
-            self.push(Opcode::Pong, true, payload);
+            self.push(OpCode::Control(Control::Pong), true, payload);
         }
         for _ in 0..FRAGMENTS {
-            let Some((opcode, mut rest)) = self.outgoing.take() else { return };
+            let Some((opcode, mut rest)) = self.fragmented.take() else { return };
             let fragment = rest.split_to(rest.len().min(FRAGMENT));
             self.push(opcode, rest.is_empty(), fragment);
-            self.outgoing = (!rest.is_empty()).then_some((Opcode::Continuation, rest));
+            self.fragmented = (!rest.is_empty()).then_some((OpCode::Data(Data::Continue), rest));
         }
     }
 
-    fn push(&mut self, opcode: Opcode, last: bool, payload: Bytes) {
+    fn push(&mut self, opcode: OpCode, is_final: bool, payload: Bytes) {
         let small = payload.len() < LARGE;
-        // The head of a large payload keeps no more room than it needs.
+        // The header of a large payload becomes a part, which must not keep spare capacity.
         if small && self.tail.capacity() == 0 {
             self.tail = SPARE.take();
-            self.tail.reserve(GATHERED);
+            self.tail.reserve(TAIL_CAPACITY);
         }
         let before = self.tail.len();
-        write_head(opcode, last, payload.len(), &mut self.tail);
+        write_header(opcode, is_final, payload.len(), &mut self.tail);
         if small {
             self.tail.extend_from_slice(&payload);
             self.length += self.tail.len() - before;
@@ -129,21 +139,22 @@ impl Outbox {
         }
     }
 
+    /// Writes once, and returns how many bytes the stream has taken.
     pub(super) fn poll_write(
         &mut self,
-        wire: Pin<&mut impl AsyncWrite>,
+        stream: Pin<&mut impl AsyncWrite>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let tail = &self.tail[self.written..];
         let written = if self.parts.is_empty() {
-            ready!(wire.poll_write(cx, tail))?
+            ready!(stream.poll_write(cx, tail))?
         } else {
-            let mut slices = [IoSlice::new(&[]); VECTORS];
+            let mut slices = [IoSlice::new(&[]); SLICES];
             let parts = self.parts.iter().map(|part| &part[..]).chain([tail]);
             let filled =
                 slices.iter_mut().zip(parts).map(|(slice, part)| *slice = IoSlice::new(part));
             let filled = filled.count();
-            ready!(wire.poll_write_vectored(cx, &slices[..filled]))?
+            ready!(stream.poll_write_vectored(cx, &slices[..filled]))?
         };
         self.advance(written);
         Poll::Ready(Ok(written))
@@ -165,10 +176,10 @@ impl Outbox {
         self.written += written;
     }
 
-    /// What is idle holds nothing.
+    /// Releases the buffers of an idle connection.
     fn clear(&mut self) {
         let mut tail = take(&mut self.tail);
-        if (1..=KEPT).contains(&tail.capacity()) {
+        if (1..=MAX_SPARE).contains(&tail.capacity()) {
             tail.clear();
             SPARE.set(tail);
         }

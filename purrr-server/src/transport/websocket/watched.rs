@@ -10,11 +10,12 @@ use bytestring::ByteString;
 use futures::{Sink, Stream};
 use purrr_core::hub::Gate;
 
-use super::{CloseCode, Message, Socket, SocketError, close, close_code, finish};
+use super::{CloseCode, Socket, SocketError, SocketEvent};
 use crate::{
     config::Config,
     limits::control_frames::ControlFrameLimit,
     liveness::{Beat, Heartbeat},
+    transport::message::Message,
 };
 
 /// A socket with its heartbeat, which remembers what was wrong with the client's frames.
@@ -72,17 +73,17 @@ impl Watched {
     /// Says goodbye: with the code for what was wrong, else with this one, else by answering the client's.
     pub(crate) async fn end(self, goodbye: Option<(CloseCode, &'static str)>) {
         match self.fault.map(|code| (code, "")).or(goodbye) {
-            Some((code, reason)) => close(self.socket, code, reason).await,
+            Some((code, reason)) => self.socket.close_with(code, reason).await,
             // Nobody is there to say goodbye to.
             None if self.dead => {}
-            None => finish(self.socket).await,
+            None => self.socket.finish().await,
         }
     }
 
     /// Sends a ping that is due as soon as the socket takes it.
     fn poll_ping(&mut self, cx: &mut Context<'_>) -> Result<(), SocketError> {
         if self.ping_due && Pin::new(&mut self.socket).poll_ready(cx)?.is_ready() {
-            Pin::new(&mut self.socket).start_send(Message::Ping)?;
+            self.socket.queue_ping();
             self.ping_due = false;
             // What cannot be flushed now goes with the next flush or when the socket next reads.
             let _ = Pin::new(&mut self.socket).poll_flush(cx)?;
@@ -104,31 +105,33 @@ impl Stream for Watched {
             };
             // An answer may be behind a message that nobody wants yet.
             let waits = this.gate.is_closed() && this.socket.begins_message();
-            if this.socket.take_moved() || waits {
+            if this.socket.take_activity() || waits {
                 this.heartbeat.heard();
             }
             if polled.is_pending() && this.socket.take_unblocked() {
                 return Poll::Ready(Some(Heard::Progress));
             }
             match polled {
-                Poll::Ready(Some(Ok(Message::Text(text)))) => {
+                Poll::Ready(Some(Ok(SocketEvent::Message(Message::Text(text))))) => {
                     return Poll::Ready(Some(Heard::Text(text)));
                 }
-                Poll::Ready(Some(Ok(Message::Binary(bytes)))) => {
+                Poll::Ready(Some(Ok(SocketEvent::Message(Message::Binary(bytes))))) => {
                     return Poll::Ready(Some(Heard::Binary(bytes)));
                 }
-                Poll::Ready(Some(Ok(Message::Refused))) => {
+                Poll::Ready(Some(Ok(SocketEvent::Refused))) => {
                     return Poll::Ready(Some(Heard::Refused));
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Ready(Some(Ok(Message::Ping | Message::Pong | Message::Nothing))) => {
+                Poll::Ready(Some(Ok(
+                    SocketEvent::Ping | SocketEvent::Pong | SocketEvent::EmptyFragment,
+                ))) => {
                     if this.control_frames.is_exceeded() {
                         this.fault = Some(CloseCode::Policy);
                         return Poll::Ready(None);
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    this.fault = close_code(&error);
+                    this.fault = error.close_code();
                     return Poll::Ready(None);
                 }
                 Poll::Pending => match this.heartbeat.poll(cx) {

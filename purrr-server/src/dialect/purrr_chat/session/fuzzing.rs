@@ -16,8 +16,8 @@ use crate::{
     config::Config,
     dialect::{image::Largest, native, purrr_chat::packet::Packet},
     transport::{
+        Message as WsMessage,
         engineio::{EioSocket, Incoming, Outgoing},
-        websocket,
     },
 };
 
@@ -129,12 +129,14 @@ fn hear_natively(frame: Frame) {
     let mut bytes_due = None;
     for message in native::encode(Event::Received(frame)) {
         match (message, bytes_due.take()) {
-            (websocket::Message::Text(text), None) => match codec::parse(&text) {
+            (WsMessage::Text(text), None) => match codec::parse(&text) {
                 Ok(Parsed::Image(head)) => bytes_due = Some(head.size),
                 Ok(Parsed::Command(Command::Send { .. })) => {}
                 other => panic!("what is written is not understood: {other:?}"),
             },
-            (websocket::Message::Binary(bytes), Some(due)) => assert_eq!(bytes.len() as u64, due),
+            (WsMessage::Binary(bytes), Some(due)) => {
+                assert_eq!(bytes.len() as u64, due)
+            }
             (message, due) => panic!("{message:?} while {due:?} bytes are due"),
         }
     }
