@@ -13,7 +13,6 @@
 use std::{error::Error, net::SocketAddr};
 
 use axum::{Router, serve::ListenerExt};
-use clap::Parser;
 use futures::StreamExt;
 use purrr_server::{
     Config,
@@ -49,7 +48,7 @@ async fn serve(listener: TcpListener, config: Config) -> std::io::Result<()> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let mut config = Cli::parse().options()?.resolve()?;
+    let mut config = Cli::parse()?.settings.config;
     if std::env::args().len() > 1 {
         return Ok(serve(TcpListener::bind(config.listen).await?, config).await?);
     }

@@ -8,7 +8,6 @@ use std::{future::pending, io, net::SocketAddr, thread};
 
 use anyhow::Context;
 use benches::descriptors::{connections_per_table, own_table};
-use clap::Parser;
 use purrr_core::Hub;
 use purrr_server::{cli::Cli, config::Config};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -21,8 +20,8 @@ use tokio::{
 const BACKLOG: i32 = 1024;
 
 fn main() -> anyhow::Result<()> {
-    let config = Cli::parse().options()?.resolve()?;
-    let tables = tables(config.max_connections, connections_per_table()?);
+    let config = Cli::parse()?.settings.config;
+    let tables = tables(config.max_connections.get(), connections_per_table()?);
     // A runtime is woken by the others through a descriptor, so every table must have those of all. They are opened before the
     // first table is copied.
     let runtimes: Vec<_> = (0..tables).map(|_| runtime()).collect::<Result<_, _>>()?;

@@ -1,96 +1,160 @@
-//! What an operator can set: [`Config`], and [`Options`], which read it from flags, variables and a file.
+//! What a server does and allows: [`Config`], as plain data.
 //!
-//! A flag beats a variable, a variable beats the file, and the file beats the default.
+//! Each field has the name of its flag: `max_payload` is set by `--max-payload`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    str::FromStr,
+    time::Duration,
+};
 
-use purrr_core::{Hub, Interests, Limits};
+use purrr_core::{Hub, HubBuilder, Interests, Limits};
 
-use crate::cli::{Backend, ConfigError};
 pub use crate::net::cidr::{Network, NetworkError};
 
 /// What a server does and allows. Built from [`Config::default`] by changing fields.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where to listen. Default `0.0.0.0:3007`; port 0 lets the system choose.
+    /// The address and port to listen on. Default: `0.0.0.0:3007`. Port 0 lets the system choose.
     pub listen: SocketAddr,
-    /// Where people wait and frames flow. Default memory.
+    /// Where peers wait and chats run. Default: memory.
     pub backend: Backend,
-    /// Origins of web pages that may connect, beside the page's own. Default `http://localhost:3000`.
-    pub allowed_origins: Vec<String>,
-    /// Networks of reverse proxies, whose `X-Forwarded-For` or `Forwarded` tells who is behind them. Default none.
-    pub trusted_proxies: Vec<Network>,
-    /// WebSockets and Engine.IO sessions at once, from 1. Default 100,000, which hold 1.5 GB while nothing is said: about
-    /// 15 KB each, apart from what the system holds for their sockets.
-    pub max_connections: usize,
-    /// The same from one address, or from one network of 2^64 IPv6 addresses; 0 sets no limit. Default 1,000: more than a
-    /// school behind one address brings, and a hundredth of what there is for all.
+    /// The origins of web pages that may connect. Default: `http://localhost:3000`.
+    ///
+    /// Pages that this server serves may always connect.
+    pub allowed_origin: Vec<Origin>,
+    /// The networks of trusted reverse proxies. Default: none.
+    ///
+    /// The client address is read from `X-Forwarded-For` or `Forwarded` of these proxies.
+    /// The headers are ignored from all other peers.
+    pub trusted_proxy: Vec<Network>,
+    /// The maximum number of WebSockets and Engine.IO sessions. Default: 100,000. Range: from 1.
+    ///
+    /// Worst case: 1.5 GB while idle, at 15 KB each, without the kernel's socket buffers.
+    pub max_connections: NonZeroUsize,
+    /// The maximum number of connections of one address. Default: 1,000. 0 disables.
+    ///
+    /// An address is one IPv4 address or an IPv6 /64, here and below.
     pub max_connections_per_address: usize,
-    /// Connections that may begin in a second from one address, from 1; twice as many may at once. Default 500. Of the last
-    /// 65,536 addresses about 410 bytes each are remembered, 27 MB.
-    pub connects_per_second: u32,
-    /// Rate limits of one address, as a multiple of those of one client. Default: 50. 0 disables.
+    /// New connections per second of one address. Default: 500. Range: from 1.
+    ///
+    /// The burst is twice as much. Worst case: 410 bytes for each of the last 65,536 addresses,
+    /// 27 MB.
+    pub connects_per_second: NonZeroU32,
+    /// The rate limits of one address, in those of full clients. Default: 50. 0 disables.
     pub rates_per_address: u32,
-    /// Whether anything is refused for coming too fast, connections and what is said on them. Default yes.
+    /// Whether rate limits apply, to connections and to what they send. Default: yes.
     pub rate_limits: bool,
-    /// What is accepted from one visitor.
+    /// The limits of one client.
     pub limits: Limits,
-    /// Pixels that a picture may say it has, its width times its height, unless only the two can read it. Default 100,000,000,
-    /// for which whoever shows it makes room for 400 MB. What it says stands in its header; nothing is decoded.
+    /// The maximum number of pixels in an image header. Default: 100,000,000.
+    ///
+    /// Not checked in encrypted chats. Nothing is decoded here; a viewer needs 400 MB for it.
     pub image_pixels: u64,
-    /// Frames of a picture that moves. Default 1,000.
+    /// The maximum number of frames of an animated image. Default: 1,000.
     pub image_frames: u32,
-    /// Bytes of one message on either transport, from 1,024. Default 12,000,000; a connection holds at most this much of a
-    /// message that is still arriving, and as much on its way out, and gives both back.
+    /// The maximum size of one message on the wire, in bytes. Default: 12,000,000.
+    ///
+    /// Range: 1,024 more than `message_bytes` and `image_bytes`. Worst case: twice as much for
+    /// each connection, one message in and one out, all of it in `buffered_bytes`.
     pub max_payload: usize,
-    /// Bytes of messages above 64 KiB that are held for all connections together: while they come, wait and go. Default
-    /// 1,073,741,824; above it further ones are refused with `overloaded`. Another form of one that was let in, as for a
-    /// partner on the other dialect, is let in too, so that there may be half as much again for a moment.
+    /// The memory budget for messages over 64 KiB, in bytes. Default: 1 GiB.
+    ///
+    /// Range: from `max_payload`. Counted from the first byte received to the last byte sent; above
+    /// it a message is refused with `overloaded`. Worst case: half as much again, while messages are
+    /// converted for the other dialect.
     pub buffered_bytes: usize,
-    /// How much of that the connections of one address may have, counted at the sender. Default 268,435,456; 0 sets no
-    /// limit, and there is none without `rate_limits`.
+    /// The part of that budget for one address, in bytes. Default: 256 MiB. 0 disables.
+    ///
+    /// Range: from `max_payload`. Counted at the sender. Disabled without `rate_limits`.
     pub buffered_bytes_per_address: usize,
-    /// How often a silent connection is asked whether it is still there. Default 25 s. The first question comes after half of
-    /// it to all of it, so that those who came together are not asked together.
+    /// The interval between pings to idle connections. Default: 25 s. Range: above 0.
+    ///
+    /// The first ping is jittered: it comes after 50 % to 100 % of the interval.
     pub ping_interval: Duration,
-    /// How long the answer may take. Default 20 s.
+    /// The timeout of the pong of an idle connection. Default: 20 s. Range: above 0.
     pub ping_timeout: Duration,
-    /// The same for somebody who waits or chats, whom somebody else depends on, the first question included. Default 5 s, and
-    /// never longer than `ping_interval`.
+    /// The interval between pings while waiting or in a chat. Default: 5 s. Range: above 0.
+    ///
+    /// Never longer than `ping_interval`, and jittered like it.
     pub chat_ping_interval: Duration,
-    /// How long the answer may take then. Default 4 s, and never longer than `ping_timeout`. While it is more than a second
-    /// late, nobody is paired with the one who owes it.
+    /// The timeout of the pong while waiting or in a chat. Default: 4 s. Range: above 0.
+    ///
+    /// Never longer than `ping_timeout`. A client whose pong is 1 s overdue is not matched.
     pub chat_ping_timeout: Duration,
-    /// How long a Socket.IO connection may take to say which namespace it wants. Default 45 s.
+    /// The timeout for a Socket.IO client to join its namespace. Default: 45 s. Range: above 0.
     pub connect_timeout: Duration,
-    /// How long a client may take to send the head of a request, its first byte, and the next request. Default 5 s; until
-    /// then up to 32 KB of the head are held.
+    /// The timeout of a request head and between two requests. Default: 5 s. Range: above 0.
+    ///
+    /// Worst case: 32 KB of a head for each connection.
     pub header_timeout: Duration,
-    /// How long a client may take to send the body of a request or a WebSocket message above 64 KiB, or to take a polling session
-    /// over to a WebSocket. Default 10 s, and for a body or a message a second more for each 8 KiB that have come;
-    /// until then up to `max_payload` bytes are held.
+    /// The timeout of a request body, a WebSocket message over 64 KiB or an Engine.IO upgrade.
+    ///
+    /// Default: 10 s. Range: above 0. Extended by 1 s per 8 KiB received, a minimum rate of
+    /// 8 KiB/s. Worst case: `max_payload` bytes for each connection.
     pub body_timeout: Duration,
-    /// How long a client may leave an answer untaken before its socket is closed. Default 60 s; until then up to one message
-    /// of `max_payload` bytes is held. Over a WebSocket it is [`Limits::stall`](purrr_core::Limits::stall) that counts.
+    /// The write timeout of HTTP responses. Default: 60 s. Range: above 0.
+    ///
+    /// Worst case: `max_payload` bytes for each connection. Over a WebSocket
+    /// [`Limits::stall`](purrr_core::Limits::stall) applies.
     pub idle_timeout: Duration,
-    /// How long chats may go on after the server was told to stop. Whoever has none is let go at some moment of the first
-    /// half. Default 20 s.
+    /// The time for chats to finish at shutdown. Default: 20 s.
+    ///
+    /// Connections without a chat are closed at random times during the first half.
     pub drain: Duration,
-    /// When a search widens from interests to languages, and from languages to anyone. Default 5 s and 20 s.
-    pub widen_after: [Duration; 2],
+    /// The time after which a search accepts a shared language. Default: 5 s.
+    pub language_after: Duration,
+    /// The time after which a search accepts anyone. Default: 20 s.
+    pub anyone_after: Duration,
 }
+
+/// Where peers wait and chats run, written as a URL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backend {
+    /// This process, written as `memory:`.
+    #[default]
+    Memory,
+}
+
+/// The origin of a web page, such as `https://chat.example`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin(String);
+
+/// A setting whose value does not go with the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("--{setting} {requirement}")]
+#[non_exhaustive]
+pub struct ConfigError {
+    /// The setting, by the name of its flag.
+    pub setting: &'static str,
+    /// What its value must be.
+    pub requirement: &'static str,
+}
+
+/// A text that names no [`Backend`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be `memory:`{}", unknown_scheme(.0))]
+pub struct BackendError(String);
+
+/// A text that is no [`Origin`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be an origin such as https://chat.example")]
+pub struct OriginError;
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 3007)),
             backend: Backend::default(),
-            allowed_origins: vec!["http://localhost:3000".to_owned()],
-            trusted_proxies: Vec::new(),
-            max_connections: 100_000,
+            allowed_origin: vec![Origin("http://localhost:3000".to_owned())],
+            trusted_proxy: Vec::new(),
+            max_connections: const { NonZeroUsize::new(100_000).unwrap() },
             max_connections_per_address: 1_000,
-            connects_per_second: 500,
+            connects_per_second: const { NonZeroU32::new(500).unwrap() },
             rates_per_address: 50,
             rate_limits: true,
             limits: Limits::default(),
@@ -108,102 +172,167 @@ impl Default for Config {
             body_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             drain: Duration::from_secs(20),
-            widen_after: [Duration::from_secs(5), Duration::from_secs(20)],
+            language_after: Duration::from_secs(5),
+            anyone_after: Duration::from_secs(20),
         }
     }
 }
 
 impl Config {
-    /// A hub on this configuration's backend that goes by its limits and schedule.
+    /// Creates a hub on this configuration's backend, with its limits and its rule.
     #[must_use]
     pub fn hub(&self) -> Hub {
-        let [language, anyone] = self.widen_after;
-        let rule = Interests::default().widen_after(language, anyone);
+        self.hub_builder().build()
+    }
+
+    /// Returns the builder of that hub, to change what it is built of.
+    #[must_use]
+    pub fn hub_builder(&self) -> HubBuilder {
+        let rule = Interests::default().widen_after(self.language_after, self.anyone_after);
         let mut limits = self.limits.clone();
         limits.rates = limits.rates.filter(|_| self.rate_limits);
         let builder = Hub::builder().rule(rule).limits(limits);
         match self.backend {
-            // What a builder has unless it is told otherwise.
-            Backend::Memory => builder.build(),
+            // The builder's own default.
+            Backend::Memory => builder,
         }
     }
-}
 
-impl Config {
-    /// Refuses what cannot be.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        let bad =
-            |option, message: &str| Err(ConfigError::Bad { option, message: message.to_owned() });
-        // A picture on Socket.IO is a string with a few bytes of event around it.
+    /// Checks the settings that depend on each other, and times and rates for zero.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that cannot have its value.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let fail = |setting, requirement| Err(ConfigError { setting, requirement });
+        // An image on Socket.IO is a string with a few bytes of event around it.
         if self.max_payload < self.limits.image_bytes.saturating_add(1_024) {
-            return bad("--max-payload", "must be at least --image-bytes and 1,024 more");
+            return fail("max-payload", "must be at least --image-bytes and 1,024 more");
         }
         if self.max_payload < self.limits.message_bytes.saturating_add(1_024) {
-            return bad("--max-payload", "must be at least --message-bytes and 1,024 more");
+            return fail("max-payload", "must be at least --message-bytes and 1,024 more");
         }
         if self.buffered_bytes < self.max_payload {
-            return bad("--buffered-bytes", "must be at least --max-payload");
+            return fail("buffered-bytes", "must be at least --max-payload");
         }
         if (1..self.max_payload).contains(&self.buffered_bytes_per_address) {
-            return bad("--buffered-bytes-per-address", "must be 0 or at least --max-payload");
-        }
-        if let Some(origin) = self.allowed_origins.iter().find(|origin| !is_origin(origin)) {
-            let message = format!("must be an origin such as https://chat.example, not {origin:?}");
-            return bad("--allowed-origin", &message);
-        }
-        if self.max_connections == 0 {
-            return bad("--max-connections", "must be at least 1");
-        }
-        if self.connects_per_second == 0 {
-            return bad(
-                "--connects-per-second",
-                "must be at least 1; --rate-limits off sets no limit",
-            );
+            return fail("buffered-bytes-per-address", "must be 0 or at least --max-payload");
         }
         if self.limits.queue_items == 0 {
-            return bad("--queue-items", "must be at least 1");
+            return fail("queue-items", "must be at least 1");
         }
         let rates = self.limits.rates.clone().unwrap_or_default();
-        for (option, rate) in [
-            ("--message-rate", rates.message_rate),
-            ("--byte-rate", rates.byte_rate),
-            ("--typing-rate", rates.typing_rate),
-            ("--signal-rate", rates.signal_rate),
-            ("--find-rate", rates.find_rate),
-            ("--refusal-rate", rates.refusal_rate),
-        ] {
-            if rate.per_second == 0 || rate.burst == 0 {
-                return bad(option, "must be at least 1+1");
-            }
+        let rates = [
+            ("message-rate", rates.message_rate),
+            ("byte-rate", rates.byte_rate),
+            ("typing-rate", rates.typing_rate),
+            ("signal-rate", rates.signal_rate),
+            ("find-rate", rates.find_rate),
+            ("refusal-rate", rates.refusal_rate),
+        ];
+        if let Some((setting, _)) =
+            rates.iter().find(|(_, rate)| rate.per_second.min(rate.burst) == 0)
+        {
+            return fail(setting, "must be at least 1+1");
         }
-        for (option, time) in [
-            ("--ping-interval", self.ping_interval),
-            ("--ping-timeout", self.ping_timeout),
-            ("--chat-ping-interval", self.chat_ping_interval),
-            ("--chat-ping-timeout", self.chat_ping_timeout),
-            ("--connect-timeout", self.connect_timeout),
-            ("--header-timeout", self.header_timeout),
-            ("--body-timeout", self.body_timeout),
-            ("--idle-timeout", self.idle_timeout),
-            ("--stall", self.limits.stall),
-        ] {
-            if time.is_zero() {
-                return bad(option, "must be longer than 0s");
-            }
+        let times = [
+            ("ping-interval", self.ping_interval),
+            ("ping-timeout", self.ping_timeout),
+            ("chat-ping-interval", self.chat_ping_interval),
+            ("chat-ping-timeout", self.chat_ping_timeout),
+            ("connect-timeout", self.connect_timeout),
+            ("header-timeout", self.header_timeout),
+            ("body-timeout", self.body_timeout),
+            ("idle-timeout", self.idle_timeout),
+            ("stall", self.limits.stall),
+        ];
+        match times.iter().find(|(_, time)| time.is_zero()) {
+            Some((setting, _)) => fail(setting, "must be longer than 0s"),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
-/// Whether this could be the origin of a page: a scheme and a host, and no path.
-fn is_origin(text: &str) -> bool {
-    let parts = text.strip_suffix('/').unwrap_or(text).split_once("://");
-    parts.is_some_and(|(scheme, host)| {
+impl Origin {
+    /// Returns the origin as a browser sends it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Origin {
+    type Err = OriginError;
+
+    /// Parses a scheme and a host, without a path but for one slash.
+    fn from_str(text: &str) -> Result<Self, OriginError> {
         let in_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
         let in_host = |byte: u8| byte.is_ascii_graphic() && !b"/?#@*".contains(&byte);
-        !scheme.is_empty()
-            && !host.is_empty()
-            && scheme.bytes().all(in_scheme)
-            && host.bytes().all(in_host)
-    })
+        let origin = text.strip_suffix('/').unwrap_or(text);
+        match origin.split_once("://") {
+            Some((scheme, host))
+                if !scheme.is_empty()
+                    && !host.is_empty()
+                    && scheme.bytes().all(in_scheme)
+                    && host.bytes().all(in_host) =>
+            {
+                Ok(Self(origin.to_owned()))
+            }
+            _ => Err(OriginError),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Backend {
+    type Err = BackendError;
+
+    fn from_str(url: &str) -> Result<Self, BackendError> {
+        if url == "memory:" {
+            return Ok(Self::Memory);
+        }
+        // The rest of a URL may hold a password.
+        Err(BackendError(url.split_once(':').unwrap_or_default().0.to_owned()))
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory:",
+        })
+    }
+}
+
+fn unknown_scheme(scheme: &str) -> String {
+    match scheme {
+        "" | "memory" => String::new(),
+        other => format!("; this program has no backend for `{other}:`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origin_is_scheme_and_host() {
+        for text in ["https://chat.example", "http://localhost:3000", "app.x+y-z://h"] {
+            assert_eq!(text.parse::<Origin>().unwrap().as_str(), text);
+        }
+        assert_eq!("https://a.example/".parse::<Origin>().unwrap().as_str(), "https://a.example");
+        for wrong in ["", "*", "chat.example", "://a", "https://", "https://a/b", "https://*.a"] {
+            assert_eq!(wrong.parse::<Origin>(), Err(OriginError), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn default_config_is_valid() {
+        assert_eq!(Config::default().validate(), Ok(()));
+    }
 }

@@ -1,176 +1,343 @@
-//! The command line, variables and the file, put together: [`Cli`].
+//! Command line, environment and file, put together: [`Cli`].
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::path::PathBuf;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource, value_parser};
+use toml::Value;
 
-use super::{ConfigError, Options};
-use crate::config::Config;
+use super::{
+    error::CliError,
+    file::{self, File},
+    setting::Setting,
+    settings::{self, GROUPS, Settings},
+    values::SettingValue,
+};
 
-/// The command line.
-#[derive(Debug, Parser)]
-#[command(
-    name = "purrr-server",
-    version,
-    about = "Random chat between strangers: a web page, WebSocket and Socket.IO over one lobby",
-    after_help = "Every option can also be given as the variable shown with it, or in the file of --config under its name \
-                  without the dashes. A TIME is written as 20s, 500ms or 1m 30s; a number alone is in milliseconds. A RATE is so much a second and so much at once, written as 100+4000. A flag beats a variable, a variable the file, the file the default."
-)]
+/// What the program was asked to do, and its settings.
+///
+/// A flag beats a variable, a variable beats the file, and the file beats the default.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Cli {
     /// What to do instead of running the server.
-    #[command(subcommand)]
     pub action: Option<Action>,
-    /// Read options from this TOML file.
-    #[arg(long, env = "PURRR_CONFIG", value_name = "FILE", global = true)]
-    pub config: Option<PathBuf>,
-    /// Everything that can be set.
-    #[command(flatten)]
-    pub options: Options,
+    /// Every setting.
+    pub settings: Settings,
 }
 
 /// What the program does when it does not serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action {
-    /// Check flags, variables and file, and say what is wrong with them.
+    /// Check flags, variables and file.
     CheckConfig,
-    /// Print what is in force, as a file that --config can read.
+    /// Print every setting as a file.
     PrintConfig,
+    /// Print the tables of `docs/configuration.md`.
+    PrintReference,
 }
 
+const AFTER_HELP: &str = "\
+TIME is 20s, 500ms or 1m 30s; a bare number is in milliseconds. RATE is PER_SECOND+BURST, such as \
+100+4000. An address is one IPv4 address or an IPv6 /64. Every option is also a key of the --config \
+file, without dashes. Precedence: flag, variable, file, default.";
+
 impl Cli {
-    /// Puts flags, variables and the file together.
+    /// Reads the process's command line, environment and file.
+    ///
+    /// Prints the help or a mistake in the command line, and then ends the process.
     ///
     /// # Errors
     ///
-    /// A [`ConfigError`] that says what to put right.
-    pub fn options(&self) -> Result<Options, ConfigError> {
+    /// A mistake in a value, a variable or the file.
+    pub fn parse() -> Result<Self, CliError> {
+        let matches = command().get_matches();
         check_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
-        let file = self.config.as_ref().map_or_else(|| Ok(Options::default()), read_file)?;
-        Ok(self.options.clone().completed(|name| std::env::var(name).ok(), file))
+        Self::from_matches(&matches, |name| std::env::var(name).ok())
+    }
+
+    /// Applies what clap matched, PORT and HOST_URL, and the file. An empty variable counts as unset.
+    fn from_matches(
+        matches: &ArgMatches,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, CliError> {
+        let file = matches.get_one::<PathBuf>("config");
+        let file = file.map_or_else(|| Ok(File::default()), |path| File::read(path))?;
+        let mut settings = Settings::default();
+        for setting in settings::all() {
+            let port = || match setting.field {
+                "listen" => variable("PORT").filter(|port| !port.is_empty()),
+                _ => None,
+            };
+            let given = given(matches, setting)
+                .or_else(|| Some(("PORT".to_owned(), vec![port()?])))
+                .or_else(|| file.get(&setting.name()));
+            if let Some((place, texts)) = given {
+                let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+                (setting.set)(&mut settings, &texts)
+                    .map_err(|requirement| CliError::Invalid { place, requirement })?;
+            }
+        }
+        // Beside the named origins or the default, as in Purrr.chat's own server.
+        let origins = SettingValue::read(&[&variable("HOST_URL").unwrap_or_default()]);
+        let origins: Vec<_> = origins.map_err(|requirement| CliError::Invalid {
+            place: "HOST_URL".to_owned(),
+            requirement,
+        })?;
+        settings.config.allowed_origin.extend(origins);
+        settings.config.validate()?;
+        let action = matches.subcommand().map(|(name, _)| Action::named(name));
+        Ok(Self { action, settings })
     }
 }
 
-fn read_file(path: &PathBuf) -> Result<Options, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
-    let bad = |message: String| ConfigError::BadFile { path: path.clone(), message };
-    let table: toml::Table =
-        text.parse().map_err(|error: toml::de::Error| bad(error.to_string()))?;
-    let known = option_names();
-    if let Some(name) = table.keys().find(|name| !known.contains(*name)) {
-        return Err(unknown(name, known));
+impl Action {
+    const ALL: [Self; 3] = [Self::CheckConfig, Self::PrintConfig, Self::PrintReference];
+
+    fn command(self) -> Command {
+        match self {
+            Self::CheckConfig => Command::new("check-config")
+                .about("Check flags, variables and file, and say what is wrong"),
+            Self::PrintConfig => Command::new("print-config")
+                .about("Print the settings in force, as a file that --config reads"),
+            Self::PrintReference => Command::new("print-reference").hide(true),
+        }
     }
-    toml::from_str(&text).map_err(|error| bad(error.to_string()))
+
+    fn named(name: &str) -> Self {
+        let named = Self::ALL.into_iter().find(|action| action.command().get_name() == name);
+        named.expect("clap matches only its own subcommands")
+    }
 }
 
-/// Refuses variables that look like ours and are not, since a misspelt limit is no limit.
-fn check_variables(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
-    let known: BTreeSet<String> = option_names()
-        .into_iter()
-        .chain(["config".to_owned()])
-        .map(|name| format!("PURRR_{}", name.to_uppercase().replace('-', "_")))
-        .collect();
-    for name in names {
-        if name.starts_with("PURRR_") && !known.contains(&name) && name != "PURRR_BIN" {
-            return Err(unknown(&name, known));
+/// Returns a setting's flag or variable and its texts, if either is given.
+fn given(matches: &ArgMatches, setting: &Setting) -> Option<(String, Vec<String>)> {
+    let place = match matches.value_source(setting.field)? {
+        ValueSource::CommandLine => format!("--{}", setting.name()),
+        ValueSource::EnvVariable => setting.variable(),
+        _ => return None,
+    };
+    Some((place, matches.get_many(setting.field)?.cloned().collect()))
+}
+
+fn command() -> Command {
+    let config = Arg::new("config")
+        .long("config")
+        .env("PURRR_CONFIG")
+        .hide_env_values(true)
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .global(true)
+        .help("Read options from this TOML file");
+    let defaults = Settings::default();
+    let options = GROUPS.iter().flat_map(|(heading, settings)| {
+        settings.iter().map(|setting| argument(setting, &defaults).help_heading(*heading))
+    });
+    Command::new("purrr-server")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Random chat server: web page, WebSocket and Socket.IO over one lobby")
+        .after_help(AFTER_HELP)
+        .subcommands(Action::ALL.map(Action::command))
+        .arg(config)
+        .args(options)
+}
+
+fn argument(setting: &Setting, defaults: &Settings) -> Arg {
+    let default = (setting.get)(defaults);
+    let action = match default {
+        Value::Array(_) => ArgAction::Append,
+        _ => ArgAction::Set,
+    };
+    let argument = Arg::new(setting.field)
+        .long(setting.name())
+        .env(setting.variable())
+        // A variable may hold a password.
+        .hide_env_values(true)
+        .value_name(setting.value)
+        .action(action);
+    let texts = file::texts(&default);
+    let none = if texts.is_empty() { " [default: none]" } else { "" };
+    let argument = argument.default_values(texts).help(format!("{}{none}", setting.help));
+    match setting.details {
+        "" => argument,
+        details => argument.long_help(format!("{}. {details}{none}", setting.help)),
+    }
+}
+
+/// Refuses variables that look like settings and are none, since a misspelt limit is no limit.
+fn check_variables(names: impl Iterator<Item = String>) -> Result<(), CliError> {
+    // The tests name the program to run by the second.
+    let others = ["PURRR_CONFIG", "PURRR_BIN"];
+    let known = || settings::all().map(Setting::variable).chain(others.map(str::to_owned));
+    for name in names.filter(|name| name.starts_with("PURRR_")) {
+        if !known().any(|known| known == name) {
+            return Err(unknown(&name, known()));
         }
     }
     Ok(())
 }
 
-fn option_names() -> BTreeSet<String> {
-    #[derive(Parser)]
-    struct OptionsOnly {
-        #[command(flatten)]
-        _options: Options,
-    }
-    OptionsOnly::command()
-        .get_arguments()
-        .filter_map(|argument| argument.get_long().map(str::to_owned))
-        .filter(|name| name != "help")
-        .collect()
-}
-
-fn unknown(name: &str, known: BTreeSet<String>) -> ConfigError {
+/// Returns the error for a name that is none of the known ones.
+pub(super) fn unknown(name: &str, known: impl Iterator<Item = String>) -> CliError {
     let nearest = known
-        .into_iter()
         .map(|known| (strsim::damerau_levenshtein(name, &known), known))
         .min()
         .filter(|(distance, known)| *distance <= known.len() / 2)
         .map(|(_, known)| known);
-    ConfigError::Unknown { name: name.to_owned(), nearest }
-}
-
-impl Options {
-    /// Fills in what Purrr.chat's deployments set, and what the file says, where nothing better was given. A variable that is
-    /// empty is none.
-    fn completed(mut self, variable: impl Fn(&str) -> Option<String>, file: Self) -> Self {
-        self.listen = self.listen.or_else(|| variable("PORT").filter(|port| !port.is_empty()));
-        let mut whole = self.or(file);
-        let host_url = variable("HOST_URL").unwrap_or_default();
-        let mut origins = host_url.split_whitespace().map(str::to_owned).peekable();
-        if origins.peek().is_some() {
-            // Beside those that were named, or beside the default: as in Purrr.chat's own server.
-            let named = whole.allowed_origin.get_or_insert(Config::default().allowed_origins);
-            named.extend(origins);
-        }
-        whole
-    }
-
-    /// These options, and those of the file where nothing was given.
-    fn or(self, file: Self) -> Self {
-        let tables = [file, self].map(|options| {
-            toml::Table::try_from(options).expect("options are strings, numbers and lists of them")
-        });
-        let given: toml::Table = tables.into_iter().flatten().collect();
-        given.try_into().expect("what was written as options is read as options")
-    }
+    CliError::Unknown { name: name.to_owned(), nearest }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::config::Origin;
 
-    fn options(toml: &str) -> Options {
-        toml::from_str(toml).unwrap()
+    /// Applies flags, a file of this name and text, and variables.
+    fn apply(
+        flags: &[&str],
+        file: (&str, &str),
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Settings, String> {
+        let path = std::env::temp_dir().join(format!("purrr-{}-{}", std::process::id(), file.0));
+        std::fs::write(&path, file.1).unwrap();
+        let path_text = path.to_str().unwrap();
+        let arguments = [&["purrr-server", "--config", path_text], flags].concat();
+        let cli = Cli::from_matches(&command().get_matches_from(arguments), variable);
+        std::fs::remove_file(&path).unwrap();
+        let cli = cli.map_err(|error| error.to_string().replace(path_text, file.0));
+        cli.map(|cli| cli.settings)
+    }
+
+    fn origins(settings: &Settings) -> Vec<&str> {
+        settings.config.allowed_origin.iter().map(Origin::as_str).collect()
     }
 
     #[test]
-    fn a_flag_beats_a_variable_and_a_variable_the_file() {
+    fn precedence_is_flag_port_file_default() {
         let variables = |name: &str| match name {
             "PORT" => Some("4000".to_owned()),
             "HOST_URL" => Some("https://a.example  https://b.example".to_owned()),
             _ => None,
         };
-        let flags = options("drain = '1s'");
-        let file = options("drain = '2s'\nlisten = '127.0.0.1:5000'\nstall = '3s'");
-        let config = flags.completed(variables, file).resolve().unwrap();
-        assert_eq!(config.drain, Duration::from_secs(1));
-        assert_eq!(config.listen, "0.0.0.0:4000".parse().unwrap());
-        assert_eq!(config.limits.stall, Duration::from_secs(3));
-        assert_eq!(config.ping_interval, Duration::from_secs(25));
+        let empty = |_: &str| Some(String::new());
+        let file = ("all", "drain = '2s'\nlisten = '127.0.0.1:5000'\nstall = '3s'");
+        let settings = apply(&["--drain", "1s"], file, variables).unwrap();
+        let printed = settings.print();
+        for line in [
+            r#"drain = "1s""#,
+            r#"listen = "0.0.0.0:4000""#,
+            r#"stall = "3s""#,
+            r#"ping-interval = "25s""#,
+        ] {
+            assert!(printed.lines().any(|printed| printed == line), "{line} in {printed}");
+        }
         let local = "http://localhost:3000";
-        assert_eq!(config.allowed_origins, [local, "https://a.example", "https://b.example"]);
-        let spelled = options("listen = '127.0.0.1:1'").completed(variables, Options::default());
-        assert_eq!(spelled.resolve().unwrap().listen, "127.0.0.1:1".parse().unwrap());
-        let file = options("allowed-origin = ['https://c.example']\nlisten = '6000'");
-        let both = Options::default().completed(variables, file.clone()).resolve().unwrap();
+        assert_eq!(origins(&settings), [local, "https://a.example", "https://b.example"]);
+        let settings = apply(&["--listen", "127.0.0.1:1"], ("flag", ""), variables).unwrap();
+        assert_eq!(settings.config.listen, "127.0.0.1:1".parse().unwrap());
+        let file = ("origins", "allowed-origin = ['https://c.example']\nlisten = '6000'");
+        let settings = apply(&[], file, variables).unwrap();
         let named = ["https://c.example", "https://a.example", "https://b.example"];
-        assert_eq!(both.allowed_origins, named);
-        let empty = Options::default().completed(|_| Some(String::new()), file).resolve().unwrap();
-        assert_eq!(empty.allowed_origins, ["https://c.example"]);
-        assert_eq!(empty.listen, "0.0.0.0:6000".parse().unwrap());
+        assert_eq!(origins(&settings), named);
+        let settings = apply(&[], file, empty).unwrap();
+        assert_eq!(origins(&settings), ["https://c.example"]);
+        assert_eq!(settings.config.listen, "0.0.0.0:6000".parse().unwrap());
     }
 
     #[test]
-    fn a_misspelt_name_is_refused_with_the_right_one() {
+    fn printed_config_is_read_back() {
+        let file = ("printed", "max-payload = 20000000\nping-timeout = '1500ms'");
+        let printed = apply(&[], file, |_| None).unwrap().print();
+        let again = apply(&[], ("again", &printed), |_| None).unwrap().print();
+        assert_eq!(printed, again);
+        assert!(printed.contains("max-payload = 20000000"), "{printed}");
+        assert!(printed.contains("ping-timeout = \"1s 500ms\""), "{printed}");
+    }
+
+    #[test]
+    fn rate_limits_off_leaves_the_hub_without_rates() {
+        let settings = apply(&["--rate-limits", "off"], ("rates", ""), |_| None).unwrap();
+        assert_eq!(settings.config.hub().limits().rates, None);
+    }
+
+    #[test]
+    fn unknown_name_gets_a_hint() {
         let error = check_variables(["HOME", "PURRR_DRIAN"].into_iter().map(str::to_owned));
         let message = error.unwrap_err().to_string();
         assert_eq!(message, "there is no option `PURRR_DRIAN`; did you mean `PURRR_DRAIN`?");
-        let message = unknown("max-payloads", option_names()).to_string();
-        assert_eq!(message, "there is no option `max-payloads`; did you mean `max-payload`?");
+        let error = apply(&[], ("unknown", "max-payloads = 1"), |_| None).unwrap_err();
+        assert_eq!(error, "there is no option `max-payloads`; did you mean `max-payload`?");
+    }
+
+    #[test]
+    fn invalid_value_names_its_place() {
+        for (flags, file, variables, message) in [
+            (
+                &["--drain", "soon"][..],
+                "",
+                [""; 2],
+                "--drain must be a time such as 20s, 500ms or 1m 30s, not \"soon\"",
+            ),
+            (
+                &[],
+                "drain = '1s'\nstall = 'soon'",
+                [""; 2],
+                "file, line 2: stall must be a time such as 20s, 500ms or 1m 30s, not \"soon\"",
+            ),
+            (&[], "drain = []", [""; 2], "file, line 1: drain must be a single value"),
+            (
+                &[],
+                "image-bytes = 'many'",
+                [""; 2],
+                "file, line 1: image-bytes must be a whole number from 0, not \"many\"",
+            ),
+            (
+                &[],
+                "",
+                ["PORT", "many"],
+                "PORT must be a port or an address and port such as 127.0.0.1:3007, not \"many\"",
+            ),
+            (
+                &[],
+                "",
+                ["HOST_URL", "https://a/b"],
+                "HOST_URL must be an origin such as https://chat.example, not \"https://a/b\"",
+            ),
+            (
+                &["--max-connections", "0"],
+                "",
+                [""; 2],
+                "--max-connections must be a whole number from 1, not \"0\"",
+            ),
+            (
+                &["--message-rate", "0+5"],
+                "",
+                [""; 2],
+                "--message-rate must be PER_SECOND+BURST from 1+1, such as 100+4000, not \"0+5\"",
+            ),
+        ] {
+            let [name, value] = variables;
+            let variable = |asked: &str| (asked == name).then(|| value.to_owned());
+            assert_eq!(apply(flags, ("file", file), variable).unwrap_err(), message);
+        }
+    }
+
+    #[test]
+    fn values_that_do_not_go_together_are_refused() {
+        for (flags, message) in [
+            (
+                ["--image-bytes", "20000000"],
+                "--max-payload must be at least --image-bytes and 1,024 more",
+            ),
+            (["--stall", "0s"], "--stall must be longer than 0s"),
+            (["--buffered-bytes", "11999999"], "--buffered-bytes must be at least --max-payload"),
+            (
+                ["--buffered-bytes-per-address", "1"],
+                "--buffered-bytes-per-address must be 0 or at least --max-payload",
+            ),
+            (["--queue-items", "0"], "--queue-items must be at least 1"),
+        ] {
+            assert_eq!(apply(&flags, ("file", ""), |_| None).unwrap_err(), message);
+        }
     }
 }

@@ -1,43 +1,48 @@
-//! What an operator has to put right: [`ConfigError`].
+//! What an operator has to put right: [`CliError`].
 
 use std::path::PathBuf;
 
-/// Something an operator has to put right.
+use crate::config::ConfigError;
+
+/// A mistake in the command line, the environment or the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ConfigError {
+pub enum CliError {
     /// The file could not be read.
     #[error("cannot read {}; name another file with --config", path.display())]
-    Unreadable {
+    UnreadableFile {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Why it could not be read.
         source: std::io::Error,
     },
-    /// The file is not what it should be.
-    #[error("{}: {message}", path.display())]
+    /// The file is not TOML.
+    #[error("{}: {source}", path.display())]
     BadFile {
         /// The file.
         path: PathBuf,
         /// What is wrong and where.
-        message: String,
+        source: Box<toml::de::Error>,
     },
-    /// There is no such option.
+    /// The setting does not exist.
     #[error("there is no option `{name}`{}", hint(nearest))]
     Unknown {
-        /// What was given, as it was spelled.
+        /// The name as it was given.
         name: String,
-        /// What was probably meant.
+        /// The known name that is most like it.
         nearest: Option<String>,
     },
-    /// An option has a value it cannot have.
-    #[error("{option} {message}")]
-    Bad {
-        /// The option.
-        option: &'static str,
-        /// What it must be.
-        message: String,
+    /// The setting cannot have this value.
+    #[error("{place} {requirement}")]
+    Invalid {
+        /// The flag, variable or line of the file.
+        place: String,
+        /// What the value must be.
+        requirement: String,
     },
+    /// The values do not go together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 }
 
 fn hint(nearest: &Option<String>) -> String {

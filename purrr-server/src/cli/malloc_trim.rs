@@ -1,28 +1,28 @@
-//! Memory that a crowd took and does not need any more: [`give_back`].
+//! Gives free memory back to the system: [`start`].
 
 use std::{io, thread, time::Duration};
 
-/// How often it is given back. What that costs grows with what is free, which soon is little again.
-const EVERY: Duration = Duration::from_secs(10);
+/// The interval. The cost of a round grows with what is free, which soon is little again.
+const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Gives what is free back to the system from time to time, for as long as the program runs.
+/// Starts a thread that gives free memory back for as long as the program runs.
 ///
-/// Otherwise the allocator of the GNU system keeps for each thread the most that it ever had: after 9,900 connections that
-/// came to nothing, 100 MB instead of 6.
+/// Without it glibc's allocator keeps for each thread the most that it ever had: 100 MB instead of
+/// 6 MB after 9,900 abandoned connections.
 pub(crate) fn start() -> io::Result<()> {
-    let forever = || {
+    let rounds = || {
         loop {
-            thread::sleep(EVERY);
+            thread::sleep(INTERVAL);
             trim();
         }
     };
-    thread::Builder::new().name("memory".to_owned()).spawn(forever).map(drop)
+    thread::Builder::new().name("malloc-trim".to_owned()).spawn(rounds).map(drop)
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[expect(unsafe_code, reason = "the allocator can be asked in no other way")]
+#[expect(unsafe_code, reason = "the allocator offers no safe function for it")]
 fn trim() {
-    // SAFETY: this may be called by any thread at any time, and touches nothing that is in use.
+    // SAFETY: any thread may call it at any time, and it touches no memory that is in use.
     unsafe { libc::malloc_trim(0) };
 }
 

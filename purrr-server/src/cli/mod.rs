@@ -1,9 +1,11 @@
-//! The program: command line, settings, log and signals.
+//! The program: command line, settings, log and signals. Enabled by the feature `cli`.
 
 mod args;
 mod error;
+mod file;
 mod log;
-mod resolve;
+mod reference;
+mod setting;
 mod settings;
 mod signals;
 mod values;
@@ -11,19 +13,19 @@ mod values;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use tokio::sync::oneshot;
 
 pub use self::{
     args::{Action, Cli},
-    error::ConfigError,
-    settings::Options,
-    values::{Backend, LogFormat, Span, Switch, Tempo, TempoError},
+    error::CliError,
+    settings::Settings,
 };
+use self::{reference::reference, signals::Signals};
 
-/// Runs the program with the process's arguments and environment.
+/// Runs the program with the process's command line and environment.
 #[must_use]
 pub fn run() -> ExitCode {
-    match start(&Cli::parse()) {
+    match Cli::parse().map_err(Into::into).and_then(execute) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("purrr-server: {error:#}");
@@ -32,29 +34,34 @@ pub fn run() -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn start(cli: &Cli) -> anyhow::Result<()> {
-    let options = cli.options()?;
-    let (config, filter) = (options.resolve()?, log::filter(&options)?);
-    match cli.action {
-        None => {}
-        Some(Action::PrintConfig) => return print(&options.print()?),
-        Some(_) => return print("the configuration is fine\n"),
+#[expect(clippy::print_stdout, reason = "the subcommands print what they are asked for")]
+fn execute(Cli { action, settings }: Cli) -> anyhow::Result<()> {
+    match action {
+        None => serve(settings)?,
+        Some(Action::CheckConfig) => println!("the configuration is fine"),
+        Some(Action::PrintConfig) => print!("{}", settings.print()),
+        Some(Action::PrintReference) => print!("{}", reference()),
     }
-    log::begin(filter, options.log_format.unwrap_or_default())?;
-    // Signals are listened for before the program says that it is there.
-    let (shutdown, insist) = signals::asked_twice()?;
+    Ok(())
+}
+
+/// Serves until the first signal, and then drains until the second.
+#[tokio::main]
+async fn serve(Settings { config, log }: Settings) -> anyhow::Result<()> {
+    log.start()?;
+    // Signals must be caught before the log says that the server listens.
+    let mut signals = Signals::catch()?;
     let listener = crate::bind(config.listen).with_context(|| {
         format!("cannot listen on {}; choose another address with --listen", config.listen)
     })?;
+    let (stop, stopped) = oneshot::channel();
+    let second_signal = async {
+        signals.next().await;
+        stop.send(()).ok();
+        signals.next().await;
+    };
     tokio::select! {
-        () = crate::run(listener, config.hub(), config, shutdown) => Ok(()),
-        () = insist => anyhow::bail!("stopped by a second signal"),
+        () = crate::run(listener, config.hub(), config, async { stopped.await.unwrap_or(()) }) => Ok(()),
+        () = second_signal => anyhow::bail!("stopped by a second signal"),
     }
-}
-
-#[expect(clippy::print_stdout, reason = "this is what the subcommand is asked for")]
-fn print(text: &str) -> anyhow::Result<()> {
-    print!("{text}");
-    Ok(())
 }

@@ -1,198 +1,322 @@
-//! Everything that can be set, as it is written: [`Options`].
+//! Every setting, declared once: [`Settings`] and [`GROUPS`].
+//!
+//! A row names a field of [`Config`], [`Limits`](purrr_core::Limits) or
+//! [`Rates`](purrr_core::Rates). Its flag, variable and key of the file follow from that name, and
+//! its default is the field's. `--help` and the tables of `docs/configuration.md` are made from the rows.
 
-use clap::Args;
-use serde::{Deserialize, Serialize};
+use super::{
+    log::Log,
+    setting::{Setting, setting},
+    values::SettingValue,
+};
+use crate::config::Config;
 
-use super::{LogFormat, Span, Switch, Tempo};
-use crate::config::Network;
-
-/// Options that were given, wherever they were.
-#[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+/// What the program is set to.
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct Options {
-    /// Address and port, or just the port [default: 0.0.0.0:3007; PORT changes the port].
-    #[arg(long, env = "PURRR_LISTEN", value_name = "ADDRESS", help_heading = "Network")]
-    pub listen: Option<String>,
-    /// Let pages of this origin connect; repeat for more [default: http://localhost:3000]. Those of HOST_URL,
-    /// separated by spaces, are let in as well.
-    #[arg(
-        long,
-        env = "PURRR_ALLOWED_ORIGIN",
-        value_name = "ORIGIN",
-        value_delimiter = ' ',
-        help_heading = "Network"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub allowed_origin: Option<Vec<String>>,
-    /// Believe the X-Forwarded-For or Forwarded of proxies in this network, such as 10.0.0.0/8; repeat for more [default: none].
-    #[arg(
-        long,
-        env = "PURRR_TRUSTED_PROXY",
-        value_name = "CIDR",
-        value_delimiter = ' ',
-        help_heading = "Network"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trusted_proxy: Option<Vec<Network>>,
-    /// Time for the head of a request, for its first byte, and between two requests [default: 5s].
-    #[arg(long, env = "PURRR_HEADER_TIMEOUT", value_name = "TIME", help_heading = "Network")]
-    pub header_timeout: Option<Span>,
-    /// Time between two questions whether a connection is still there; the first comes after half of it to all of it
-    /// [default: 25s].
-    #[arg(long, env = "PURRR_PING_INTERVAL", value_name = "TIME", help_heading = "Network")]
-    pub ping_interval: Option<Span>,
-    /// Time for the answer [default: 20s].
-    #[arg(long, env = "PURRR_PING_TIMEOUT", value_name = "TIME", help_heading = "Network")]
-    pub ping_timeout: Option<Span>,
-    /// Time between two such questions to somebody who waits or chats, the first as early [default: 5s].
-    #[arg(long, env = "PURRR_CHAT_PING_INTERVAL", value_name = "TIME", help_heading = "Network")]
-    pub chat_ping_interval: Option<Span>,
-    /// Time for the answer of somebody who waits or chats [default: 4s].
-    #[arg(long, env = "PURRR_CHAT_PING_TIMEOUT", value_name = "TIME", help_heading = "Network")]
-    pub chat_ping_timeout: Option<Span>,
-    /// Time for a Socket.IO client to name its namespace [default: 45s].
-    #[arg(long, env = "PURRR_CONNECT_TIMEOUT", value_name = "TIME", help_heading = "Network")]
-    pub connect_timeout: Option<Span>,
-    /// Time for the body of a request or a WebSocket message above 64 KiB, beside a second for each 8 KiB, or for a WebSocket to
-    /// take a polling session over
-    /// [default: 10s].
-    #[arg(long, env = "PURRR_BODY_TIMEOUT", value_name = "TIME", help_heading = "Network")]
-    pub body_timeout: Option<Span>,
-    /// Time for which a client may take nothing of what it is sent [default: 1m].
-    #[arg(long, env = "PURRR_IDLE_TIMEOUT", value_name = "TIME", help_heading = "Network")]
-    pub idle_timeout: Option<Span>,
-    /// Connections at once; above it 503 [default: 100000].
-    #[arg(long, env = "PURRR_MAX_CONNECTIONS", value_name = "COUNT", help_heading = "Limits")]
-    pub max_connections: Option<usize>,
-    /// Connections at once from one address, or from one /64 of IPv6; above it 503, 0 for no limit [default: 1000].
-    #[arg(
-        long,
-        env = "PURRR_MAX_CONNECTIONS_PER_ADDRESS",
-        value_name = "COUNT",
-        help_heading = "Limits"
-    )]
-    pub max_connections_per_address: Option<usize>,
-    /// Bytes of one message on the wire; above it the connection is closed [default: 12000000].
-    #[arg(long, env = "PURRR_MAX_PAYLOAD", value_name = "BYTES", help_heading = "Limits")]
-    pub max_payload: Option<usize>,
-    /// Bytes of large messages held for all connections together; above it they are refused [default: 1073741824].
-    #[arg(long, env = "PURRR_BUFFERED_BYTES", value_name = "BYTES", help_heading = "Limits")]
-    pub buffered_bytes: Option<usize>,
-    /// The same for what comes from one address, or from one /64 of IPv6; 0 for no limit [default: 268435456].
-    #[arg(
-        long,
-        env = "PURRR_BUFFERED_BYTES_PER_ADDRESS",
-        value_name = "BYTES",
-        help_heading = "Limits"
-    )]
-    pub buffered_bytes_per_address: Option<usize>,
-    /// Bytes of a text [default: 262144].
-    #[arg(long, env = "PURRR_MESSAGE_BYTES", value_name = "BYTES", help_heading = "Limits")]
-    pub message_bytes: Option<usize>,
-    /// Bytes of a picture [default: 9500000].
-    #[arg(long, env = "PURRR_IMAGE_BYTES", value_name = "BYTES", help_heading = "Limits")]
-    pub image_bytes: Option<usize>,
-    /// Pixels that a picture may say it has, unless only the two can read it [default: 100000000].
-    #[arg(long, env = "PURRR_IMAGE_PIXELS", value_name = "COUNT", help_heading = "Limits")]
-    pub image_pixels: Option<u64>,
-    /// Frames of a picture that moves [default: 1000].
-    #[arg(long, env = "PURRR_IMAGE_FRAMES", value_name = "COUNT", help_heading = "Limits")]
-    pub image_frames: Option<u32>,
-    /// Bytes of one step of a call [default: 262144].
-    #[arg(long, env = "PURRR_SIGNAL_BYTES", value_name = "BYTES", help_heading = "Limits")]
-    pub signal_bytes: Option<usize>,
-    /// Characters of a name [default: 256].
-    #[arg(long, env = "PURRR_NAME_CHARS", value_name = "COUNT", help_heading = "Limits")]
-    pub name_chars: Option<usize>,
-    /// Bytes of a public key [default: 1024].
-    #[arg(long, env = "PURRR_KEY_BYTES", value_name = "BYTES", help_heading = "Limits")]
-    pub key_bytes: Option<usize>,
-    /// Interests in one search [default: 32].
-    #[arg(long, env = "PURRR_INTERESTS", value_name = "COUNT", help_heading = "Limits")]
-    pub interests: Option<usize>,
-    /// Characters of an interest [default: 64].
-    #[arg(long, env = "PURRR_INTEREST_CHARS", value_name = "COUNT", help_heading = "Limits")]
-    pub interest_chars: Option<usize>,
-    /// Languages in one search [default: 8].
-    #[arg(long, env = "PURRR_LANGUAGES", value_name = "COUNT", help_heading = "Limits")]
-    pub languages: Option<usize>,
-    /// Characters of a language's tag [default: 35].
-    #[arg(long, env = "PURRR_LANGUAGE_CHARS", value_name = "COUNT", help_heading = "Limits")]
-    pub language_chars: Option<usize>,
-    /// Messages and other things under way to one side of a chat [default: 256].
-    #[arg(long, env = "PURRR_QUEUE_ITEMS", value_name = "COUNT", help_heading = "Limits")]
-    pub queue_items: Option<usize>,
-    /// Bytes of them, unless one alone has more [default: 1048576].
-    #[arg(long, env = "PURRR_QUEUE_BYTES", value_name = "BYTES", help_heading = "Limits")]
-    pub queue_bytes: Option<usize>,
-    /// Messages of one person that wait to be `delivered` [default: 4096].
-    #[arg(long, env = "PURRR_RECEIPTS", value_name = "COUNT", help_heading = "Limits")]
-    pub receipts: Option<usize>,
-    /// People whom one person can have blocked [default: 256].
-    #[arg(long, env = "PURRR_BLOCKS", value_name = "COUNT", help_heading = "Limits")]
-    pub blocks: Option<usize>,
-    /// People who are known again when they come back [default: 100000].
-    #[arg(long, env = "PURRR_REMEMBERED", value_name = "COUNT", help_heading = "Limits")]
-    pub remembered: Option<usize>,
-    /// Time for which whoever has blocked somebody is known again [default: 1day].
-    #[arg(long, env = "PURRR_RESUME_FOR", value_name = "TIME", help_heading = "Limits")]
-    pub resume_for: Option<Span>,
-    /// Time for which somebody may hold up a chat by not reading [default: 10s].
-    #[arg(long, env = "PURRR_STALL", value_name = "TIME", help_heading = "Limits")]
-    pub stall: Option<Span>,
-    /// Whether anything is refused for coming too fast [default: on].
-    #[arg(long, env = "PURRR_RATE_LIMITS", value_name = "SWITCH", help_heading = "Rates")]
-    pub rate_limits: Option<Switch>,
-    /// Connections that may begin in a second from one address, twice as many at once; above it 429 [default: 500].
-    #[arg(long, env = "PURRR_CONNECTS_PER_SECOND", value_name = "COUNT", help_heading = "Rates")]
-    pub connects_per_second: Option<u32>,
-    /// Messages, read marks and introductions of one person [default: 100+4000].
-    #[arg(long, env = "PURRR_MESSAGE_RATE", value_name = "RATE", help_heading = "Rates")]
-    pub message_rate: Option<Tempo>,
-    /// Bytes of all that one person sends to the partner [default: 4000000+200000000].
-    #[arg(long, env = "PURRR_BYTE_RATE", value_name = "RATE", help_heading = "Rates")]
-    pub byte_rate: Option<Tempo>,
-    /// Changes between typing and not; above it the partner is told of the last one only [default: 50+1000].
-    #[arg(long, env = "PURRR_TYPING_RATE", value_name = "RATE", help_heading = "Rates")]
-    pub typing_rate: Option<Tempo>,
-    /// Steps of a call [default: 50+1000].
-    #[arg(long, env = "PURRR_SIGNAL_RATE", value_name = "RATE", help_heading = "Rates")]
-    pub signal_rate: Option<Tempo>,
-    /// Searches of one person [default: 5+200].
-    #[arg(long, env = "PURRR_FIND_RATE", value_name = "RATE", help_heading = "Rates")]
-    pub find_rate: Option<Tempo>,
-    /// Refusals before a connection is closed [default: 100+1000].
-    #[arg(long, env = "PURRR_REFUSAL_RATE", value_name = "RATE", help_heading = "Rates")]
-    pub refusal_rate: Option<Tempo>,
-    /// How many people at their full rates an address, or a /64 of IPv6, may have together; 0 for no limit [default: 50].
-    #[arg(long, env = "PURRR_RATES_PER_ADDRESS", value_name = "COUNT", help_heading = "Rates")]
-    pub rates_per_address: Option<u32>,
-    /// Time after which a search goes on to a shared language [default: 5s].
-    #[arg(long, env = "PURRR_LANGUAGE_AFTER", value_name = "TIME", help_heading = "Pairing")]
-    pub language_after: Option<Span>,
-    /// Time after which a search goes on to anyone [default: 20s].
-    #[arg(long, env = "PURRR_ANYONE_AFTER", value_name = "TIME", help_heading = "Pairing")]
-    pub anyone_after: Option<Span>,
-    /// Last partners whom nobody meets again at once [default: 5; 0 for whoever is there].
-    #[arg(long, env = "PURRR_RECENT_PARTNERS", value_name = "COUNT", help_heading = "Pairing")]
-    pub recent_partners: Option<usize>,
-    /// Time for which they are avoided, if somebody else is there [default: 10m].
-    #[arg(long, env = "PURRR_RECENT_FOR", value_name = "TIME", help_heading = "Pairing")]
-    pub recent_for: Option<Span>,
-    /// Time after which one of them is met after all, if nobody else is there [default: 3s].
-    #[arg(long, env = "PURRR_RECENT_RELAX", value_name = "TIME", help_heading = "Pairing")]
-    pub recent_relax: Option<Span>,
-    /// Where people wait and chats run, as a URL; `memory:` is this process [default: memory:].
-    #[arg(long, env = "PURRR_BACKEND", value_name = "URL", help_heading = "Running")]
-    pub backend: Option<String>,
-    /// Time that chats may take to finish when the server is told to stop [default: 20s].
-    #[arg(long, env = "PURRR_DRAIN", value_name = "TIME", help_heading = "Running")]
-    pub drain: Option<Span>,
-    /// How log lines look; `auto` is pretty on a terminal and JSON elsewhere [default: auto].
-    #[arg(long, env = "PURRR_LOG_FORMAT", value_name = "FORMAT", help_heading = "Running")]
-    pub log_format: Option<LogFormat>,
-    /// Which log lines are written, such as `info` or `purrr_core=debug` [default: info].
-    #[arg(long, env = "PURRR_LOG", value_name = "FILTER", help_heading = "Running")]
-    pub log: Option<String>,
+pub struct Settings {
+    /// What the server does and allows.
+    pub config: Config,
+    pub(super) log: Log,
+}
+
+/// The settings under the headings of the help.
+pub(super) const GROUPS: [(&str, &[Setting]); 5] = [
+    ("Network", NETWORK),
+    ("Limits", LIMITS),
+    ("Rates", RATES),
+    ("Matching", MATCHING),
+    ("Running", RUNNING),
+];
+
+const NETWORK: &[Setting] = &[
+    setting!(config.listen, "ADDRESS", "address", "Address and port to listen on, or a port alone")
+        .details("PORT is read if neither flag nor PURRR_LISTEN is given. Port 0 lets the system choose."),
+    setting!(config.allowed_origin, "ORIGIN", "origins", "Origin of web pages that may connect; repeatable")
+        .details(
+            "Pages that this server serves may always connect. HOST_URL adds origins, separated by spaces.",
+        ),
+    setting!(config.trusted_proxy, "CIDR", "networks", "Network of trusted reverse proxies; repeatable")
+        .details(
+            "The client address is read from X-Forwarded-For or Forwarded of these proxies. \
+             The headers are ignored from all other peers.",
+        ),
+    setting!(config.header_timeout, "TIME", "time", "Timeout of a request head and between two requests")
+        .details("It covers the first byte and the handshake.")
+        .memory("32 KB of a head for each connection"),
+    setting!(config.body_timeout, "TIME", "time", "Timeout of a request body, large message or upgrade")
+        .details(
+            "It applies to a request body (408), a WebSocket message over 64 KiB (1008) and an \
+             Engine.IO upgrade. Extended by 1 s per 8 KiB received: a minimum rate of 8 KiB/s.",
+        )
+        .memory("`--max-payload` for each connection, in `--buffered-bytes`"),
+    setting!(config.idle_timeout, "TIME", "time", "Write timeout of HTTP responses")
+        .details("Over a WebSocket --stall applies.")
+        .memory("`--max-payload` for each connection, in `--buffered-bytes`"),
+    setting!(config.connect_timeout, "TIME", "time", "Timeout for a Socket.IO client to join its namespace")
+        .memory("one connection"),
+    setting!(config.ping_interval, "TIME", "time", "Interval between pings to idle connections")
+        .details("The first ping is jittered: it comes after 50 % to 100 % of the interval.")
+        .memory("one connection"),
+    setting!(config.ping_timeout, "TIME", "time", "How long to wait for the pong of an idle connection")
+        .memory("one connection"),
+    setting!(config.chat_ping_interval, "TIME", "time", "Ping interval while waiting or in a chat")
+        .details("Jittered, and never longer than --ping-interval.")
+        .memory("one connection"),
+    setting!(config.chat_ping_timeout, "TIME", "time", "How long to wait for the pong while waiting or in a chat")
+        .details(
+            "Never longer than --ping-timeout. Extended by up to 40 s while large messages are in \
+             flight. A client whose pong is 1 s overdue is not matched.",
+        )
+        .memory("one connection"),
+];
+
+const LIMITS: &[Setting] = &[
+    setting!(config.max_connections, "COUNT", "connections", "Maximum connections; above it 503")
+        .details("WebSockets and Engine.IO sessions count.")
+        .memory("4 to 6 KB each while idle, 15 KB with recent traffic: 1.5 GB"),
+    setting!(
+        config.max_connections_per_address,
+        "COUNT",
+        "connections",
+        "Maximum connections per address; 0 = no limit"
+    )
+    .details("Above it 503.")
+    .memory("100 bytes for each connected address"),
+    setting!(config.max_payload, "BYTES", "bytes", "Maximum size of a message on the wire")
+        .details("Above it the connection is closed (1009) or the request refused (413).")
+        .memory("one message in and one out for each connection, in `--buffered-bytes`"),
+    setting!(config.buffered_bytes, "BYTES", "bytes", "Memory budget for messages over 64 KiB")
+        .details(
+            "Counted from the first byte received to the last byte sent. Above it `overloaded`.",
+        )
+        .memory(
+            "itself, and half as much again while messages are converted for the other dialect",
+        ),
+    setting!(
+        config.buffered_bytes_per_address,
+        "BYTES",
+        "bytes",
+        "Memory budget of one address; 0 = no limit"
+    )
+    .details("Counted at the sender. Disabled by --rate-limits off.")
+    .memory("a part of `--buffered-bytes`"),
+    setting!(limits.message_bytes, "BYTES", "bytes of UTF-8", "Maximum size of a text message")
+        .details("Above it `too-long`.")
+        .memory("itself"),
+    setting!(limits.image_bytes, "BYTES", "bytes", "Maximum size of an image")
+        .details("Above it `too-large`.")
+        .memory("itself, in `--buffered-bytes`"),
+    setting!(config.image_pixels, "COUNT", "pixels", "Maximum pixels in an image header")
+        .details("Above it `too-large`. Not checked in encrypted chats.")
+        .memory("none here; 400 MB in a viewer"),
+    setting!(config.image_frames, "COUNT", "frames", "Maximum frames of an animated image")
+        .details("Above it `too-large`. Not checked in encrypted chats.")
+        .memory("none here"),
+    setting!(limits.signal_bytes, "BYTES", "bytes", "Maximum size of a call signal")
+        .details("Above it `too-long`.")
+        .memory("itself"),
+    setting!(limits.name_chars, "COUNT", "characters", "Maximum length of a name")
+        .details("Above it `too-long`.")
+        .memory("1 KiB for each connection, and as much for its partner"),
+    setting!(limits.key_bytes, "BYTES", "bytes", "Maximum size of a public key")
+        .details("Above it `too-long`.")
+        .memory("1 KiB for each connection, and as much for its partner"),
+    setting!(limits.interests, "COUNT", "interests", "Maximum interests of a search")
+        .details("Above it `too-many`.")
+        .memory("8 KiB for each search, with `--interest-chars`"),
+    setting!(limits.interest_chars, "COUNT", "characters", "Maximum length of an interest")
+        .details("Above it `too-long`.")
+        .memory("256 bytes"),
+    setting!(limits.languages, "COUNT", "languages", "Maximum languages of a search")
+        .details("Above it `too-many`.")
+        .memory("1.1 KiB for each search, with `--language-chars`"),
+    setting!(limits.language_chars, "COUNT", "characters", "Maximum length of a language tag")
+        .details("Above it `too-long`.")
+        .memory("140 bytes"),
+    setting!(limits.queue_items, "COUNT", "frames", "Send queue per peer: maximum frames")
+        .details("While it is full, the sender is not read (backpressure).")
+        .memory("60 KB for each side of a chat, beside what the frames hold"),
+    setting!(limits.queue_bytes, "BYTES", "bytes", "Send queue per peer: maximum bytes")
+        .details("One larger frame is allowed into an empty queue.")
+        .memory(
+            "for each chat 2 MiB of small frames and half as much that was read with them, \
+             or 39 MB of images, in `--buffered-bytes`",
+        ),
+    setting!(
+        limits.receipts,
+        "COUNT",
+        "messages",
+        "Maximum messages of a sender awaiting `delivered`"
+    )
+    .details("Above it `too-many`.")
+    .memory("32 KiB for each connection"),
+    setting!(limits.blocks, "COUNT", "users", "Maximum users that one user has blocked")
+        .details("Above it the oldest block is dropped.")
+        .memory("2 KiB for each user who has that many"),
+    setting!(
+        limits.remembered,
+        "COUNT",
+        "users",
+        "Maximum remembered users (blocks, recent partners)"
+    )
+    .details("Above it the user who would be forgotten first is evicted.")
+    .memory("30 MB, or 230 MB if all of them have `--blocks`"),
+    setting!(
+        limits.resume_for,
+        "TIME",
+        "time",
+        "How long a user with blocks is remembered after leaving"
+    )
+    .memory("see `--remembered`"),
+    setting!(limits.stall, "TIME", "time", "How long a slow consumer may hold up its chat")
+        .details(
+            "It applies to a client that does not take what it is sent, and to a match that the \
+             partner does not open. A polling client shows only by its next poll that it took a \
+             response.",
+        )
+        .memory("what the queues hold, see `--queue-bytes`"),
+];
+
+const RATES: &[Setting] = &[
+    setting!(
+        config.rate_limits,
+        "ON_OFF",
+        "on or off",
+        "Whether rate limits apply; off for measurements"
+    )
+    .memory("150 bytes for each connection that has sent something"),
+    setting!(
+        config.connects_per_second,
+        "COUNT",
+        "connections",
+        "New connections per second and address"
+    )
+    .details("The burst is twice as much. Above it 429.")
+    .memory("410 bytes for each of the last 65,536 addresses: 27 MB"),
+    setting!(rates.message_rate, "RATE", "messages", "Messages, read marks and hellos per user")
+        .details("Above it `rate-limited`.")
+        .memory("see `--rate-limits`"),
+    setting!(rates.byte_rate, "RATE", "bytes", "Bytes sent to the partner per user")
+        .details("Above it `rate-limited`.")
+        .memory("see `--rate-limits`"),
+    setting!(
+        rates.typing_rate,
+        "RATE",
+        "changes",
+        "Typing notifications; coalesced above this rate"
+    )
+    .memory("see `--rate-limits`"),
+    setting!(rates.signal_rate, "RATE", "signals", "Call signals per user")
+        .details("Above it `rate-limited`.")
+        .memory("see `--rate-limits`"),
+    setting!(rates.find_rate, "RATE", "searches", "Searches per user")
+        .details("Above it `rate-limited`.")
+        .memory("see `--rate-limits`"),
+    setting!(
+        rates.refusal_rate,
+        "RATE",
+        "refusals",
+        "Refused requests before the connection is closed"
+    )
+    .details("Rate-limited and unreadable requests count. Above it the close code is 4429.")
+    .memory("see `--rate-limits`"),
+    setting!(
+        config.rates_per_address,
+        "COUNT",
+        "users",
+        "Rate limits per address, in full users; 0 = no limit"
+    )
+    .details(
+        "The connections of one address together have this many times the rates above, \
+             however many they are.",
+    )
+    .memory("see `--connects-per-second`"),
+];
+
+const MATCHING: &[Setting] = &[
+    setting!(config.language_after, "TIME", "time", "When a search widens to a shared language"),
+    setting!(config.anyone_after, "TIME", "time", "When a search widens to anyone"),
+    setting!(limits.recent_partners, "COUNT", "users", "Recent partners to avoid; 0 = none")
+        .memory("24 bytes each, for all of `--remembered`"),
+    setting!(limits.recent_for, "TIME", "time", "How long to avoid recent partners")
+        .memory("see `--recent-partners`"),
+    setting!(
+        limits.recent_relax,
+        "TIME",
+        "time",
+        "Wait before a recent partner is matched after all"
+    )
+    .details("It applies while no other peer fits."),
+];
+
+const RUNNING: &[Setting] = &[
+    setting!(
+        config.backend,
+        "URL",
+        "URL",
+        "Where peers wait and chats run; memory: is this process"
+    ),
+    setting!(config.drain, "TIME", "time", "Time for chats to finish at shutdown")
+        .details("Connections without a chat are closed at random times during the first half."),
+    setting!(log.log_format, "FORMAT", "format", "Format of log lines: auto, pretty or json")
+        .details("auto is pretty on a terminal and json elsewhere."),
+    setting!(log.log, "FILTER", "filter", "Log filter, such as info or purrr_core=debug"),
+];
+
+impl Settings {
+    /// Returns every setting as a file that `--config` reads.
+    #[must_use]
+    pub fn print(&self) -> String {
+        let mut file = String::new();
+        for (heading, settings) in GROUPS {
+            if !file.is_empty() {
+                file.push('\n');
+            }
+            file += &format!("# {heading}\n");
+            for setting in settings {
+                file += &format!("{} = {}\n", setting.name(), (setting.get)(self));
+            }
+        }
+        file
+    }
+}
+
+/// Returns all settings.
+pub(super) fn all() -> impl Iterator<Item = &'static Setting> {
+    GROUPS.into_iter().flat_map(|(_, settings)| settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn help_lines_are_short() {
+        for Setting { field, help, details, .. } in all() {
+            assert!(help.len() <= 60 && !help.ends_with('.'), "{field}: {}", help.len());
+            assert!(details.is_empty() || details.ends_with('.'), "{field}: {details}");
+        }
+    }
+
+    #[test]
+    fn every_setting_is_declared_once() {
+        let names: BTreeSet<_> = all().map(Setting::name).collect();
+        assert_eq!(names.len(), all().count());
+    }
+
+    #[test]
+    fn every_default_is_read_back() {
+        let defaults = Settings::default();
+        for setting in all() {
+            let default = (setting.get)(&defaults);
+            let texts = super::super::file::texts(&default);
+            let texts: Vec<_> = texts.iter().map(String::as_str).collect();
+            let mut settings = Settings::default();
+            (setting.set)(&mut settings, &texts).unwrap();
+            assert_eq!((setting.get)(&settings), default, "{}", setting.field);
+        }
+    }
 }

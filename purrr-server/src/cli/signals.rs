@@ -1,28 +1,32 @@
-//! The signals by which the program is told to stop.
+//! The signals that stop the program: [`Signals`].
 
 use std::io;
 
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::oneshot,
-};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Listens for SIGINT and SIGTERM from now on: what resolves at the first of them, and what does at the second, which has to
-/// be polled for either.
-pub(crate) fn asked_twice() -> io::Result<(impl Future<Output = ()>, impl Future<Output = ()>)> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut asked = async move || {
+/// SIGINT and SIGTERM.
+#[derive(Debug)]
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Catches both signals from now on.
+    pub(super) fn catch() -> io::Result<Self> {
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next signal.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, no signal is lost.
+    pub(super) async fn next(&mut self) {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-    };
-    let (told, first) = oneshot::channel();
-    let second = async move {
-        asked().await;
-        told.send(()).ok();
-        asked().await;
-    };
-    Ok((async { first.await.unwrap_or(()) }, second))
+    }
 }

@@ -1,189 +1,221 @@
-//! What an option can be set to, and how that is written: [`Span`], [`Tempo`], [`Switch`], [`LogFormat`] and [`Backend`].
+//! How the value of a setting is written: [`SettingValue`].
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{
+    fmt::Display,
+    net::SocketAddr,
+    num::{IntErrorKind, NonZeroU32, NonZeroUsize},
+    str::FromStr,
+    time::Duration,
+};
 
-use clap::ValueEnum;
 use purrr_core::model::Rate;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::ConfigError;
+use crate::config::{Backend, Network, Origin};
 
-/// Where people wait and frames flow, written as a URL.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Backend {
-    /// In this process, written as `memory:`.
-    #[default]
-    Memory,
+/// A value that is read from texts and written as TOML, in the same form for flag, variable and file.
+pub(super) trait SettingValue: Sized {
+    /// Parses the value; the error completes "--name …".
+    fn read(texts: &[&str]) -> Result<Self, String>;
+
+    /// Returns the value as the file has it, such that `read` takes it back.
+    fn write(&self) -> toml::Value;
 }
 
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum LogFormat {
-    /// For people on a terminal, JSON elsewhere.
-    #[default]
-    Auto,
-    /// For people.
-    Pretty,
-    /// One JSON object a line.
-    Json,
-}
+macro_rules! impl_numbers {
+    ($($number:ty),+) => {$(
+        impl SettingValue for $number {
+            fn read(texts: &[&str]) -> Result<Self, String> {
+                let text = single(texts)?;
+                text.parse().map_err(|error: std::num::ParseIntError| match error.kind() {
+                    IntErrorKind::PosOverflow => format!("must be at most {}", Self::MAX),
+                    _ => format!("must be a whole number from {}, not {text:?}", Self::MIN),
+                })
+            }
 
-/// Whether something is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Switch {
-    /// It is.
-    On,
-    /// It is not.
-    Off,
-}
-
-/// A length of time, written as `20s`, `500ms` or `1m 30s`; a number alone is in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
-
-/// So much a second and so much at once, written as `100+4000`; a number alone is both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tempo(pub Rate);
-
-/// A text that is no [`Tempo`].
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("must be so much a second and so much at once, such as 100+4000")]
-#[non_exhaustive]
-pub struct TempoError;
-
-impl FromStr for Backend {
-    type Err = ConfigError;
-
-    fn from_str(url: &str) -> Result<Self, ConfigError> {
-        if url == "memory:" {
-            return Ok(Self::Memory);
+            fn write(&self) -> toml::Value {
+                // TOML's integers end at 2^63 - 1; beyond that a text holds the number.
+                let number = self.to_string();
+                number.parse().map_or(toml::Value::String(number), toml::Value::Integer)
+            }
         }
-        // The rest of a URL may hold a password.
-        let scheme =
-            url.split_once(':').map_or_else(String::new, |(scheme, _)| format!("{scheme}:"));
-        let message = match scheme.as_str() {
-            "" | "memory:" => "must be `memory:`".to_owned(),
-            other => format!("must be `memory:`; this program has no backend for `{other}`"),
-        };
-        Err(ConfigError::Bad { option: "--backend", message })
+    )+};
+}
+
+impl_numbers!(u32, u64, usize, NonZeroU32, NonZeroUsize);
+
+/// `20s`, `500ms` or `1m 30s`; a bare number is in milliseconds.
+impl SettingValue for Duration {
+    fn read(texts: &[&str]) -> Result<Self, String> {
+        let text = single(texts)?;
+        if let Ok(milliseconds) = text.parse() {
+            return Ok(Self::from_millis(milliseconds));
+        }
+        humantime::parse_duration(text)
+            .map_err(|_| format!("must be a time such as 20s, 500ms or 1m 30s, not {text:?}"))
+    }
+
+    fn write(&self) -> toml::Value {
+        humantime::format_duration(*self).to_string().into()
     }
 }
 
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Memory => "memory:",
+/// `PER_SECOND+BURST`; a bare number is both.
+impl SettingValue for Rate {
+    fn read(texts: &[&str]) -> Result<Self, String> {
+        let text = single(texts)?;
+        let (per_second, burst) = text.split_once('+').unwrap_or((text, text));
+        match (per_second.parse(), burst.parse()) {
+            (Ok(per_second @ 1..), Ok(burst @ 1..)) => Ok(Self::new(per_second, burst)),
+            _ => Err(format!("must be PER_SECOND+BURST from 1+1, such as 100+4000, not {text:?}")),
+        }
+    }
+
+    fn write(&self) -> toml::Value {
+        format!("{}+{}", self.per_second, self.burst).into()
+    }
+}
+
+/// `on` or `off`.
+impl SettingValue for bool {
+    fn read(texts: &[&str]) -> Result<Self, String> {
+        match single(texts)? {
+            "on" => Ok(true),
+            "off" => Ok(false),
+            text => Err(format!("must be on or off, not {text:?}")),
+        }
+    }
+
+    fn write(&self) -> toml::Value {
+        if *self { "on" } else { "off" }.into()
+    }
+}
+
+/// An address and a port, or a port alone.
+impl SettingValue for SocketAddr {
+    fn read(texts: &[&str]) -> Result<Self, String> {
+        let text = single(texts)?;
+        let address = text.parse::<u16>().map(|port| Self::from(([0, 0, 0, 0], port)));
+        address.or_else(|_| text.parse()).map_err(|_| {
+            format!("must be a port or an address and port such as 127.0.0.1:3007, not {text:?}")
         })
     }
+
+    fn write(&self) -> toml::Value {
+        self.to_string().into()
+    }
 }
 
-impl FromStr for Span {
-    type Err = humantime::DurationError;
+impl SettingValue for Backend {
+    fn read(texts: &[&str]) -> Result<Self, String> {
+        // Must not tell the text, which may hold a password.
+        single(texts)?.parse().map_err(|error: <Self as FromStr>::Err| error.to_string())
+    }
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.parse() {
-            Ok(milliseconds) => Ok(Self(Duration::from_millis(milliseconds))),
-            Err(_) => humantime::parse_duration(text).map(Self),
+    fn write(&self) -> toml::Value {
+        self.to_string().into()
+    }
+}
+
+impl SettingValue for Vec<Origin> {
+    fn read(texts: &[&str]) -> Result<Self, String> {
+        read_list(texts)
+    }
+
+    fn write(&self) -> toml::Value {
+        write_list(self)
+    }
+}
+
+impl SettingValue for Vec<Network> {
+    fn read(texts: &[&str]) -> Result<Self, String> {
+        read_list(texts)
+    }
+
+    fn write(&self) -> toml::Value {
+        write_list(self)
+    }
+}
+
+/// Returns the text of a setting that has one value.
+pub(super) fn single<'a>(texts: &[&'a str]) -> Result<&'a str, String> {
+    match texts {
+        [text] => Ok(text),
+        _ => Err("must be a single value".to_owned()),
+    }
+}
+
+/// Parses texts that hold any number of items each, separated by spaces.
+fn read_list<T: FromStr<Err: Display>>(texts: &[&str]) -> Result<Vec<T>, String> {
+    let items = texts.iter().flat_map(|text| text.split_whitespace());
+    items.map(|item| item.parse().map_err(|error| format!("{error}, not {item:?}"))).collect()
+}
+
+fn write_list(items: &[impl Display]) -> toml::Value {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<T: SettingValue>(text: &str, written: Result<&str, &str>) {
+        let value = T::read(&[text]).map(|value| value.write().to_string());
+        let value = value.as_ref().map(|text| text.trim_matches('"')).map_err(String::as_str);
+        assert_eq!(value, written, "{text}");
+    }
+
+    #[test]
+    fn time_has_units_or_is_milliseconds() {
+        for (text, written) in
+            [("20s", "20s"), ("1500ms", "1s 500ms"), ("300", "300ms"), ("1m 30s", "1m 30s")]
+        {
+            check::<Duration>(text, Ok(written));
+        }
+        let refusal = "must be a time such as 20s, 500ms or 1m 30s, not \"soon\"";
+        check::<Duration>("soon", Err(refusal));
+    }
+
+    #[test]
+    fn rate_is_per_second_and_burst() {
+        check::<Rate>("5+7", Ok("5+7"));
+        check::<Rate>("5", Ok("5+5"));
+        for wrong in ["", "+", "5+", "+7", "-1+2", "5 a second", "5/7", "0+5", "5+0", "0"] {
+            assert!(Rate::read(&[wrong]).is_err(), "{wrong}");
         }
     }
-}
 
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_duration(self.0).fmt(f)
+    #[test]
+    fn number_has_a_range() {
+        check::<usize>("20", Ok("20"));
+        check::<u64>(&u64::MAX.to_string(), Ok(&u64::MAX.to_string()));
+        check::<u32>("4294967296", Err("must be at most 4294967295"));
+        check::<usize>("-1", Err("must be a whole number from 0, not \"-1\""));
+        check::<NonZeroUsize>("0", Err("must be a whole number from 1, not \"0\""));
     }
-}
 
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(
-            untagged,
-            expecting = "a length of time such as \"20s\", or a number of milliseconds"
-        )]
-        enum Written {
-            Number(u64),
-            Text(String),
+    #[test]
+    fn backend_is_a_url_whose_password_is_not_told() {
+        check::<Backend>("memory:", Ok("memory:"));
+        for (text, refusal) in [
+            ("memory", "must be `memory:`"),
+            ("memory://here", "must be `memory:`"),
+            (
+                "redis://:secret@example.com/0",
+                "must be `memory:`; this program has no backend for `redis:`",
+            ),
+        ] {
+            check::<Backend>(text, Err(refusal));
         }
-        match Written::deserialize(deserializer)? {
-            Written::Number(milliseconds) => Ok(Self(Duration::from_millis(milliseconds))),
-            Written::Text(text) => text.parse().map_err(de::Error::custom),
-        }
     }
-}
 
-impl Serialize for Span {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl From<Span> for Duration {
-    fn from(span: Span) -> Self {
-        span.0
-    }
-}
-
-impl From<Duration> for Span {
-    fn from(time: Duration) -> Self {
-        Self(time)
-    }
-}
-
-impl From<Switch> for bool {
-    fn from(switch: Switch) -> Self {
-        switch == Switch::On
-    }
-}
-
-impl From<bool> for Switch {
-    fn from(on: bool) -> Self {
-        if on { Self::On } else { Self::Off }
-    }
-}
-
-impl FromStr for Tempo {
-    type Err = TempoError;
-
-    fn from_str(text: &str) -> Result<Self, TempoError> {
-        let (per_second, burst) = text.split_once('+').unwrap_or((text, text));
-        let number = |digits: &str| digits.parse().map_err(|_| TempoError);
-        Ok(Self(Rate::new(number(per_second)?, number(burst)?)))
-    }
-}
-
-impl fmt::Display for Tempo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Rate { per_second, burst } = self.0;
-        write!(f, "{per_second}+{burst}")
-    }
-}
-
-impl<'de> Deserialize<'de> for Tempo {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
-
-impl Serialize for Tempo {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl From<Tempo> for Rate {
-    fn from(tempo: Tempo) -> Self {
-        tempo.0
-    }
-}
-
-impl From<Rate> for Tempo {
-    fn from(rate: Rate) -> Self {
-        Self(rate)
+    #[test]
+    fn list_is_separated_by_spaces_or_repeated() {
+        let origins = Vec::<Origin>::read(&["https://a.example  https://b.example", "http://c"]);
+        let origins = origins.unwrap().write().to_string();
+        assert_eq!(origins, r#"["https://a.example", "https://b.example", "http://c"]"#);
+        assert_eq!(
+            Vec::<Network>::read(&["10.0.0.0/8 proxy"]).unwrap_err(),
+            "must be a network such as 10.0.0.0/8 or 2001:db8::/32, or an address, not \"proxy\""
+        );
     }
 }

@@ -5,16 +5,18 @@ use axum::http::{
     header::{HOST, ORIGIN},
 };
 
+use crate::config::Origin;
+
 /// The origins that are let in, compared whole and exactly.
 ///
 /// Besides those in the list, a page may always talk to the host it came from; and programs, which send no `Origin`,
 /// are nobody's page.
 #[derive(Clone, Debug)]
-pub(crate) struct Origins(Vec<String>);
+pub(crate) struct Origins(Vec<Origin>);
 
 impl Origins {
-    pub(crate) fn new(listed: &[String]) -> Self {
-        Self(listed.iter().map(|origin| origin.trim_end_matches('/').to_owned()).collect())
+    pub(crate) const fn new(allowed: Vec<Origin>) -> Self {
+        Self(allowed)
     }
 
     /// Whether a request with these headers may go on; says in the log which option would let it.
@@ -29,7 +31,7 @@ impl Origins {
 
     /// Whether the origin is in the list.
     pub(crate) fn lists(&self, origin: &HeaderValue) -> bool {
-        self.0.iter().any(|listed| listed.as_bytes() == origin.as_bytes())
+        self.0.iter().any(|listed| origin == listed.as_str())
     }
 }
 
@@ -46,7 +48,7 @@ mod tests {
 
     #[test]
     fn origins_are_compared_whole() {
-        let origins = Origins::new(&["https://good.example".to_owned()]);
+        let origins = Origins::new(vec!["https://good.example".parse().unwrap()]);
         for (origin, host, admitted) in [
             ("https://good.example", "chat.example", true),
             ("https://good.example.evil.com", "chat.example", false),
@@ -64,7 +66,7 @@ mod tests {
             assert_eq!(origins.admit(&headers), admitted, "{origin} on {host}");
         }
         assert!(origins.admit(&HeaderMap::new()));
-        let with_slash = Origins::new(&["https://good.example/".to_owned()]);
+        let with_slash = Origins::new(vec!["https://good.example/".parse().unwrap()]);
         assert!(with_slash.lists(&HeaderValue::from_static("https://good.example")));
     }
 }

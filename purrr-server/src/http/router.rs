@@ -57,7 +57,7 @@ pub(crate) fn routes<S>(hub: Hub, config: Config, limiter: Arc<ConnectionLimiter
 where
     S: Clone + Send + Sync + 'static,
 {
-    let origins = Arc::new(Origins::new(&config.allowed_origins));
+    let origins = Arc::new(Origins::new(config.allowed_origin.clone()));
     let config = Arc::new(config);
     let cors = {
         let origins = Arc::clone(&origins);

@@ -64,12 +64,12 @@ impl Gcra {
 
 impl AddressQuotas {
     pub(super) fn new(
-        per_second: u32,
+        per_second: NonZeroU32,
         rates: Option<(Rates, NonZeroU32)>,
         budget: MemoryBudget,
         address_bytes: usize,
     ) -> Self {
-        let per_second = per_second.max(1);
+        let per_second = per_second.get();
         let interval = Duration::from_secs(1) / per_second;
         let gcra = Gcra { interval, burst: interval * per_second.saturating_mul(BURST) };
         Self { gcra, rates, budget, address_bytes, addresses: LruCache::new(ADDRESSES) }
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     fn quotas(per_second: u32, rates: Option<(Rates, NonZeroU32)>) -> AddressQuotas {
-        AddressQuotas::new(per_second, rates, MemoryBudget::unlimited(), 1)
+        AddressQuotas::new(per_second.try_into().unwrap(), rates, MemoryBudget::unlimited(), 1)
     }
 
     #[test]

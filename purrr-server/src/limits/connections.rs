@@ -89,7 +89,7 @@ const SPARE_ADDRESS_SOCKETS: usize = 64;
 impl ConnectionLimiter {
     /// Creates the limits of a server. `rates` are those of one client; an address has a multiple.
     pub(crate) fn new(config: &Config, rates: Option<Rates>) -> Self {
-        let (total, each) = (config.max_connections, config.max_connections_per_address);
+        let (total, each) = (config.max_connections.get(), config.max_connections_per_address);
         let budget = MemoryBudget::new(config.buffered_bytes, config.body_timeout);
         let sockets_each = if each == 0 { 0 } else { sockets(each, SPARE_ADDRESS_SOCKETS) };
         Self {
@@ -104,7 +104,7 @@ impl ConnectionLimiter {
                 let rates = rates.zip(NonZeroU32::new(config.rates_per_address));
                 Mutex::new(AddressQuotas::new(per_second, rates, budget.clone(), bytes))
             }),
-            trusted_proxies: config.trusted_proxies.clone(),
+            trusted_proxies: config.trusted_proxy.clone(),
             budget,
             rejected: Default::default(),
             logged: Mutex::default(),
@@ -265,7 +265,8 @@ mod tests {
     #[test]
     fn dropped_permit_makes_room() {
         let limiter = limiter(|config| {
-            (config.max_connections, config.max_connections_per_address) = (3, 2);
+            config.max_connections = 3.try_into().unwrap();
+            config.max_connections_per_address = 2;
         });
         let now = Instant::now();
         let admit = |from| limiter.admit_at(address(from), now);

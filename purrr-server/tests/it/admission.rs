@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+};
 
 use axum::Router;
 use purrr_core::Hub;
@@ -50,7 +53,7 @@ async fn counts(server: &Server, connections: usize) {
 
 #[tokio::test]
 async fn past_the_total_nobody_is_let_in_until_somebody_leaves() {
-    let server = limited(|config| config.max_connections = 2).await;
+    let server = limited(|config| config.max_connections = 2.try_into().unwrap()).await;
     let ann = Peer::connect(server.address, "Ann").await;
     // A session that polls is one connection, whether or not a request is under way.
     let sid = server.polling_session().await;
@@ -86,7 +89,7 @@ async fn past_the_total_nobody_is_let_in_until_somebody_leaves() {
 
 #[tokio::test]
 async fn a_handshake_that_is_refused_takes_no_place() {
-    let server = limited(|config| config.max_connections = 1).await;
+    let server = limited(|config| config.max_connections = NonZeroUsize::MIN).await;
     for _ in 0..3 {
         assert_eq!(server.get("/ws").await.status, 426);
         let answer = server.ask("GET /socket.io/?EIO=4&transport=websocket", &[]).await;
@@ -99,7 +102,7 @@ async fn a_handshake_that_is_refused_takes_no_place() {
 async fn one_address_has_its_share_and_proxies_are_believed_when_trusted() {
     let server = limited(|config| {
         config.max_connections_per_address = 1;
-        config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+        config.trusted_proxy = vec!["127.0.0.0/8".parse().unwrap()];
     })
     .await;
     let (status, first) = upgrade(&server, "198.51.100.1").await;
@@ -125,7 +128,7 @@ async fn a_forged_address_is_not_believed() {
 
 #[tokio::test]
 async fn whoever_comes_too_fast_is_told_when_to_come_back() {
-    let server = limited(|config| config.connects_per_second = 1).await;
+    let server = limited(|config| config.connects_per_second = NonZeroU32::MIN).await;
     let mut statuses = Vec::new();
     for _ in 0..5 {
         statuses.push(server.ask(POLLING, &[]).await);
@@ -137,7 +140,7 @@ async fn whoever_comes_too_fast_is_told_when_to_come_back() {
     assert_eq!(server.get("/livez").await.status, 200);
 
     let server = limited(|config| {
-        config.connects_per_second = 1;
+        config.connects_per_second = NonZeroU32::MIN;
         config.rate_limits = false;
     })
     .await;
@@ -189,7 +192,8 @@ async fn sockets_that_are_no_connections_have_a_limit_too() {
 #[tokio::test]
 async fn in_an_app_that_tells_no_addresses_the_total_holds() {
     let mut config = Config::default();
-    (config.max_connections, config.max_connections_per_address) = (2, 1);
+    config.max_connections = 2.try_into().unwrap();
+    config.max_connections_per_address = 1;
     for (told, admitted) in [(false, 2), (true, 1)] {
         let app: Router =
             Router::new().nest("/chat", purrr_server::router(Hub::memory(), config.clone()));

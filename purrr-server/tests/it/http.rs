@@ -266,7 +266,7 @@ async fn a_draining_server_is_not_ready_and_still_alive() {
 #[tokio::test]
 async fn pages_of_other_origins_are_kept_out_and_those_allowed_let_in() {
     let mut config = Config::default();
-    config.allowed_origins = vec!["https://good.example".to_owned()];
+    config.allowed_origin = vec!["https://good.example".parse().unwrap()];
     let server = Server::with(config).await;
     let own = format!("http://{}", server.address);
     let own_behind_a_proxy = format!("https://{}", server.address);

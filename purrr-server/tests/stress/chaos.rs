@@ -49,7 +49,8 @@ fn config() -> Config {
     config.header_timeout = Duration::from_secs(2);
     // Two hundred of one address, who go on to the next faster than people can.
     config.rate_limits = false;
-    config.widen_after = [Duration::from_millis(200), Duration::from_millis(500)];
+    config.language_after = Duration::from_millis(200);
+    config.anyone_after = Duration::from_millis(500);
     // So that people do meet again unless one of them has blocked the other.
     config.limits.recent_partners = 2;
     config.limits.recent_relax = Duration::from_millis(300);

@@ -314,7 +314,7 @@ impl Household {
     fn new() -> Self {
         let mut rates = Rates::default();
         rates.message_rate = Rate::new(1, 100);
-        let two = 2.try_into().unwrap();
+        let two = 2.try_into().expect("two is not zero");
         let allowance = Arc::new(Allowance::new(&rates, two, Instant::now().into_std()));
         Self { hub: hub_with(Some(rates)), allowance }
     }
