@@ -9,10 +9,10 @@ use std::{
 use purrr_core::{
     Code, Command, Event, Frame, Hello, Limits, Problem, Search,
     model::{
-        Body, Capabilities, ChatId, Image, Interest, Message, PeerId, QueueStatus, Reason, Signal,
-        SignalKind, Ticket,
+        Body, Capabilities, ChatEnd, ChatId, CloseReason, Image, Interest, Message, PeerId,
+        QueueStatus, Signal, SignalKind, Ticket,
     },
-    session::{Closing, LobbyAction, Session, Stalled},
+    session::{LobbyAction, Session, Stalled},
 };
 
 /// What the shell holds, and what the peer has been told.
@@ -26,7 +26,7 @@ struct World {
     paused: bool,
     pipe: Option<(ChatId, Capabilities)>,
     draining: bool,
-    closing: Option<Closing>,
+    closing: Option<CloseReason>,
     told: Told,
     /// Messages of this chat whose receipt is owed, and how many receipts have come.
     owed: VecDeque<u64>,
@@ -138,7 +138,7 @@ impl World {
             }
             16 => {
                 let reasons =
-                    [Reason::Left, Reason::Next, Reason::Lost, Reason::Slow, Reason::Ended];
+                    [ChatEnd::Left, ChatEnd::Next, ChatEnd::Lost, ChatEnd::Slow, ChatEnd::Ended];
                 session.handle_parted(reasons[usize::from(next() % 5)]);
             }
             17 if self.pipe.is_some() => {
@@ -249,7 +249,7 @@ impl World {
                     self.receipts = 0;
                 }
                 LobbyAction::Close(closing) => {
-                    assert!(is_open || closing == Closing::Slow);
+                    assert!(is_open || closing == CloseReason::Slow);
                     self.closing = Some(closing);
                 }
             }

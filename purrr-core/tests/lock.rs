@@ -16,7 +16,7 @@ use loom::{future::block_on, thread};
 use purrr_core::{
     Anyone, Frame, Limits, Lobby, Relay,
     backend::{LobbyError, Match, MemoryLobby, MemoryRelay, Pipe, Received, RelayError},
-    model::{Census, ChatId, PeerId, Reason, Ticket},
+    model::{Census, ChatEnd, ChatId, PeerId, Ticket},
 };
 
 /// Somebody's place, as far as it has come.
@@ -176,7 +176,7 @@ fn one_side_opens_a_chat_while_the_other_gives_it_up() {
             let seen = gives_up.join().unwrap();
             match bob {
                 // She may have gone without looking again, but he is told that she has.
-                Ok(mut chat) => assert_eq!(block_on(chat.recv()), Received::Parted(Reason::Lost)),
+                Ok(mut chat) => assert_eq!(block_on(chat.recv()), Received::Parted(ChatEnd::Lost)),
                 Err(error) => assert!(!seen && matches!(error, RelayError::Gone), "{error}"),
             }
         });
@@ -188,9 +188,9 @@ fn a_chat_begins_for_both_however_short_it_is() {
     model(|lobby| {
         let places = [1, 2].map(|peer| enter(lobby, peer).unwrap());
         let [ann, bob] = places.map(|place| block_on(place).unwrap());
-        let hasty = thread::spawn(move || open(ann).part(Reason::Next));
+        let hasty = thread::spawn(move || open(ann).part(ChatEnd::Next));
         let mut bob = open(bob);
-        assert_eq!(block_on(bob.recv()), Received::Parted(Reason::Next));
+        assert_eq!(block_on(bob.recv()), Received::Parted(ChatEnd::Next));
         hasty.join().unwrap();
     });
 }
@@ -212,16 +212,16 @@ fn two_cancel_while_they_are_matched() {
 fn who_parts_is_free_for_the_next_whatever_the_partner_does_meanwhile() {
     model(|lobby| {
         let [ann, bob] = pair(lobby);
-        let late = spawn(lobby, move |_| bob.part(Reason::Left));
+        let late = spawn(lobby, move |_| bob.part(ChatEnd::Left));
         let eve = spawn(lobby, |lobby| block_on(enter(&lobby, 3).unwrap()).unwrap());
-        ann.part(Reason::Next);
+        ann.part(ChatEnd::Next);
         let ann = block_on(enter(lobby, 1).unwrap()).unwrap();
         late.join().unwrap();
         let [mut eve, ann] = open_both([eve.join().unwrap(), ann]);
         // The late end of the last chat is not the end of this one.
         assert_eq!(census(lobby), Census::new(0, 1));
-        ann.part(Reason::Left);
-        assert_eq!(block_on(eve.recv()), Received::Parted(Reason::Left));
+        ann.part(ChatEnd::Left);
+        assert_eq!(block_on(eve.recv()), Received::Parted(ChatEnd::Left));
     });
 }
 
@@ -231,10 +231,10 @@ fn what_one_says_before_it_parts_arrives_before_the_parting() {
         let [mut ann, mut bob] = pair(lobby);
         let speaker = thread::spawn(move || {
             ann.try_send(Frame::text("bye")).unwrap();
-            ann.part(Reason::Left);
+            ann.part(ChatEnd::Left);
         });
         assert_eq!(block_on(bob.recv()), Received::Frame(Frame::text("bye")));
-        assert_eq!(block_on(bob.recv()), Received::Parted(Reason::Left));
+        assert_eq!(block_on(bob.recv()), Received::Parted(ChatEnd::Left));
         assert_eq!(census(lobby), Census::new(0, 0));
         speaker.join().unwrap();
     });

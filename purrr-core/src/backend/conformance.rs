@@ -26,7 +26,7 @@ use crate::{
         census::Census,
         frame::Frame,
         ids::PeerId,
-        reason::Reason,
+        reason::ChatEnd,
         ticket::{Exclusions, Ticket},
     },
 };
@@ -217,11 +217,11 @@ async fn frames_arrive_in_order(backend: Backend) -> Result<(), String> {
 async fn the_parting_comes_last(backend: Backend) -> Result<(), String> {
     let (mut ann, mut bob) = backend.chat().await?;
     ann.send(Frame::text("bye")).await.map_err(|_| "a running chat takes no frame".to_owned())?;
-    ann.part(Reason::Next);
+    ann.part(ChatEnd::Next);
     let expected = [
         Received::Frame(Frame::text("bye")),
-        Received::Parted(Reason::Next),
-        Received::Parted(Reason::Next),
+        Received::Parted(ChatEnd::Next),
+        Received::Parted(ChatEnd::Next),
     ];
     for expected in expected {
         ensure(recv(&mut bob).await? == expected, "the parting came early, late or altered")?;

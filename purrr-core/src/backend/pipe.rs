@@ -1,6 +1,6 @@
 //! One side's end of a chat, bounded in frames and bytes: [`Pipe`].
 
-use crate::model::reason::Reason;
+use crate::model::reason::ChatEnd;
 use crate::{
     model::{frame::Frame, limits::Limits},
     sync::{
@@ -40,7 +40,7 @@ pub enum Received {
     /// A frame from the partner.
     Frame(Frame),
     /// The partner parted; nothing follows.
-    Parted(Reason),
+    Parted(ChatEnd),
 }
 
 /// Why [`Pipe::try_send`] did not take a frame, which is handed back.
@@ -66,7 +66,7 @@ struct Channel {
     lanes: [Lane; 2],
     /// Which sides take part. A chat has begun, for good, when both do.
     begun: [bool; 2],
-    parted: Option<Reason>,
+    parted: Option<ChatEnd>,
     max_items: usize,
     max_bytes: usize,
     /// How long one side waits for the other to take part.
@@ -95,15 +95,15 @@ impl Pipe {
     /// `on_part` is called once for each side, when it parts or is dropped and before its partner can see that.
     ///
     /// ```
-    /// use purrr_core::{Frame, Limits, backend::{Pipe, Received}, model::Reason};
+    /// use purrr_core::{Frame, Limits, backend::{Pipe, Received}, model::ChatEnd};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// let (mut ann, mut bob) = Pipe::pair(&Limits::default(), || Box::new(|| ()));
     /// ann.send(Frame::text("bye")).await.ok();
-    /// ann.part(Reason::Next);
+    /// ann.part(ChatEnd::Next);
     /// assert_eq!(bob.recv().await, Received::Frame(Frame::text("bye")));
-    /// assert_eq!(bob.recv().await, Received::Parted(Reason::Next));
+    /// assert_eq!(bob.recv().await, Received::Parted(ChatEnd::Next));
     /// # }
     /// ```
     pub fn pair(
@@ -156,7 +156,7 @@ impl Pipe {
             return true;
         }
         channel.begun[self.side] = false;
-        channel.parted.get_or_insert(Reason::Lost);
+        channel.parted.get_or_insert(ChatEnd::Lost);
         self.shared.news[self.side].store(true, Ordering::Release);
         self.tell_partner(channel);
         false
@@ -307,7 +307,7 @@ impl Pipe {
     }
 
     /// Parts, telling the partner why once it has read what is under way.
-    pub fn part(mut self, reason: Reason) {
+    pub fn part(mut self, reason: ChatEnd) {
         self.close(reason);
     }
 
@@ -345,7 +345,7 @@ impl Pipe {
         wake(partner);
     }
 
-    fn close(&mut self, reason: Reason) {
+    fn close(&mut self, reason: ChatEnd) {
         let Some(on_part) = self.on_part.take() else { return };
         on_part();
         let mut channel = self.shared.lock();
@@ -362,7 +362,7 @@ impl Pipe {
 
 impl Drop for Pipe {
     fn drop(&mut self) {
-        self.close(Reason::Lost);
+        self.close(ChatEnd::Lost);
     }
 }
 
@@ -444,7 +444,7 @@ mod tests {
         tokio::task::yield_now().await;
         assert_eq!(bob.recv().await, Received::Frame(Frame::text("a")));
         tokio::task::yield_now().await;
-        bob.part(Reason::Left);
+        bob.part(ChatEnd::Left);
         assert_eq!(sending.await.unwrap(), (Ok(()), Err(Frame::text("c"))));
     }
 
@@ -452,10 +452,10 @@ mod tests {
     async fn what_was_sent_arrives_before_the_parting_and_the_parting_for_ever() {
         let (mut ann, mut bob) = pipe(8, 100);
         ann.try_send(Frame::text("a")).unwrap();
-        ann.part(Reason::Next);
+        ann.part(ChatEnd::Next);
         assert_eq!(bob.recv().await, Received::Frame(Frame::text("a")));
-        assert_eq!(bob.recv().await, Received::Parted(Reason::Next));
-        assert_eq!(bob.recv().await, Received::Parted(Reason::Next));
+        assert_eq!(bob.recv().await, Received::Parted(ChatEnd::Next));
+        assert_eq!(bob.recv().await, Received::Parted(ChatEnd::Next));
         assert_eq!(bob.try_send(Frame::text("b")), Err(TrySendError::Parted(Frame::text("b"))));
     }
 
@@ -524,7 +524,7 @@ mod tests {
         let cx = &Context::from_waker(&waker);
         assert!(bob.poll_recv(cx).is_pending());
         assert!(!bob.withdraw());
-        assert_eq!(bob.poll_recv(cx), Poll::Ready(Received::Parted(Reason::Lost)));
+        assert_eq!(bob.poll_recv(cx), Poll::Ready(Received::Parted(ChatEnd::Lost)));
     }
 
     #[test]
@@ -536,7 +536,7 @@ mod tests {
                 parted.fetch_add(1, Ordering::Relaxed);
             })
         });
-        ann.part(Reason::Left);
+        ann.part(ChatEnd::Left);
         assert_eq!(parted.load(Ordering::Relaxed), 1);
         drop(bob);
         assert_eq!(parted.load(Ordering::Relaxed), 2);

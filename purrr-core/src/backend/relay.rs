@@ -22,7 +22,7 @@ use crate::backend::{lobby::Match, pipe::Pipe};
 ///
 /// # What dropping means
 ///
-/// Dropping the pipe parts, with [`Reason::Lost`](crate::model::Reason::Lost). Opening takes the pipe out of the match, so a match cannot be opened
+/// Dropping the pipe parts, with [`ChatEnd::Lost`](crate::model::ChatEnd::Lost). Opening takes the pipe out of the match, so a match cannot be opened
 /// twice. Dropping a match that was not opened, or the future that opens it, gives it up, and the other side is told that
 /// there is no chat.
 ///

@@ -146,7 +146,7 @@ mod tests {
         frame::Frame,
         ids::ChatId,
         problem::{Code, Problem},
-        reason::Reason,
+        reason::ChatEnd,
     };
 
     #[test]
@@ -178,7 +178,10 @@ mod tests {
                 ),
             ),
             (Event::Delivered { id: 2 }, r#"{"type":"delivered","id":2}"#.to_owned()),
-            (Event::Left { reason: Reason::Next }, r#"{"type":"left","reason":"next"}"#.to_owned()),
+            (
+                Event::Left { reason: ChatEnd::Next },
+                r#"{"type":"left","reason":"next"}"#.to_owned(),
+            ),
             (
                 Event::Error(Problem::new(Code::TooLong, "long").about(Some(4))),
                 r#"{"type":"error","code":"too-long","message":"long","id":4}"#.to_owned(),

@@ -9,7 +9,7 @@ use crate::{
         frame::Frame,
         ids::{ChatId, ResumeToken},
         profile::Hello,
-        reason::Reason,
+        reason::ChatEnd,
         ticket::Ticket,
     },
 };
@@ -87,7 +87,7 @@ impl Chat {
     /// # Cancel safety
     ///
     /// Safe: a frame is taken only when it is returned.
-    pub async fn recv(&mut self) -> Result<Frame, Reason> {
+    pub async fn recv(&mut self) -> Result<Frame, ChatEnd> {
         tokio::select! {
             biased;
             received = self.pipe.recv() => match received {
@@ -98,7 +98,7 @@ impl Chat {
                 }
                 Received::Parted(reason) => Err(reason),
             },
-            () = self.guest.hub.closed() => Err(Reason::Ended),
+            () = self.guest.hub.closed() => Err(ChatEnd::Ended),
         }
     }
 
@@ -110,7 +110,7 @@ impl Chat {
 
     /// Leaves the partner.
     pub fn leave(self) {
-        self.pipe.part(Reason::Left);
+        self.pipe.part(ChatEnd::Left);
     }
 
     /// Leaves the partner, and never meets that person again. The partner sees that it was left.

@@ -14,9 +14,10 @@ use crate::{
         event::Event,
         frame::Frame,
         ids::{ChatId, PeerId},
+        reason::CloseReason,
     },
     rate::{cost::Cost, shared::Lease},
-    session::{Closing, LobbyAction, Session, Stalled},
+    session::{LobbyAction, Session, Stalled},
 };
 use futures::{Sink, Stream};
 use std::{
@@ -27,22 +28,6 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, Sleep, sleep_until};
-
-/// How a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Ended {
-    /// The transport ended or failed.
-    Lost,
-    /// The transport took nothing for [`Limits::stall`](crate::Limits::stall).
-    Slow,
-    /// The hub was drained.
-    Drained,
-    /// The peer went on above its [`Rates`](crate::Rates) for too long.
-    Flooded,
-    /// What came from the peer was no message at all, three times in ten seconds.
-    Garbled,
-}
 
 /// Frames and commands handled before other tasks get their turn.
 const BUDGET: usize = 128;
@@ -58,7 +43,7 @@ pub(crate) fn serve<T, I>(
     hub: &Arc<Shared>,
     transport: T,
     profile: Profile,
-) -> impl Future<Output = Ended>
+) -> impl Future<Output = CloseReason>
 where
     T: Stream<Item = I> + Sink<Event>,
     I: Into<Input>,
@@ -144,7 +129,7 @@ struct Serving<'h> {
     /// The transport had no room when it was last asked.
     full: bool,
     alarm: Option<Pin<Box<Sleep>>>,
-    closing: Option<Closing>,
+    closing: Option<CloseReason>,
 }
 
 impl Serving<'_> {
@@ -160,7 +145,7 @@ impl Serving<'_> {
         }
     }
 
-    fn poll<T, I>(&mut self, cx: &mut Context<'_>, mut transport: Pin<&mut T>) -> Poll<Ended>
+    fn poll<T, I>(&mut self, cx: &mut Context<'_>, mut transport: Pin<&mut T>) -> Poll<CloseReason>
     where
         T: Stream<Item = I> + Sink<Event>,
         I: Into<Input>,
@@ -323,7 +308,7 @@ impl Serving<'_> {
         &mut self,
         cx: &mut Context<'_>,
         mut transport: Pin<&mut T>,
-    ) -> Result<bool, Ended>
+    ) -> Result<bool, CloseReason>
     where
         T: Stream<Item = I>,
         I: Into<Input>,
@@ -331,7 +316,7 @@ impl Serving<'_> {
         for _ in 0..BATCH {
             let full = self.held.is_some() || self.session.backlog() >= BACKLOG;
             if self.hung_up {
-                return if self.held.is_some() { Ok(false) } else { Err(Ended::Lost) };
+                return if self.held.is_some() { Ok(false) } else { Err(CloseReason::Lost) };
             }
             if self.closing.is_some() || !self.may_poll_input(full) {
                 return Ok(false);
@@ -345,11 +330,11 @@ impl Serving<'_> {
                     self.end_search();
                     return Ok(true);
                 }
-                Poll::Ready(None) => return Err(Ended::Lost),
+                Poll::Ready(None) => return Err(CloseReason::Lost),
                 Poll::Ready(Some(input)) => input.into(),
             };
             if full && matches!(input, Input::Command(_) | Input::Invalid(_)) {
-                return Err(Ended::Lost);
+                return Err(CloseReason::Lost);
             }
             // Whatever else is said to a partner, or refused, was said before there was one that its sender knows of.
             let is_said = matches!(input, Input::Command(Command::Send { .. }) | Input::Invalid(_));
@@ -433,7 +418,7 @@ impl Serving<'_> {
         &mut self,
         cx: &mut Context<'_>,
         mut transport: Pin<&mut T>,
-    ) -> Result<bool, Ended>
+    ) -> Result<bool, CloseReason>
     where
         T: Sink<Event>,
     {
@@ -451,7 +436,7 @@ impl Serving<'_> {
                         self.session.handle_flow(Stalled::Own);
                     }
                 }
-                Poll::Ready(Err(_)) => return Err(Ended::Lost),
+                Poll::Ready(Err(_)) => return Err(CloseReason::Lost),
                 Poll::Pending => {
                     self.full = true;
                     self.note_own_stall();
@@ -462,7 +447,7 @@ impl Serving<'_> {
             if let Event::Error(problem) = &event {
                 self.hub.stats.count_refused(problem.code);
             }
-            transport.as_mut().start_send(event).map_err(|_| Ended::Lost)?;
+            transport.as_mut().start_send(event).map_err(|_| CloseReason::Lost)?;
             self.session.handle_flow(Stalled::Own);
             self.unflushed = true;
         }
@@ -474,11 +459,11 @@ impl Serving<'_> {
                     // What was flushed may have made room, of which nobody would be told again.
                     more |= self.full;
                 }
-                Poll::Ready(Err(_)) => return Err(Ended::Lost),
+                Poll::Ready(Err(_)) => return Err(CloseReason::Lost),
                 Poll::Pending => {
                     // If it has no room either, to have some again will be a sign of life.
                     match transport.poll_ready(cx) {
-                        Poll::Ready(Err(_)) => return Err(Ended::Lost),
+                        Poll::Ready(Err(_)) => return Err(CloseReason::Lost),
                         ready => self.full = ready.is_pending(),
                     }
                     self.note_own_stall();
@@ -547,17 +532,14 @@ impl Serving<'_> {
         &mut self,
         cx: &mut Context<'_>,
         transport: Pin<&mut T>,
-        closing: Closing,
-    ) -> Poll<Ended>
+        closing: CloseReason,
+    ) -> Poll<CloseReason>
     where
         T: Sink<Event>,
     {
-        let ended = match closing {
-            Closing::Slow => return Poll::Ready(Ended::Slow),
-            Closing::Drained => Ended::Drained,
-            Closing::Flooded => Ended::Flooded,
-            Closing::Garbled => Ended::Garbled,
-        };
+        if closing == CloseReason::Slow {
+            return Poll::Ready(closing);
+        }
         if !self.has_said_all() {
             return Poll::Pending;
         }
@@ -565,7 +547,7 @@ impl Serving<'_> {
         if closed.is_pending() {
             self.note_own_stall();
         }
-        closed.map(|_| ended)
+        closed.map(|_| closing)
     }
 
     /// Whether only closing is left to do. From then on the transport is asked for nothing else.

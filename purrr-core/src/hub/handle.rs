@@ -12,7 +12,7 @@ use crate::{
     },
     hub::{
         chat::Chat,
-        driver::{Ended, serve},
+        driver::serve,
         profile::Profile,
         search::{ActivePeer, Found, SearchError},
         shared::{Phase, Shared},
@@ -20,7 +20,10 @@ use crate::{
         transport::Input,
     },
     matching::{rule::Pairing, rules::Interests},
-    model::{census::Census, event::Event, ids::PeerId, limits::Limits, ticket::Ticket},
+    model::{
+        census::Census, event::Event, ids::PeerId, limits::Limits, reason::CloseReason,
+        ticket::Ticket,
+    },
 };
 
 /// Pairs peers and carries what they say to each other. Cheap to clone; all clones are the same hub.
@@ -118,7 +121,7 @@ impl Hub {
     /// # Cancel safety
     ///
     /// Dropping the future ends the session as if the connection were lost.
-    pub fn serve<T, I>(&self, transport: T, profile: Profile) -> impl Future<Output = Ended>
+    pub fn serve<T, I>(&self, transport: T, profile: Profile) -> impl Future<Output = CloseReason>
     where
         T: Stream<Item = I> + Sink<Event>,
         I: Into<Input>,

@@ -12,7 +12,6 @@ pub(crate) mod transport;
 
 pub use self::{
     chat::{Chat, ChatOver},
-    driver::Ended,
     handle::{Hub, HubBuilder, PairError},
     profile::Profile,
     stats::Stats,

@@ -10,7 +10,7 @@ use crate::model::{
     limits::Limits,
     problem::Problem,
     profile::Interest,
-    reason::Reason,
+    reason::ChatEnd,
 };
 
 /// What the hub tells a peer.
@@ -53,7 +53,7 @@ pub enum Event {
     /// The chat is over.
     Left {
         /// Why.
-        reason: Reason,
+        reason: ChatEnd,
     },
     /// Something was refused. Nothing else changed.
     Error(Problem),

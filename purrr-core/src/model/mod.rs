@@ -20,6 +20,6 @@ pub use self::{
     limits::{Limits, Rate, Rates},
     problem::{Code, Problem},
     profile::{Capabilities, Hello, Interest, Search},
-    reason::Reason,
+    reason::{ChatEnd, CloseReason},
     ticket::{Exclusions, Ticket},
 };

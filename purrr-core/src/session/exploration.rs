@@ -146,7 +146,7 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
                     return Err("a frame of the running chat was kept back".to_owned());
                 }
             }
-            Step::Parted if known.pipe => session.handle_parted(Reason::Left),
+            Step::Parted if known.pipe => session.handle_parted(ChatEnd::Left),
             Step::Stall(whose) => session.handle_stall(whose, start),
             Step::Flow(whose) => session.handle_flow(whose),
             Step::Late => session.handle_timeout(start + Limits::default().stall),
@@ -187,7 +187,7 @@ fn obey(session: &mut Session, known: &mut Known, bug: Bug) -> Result<bool, Stri
     let mut blocked = false;
     while let Some(action) = session.poll_lobby() {
         let fits = match &action {
-            LobbyAction::Part(Reason::Next) if bug == Bug::NextWithoutParting => continue,
+            LobbyAction::Part(ChatEnd::Next) if bug == Bug::NextWithoutParting => continue,
             LobbyAction::Enter(_) => !known.place && !known.pipe && !known.closing,
             LobbyAction::Pause => known.place,
             LobbyAction::Leave => known.place || known.paused,
@@ -196,7 +196,7 @@ fn obey(session: &mut Session, known: &mut Known, bug: Bug) -> Result<bool, Stri
             }
             LobbyAction::Resume(_) => !known.closing,
             LobbyAction::Part(_) => known.pipe,
-            LobbyAction::Close(closing) => !known.closing || *closing == Closing::Slow,
+            LobbyAction::Close(closing) => !known.closing || *closing == CloseReason::Slow,
         };
         if !fits {
             return Err(format!("{action:?} while {known:?}"));

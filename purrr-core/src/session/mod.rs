@@ -36,7 +36,7 @@ use crate::{
         limits::Limits,
         problem::{Code, Problem},
         profile::{Capabilities, Hello, Interest, Search},
-        reason::Reason,
+        reason::{ChatEnd, CloseReason},
         ticket::Ticket,
     },
     rate::{
@@ -85,23 +85,9 @@ pub enum LobbyAction {
     /// Find out who had this token, and tell of the outcome by `handle_unknown_token` if it was nobody.
     Resume(ResumeToken),
     /// Part from the partner.
-    Part(Reason),
+    Part(ChatEnd),
     /// Close the transport once everything has been said.
-    Close(Closing),
-}
-
-/// Why a session closes its own transport.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closing {
-    /// The transport took nothing for [`Limits::stall`].
-    Slow,
-    /// The hub is going away.
-    Drained,
-    /// The peer went on above its [`Rates`](crate::Rates) for too long.
-    Flooded,
-    /// What the peer sent was no message at all, three times in ten seconds. Not where there are no
-    /// [`Rates`](crate::Rates).
-    Garbled,
+    Close(CloseReason),
 }
 
 /// Who has not been reading.
@@ -232,7 +218,7 @@ impl Session {
             Command::Next => match self.state {
                 State::Waiting { .. } => self.tell(Event::Waiting(queue_status())),
                 _ => {
-                    self.part(Reason::Next);
+                    self.part(ChatEnd::Next);
                     self.seek(queue_status());
                 }
             },
@@ -326,10 +312,10 @@ impl Session {
     }
 
     /// The partner parted.
-    pub fn handle_parted(&mut self, reason: Reason) {
+    pub fn handle_parted(&mut self, reason: ChatEnd) {
         if let State::Paired { .. } = self.state {
             // The relay has ended already; parting from it here only lets go of the pipe.
-            self.part(Reason::Left);
+            self.part(ChatEnd::Left);
             self.tell_parted(reason);
             self.close_if_draining();
         }
@@ -355,17 +341,17 @@ impl Session {
         let [partner, own] = self.stalled_until.map(|due| due.is_some_and(|due| due <= now));
         if partner {
             self.handle_flow(Stalled::Partner);
-            self.part(Reason::Lost);
-            self.tell_parted(Reason::Slow);
+            self.part(ChatEnd::Lost);
+            self.tell_parted(ChatEnd::Slow);
             self.close_if_draining();
         }
         if own {
             self.handle_flow(Stalled::Own);
-            self.end(Closing::Slow);
+            self.end(CloseReason::Slow);
         }
         self.tell_typing(now);
         if self.lingers_until.is_some_and(|due| due <= now) {
-            self.close(Closing::Drained);
+            self.close(CloseReason::Drained);
         }
     }
 
@@ -392,10 +378,10 @@ impl Session {
     /// The hub's time is up.
     pub fn handle_close(&mut self) {
         if let State::Paired { .. } = self.state {
-            self.part(Reason::Ended);
-            self.tell(Event::Left { reason: Reason::Ended });
+            self.part(ChatEnd::Ended);
+            self.tell(Event::Left { reason: ChatEnd::Ended });
         }
-        self.close(Closing::Drained);
+        self.close(CloseReason::Drained);
     }
 
     /// The next thing to do in the lobby or the chat.
@@ -559,13 +545,13 @@ impl Session {
             self.state = State::Idle;
             self.lobby.push_back(LobbyAction::Leave);
         }
-        self.part(Reason::Left);
+        self.part(ChatEnd::Left);
         self.tell(Event::Idle);
         self.close_if_draining();
     }
 
     /// Lets go of the chat, if there is one, and of everything that belonged to it.
-    fn part(&mut self, reason: Reason) {
+    fn part(&mut self, reason: ChatEnd) {
         if let State::Paired { partner, .. } = &self.state {
             self.last = Some(partner.person);
             self.state = State::Idle;
@@ -578,8 +564,8 @@ impl Session {
     }
 
     /// Tells the peer how the chat ended.
-    fn tell_parted(&mut self, reason: Reason) {
-        if reason == Reason::Slow {
+    fn tell_parted(&mut self, reason: ChatEnd) {
+        if reason == ChatEnd::Slow {
             let what = "the partner has not been reading, so the chat is over";
             self.refuse(Problem::new(Code::PartnerSlow, what));
         }
@@ -588,20 +574,20 @@ impl Session {
 
     fn close_if_draining(&mut self) {
         if self.draining && matches!(self.state, State::Idle) {
-            self.close(Closing::Drained);
+            self.close(CloseReason::Drained);
         }
     }
 
     /// Closes because of the peer. The partner, if there is one, has lost it.
-    fn end(&mut self, closing: Closing) {
-        self.part(if closing == Closing::Slow { Reason::Slow } else { Reason::Lost });
+    fn end(&mut self, closing: CloseReason) {
+        self.part(if closing == CloseReason::Slow { ChatEnd::Slow } else { ChatEnd::Lost });
         self.close(closing);
     }
 
-    fn close(&mut self, closing: Closing) {
+    fn close(&mut self, closing: CloseReason) {
         match self.state {
             // Whoever does not even take the goodbye is not waited for.
-            State::Closed if closing != Closing::Slow => return,
+            State::Closed if closing != CloseReason::Slow => return,
             State::Waiting { .. } => self.lobby.push_back(LobbyAction::Leave),
             State::Idle | State::Paired { .. } | State::Closed => {}
         }

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Closing, Session, id_of};
+use super::{Session, id_of};
 use crate::{
     model::{
         frame::{Body, Frame},
         ids::ChatId,
         limits::Rates,
+        reason::CloseReason,
     },
     rate::{
         bucket::{Buckets, too_fast},
@@ -95,7 +96,7 @@ impl Session {
         if let Some((rates, conduct)) = self.conduct(&|| now)
             && !conduct.buckets.forgive(rates, weight, &|| now)
         {
-            self.end(Closing::Flooded);
+            self.end(CloseReason::Flooded);
         }
     }
 
@@ -105,7 +106,7 @@ impl Session {
         let [last, before] = conduct.garbled;
         conduct.garbled = [Some(now), last];
         if before.is_some_and(|before| now.duration_since(before) < GARBLED_WITHIN) {
-            self.end(Closing::Garbled);
+            self.end(CloseReason::Garbled);
         }
     }
 }

@@ -139,7 +139,7 @@ impl Relay for BrokenRelay {
 
 async fn received(
     next: impl Future<Output = purrr_core::backend::Received>,
-) -> Result<purrr_core::Frame, purrr_core::model::Reason> {
+) -> Result<purrr_core::Frame, purrr_core::model::ChatEnd> {
     match next.await {
         purrr_core::backend::Received::Frame(frame) => Ok(frame),
         purrr_core::backend::Received::Parted(reason) => Err(reason),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use purrr_core::{
     Chat, Frame, Hub, Limits, PairError, Profile,
-    model::{Body, Message, Reason},
+    model::{Body, ChatEnd, Message},
 };
 use tokio::time::Instant;
 
@@ -82,7 +82,7 @@ async fn nobody_is_held_up_by_a_partner_that_is_never_polled() {
 #[tokio::test(start_paused = true)]
 async fn each_way_to_end_a_chat_comes_after_what_was_said() {
     type End = fn(Chat);
-    let ends: [(End, Reason); 2] = [(drop, Reason::Lost), (Chat::leave, Reason::Left)];
+    let ends: [(End, ChatEnd); 2] = [(drop, ChatEnd::Lost), (Chat::leave, ChatEnd::Left)];
     for (end, reason) in ends {
         let hub = Hub::memory();
         let (mut ann, mut bob) = pair(&hub).await;
@@ -152,7 +152,7 @@ async fn a_chat_goes_on_while_the_hub_drains_and_the_drain_ends_with_it() {
         ann.say("still here").await.unwrap();
         assert_eq!(heard(&mut bob).await, "still here");
         ann.leave();
-        assert_eq!(bob.recv().await, Err(Reason::Left));
+        assert_eq!(bob.recv().await, Err(ChatEnd::Left));
         drop(bob);
     };
     tokio::join!(hub.drain(WINDOW), talk);
@@ -171,11 +171,11 @@ async fn when_the_window_is_over_a_chat_ends_after_what_was_said() {
         // Bob does not read, so this waits until the hub's time is up.
         assert!(soon(ann.say("three")).await.is_err());
         assert_eq!(begun.elapsed(), WINDOW);
-        assert_eq!(ann.recv().await, Err(Reason::Ended));
+        assert_eq!(ann.recv().await, Err(ChatEnd::Ended));
         assert_eq!(heard(&mut bob).await, "one");
         assert!(ann.say("there is room again").await.is_err());
         assert_eq!(heard(&mut bob).await, "two");
-        assert_eq!(bob.recv().await, Err(Reason::Ended));
+        assert_eq!(bob.recv().await, Err(ChatEnd::Ended));
         drop((ann, bob));
     };
     tokio::join!(hub.drain(WINDOW), last_of_ann);

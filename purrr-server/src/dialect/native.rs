@@ -12,11 +12,12 @@ use futures::{Sink, Stream};
 use purrr_core::{
     Code, Command, Event, Frame, Hub, Problem, Profile,
     codec::{self, ImageHead, Parsed},
-    hub::{Ended, Gate, Input},
+    hub::{Gate, Input},
     model::{Body, Message as Said, Verbatim},
 };
 
 use super::{
+    close_code,
     image::{self as picture, Largest},
     p256_key::is_p256_key,
 };
@@ -25,7 +26,7 @@ use crate::{
     limits::{connections::ConnectionPermit, memory::overloaded, open::OpenConnection},
     transport::{
         message::Message,
-        websocket::{CloseCode, Heard, Socket, SocketError, Watched},
+        websocket::{Heard, Socket, SocketError, Watched},
     },
 };
 
@@ -49,13 +50,8 @@ pub(crate) fn run(
         let _counted = counted;
         let gate = native.socket.gate();
         // Made where it is taken, or the future would have room for it to the end.
-        let goodbye = match hub.serve(&mut native, profile(&permit, gate)).await {
-            Ended::Slow => Some((CloseCode::Policy, "slow")),
-            Ended::Drained => Some((CloseCode::Away, "draining")),
-            Ended::Flooded => Some((CloseCode::TooFast, "too fast")),
-            Ended::Garbled => Some((CloseCode::Policy, "not JSON")),
-            _ => None,
-        };
+        let ended = hub.serve(&mut native, profile(&permit, gate)).await;
+        let goodbye = close_code(ended, "not JSON");
         // In a box, for it needs more room than all the rest, and every session would have that from its beginning.
         Box::pin(native.socket.end(goodbye)).await;
     }

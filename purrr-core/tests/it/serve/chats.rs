@@ -9,8 +9,8 @@ use std::{
 use futures::FutureExt;
 use purrr_core::{
     Bytes, Chat, Code, Command, Event, Frame, Hello, Hub, Limits, PairError, Problem, Profile,
-    hub::{Ended, Input},
-    model::{Body, ChatId, Image, Message, Signal, SignalKind},
+    hub::Input,
+    model::{Body, ChatId, CloseReason, Image, Message, Signal, SignalKind},
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -83,7 +83,7 @@ async fn whoever_looks_and_then_only_listens_is_told_what_became_of_all_it_said(
         for event in expected {
             ann.gets([event]).await;
         }
-        ann.ends_after([], Ended::Lost).await;
+        ann.ends_after([], CloseReason::Lost).await;
         // Nobody is paired with whoever is gone.
         Peer::waiting(&hub, "Bob").await.gets_nothing().await;
     }
@@ -355,7 +355,7 @@ async fn whoever_hangs_up_when_it_is_matched_is_nobodys_partner() {
     let ann = Peer::waiting(&hub, "Ann").await;
     let bob = Coming::meets_somebody(&hub);
     ann.far.hang_up();
-    ann.ends_after([], Ended::Lost).await;
+    ann.ends_after([], CloseReason::Lost).await;
     bob.goes_on_waiting(&hub).await;
 }
 
@@ -442,7 +442,7 @@ async fn whoever_vanishes_is_lost_to_its_partner() {
         ann.gets(["left: lost"]).await;
         ann.gets_nothing().await;
         match bob.session.await {
-            Ok(ended) => assert_eq!(ended, Ended::Lost, "{way}"),
+            Ok(ended) => assert_eq!(ended, CloseReason::Lost, "{way}"),
             Err(error) => assert!(error.is_cancelled(), "{way}"),
         }
         assert_eq!(hub.online(), 1, "{way}");
@@ -464,7 +464,7 @@ async fn whoever_vanishes_from_the_lobby_is_not_found() {
     let hub = Hub::memory();
     let ann = Peer::waiting(&hub, "Ann").await;
     ann.far.hang_up();
-    ann.ends_after([], Ended::Lost).await;
+    ann.ends_after([], CloseReason::Lost).await;
     let bob = Peer::waiting(&hub, "Bob").await;
     bob.gets_nothing().await;
     assert_eq!(hub.census().await.unwrap().waiting, 1);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use purrr_core::{Command, Hub, Limits, Profile, hub::Ended};
+use purrr_core::{Command, Hub, Limits, Profile, model::CloseReason};
 use tokio::time::Instant;
 
 use crate::serve::peer::{Peer, find};
@@ -24,8 +24,8 @@ async fn whoever_does_not_chat_is_told_at_once_and_let_go_within_half_the_window
     };
     tokio::join!(hub.drain(WINDOW), told);
     assert!(begun.elapsed() <= WINDOW / 2, "{:?}", begun.elapsed());
-    idle.ends_after([], Ended::Drained).await;
-    waiting.ends_after([], Ended::Drained).await;
+    idle.ends_after([], CloseReason::Drained).await;
+    waiting.ends_after([], CloseReason::Drained).await;
     assert_eq!(hub.online(), 0);
 }
 
@@ -70,10 +70,10 @@ async fn without_a_window_everybody_goes_at_once() {
     hub.drain(Duration::ZERO).await;
     assert!(begun.elapsed() <= Duration::from_millis(1), "{:?}", begun.elapsed());
     for peer in [ann, bob] {
-        peer.ends_after(["left: ended"], Ended::Drained).await;
+        peer.ends_after(["left: ended"], CloseReason::Drained).await;
     }
-    idle.ends_after([], Ended::Drained).await;
-    waiting.ends_after([], Ended::Drained).await;
+    idle.ends_after([], CloseReason::Drained).await;
+    waiting.ends_after([], CloseReason::Drained).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,7 +95,7 @@ async fn whoever_asks_for_something_meanwhile_is_answered_and_let_go() {
         };
         tokio::join!(hub.drain(WINDOW), asks);
         assert_eq!(begun.elapsed(), Duration::ZERO);
-        ann.ends_after([], Ended::Drained).await;
+        ann.ends_after([], CloseReason::Drained).await;
     }
 }
 
@@ -103,7 +103,7 @@ async fn whoever_asks_for_something_meanwhile_is_answered_and_let_go() {
 async fn whoever_comes_while_the_hub_drains_is_told_and_let_go() {
     let hub = Hub::memory();
     hub.drain(WINDOW).await;
-    Peer::connect(&hub, "Late").await.ends_after(["draining"], Ended::Drained).await;
+    Peer::connect(&hub, "Late").await.ends_after(["draining"], CloseReason::Drained).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,8 +129,8 @@ async fn a_chat_may_finish_and_then_the_drain_is_over() {
         for told in told {
             ann.gets([*told]).await;
         }
-        ann.ends_after([], Ended::Drained).await;
-        bob.ends_after(["so long", partner_told], Ended::Drained).await;
+        ann.ends_after([], CloseReason::Drained).await;
+        bob.ends_after(["so long", partner_told], CloseReason::Drained).await;
         draining.await.unwrap();
         assert_eq!(begun.elapsed(), WINDOW / 2);
     }
@@ -144,7 +144,7 @@ async fn chats_are_ended_when_the_window_is_over() {
     hub.drain(WINDOW).await;
     assert_eq!(begun.elapsed(), WINDOW);
     for peer in [ann, bob] {
-        peer.ends_after(["draining", "left: ended"], Ended::Drained).await;
+        peer.ends_after(["draining", "left: ended"], CloseReason::Drained).await;
     }
 }
 
@@ -161,7 +161,7 @@ async fn a_drain_that_was_given_up_can_be_begun_again() {
     hub.drain(WINDOW).await;
     assert_eq!(begun.elapsed(), WINDOW);
     for peer in [ann, bob] {
-        peer.ends_after(["left: ended"], Ended::Drained).await;
+        peer.ends_after(["left: ended"], CloseReason::Drained).await;
     }
 }
 
@@ -174,8 +174,8 @@ async fn whoever_does_not_take_the_goodbye_is_not_waited_for() {
     hub.drain(WINDOW).await;
     // The other one has been stuck since the news that the hub drains, and with it went the chat.
     assert!(begun.elapsed() <= WINDOW + GOODBYE);
-    ann.ends_after(["draining", "error: partner-slow", "left: lost"], Ended::Drained).await;
-    bob.ends_after([], Ended::Slow).await;
+    ann.ends_after(["draining", "error: partner-slow", "left: lost"], CloseReason::Drained).await;
+    bob.ends_after([], CloseReason::Slow).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,7 +191,7 @@ async fn whoever_is_parted_from_a_slow_partner_is_let_go_at_once() {
     let full = Instant::now();
     let last_of_ann = async {
         let last = ["draining", "error: partner-slow", "left: lost"];
-        ann.ends_after(last, Ended::Drained).await;
+        ann.ends_after(last, CloseReason::Drained).await;
         assert_eq!(full.elapsed(), hub.limits().stall);
     };
     tokio::join!(hub.drain(WINDOW), last_of_ann);
@@ -205,5 +205,5 @@ async fn a_transport_that_never_closes_is_not_waited_for() {
     let begun = Instant::now();
     hub.drain(WINDOW).await;
     assert!(begun.elapsed() <= WINDOW / 2 + hub.limits().stall, "{:?}", begun.elapsed());
-    ann.ends_after(["draining"], Ended::Slow).await;
+    ann.ends_after(["draining"], CloseReason::Slow).await;
 }

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use purrr_core::{
-    Command, Hub, Limits,
-    hub::{Ended, Input},
-};
+use purrr_core::{Command, Hub, Limits, hub::Input, model::CloseReason};
 use tokio::time::{Instant, sleep};
 
 use crate::serve::peer::{Peer, settled};
@@ -67,7 +64,7 @@ async fn of_two_who_hold_each_other_up_the_one_that_does_not_move_is_lost() {
     ann.far.take_all();
     ann.gets(["error: partner-slow", "left: lost", "error: not-paired"]).await;
     assert!(stuck.elapsed() >= STALL);
-    bob.ends_after([], Ended::Slow).await;
+    bob.ends_after([], CloseReason::Slow).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,7 +90,7 @@ async fn whoever_vanishes_while_it_is_held_up_is_gone_when_what_it_said_is_sent(
     assert!(!ann.session.is_finished());
     bob.far.take_all();
     bob.gets(["queued", "held", "left: lost"]).await;
-    assert_eq!(ann.session.await.unwrap(), Ended::Lost);
+    assert_eq!(ann.session.await.unwrap(), CloseReason::Lost);
     assert!(vanished.elapsed() < STALL);
 }
 
@@ -101,8 +98,8 @@ async fn whoever_vanishes_while_it_is_held_up_is_gone_when_what_it_said_is_sent(
 async fn whoever_vanishes_is_not_waited_for_longer_than_a_stall() {
     let (ann, bob) = pair_that_holds(&hub()).await;
     ann.far.vanish();
-    assert_eq!(ann.session.await.unwrap(), Ended::Lost);
-    bob.ends_after([], Ended::Slow).await;
+    assert_eq!(ann.session.await.unwrap(), CloseReason::Lost);
+    bob.ends_after([], CloseReason::Slow).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,5 +115,5 @@ async fn a_transport_that_yields_commands_through_a_closed_gate_is_broken() {
         }
     };
     assert_eq!(end.as_deref(), Some("left: lost"));
-    assert_eq!(ann.session.await.unwrap(), Ended::Lost);
+    assert_eq!(ann.session.await.unwrap(), CloseReason::Lost);
 }

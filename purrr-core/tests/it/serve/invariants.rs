@@ -135,7 +135,7 @@ mod histories {
     use std::collections::VecDeque;
 
     use proptest::prelude::*;
-    use purrr_core::{Code, Profile, hub::Ended};
+    use purrr_core::{Code, Profile, model::CloseReason};
     use tokio::task::JoinHandle;
 
     use super::*;
@@ -179,7 +179,7 @@ mod histories {
     /// A peer, and what it knows from the events that it was told.
     struct Visitor {
         far: Far,
-        session: JoinHandle<Ended>,
+        session: JoinHandle<CloseReason>,
         waits: bool,
         chat: Option<ChatId>,
         /// The last chat, for what is said too late.
@@ -314,7 +314,7 @@ mod histories {
         tokio::time::sleep(hub.limits().recent_relax).await;
         settled().await;
         for session in gone {
-            assert!(matches!(session.await, Ok(Ended::Lost | Ended::Slow)));
+            assert!(matches!(session.await, Ok(CloseReason::Lost | CloseReason::Slow)));
         }
         for visitor in &mut visitors {
             visitor.listen();

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use purrr_core::{
     Command, Event, Frame, Hub, Profile, Search,
-    hub::{Ended, Gate, Input},
-    model::{Body, ChatId, Message},
+    hub::{Gate, Input},
+    model::{Body, ChatId, CloseReason, Message},
 };
 use tokio::task::JoinHandle;
 
@@ -15,7 +15,7 @@ pub(crate) struct Peer {
     /// Leads every complaint.
     name: &'static str,
     pub(crate) far: Far,
-    pub(crate) session: JoinHandle<Ended>,
+    pub(crate) session: JoinHandle<CloseReason>,
 }
 
 impl Peer {
@@ -101,7 +101,7 @@ impl Peer {
     }
 
     /// The session's end, after these last events.
-    pub(crate) async fn ends_after<const N: usize>(self, expected: [&str; N], ended: Ended) {
+    pub(crate) async fn ends_after<const N: usize>(self, expected: [&str; N], ended: CloseReason) {
         self.gets(expected).await;
         self.gets(["gone"]).await;
         assert_eq!(self.session.await.expect("no session panics"), ended, "{}", self.name);

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use purrr_core::{
     Code, Command, Event, Frame, Hub, Limits, Problem, Profile, Rates, codec,
-    hub::{Ended, Input},
-    model::{Body, Rate, Signal, SignalKind},
+    hub::Input,
+    model::{Body, CloseReason, Rate, Signal, SignalKind},
     rate::Allowance,
 };
 use tokio::time::{Instant, sleep};
@@ -221,7 +221,7 @@ async fn whoever_goes_on_and_on_is_let_go_and_nobody_else() {
     }
     assert_eq!(heard(&bob).await, [times("hi", 100), times("left: lost", 1)]);
     assert_eq!(heard(&ann).await, [times("error: rate-limited", 51)]);
-    ann.ends_after([], Ended::Flooded).await;
+    ann.ends_after([], CloseReason::Flooded).await;
     cat.say("still here");
     dan.gets(["still here"]).await;
     bob.send(find());
@@ -408,5 +408,5 @@ async fn the_third_that_is_no_message_in_ten_seconds_is_the_last() {
         ann.send(Input::Invalid(garbage()));
     }
     bob.gets(["left: lost"]).await;
-    ann.ends_after(["error: bad-message"; 3], Ended::Garbled).await;
+    ann.ends_after(["error: bad-message"; 3], CloseReason::Garbled).await;
 }

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use purrr_core::{
-    Command, Frame, Hub, Limits, Profile,
-    hub::{Ended, Input},
-};
+use purrr_core::{Command, Frame, Hub, Limits, Profile, hub::Input, model::CloseReason};
 use tokio::{
     runtime,
     time::{Instant, advance, sleep},
@@ -26,7 +23,7 @@ async fn a_transport_that_takes_nothing_ends_its_session_and_the_partner_is_told
     bob.gets(["one"]).await;
     ann.gets(["error: partner-slow", "left: lost"]).await;
     assert_eq!(stuck.elapsed(), STALL);
-    bob.ends_after([], Ended::Slow).await;
+    bob.ends_after([], CloseReason::Slow).await;
     assert_eq!(stuck.elapsed(), STALL);
 }
 
@@ -39,7 +36,7 @@ async fn a_transport_that_has_room_and_never_flushes_is_slow_too() {
     let stuck = Instant::now();
     ann.gets(["error: partner-slow", "left: lost"]).await;
     assert_eq!(stuck.elapsed(), STALL);
-    bob.ends_after(["one"], Ended::Slow).await;
+    bob.ends_after(["one"], CloseReason::Slow).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -63,7 +60,7 @@ async fn a_partner_that_takes_nothing_is_parted_from_when_the_stall_is_over() {
     assert_eq!(full.elapsed(), STALL);
     // What was read no further than the transport is refused, and not kept for the next.
     ann.gets(["error: not-paired"]).await;
-    bob.ends_after([], Ended::Slow).await;
+    bob.ends_after([], CloseReason::Slow).await;
     assert_eq!(full.elapsed(), shy + STALL);
 }
 
@@ -78,7 +75,7 @@ async fn somebody_who_had_to_wait_is_told_why_though_the_partners_own_time_is_up
     ann.say("held");
     ann.gets(["error: partner-slow", "left: lost"]).await;
     assert_eq!(stuck.elapsed(), STALL);
-    bob.ends_after([], Ended::Slow).await;
+    bob.ends_after([], CloseReason::Slow).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,7 +90,7 @@ async fn a_partner_in_process_that_does_not_receive_is_slow_too() {
     ann.gets(["error: partner-slow", "left: lost"]).await;
     assert_eq!(full.elapsed(), STALL);
     assert_eq!(bob.recv().await.as_ref().map(Frame::as_text), Ok(Some("queued")));
-    assert_eq!(bob.recv().await, Err(purrr_core::model::Reason::Lost));
+    assert_eq!(bob.recv().await, Err(purrr_core::model::ChatEnd::Lost));
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,7 +120,7 @@ async fn progress_keeps_one_alive_that_is_slow_but_moves() {
     let stuck = Instant::now();
     ann.gets(["error: partner-slow", "left: lost"]).await;
     assert_eq!(stuck.elapsed(), STALL);
-    bob.ends_after([], Ended::Slow).await;
+    bob.ends_after([], CloseReason::Slow).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -160,7 +157,7 @@ async fn a_transport_that_takes_something_or_has_room_again_has_the_whole_time_a
         }
         ann.gets(["error: partner-slow", "left: lost"]).await;
         assert_eq!(stuck.elapsed(), taking_meanwhile + STALL);
-        assert_eq!(bob.session.await.unwrap(), Ended::Slow);
+        assert_eq!(bob.session.await.unwrap(), CloseReason::Slow);
     }
 }
 

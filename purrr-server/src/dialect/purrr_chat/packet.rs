@@ -11,12 +11,7 @@ use axum::{
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures::{SinkExt, StreamExt};
-use purrr_core::{
-    Hub, Profile,
-    hub::{Ended, Gate},
-    model::ResumeToken,
-    rate::Allowance,
-};
+use purrr_core::{Hub, Profile, hub::Gate, model::ResumeToken, rate::Allowance};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;
@@ -24,7 +19,7 @@ use tokio::time::timeout;
 use super::session::PurrrChat;
 use crate::{
     config::Config,
-    dialect::image::Largest,
+    dialect::{close_code, image::Largest},
     limits::{
         connections::ConnectionLimiter,
         open::{Dialect, OpenConnections},
@@ -76,12 +71,9 @@ async fn run(hub: Hub, config: Arc<Config>, mut socket: EioSocket) {
     let known = (chat.allowance(), chat.gate());
     // Made where it is taken, or the future would have room for it to the end.
     let ended = hub.serve(&mut chat, profile(pid, known)).await;
-    let (code, reason) = match ended {
-        Ended::Slow => (CloseCode::Policy, "slow"),
-        Ended::Drained => (CloseCode::Away, "draining"),
-        Ended::Flooded => (CloseCode::TooFast, "too fast"),
-        _ => (CloseCode::Policy, "not Socket.IO"),
-    };
+    let garbled = "not Socket.IO";
+    // Engine.IO also loses a connection when what came was no packet, which the client is told.
+    let (code, reason) = close_code(ended, garbled).unwrap_or((CloseCode::Policy, garbled));
     goodbye(chat.into_socket(), code, reason).await;
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use purrr_core::{
     Command, Event, Frame, Limits,
     codec::{self, Parsed},
-    model::{Body, ChatId, Message, Reason},
+    model::{Body, ChatEnd, ChatId, Message},
 };
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
@@ -53,7 +53,7 @@ fn say(data: &[u8], config: &Config) {
                 continue;
             }
             b"l" => {
-                speaker.write(Event::Left { reason: Reason::Left });
+                speaker.write(Event::Left { reason: ChatEnd::Left });
                 speaker.packets.clear();
                 continue;
             }
