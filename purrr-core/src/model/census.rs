@@ -1,17 +1,17 @@
-//! How many peers wait and chat: [`Census`].
+//! The numbers of waiting peers and chats: [`Census`].
 
-/// How many are in a lobby.
+/// Counts the peers of a lobby.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Census {
-    /// Peers that wait.
+    /// The number of waiting peers.
     pub waiting: u64,
-    /// Chats under way.
+    /// The number of open chats.
     pub pairs: u64,
 }
 
 impl Census {
-    /// So many waiting, so many chats.
+    /// Creates a census.
     #[must_use]
     pub const fn new(waiting: u64, pairs: u64) -> Self {
         Self { waiting, pairs }

@@ -1,4 +1,4 @@
-//! What a client asks for: [`Command`].
+//! The requests of a peer to the hub: [`Command`].
 
 use bytestring::ByteString;
 
@@ -8,44 +8,45 @@ use crate::model::{
     profile::{Hello, Search},
 };
 
-/// What a peer asks of the hub.
+/// A request of a peer to the hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Command {
-    /// Says who one is. May be repeated; a partner already there keeps what it was told.
+    /// Introduces the peer. May be repeated; a current partner keeps the earlier introduction.
     Hello {
-        /// As the partner will be told.
+        /// The introduction for the partner.
         hello: Hello,
         /// The token of an earlier session of the same person.
         resume: Option<ResumeToken>,
     },
-    /// Asks to be paired. Idempotent while waiting.
+    /// Starts a search. Idempotent while waiting.
     Find(Search),
-    /// Stops waiting.
+    /// Stops the search.
     Cancel,
-    /// Sends something to the partner.
+    /// Sends a frame to the partner.
     Send {
-        /// The chat this was meant for, if the sender said so. Meant for another one, it is dropped.
+        /// The chat that the frame is for, if the sender named it. Dropped if that is not the current chat.
         chat: Option<ChatId>,
-        /// What to send.
+        /// The frame.
         frame: Frame,
     },
-    /// Leaves the partner and searches again with the tags of the last search, as one step.
+    /// Leaves the partner and repeats the last search, as one step.
     Next,
-    /// Leaves the partner, or stops waiting.
+    /// Leaves the partner, or stops the search.
     Leave,
-    /// Leaves the partner, and is never paired with that person again. The partner sees that it was left. After a chat, and
-    /// until the next search, it is the last partner that is blocked.
+    /// Leaves the partner and blocks that person.
+    ///
+    /// The partner only learns that it was left. After a chat, until the next search, the last partner is blocked.
     Block,
-    /// Asks for something that this version does not do.
+    /// Asks for a feature that this version lacks.
     Unsupported {
-        /// Its name on the wire.
+        /// The feature's name on the wire.
         what: &'static str,
     },
 }
 
 impl Command {
-    /// A text message to the partner.
+    /// Creates a command that sends a text message.
     ///
     /// ```
     /// use purrr_core::{Command, Frame};

@@ -1,4 +1,4 @@
-//! What a client is told: [`Event`].
+//! The messages from the hub to a peer: [`Event`].
 
 use std::time::Duration;
 
@@ -13,65 +13,65 @@ use crate::model::{
     reason::ChatEnd,
 };
 
-/// What the hub tells a peer.
+/// A message from the hub to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// The first event of a session.
     Welcome {
-        /// Names this session in logs and reports. No secret, and never told to a partner.
+        /// The session's name in logs and reports. Not secret, and never sent to a partner.
         session: PeerId,
-        /// By which this person is known again in a later session: a secret between the two of us.
+        /// The secret that identifies this person in a later session.
         resume: ResumeToken,
-        /// How many are here.
+        /// The number of connected peers.
         online: u64,
-        /// What is accepted.
+        /// The limits of this session.
         limits: Box<Limits>,
     },
-    /// The search has begun.
+    /// The search has started.
     Waiting(QueueStatus),
-    /// Neither waiting nor paired.
+    /// The peer neither waits nor chats.
     Idle,
-    /// Paired. Everything until [`Event::Left`] belongs to this chat.
+    /// The peer was matched. All events until [`Event::Left`] belong to this chat.
     Matched {
         /// The chat.
         chat: ChatId,
         /// The partner's name.
         name: Option<ByteString>,
-        /// The partner's key, as the partner sent it.
+        /// The partner's public key, unchanged.
         public_key: Option<ByteString>,
-        /// Interests in common.
+        /// The interests that both share.
         shared: Vec<Interest>,
     },
-    /// Something from the partner.
+    /// A frame from the partner.
     Received(Frame),
-    /// The partner's connection has taken the message of this id.
+    /// The message of this id was delivered to the partner's connection.
     Delivered {
         /// The id that the sender of the message chose.
         id: u64,
     },
-    /// The chat is over.
+    /// The chat has ended.
     Left {
-        /// Why.
+        /// The reason.
         reason: ChatEnd,
     },
-    /// Something was refused. Nothing else changed.
+    /// A request was refused. Nothing else changed.
     Error(Problem),
-    /// The server is going away and makes no more pairs.
+    /// The server is shutting down and makes no more matches.
     Draining {
-        /// When to come back, in milliseconds from now.
+        /// The delay before reconnecting, in milliseconds.
         retry_after_ms: u64,
     },
 }
 
-/// How things stand in the lobby, as a peer is told when its search begins.
+/// The state of the lobby when a search starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueStatus {
-    /// How many are here.
+    /// The number of connected peers.
     pub online: u64,
-    /// How many of them were waiting before.
+    /// The number of peers that were waiting before.
     pub waiting: u64,
-    /// How long a search has been taking lately: the median of the last ones, if there were enough to tell.
+    /// The median duration of recent searches, if there were enough.
     pub estimate: Option<Duration>,
 }

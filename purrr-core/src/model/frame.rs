@@ -1,4 +1,4 @@
-//! What two people send each other: [`Frame`].
+//! The unit of relaying: [`Frame`].
 
 use std::fmt;
 
@@ -8,66 +8,66 @@ use bytestring::ByteString;
 /// The largest id a message may have: 2^53 − 1, the last whole number that JavaScript holds exactly.
 pub const MAX_ID: u64 = (1 << 53) - 1;
 
-/// One thing carried from a peer to its partner.
+/// One message or signal, relayed from a peer to its partner.
 ///
-/// A frame that came in a dialect the partner speaks too may carry its own wire form along in
-/// [`verbatim`](Self::verbatim), so that relaying it copies and encodes nothing.
+/// A frame may carry its own wire form in [`verbatim`](Self::verbatim). To a partner of the same dialect it is then
+/// relayed without copying or encoding.
 ///
-/// `Debug` prints kinds, ids and sizes only: what people write to each other never reaches a log.
+/// `Debug` prints kinds, ids and sizes only, so that no contents reach a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// What is said.
+    /// The contents.
     pub body: Body,
-    /// The frame as it came over the wire.
+    /// The frame as it was received.
     pub verbatim: Option<Verbatim>,
 }
 
-/// What a [`Frame`] says.
+/// The contents of a [`Frame`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// Something to read or to look at.
+    /// A text, a picture, or both.
     Message(Message),
-    /// The sender has begun, or stopped, to type.
+    /// The sender has started (true) or stopped typing.
     Typing(bool),
-    /// The sender has seen the partner's message of this id.
+    /// The sender has read the partner's message of this id.
     Read {
         /// The message's id, as its sender chose it.
         id: u64,
     },
-    /// A step in setting up a video call. Opaque to us.
+    /// A signalling step of a video call. Relayed without being interpreted.
     Signal(Signal),
 }
 
 /// A text, a picture, or both.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Message {
-    /// Chosen by the sender and increasing within a chat. Without one there is no receipt for it.
+    /// Chosen by the sender, increasing within a chat. A message without an id gets no receipt.
     pub id: Option<u64>,
     /// The text, or its ciphertext.
     pub text: Option<ByteString>,
-    /// The picture; apart, for few messages have one, and all of them are handed about.
+    /// The picture. Boxed, because few messages have one and all of them are moved.
     pub image: Option<Box<Image>>,
     /// The id of the message this one answers.
     pub reply: Option<u64>,
 }
 
-/// A picture as its sender sent it. Nobody on the way decodes it.
+/// A picture as it was received. Never decoded.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Image {
-    /// Its media type, such as `image/jpeg`; `application/octet-stream` when only the two know.
+    /// The media type, such as `image/jpeg`. `application/octet-stream` for a ciphertext.
     pub mime: ByteString,
-    /// Whether `bytes` are a ciphertext that only the partner can open.
+    /// True if `bytes` are a ciphertext that only the partner can decrypt.
     pub encrypted: bool,
-    /// The picture itself.
+    /// The file's bytes.
     pub bytes: Bytes,
 }
 
 /// A WebRTC signalling step.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Signal {
-    /// Which step.
+    /// The step.
     pub kind: SignalKind,
-    /// What goes with it, such as a session description.
+    /// Its data, such as a session description.
     pub data: Option<ByteString>,
 }
 
@@ -78,7 +78,7 @@ pub enum SignalKind {
     Offer,
     /// The offer is taken.
     Answer,
-    /// One more way to reach the sender (trickle ICE).
+    /// An ICE candidate of the sender (trickle ICE).
     Candidate,
     /// The offer is declined.
     Refuse,
@@ -86,25 +86,25 @@ pub enum SignalKind {
     Hangup,
 }
 
-/// A frame's own wire form, forwarded unchanged to a partner who speaks the same dialect.
+/// A frame's own wire form, forwarded unchanged to a partner of the same dialect.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Verbatim {
-    /// Which dialect this is; compared for equality only.
+    /// The dialect's name. Compared for equality only.
     pub dialect: &'static str,
     /// The text frame.
     pub text: ByteString,
-    /// Whether the bytes of the picture follow in a binary frame.
+    /// True if the bytes of the picture follow in a binary frame.
     pub binary: bool,
 }
 
 impl Frame {
-    /// A frame with no wire form of its own.
+    /// Creates a frame without a wire form.
     #[must_use]
     pub const fn new(body: Body) -> Self {
         Self { body, verbatim: None }
     }
 
-    /// A text message without an id.
+    /// Creates a text message without an id.
     ///
     /// ```
     /// let frame = purrr_core::Frame::text("hello");
@@ -114,7 +114,7 @@ impl Frame {
         Self::new(Body::Message(Message { text: Some(text.into()), ..Message::default() }))
     }
 
-    /// The text, if this is a message that has one.
+    /// Returns the text, if this is a message that has one.
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
         match &self.body {
@@ -123,13 +123,13 @@ impl Frame {
         }
     }
 
-    /// Whether its sender is owed the news that it has arrived.
+    /// Returns true if the sender expects a delivery receipt.
     #[must_use]
     pub const fn wants_receipt(&self) -> bool {
         matches!(self.body, Body::Message(Message { id: Some(_), .. }))
     }
 
-    /// What this frame counts for in the byte limit of a queue: its contents, once.
+    /// Returns the bytes that this frame counts for in a queue's byte limit: its contents, once.
     #[must_use]
     pub fn weight(&self) -> usize {
         let Some(wire) = &self.verbatim else { return self.body.weight() };
@@ -141,7 +141,7 @@ impl Frame {
 }
 
 impl Body {
-    /// The picture, if this is a message that has one.
+    /// Returns the picture, if this is a message that has one.
     #[must_use]
     pub fn image(&self) -> Option<&Image> {
         match self {
@@ -163,7 +163,7 @@ impl Body {
 }
 
 impl SignalKind {
-    /// The kind as it stands on the wire.
+    /// Returns the kind as on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_tells_sizes_and_never_contents() {
+    fn debug_prints_no_contents() {
         let frame = Frame {
             body: Body::Message(Message {
                 id: Some(7),

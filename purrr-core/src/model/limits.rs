@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-/// What a [`Hub`](crate::Hub) accepts from one peer, and what it holds for it.
+/// The limits of what a [`Hub`](crate::Hub) accepts from one peer and holds for it.
 ///
 /// Nothing here is unlimited. What exceeds a limit is refused with an
 /// [`Event::Error`](crate::Event) that names the limit, and the chat goes on.

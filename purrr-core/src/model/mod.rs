@@ -1,4 +1,4 @@
-//! The vocabulary: data only. Nothing here calls anything, and every other module speaks in these types.
+//! The vocabulary of all other modules: data types without behaviour.
 
 pub(crate) mod census;
 pub(crate) mod command;

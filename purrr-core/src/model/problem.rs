@@ -1,78 +1,75 @@
-//! What was refused and why: [`Problem`] and its [`Code`].
+//! The reason for a refusal: [`Problem`] and its [`Code`].
 
 use std::borrow::Cow;
 
-use serde::Serialize;
-
-/// Something a peer asked for that could not be done, in words meant for that peer.
+/// A refused request, described for the peer that sent it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 #[non_exhaustive]
 pub struct Problem {
-    /// Which kind of thing went wrong. Stable.
+    /// The kind of problem. Stable.
     pub code: Code,
-    /// What went wrong and what to do, for people. Never holds any of the input.
+    /// The failure, the limit and the remedy, for people. Never contains input.
     pub message: Cow<'static, str>,
-    /// The id of the message it is about, if it had one.
+    /// The id of the refused message, if it had one.
     pub id: Option<u64>,
-    /// The milliseconds after which the same would be done, if that is known.
+    /// The milliseconds after which a retry can succeed, if known.
     pub retry_after_ms: Option<u64>,
-    /// What came was no JSON object at all.
+    /// True if the input was not a JSON object.
     pub(crate) unreadable: bool,
 }
 
-/// The kinds of [`Problem`], kebab-case on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+/// The kind of a [`Problem`]. Kebab-case on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Code {
-    /// Not JSON, not an object, or a field that is missing or of a wrong type.
+    /// Not a JSON object, or a field is missing or has a wrong type.
     BadMessage,
-    /// A `type` nobody knows.
+    /// An unknown message `type`.
     UnknownType,
-    /// There is no partner to send it to.
+    /// The peer has no partner.
     NotPaired,
-    /// There is a partner already.
+    /// The peer has a partner already.
     AlreadyPaired,
-    /// A text, a name or a tag above its limit.
+    /// A text, name or tag exceeds its limit.
     TooLong,
-    /// A picture above its limit.
+    /// A picture exceeds its limit.
     TooLarge,
-    /// More of something than its limit.
+    /// A number of items exceeds its limit.
     TooMany,
-    /// Something this server does not do.
+    /// The server does not support the request.
     NotSupported,
-    /// Something the partner's client cannot take.
+    /// The partner's client does not support the message.
     UnsupportedByPartner,
-    /// A picture of a kind that is not carried.
+    /// The media type of a picture is not supported.
     UnsupportedType,
-    /// The server is going away.
+    /// The server is shutting down.
     Draining,
-    /// The lobby could not be reached.
+    /// The lobby is unreachable.
     Unavailable,
-    /// The partner has not been reading.
+    /// The partner's connection was too slow.
     PartnerSlow,
-    /// Too much at once.
+    /// A rate limit is exceeded.
     RateLimited,
-    /// A resume token that is nobody's, or not any more.
+    /// The resume token is invalid, expired or already used.
     UnknownSession,
-    /// The server holds as much as it may for everybody together.
+    /// The server's memory budget is exhausted.
     Overloaded,
 }
 
 impl Problem {
-    /// A problem that is about no message in particular.
+    /// Creates a problem that is not about a message.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         let message = message.into();
         Self { code, message, id: None, retry_after_ms: None, unreadable: false }
     }
 
-    /// A problem that is over after so many milliseconds.
+    /// Creates a problem that a retry after so many milliseconds can solve.
     pub fn retry(code: Code, message: impl Into<Cow<'static, str>>, retry_after_ms: u64) -> Self {
         Self { retry_after_ms: Some(retry_after_ms), ..Self::new(code, message) }
     }
 
-    /// The same problem, about the message of this id.
+    /// Sets the id of the message that the problem is about.
     #[must_use]
     pub fn about(self, id: Option<u64>) -> Self {
         Self { id, ..self }
@@ -80,7 +77,7 @@ impl Problem {
 }
 
 impl Code {
-    /// Every code, in the order of their discriminants.
+    /// All codes, in the order of their discriminants.
     pub const ALL: [Self; 16] = [
         Self::BadMessage,
         Self::UnknownType,
@@ -100,7 +97,7 @@ impl Code {
         Self::Overloaded,
     ];
 
-    /// The code as it stands on the wire.
+    /// Returns the code as on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,32 +1,32 @@
-//! What a peer says of itself: [`Hello`], [`Search`], [`Interest`] and [`Capabilities`].
+//! A peer's introduction and search: [`Hello`], [`Search`], [`Interest`] and [`Capabilities`].
 
 use std::fmt;
 
 use bytestring::ByteString;
 
-/// Who a peer is, as far as its partner is told.
+/// A peer's introduction, as its partner receives it.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Hello {
-    /// A name to show.
+    /// The display name.
     pub name: Option<ByteString>,
-    /// A public key, given to the partner as it came.
+    /// The public key. Forwarded unchanged.
     pub public_key: Option<ByteString>,
-    /// Whether `public_key` is one that a partner can use. Set by whoever knows the scheme; `false` by default.
+    /// True if a partner can use `public_key`. Set by the server, which knows the scheme. Default: false.
     pub encrypts: bool,
 }
 
-/// Whom a peer would like to meet.
+/// The interests and languages that a peer wants its partner to share.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Search {
-    /// What one would like to talk about.
+    /// Subjects to talk about.
     pub interests: Vec<Interest>,
-    /// The languages one speaks, as BCP 47 tags.
+    /// Spoken languages, as BCP 47 tags.
     pub languages: Vec<Interest>,
 }
 
-/// A subject or a language, as it is compared: in lower case and without white space around it.
+/// A subject or a language in its normal form: lower case, without surrounding white space.
 ///
 /// ```
 /// use purrr_core::model::Interest;
@@ -35,29 +35,29 @@ pub struct Search {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Interest(Box<str>);
 
-/// What a client can take, beside text.
+/// The optional features of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// Pictures. Default yes.
+    /// Receives pictures. Default: true.
     pub images: bool,
-    /// Signalling for calls. Default yes.
+    /// Receives signalling for calls. Default: true.
     pub signals: bool,
-    /// Candidates apart from offers and answers (trickle ICE). Default yes.
+    /// Receives ICE candidates apart from offers and answers (trickle ICE). Default: true.
     pub candidates: bool,
-    /// The news that a message has arrived. Default yes.
+    /// Receives delivery receipts. Default: true.
     pub receipts: bool,
 }
 
 impl Hello {
-    /// Introduces somebody by name, without a key.
+    /// Creates an introduction with a name and without a key.
     pub fn named(name: impl Into<ByteString>) -> Self {
         Self { name: Some(name.into()), ..Self::default() }
     }
 }
 
 impl Search {
-    /// A search for somebody to talk to about one of these.
+    /// Creates a search by interests.
     ///
     /// ```
     /// let search = purrr_core::Search::for_interests(["cats", "rust"]);
@@ -67,7 +67,7 @@ impl Search {
         Self { interests: interests.into_iter().map(Into::into).collect(), languages: Vec::new() }
     }
 
-    /// The same search, for somebody who speaks one of these languages.
+    /// Replaces the languages of this search.
     #[must_use]
     pub fn in_languages<T: Into<Interest>>(
         mut self,

@@ -7,40 +7,40 @@ use crate::model::{
     profile::{Capabilities, Hello, Interest, Search},
 };
 
-/// One peer's wish to be paired.
+/// One peer's request to be matched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ticket {
-    /// Whose wish it is.
+    /// The peer that asks.
     pub peer: PeerId,
-    /// Who is behind the peer. Nobody meets themself, however many peers they are.
+    /// The person behind the peer. Two peers of one person are never matched.
     pub person: PersonId,
-    /// Who the peer is, as its partner will be told.
+    /// The introduction that the partner receives.
     pub hello: Hello,
-    /// Whom it would like to meet.
+    /// The interests and languages to match by.
     pub search: Search,
-    /// What its client can take.
+    /// The features of its client.
     pub capabilities: Capabilities,
-    /// Whom it should not meet.
+    /// The persons that it must not be matched with.
     pub exclusions: Exclusions,
-    /// How long the peer has waited already, in a place that it had to give up for a moment.
+    /// The time that the peer has waited already, in a place that it gave up to enter again.
     pub waited: Duration,
 }
 
-/// Whom a peer should not meet: some not so soon again, and some never.
+/// The persons that a peer must not be matched with, for a while or ever.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exclusions {
-    /// Those it met lately. They meet again only when both have waited for their `relax_after`.
+    /// Recent partners. Avoided until both have waited for their `relax_after`.
     pub recent: Box<[PersonId]>,
-    /// How long whoever it met lately is avoided while it waits. Default zero: not at all.
+    /// The wait after which recent partners are allowed again. Default: 0, which allows them at once.
     pub relax_after: Duration,
-    /// Those it blocked, in ascending order. They never meet.
+    /// Blocked persons, in ascending order. Never matched.
     blocked: Box<[PersonId]>,
 }
 
 impl Ticket {
-    /// A wish to meet anyone, from somebody without a name or a past, on a client that takes everything.
+    /// Creates a ticket without name, interests or exclusions, for a client with all capabilities.
     #[must_use]
     pub fn new(peer: PeerId) -> Self {
         Self {
@@ -54,10 +54,10 @@ impl Ticket {
         }
     }
 
-    /// Whether the two may ever meet, in the lobby's own opinion: they are two people, neither has blocked the other, and
-    /// either both encrypt or neither does.
+    /// Returns true if the two may ever be matched, whatever their rules say.
     ///
-    /// Every lobby asks this of two candidates beside what their rules say.
+    /// They must be two persons, neither may have blocked the other, and both must encrypt or neither. Every lobby checks
+    /// this in addition to the rules.
     ///
     /// ```
     /// use purrr_core::model::{Exclusions, PeerId, Ticket};
@@ -75,21 +75,21 @@ impl Ticket {
             && !other.exclusions.blocks(self.person)
     }
 
-    /// Whether either has met the other lately.
+    /// Returns true if either is a recent partner of the other.
     #[must_use]
     pub fn has_met(&self, other: &Self) -> bool {
         self.exclusions.recent.contains(&other.person)
             || other.exclusions.recent.contains(&self.person)
     }
 
-    /// The interests that this ticket and the other have in common, in this one's order.
+    /// Returns the interests that both tickets have, in this ticket's order.
     pub fn shared_interests<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Interest> {
         self.search.interests.iter().filter(|mine| other.search.interests.contains(mine))
     }
 }
 
 impl Exclusions {
-    /// The same, and none of these until it has waited for `relax_after`.
+    /// Replaces the recent partners, which are avoided until the peer has waited for `relax_after`.
     #[must_use]
     pub fn recently(
         self,
@@ -99,7 +99,7 @@ impl Exclusions {
         Self { recent: people.into_iter().collect(), relax_after, ..self }
     }
 
-    /// The same, and never one of these.
+    /// Adds blocked persons.
     #[must_use]
     pub fn blocking(self, people: impl IntoIterator<Item = PersonId>) -> Self {
         let mut blocked: Vec<PersonId> = self.blocked.into_iter().chain(people).collect();
@@ -108,13 +108,13 @@ impl Exclusions {
         Self { blocked: blocked.into(), ..self }
     }
 
-    /// Those it blocked, in ascending order.
+    /// Returns the blocked persons, in ascending order.
     #[must_use]
     pub fn blocked(&self) -> &[PersonId] {
         &self.blocked
     }
 
-    /// Whether this person was blocked.
+    /// Returns true if this person is blocked.
     #[must_use]
     pub fn blocks(&self, person: PersonId) -> bool {
         self.blocked.binary_search(&person).is_ok()
