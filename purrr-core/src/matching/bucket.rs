@@ -1,30 +1,32 @@
-//! Where two tickets can meet: [`Bucket`], and [`buckets_of`] a ticket.
+//! The index of the lobby: [`Bucket`] and [`Partition`].
 
 use std::fmt;
 
-/// Where two tickets can meet: the hash of a namespace and a value, the same on every machine.
+use crate::model::ticket::Ticket;
+
+/// An index entry under which tickets find each other: the hash of a namespace and a value.
 ///
-/// Buckets of one namespace are of one kind: the more of them two tickets share, the better they fit. The upper 32 of
-/// the 128 bits are the FNV-1a hash of the namespace, the rest those of the FNV-1a hash of both
-/// (<http://www.isthe.com/chongo/tech/comp/fnv/>). Two values that happen to share a hash meet in one bucket;
+/// The hash is the same on every machine. Buckets of one namespace are of one kind: the more of them two tickets share,
+/// the better they fit. The upper 32 of the 128 bits are the FNV-1a hash of the namespace, the rest are bits of the
+/// FNV-1a hash of both (<http://www.isthe.com/chongo/tech/comp/fnv/>). Values with equal hashes share a bucket;
 /// [`Pairing::accepts`](crate::Pairing::accepts) has the last word.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bucket(u128);
 
 impl Bucket {
-    /// The bucket of `value` within `namespace`.
+    /// Returns the bucket of `value` within `namespace`.
     #[must_use]
     pub fn new(namespace: &str, value: &str) -> Self {
         Namespace::new(namespace).bucket(value)
     }
 
-    /// The bits of the hash, for backends.
+    /// Returns the bits of the hash, for backends.
     #[must_use]
     pub const fn to_bits(self) -> u128 {
         self.0
     }
 
-    /// What two buckets of the same namespace have in common.
+    /// Returns the part of the hash that buckets of one namespace have in common.
     #[must_use]
     pub const fn kind(self) -> u32 {
         (self.0 >> 96) as u32
@@ -34,9 +36,9 @@ impl Bucket {
         Self((kind as u128) << 96 | (value & (u128::MAX >> 32)))
     }
 
-    /// The bucket that stands for this one and another at once.
+    /// Returns the bucket that stands for the conjunction of two.
     pub(crate) const fn with(self, other: Self) -> Self {
-        // Not symmetric, so that swapped values of two kinds don't meet; odd, so that nothing is lost.
+        // Must not be symmetric, or swapped values of two kinds would meet. Must be odd, or bits would be lost.
         const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
         Self::of_kind(
             self.kind().rotate_left(1) ^ other.kind(),
@@ -44,17 +46,39 @@ impl Bucket {
         )
     }
 
-    /// The same bucket, for those who encrypt.
-    pub(crate) const fn sealed(self) -> Self {
-        Self(!self.0)
+    /// Returns the bucket that stands for this one within a partition.
+    #[must_use]
+    pub const fn in_partition(self, partition: Partition) -> Self {
+        match partition {
+            Partition::Plain => self,
+            Partition::Encrypting => Self(!self.0),
+        }
     }
 }
 
-/// A namespace that is hashed already: most buckets are of a few that are known beforehand.
+/// A part of the lobby whose tickets never share a bucket with those of another part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Partition {
+    /// Clients without a usable public key.
+    Plain,
+    /// Clients that encrypt. They cannot talk to a client that does not.
+    Encrypting,
+}
+
+impl Partition {
+    /// Returns the partition of a ticket.
+    #[must_use]
+    pub const fn of(ticket: &Ticket) -> Self {
+        if ticket.hello.encrypts { Self::Encrypting } else { Self::Plain }
+    }
+}
+
+/// A namespace whose hash is computed already, at compile time for those of this crate's rules.
 #[derive(Clone, Copy)]
 pub(crate) struct Namespace {
     kind: u32,
-    /// The hash of the name and of what parts it from the value.
+    /// The hash of the name and of the separator after it.
     prefix: u128,
 }
 
@@ -74,7 +98,7 @@ impl Namespace {
             namespace.prefix = fnv(namespace.prefix, name[index]);
             index += 1;
         }
-        // 0xff occurs in no UTF-8, so it parts the two without ambiguity.
+        // 0xff occurs in no UTF-8, so it separates name and value without ambiguity.
         Self { prefix: fnv(namespace.prefix, 0xff), ..namespace }
     }
 

@@ -1,4 +1,4 @@
-//! Who meets whom: rules, the buckets they look in, and the [`Matchmaker`], a pure machine.
+//! Matchmaking: pairing rules, the buckets they index, and the [`Matchmaker`]. Pure.
 
 pub(crate) mod bucket;
 pub(crate) mod matchmaker;
@@ -7,7 +7,7 @@ pub(crate) mod rule;
 pub(crate) mod rules;
 
 pub use self::{
-    bucket::Bucket,
+    bucket::{Bucket, Partition},
     matchmaker::{AlreadyHere, Made, Matchmaker, PairKey, PlaceKey, Side},
     rule::{Choice, Pairing, buckets_of},
     rules::{And, Anyone, Interests, Languages, PairingExt, Widening},

@@ -1,67 +1,73 @@
-//! Those who look in one bucket: [`Line`].
+//! The queue of one bucket: [`WaitQueue`].
 
 use std::collections::VecDeque;
 
 use crate::model::ids::PersonId;
 
-/// A queue from which anybody can step out in constant time.
+/// A FIFO queue with stable slot numbers, from which any entry leaves in O(1).
 ///
-/// Spots are numbered from front to end. Most lines have one in them, and that one takes no room of its own.
+/// Slots are numbered from front to back. Most queues hold one entry; such a queue allocates nothing.
 #[derive(Debug, Default)]
 #[cfg_attr(test, derive(Clone))]
-pub(super) enum Line<K> {
+pub(super) enum WaitQueue<K> {
     #[default]
     Empty,
-    /// In the middle.
+    /// One entry, in slot [`MIDDLE`].
     One(Entry<K>),
-    Many(Box<Queue<K>>),
+    Many(Box<Slots<K>>),
 }
 
-/// Who stands in a line, with what must be known of them to pass them by.
+/// One waiting ticket, with what a scan must know to pass it by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry<K> {
     pub(super) key: K,
     pub(super) person: PersonId,
-    /// Since when the peer has waited, in nanoseconds.
+    /// The time at which the wait began, in nanoseconds.
     pub(super) since: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Place<K> {
+enum Slot<K> {
     Taken(Entry<K>),
-    /// At least so many places from here on, or up to here, are gaps. Where a row of gaps begins or ends, it is all.
-    Gap {
+    /// An empty slot within a run of empty slots.
+    ///
+    /// At the first slot of a run `ahead` is the run's length, at the last slot `behind` is. In between both are lower
+    /// bounds.
+    Tombstone {
         ahead: usize,
         behind: usize,
     },
 }
 
-/// Who stands where, when all have closed ranks.
+/// The new slot number of an entry after compaction.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moved<K> {
+pub(super) struct Renumbered<K> {
     pub(super) key: K,
     pub(super) from: u64,
     pub(super) to: u64,
 }
 
-/// Stepping out leaves a gap; gaps at the front go at once and the rest when they outnumber those who wait.
+/// The slots of a queue with more than one entry.
 ///
-/// Until then they are passed by in one go, however long they are, or somebody at the front whom nobody wants would have
-/// everybody who comes walk along the gap behind.
+/// Removal leaves a tombstone. Runs of tombstones store their length at both ends, so that a scan skips a run in O(1).
+/// Without the skip, one unmatchable entry at the front would make every scan O(removed). The queue is compacted when
+/// tombstones outnumber entries.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
-pub(super) struct Queue<K> {
-    spots: VecDeque<Place<K>>,
-    /// The number of the spot at the front.
+pub(super) struct Slots<K> {
+    slots: VecDeque<Slot<K>>,
+    /// The number of the slot at the front.
     first: u64,
     occupied: usize,
 }
 
-/// The number of a line's first spot: far from both ends, since a line grows at either.
+/// The number of a queue's first slot. Far from both ends of the range, since a queue grows at either.
 const MIDDLE: u64 = 1 << 62;
 
-impl<K: Copy> Line<K> {
-    /// Stands at the end, or at the front if it has waited longer than whoever stands there. Returns the spot's number.
+impl<K: Copy> WaitQueue<K> {
+    /// Adds an entry and returns its slot number.
+    ///
+    /// The entry joins at the back, or at the front if it has waited longer than the front entry.
     pub(super) fn join(&mut self, entry: Entry<K>) -> u64 {
         match self {
             Self::Empty => {
@@ -69,111 +75,112 @@ impl<K: Copy> Line<K> {
                 MIDDLE
             }
             Self::One(only) => {
-                let spots = VecDeque::from([Place::Taken(*only)]);
-                let mut queue = Queue { spots, first: MIDDLE, occupied: 1 };
-                let spot = queue.join(entry);
-                *self = Self::Many(Box::new(queue));
-                spot
+                let slots = VecDeque::from([Slot::Taken(*only)]);
+                let mut slots = Slots { slots, first: MIDDLE, occupied: 1 };
+                let slot = slots.join(entry);
+                *self = Self::Many(Box::new(slots));
+                slot
             }
-            Self::Many(queue) => queue.join(entry),
+            Self::Many(slots) => slots.join(entry),
         }
     }
 
-    /// Steps out of a spot. Returns those whose spots have new numbers since, which is all or nobody, and rarely all.
-    pub(super) fn leave(&mut self, spot: u64) -> Vec<Moved<K>> {
+    /// Empties a slot. Returns the new numbers of all entries if the queue was compacted, else nothing.
+    pub(super) fn leave(&mut self, slot: u64) -> Vec<Renumbered<K>> {
         match self {
-            Self::One(_) if spot == MIDDLE => {
+            Self::One(_) if slot == MIDDLE => {
                 *self = Self::Empty;
                 Vec::new()
             }
             Self::Empty | Self::One(..) => Vec::new(),
-            Self::Many(queue) => queue.leave(spot),
+            Self::Many(slots) => slots.leave(slot),
         }
     }
 
+    /// Returns true if the queue has no entries.
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Empty => true,
             Self::One(..) => false,
-            Self::Many(queue) => queue.occupied == 0,
+            Self::Many(slots) => slots.occupied == 0,
         }
     }
 
-    /// Everybody at or behind a spot, with their spots.
-    pub(super) fn from(&self, spot: u64) -> impl Iterator<Item = (u64, Entry<K>)> {
+    /// Returns the entries at or behind a slot, each with its slot number.
+    pub(super) fn from(&self, slot: u64) -> impl Iterator<Item = (u64, Entry<K>)> {
         let (one, many) = match self {
             Self::Empty => (None, None),
-            Self::One(entry) => ((MIDDLE >= spot).then_some((MIDDLE, *entry)), None),
-            Self::Many(queue) => (None, Some(queue.from(spot))),
+            Self::One(entry) => ((MIDDLE >= slot).then_some((MIDDLE, *entry)), None),
+            Self::Many(slots) => (None, Some(slots.from(slot))),
         };
         one.into_iter().chain(many.into_iter().flatten())
     }
 
-    /// Anybody, all with the same chance.
+    /// Draws an entry uniformly at random.
     pub(super) fn draw(&self, random: &mut fastrand::Rng) -> Option<Entry<K>> {
         match self {
             Self::Empty => None,
             Self::One(entry) => Some(*entry),
-            Self::Many(queue) => queue.draw(random),
+            Self::Many(slots) => slots.draw(random),
         }
     }
 }
 
-impl<K: Copy> Queue<K> {
+impl<K: Copy> Slots<K> {
     fn join(&mut self, entry: Entry<K>) -> u64 {
         self.occupied += 1;
-        // The spot at the front is never a gap.
-        if let Some(Place::Taken(front)) = self.spots.front()
+        // The front slot is never a tombstone: `leave` pops them.
+        if let Some(Slot::Taken(front)) = self.slots.front()
             && entry.since < front.since
         {
             self.first -= 1;
-            self.spots.push_front(Place::Taken(entry));
+            self.slots.push_front(Slot::Taken(entry));
             return self.first;
         }
-        let spot = self.first + self.spots.len() as u64;
-        self.spots.push_back(Place::Taken(entry));
-        spot
+        let slot = self.first + self.slots.len() as u64;
+        self.slots.push_back(Slot::Taken(entry));
+        slot
     }
 
-    fn leave(&mut self, spot: u64) -> Vec<Moved<K>> {
-        let index = usize::try_from(spot - self.first).unwrap_or(usize::MAX);
-        if let Some(Place::Taken(_)) = self.spots.get(index) {
-            self.open_gap(index);
+    fn leave(&mut self, slot: u64) -> Vec<Renumbered<K>> {
+        let index = usize::try_from(slot - self.first).unwrap_or(usize::MAX);
+        if let Some(Slot::Taken(_)) = self.slots.get(index) {
+            self.bury(index);
             self.occupied -= 1;
         }
-        while let Some(Place::Gap { .. }) = self.spots.front() {
-            self.spots.pop_front();
+        while let Some(Slot::Tombstone { .. }) = self.slots.front() {
+            self.slots.pop_front();
             self.first += 1;
         }
-        if self.spots.len() > 2 * self.occupied + 16 { self.close_ranks() } else { Vec::new() }
+        if self.slots.len() > 2 * self.occupied + 16 { self.compact() } else { Vec::new() }
     }
 
-    /// Makes a gap of a place, and one row of it and the gaps on either side.
-    fn open_gap(&mut self, index: usize) {
-        let before = match index.checked_sub(1).map(|index| self.spots[index]) {
-            Some(Place::Gap { behind, .. }) => behind,
-            Some(Place::Taken(_)) | None => 0,
+    /// Replaces an entry with a tombstone and merges it with the runs on either side.
+    fn bury(&mut self, index: usize) {
+        let before = match index.checked_sub(1).map(|index| self.slots[index]) {
+            Some(Slot::Tombstone { behind, .. }) => behind,
+            Some(Slot::Taken(_)) | None => 0,
         };
-        let after = match self.spots.get(index + 1) {
-            Some(Place::Gap { ahead, .. }) => *ahead,
-            Some(Place::Taken(_)) | None => 0,
+        let after = match self.slots.get(index + 1) {
+            Some(Slot::Tombstone { ahead, .. }) => *ahead,
+            Some(Slot::Taken(_)) | None => 0,
         };
-        self.spots[index] = Place::Gap { ahead: 1 + after, behind: 1 + before };
-        if let Place::Gap { ahead, .. } = &mut self.spots[index - before] {
+        self.slots[index] = Slot::Tombstone { ahead: 1 + after, behind: 1 + before };
+        if let Slot::Tombstone { ahead, .. } = &mut self.slots[index - before] {
             *ahead = before + 1 + after;
         }
-        if let Place::Gap { behind, .. } = &mut self.spots[index + after] {
+        if let Slot::Tombstone { behind, .. } = &mut self.slots[index + after] {
             *behind = before + 1 + after;
         }
     }
 
-    fn from(&self, spot: u64) -> impl Iterator<Item = (u64, Entry<K>)> {
-        let mut index = usize::try_from(spot.saturating_sub(self.first)).unwrap_or(usize::MAX);
+    fn from(&self, slot: u64) -> impl Iterator<Item = (u64, Entry<K>)> {
+        let mut index = usize::try_from(slot.saturating_sub(self.first)).unwrap_or(usize::MAX);
         std::iter::from_fn(move || {
             loop {
-                match self.spots.get(index)? {
-                    Place::Gap { ahead, .. } => index += ahead,
-                    Place::Taken(entry) => {
+                match self.slots.get(index)? {
+                    Slot::Tombstone { ahead, .. } => index += ahead,
+                    Slot::Taken(entry) => {
                         index += 1;
                         return Some((self.first + index as u64 - 1, *entry));
                     }
@@ -187,28 +194,29 @@ impl<K: Copy> Queue<K> {
             return None;
         }
         loop {
-            // Hardly more than every second spot is a gap, see `leave`.
-            if let Place::Taken(entry) = self.spots[random.usize(..self.spots.len())] {
+            // About every second slot is taken, or `leave` would have compacted the queue.
+            if let Slot::Taken(entry) = self.slots[random.usize(..self.slots.len())] {
                 return Some(entry);
             }
         }
     }
 
-    fn close_ranks(&mut self) -> Vec<Moved<K>> {
-        let first = self.first + self.spots.len() as u64;
+    fn compact(&mut self) -> Vec<Renumbered<K>> {
+        let first = self.first + self.slots.len() as u64;
         let moves = (first..).zip(self.from(0));
-        let moves = moves.map(|(to, (from, entry))| Moved { key: entry.key, from, to }).collect();
+        let moves =
+            moves.map(|(to, (from, entry))| Renumbered { key: entry.key, from, to }).collect();
         self.first = first;
-        self.spots.retain(|place| matches!(place, Place::Taken(_)));
-        self.spots.shrink_to(2 * self.occupied);
+        self.slots.retain(|slot| matches!(slot, Slot::Taken(_)));
+        self.slots.shrink_to(2 * self.occupied);
         moves
     }
 }
 
-/// What a spot's number has become: as many stand before it as before.
-pub(super) fn after_moves<K>(moves: &[Moved<K>], spot: u64) -> u64 {
-    let before = moves.partition_point(|moved| moved.from < spot);
-    moves.first().map_or(spot, |front| front.to + before as u64)
+/// Returns what a slot number has become after compaction: as many entries lie before it as before.
+pub(super) fn renumber<K>(moves: &[Renumbered<K>], slot: u64) -> u64 {
+    let before = moves.partition_point(|moved| moved.from < slot);
+    moves.first().map_or(slot, |front| front.to + before as u64)
 }
 
 #[cfg(test)]
@@ -222,93 +230,100 @@ mod tests {
     }
 
     proptest! {
-        /// Against the plainest thing that does the same.
+        /// Compares the queue with a plain `Vec` that does the same.
         #[test]
-        fn order_and_numbers_survive_any_leaving(steps in prop::collection::vec(0_usize..60, 1..400)) {
-            let mut line = Line::default();
+        fn order_and_numbers_survive_removal(steps in prop::collection::vec(0_usize..60, 1..400)) {
+            let mut queue = WaitQueue::default();
             let mut plain: Vec<(usize, u64)> = Vec::new();
             for (key, step) in steps.into_iter().enumerate() {
                 if step == 29 {
-                    // Somebody who has waited longer than all the rest.
-                    plain.insert(0, (key, line.join(entry(key, 400 - key as u64))));
+                    // An entry that has waited longer than all others.
+                    plain.insert(0, (key, queue.join(entry(key, 400 - key as u64))));
                 } else if step < 30 || plain.is_empty() {
-                    plain.push((key, line.join(entry(key, 1_000))));
+                    plain.push((key, queue.join(entry(key, 1_000))));
                 } else {
-                    let (_, spot) = plain.remove(step % plain.len());
+                    let (_, slot) = plain.remove(step % plain.len());
                     let looked_at = plain.get(step % plain.len().max(1)).map(|(key, _)| *key);
-                    let number = |plain: &[(usize, u64)]| plain.iter().find(|it| Some(it.0) == looked_at).map(|it| it.1);
+                    let number = |plain: &[(usize, u64)]| {
+                        plain.iter().find(|it| Some(it.0) == looked_at).map(|it| it.1)
+                    };
                     let before = number(&plain);
-                    let moves = line.leave(spot);
+                    let moves = queue.leave(slot);
                     for moved in &moves {
-                        plain.iter_mut().filter(|(key, _)| *key == moved.key).for_each(|entry| entry.1 = moved.to);
+                        let entries = plain.iter_mut().filter(|(key, _)| *key == moved.key);
+                        entries.for_each(|entry| entry.1 = moved.to);
                     }
-                    prop_assert_eq!(before.map(|before| after_moves(&moves, before)), number(&plain));
+                    prop_assert_eq!(
+                        before.map(|before| renumber(&moves, before)),
+                        number(&plain)
+                    );
                 }
-                let there: Vec<_> = line.from(0).map(|(spot, entry)| (entry.key, spot)).collect();
+                let there: Vec<_> =
+                    queue.from(0).map(|(slot, entry)| (entry.key, slot)).collect();
                 prop_assert_eq!(&there, &plain);
-                prop_assert_eq!(line.is_empty(), plain.is_empty());
-                if let Some((_, spot)) = plain.get(step % plain.len().max(1)) {
-                    let behind = plain.iter().filter(|(_, other)| other >= spot).count();
-                    prop_assert_eq!(line.from(*spot).count(), behind);
+                prop_assert_eq!(queue.is_empty(), plain.is_empty());
+                if let Some((_, slot)) = plain.get(step % plain.len().max(1)) {
+                    let behind = plain.iter().filter(|(_, other)| other >= slot).count();
+                    prop_assert_eq!(queue.from(*slot).count(), behind);
                 }
-                if let Line::Many(queue) = &line {
-                    prop_assert!(queue.spots.len() <= 2 * plain.len() + 16);
-                    prop_assert_eq!(passed_by(queue), gaps(queue));
+                if let WaitQueue::Many(slots) = &queue {
+                    prop_assert!(slots.slots.len() <= 2 * plain.len() + 16);
+                    prop_assert_eq!(skipped(slots), runs(slots));
                 }
             }
         }
     }
 
-    /// The length of each row of gaps, by walking along it.
-    fn gaps(queue: &Queue<usize>) -> Vec<usize> {
+    /// The length of each run of tombstones, counted slot by slot.
+    fn runs(slots: &Slots<usize>) -> Vec<usize> {
         let kinds: Vec<bool> =
-            queue.spots.iter().map(|place| matches!(place, Place::Gap { .. })).collect();
-        kinds.chunk_by(|a, b| a == b).filter(|row| row[0]).map(<[bool]>::len).collect()
+            slots.slots.iter().map(|slot| matches!(slot, Slot::Tombstone { .. })).collect();
+        kinds.chunk_by(|a, b| a == b).filter(|run| run[0]).map(<[bool]>::len).collect()
     }
 
-    /// How far whoever goes along the line jumps, each time it comes to a gap.
-    fn passed_by(queue: &Queue<usize>) -> Vec<usize> {
-        let mut jumps = Vec::new();
+    /// The length of each skip that a scan from the front makes.
+    fn skipped(slots: &Slots<usize>) -> Vec<usize> {
+        let mut skips = Vec::new();
         let mut index = 0;
-        while let Some(place) = queue.spots.get(index) {
-            index += match place {
-                Place::Taken(_) => 1,
-                Place::Gap { ahead, .. } => {
-                    jumps.push(*ahead);
+        while let Some(slot) = slots.slots.get(index) {
+            index += match slot {
+                Slot::Taken(_) => 1,
+                Slot::Tombstone { ahead, .. } => {
+                    skips.push(*ahead);
                     *ahead
                 }
             };
         }
-        jumps
+        skips
     }
 
     #[test]
-    fn a_gap_takes_no_more_room_than_who_stood_there() {
+    fn tombstone_is_as_small_as_an_entry() {
         type Key = slotmap::DefaultKey;
-        assert_eq!(size_of::<Place<Key>>(), size_of::<Entry<Key>>());
-        assert_eq!(size_of::<Line<Key>>(), size_of::<Entry<Key>>() + 8);
+        assert_eq!(size_of::<Slot<Key>>(), size_of::<Entry<Key>>());
+        assert_eq!(size_of::<WaitQueue<Key>>(), size_of::<Entry<Key>>() + 8);
     }
 
     #[test]
-    fn everybody_is_drawn_as_often() {
+    fn random_draw_is_uniform() {
         const PEOPLE: usize = 20;
         const DRAWS: usize = 40_000;
-        let mut line = Line::default();
-        let spots: Vec<u64> = (0..2 * PEOPLE).map(|key| line.join(entry(key, 0))).collect();
-        // Gaps of all lengths.
+        let mut queue = WaitQueue::default();
+        let slots: Vec<u64> = (0..2 * PEOPLE).map(|key| queue.join(entry(key, 0))).collect();
+        // Runs of tombstones of all lengths.
         for gone in (0..2 * PEOPLE).filter(|key| (key * key) % 4 == 1) {
-            line.leave(spots[gone]);
+            queue.leave(slots[gone]);
         }
         let mut random = fastrand::Rng::with_seed(1);
         let mut drawn = [0_usize; 2 * PEOPLE];
         for _ in 0..DRAWS {
-            drawn[line.draw(&mut random).unwrap().key] += 1;
+            drawn[queue.draw(&mut random).unwrap().key] += 1;
         }
         let expected = (DRAWS / PEOPLE) as f64;
-        let there: Vec<f64> = line.from(0).map(|(_, entry)| drawn[entry.key] as f64).collect();
+        let there: Vec<f64> = queue.from(0).map(|(_, entry)| drawn[entry.key] as f64).collect();
         assert_eq!(there.len(), PEOPLE);
         let chi_square: f64 = there.iter().map(|drawn| (drawn - expected).powi(2) / expected).sum();
-        // 19 degrees of freedom: one in a thousand honest draws is above this, and the seed is fixed.
+        // 19 degrees of freedom: one honest run in a thousand is above this. The seed is fixed.
         assert!(chi_square < 43.8, "{chi_square}");
     }
 }

@@ -1,24 +1,28 @@
-//! Who fits whom: the [`Pairing`] trait.
+//! The pairing rule: the [`Pairing`] trait, and [`buckets_of`] a ticket.
 
 use std::{fmt, time::Duration};
 
-use crate::{matching::bucket::Bucket, model::ticket::Ticket};
+use crate::{
+    matching::bucket::{Bucket, Partition},
+    model::ticket::Ticket,
+};
 
-/// A rule of who fits whom: pure and synchronous, so the same value decides in memory and in a cluster.
+/// Decides which tickets may be paired. Pure and synchronous.
+///
+/// The same rule decides in memory and in a cluster.
 ///
 /// # Who implements it, who calls it
 ///
-/// Embedders and this crate implement it; a [`Lobby`](crate::Lobby) calls it. A ticket is judged by its own rule and
-/// by that of the other side, and both must accept.
+/// Embedders and this crate implement it; a [`Lobby`](crate::Lobby) calls it. Both tickets' rules must accept a pair.
 ///
 /// # Buckets
 ///
-/// Scoring every pair would cost the square of the lobby. Instead a ticket names the buckets it looks in: tickets can
-/// meet in a bucket they share, so a bucket is an index entry in memory and a key in a shared store.
+/// Scoring every pair would cost the square of the lobby. Instead a rule names the buckets of a ticket, and only tickets
+/// that share a bucket are compared. A bucket is an index entry in memory and a key in a shared store.
 ///
 /// # Examples
 ///
-/// Red team and blue team never meet within themselves for the first ten seconds:
+/// Pairs players of different teams only, and searches one more bucket after ten seconds:
 ///
 /// ```
 /// use std::time::Duration;
@@ -50,64 +54,71 @@ use crate::{matching::bucket::Bucket, model::ticket::Ticket};
 /// }
 /// ```
 pub trait Pairing: fmt::Debug + Send + Sync + 'static {
-    /// The buckets this ticket looks in after waiting this long, best first.
+    /// Returns the buckets of a ticket that has waited this long, best first.
     ///
-    /// Must depend on nothing but the arguments, and may only grow as `waited` does.
+    /// Must depend on nothing but the arguments. As `waited` grows, buckets may be added and none may go.
     fn buckets(&self, ticket: &Ticket, waited: Duration) -> Vec<Bucket>;
 
-    /// When [`buckets`](Self::buckets) changes, in ascending order, so that nobody polls. Never, by default.
+    /// Returns the times at which [`buckets`](Self::buckets) grows, in ascending order. Default: never.
     fn widen_at(&self) -> &[Duration] {
         &[]
     }
 
-    /// Whom to take among those who fit equally well. Whoever has waited longest, by default.
+    /// Returns how to choose among equally good candidates. Default: the oldest.
     fn choice(&self) -> Choice {
         Choice::Oldest
     }
 
-    /// The last word on two candidates. Must not depend on their order. Everybody, by default.
+    /// Returns true if the two may be paired. Must not depend on their order. Default: always true.
     ///
-    /// A veto is for the few: what keeps many apart belongs into the buckets, since whoever is refused was looked at.
+    /// Each refused candidate costs a visit. Keep large groups apart by buckets, and use this for the exceptions.
     fn accepts(&self, a: &Ticket, b: &Ticket) -> bool {
         let _ = (a, b);
         true
     }
 }
 
-/// Whom to take among those who fit equally well.
+/// How to choose among equally good candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Choice {
-    /// Whoever has waited longest.
+    /// The one that has waited longest.
     Oldest,
-    /// Anybody, all with the same chance.
+    /// Any of them, with equal probability.
     Random,
 }
 
-/// The buckets in which a lobby has `ticket` look, each once: those of its rule, apart from those of tickets that it
-/// could not talk to at all. Those of a kind stand together, where the rule names the first of them.
+/// Returns the buckets in which a lobby indexes `ticket`: those of its rule, each once, within its partition.
 ///
-/// For backends. Whoever encrypts can talk to nobody who does not, so the two are kept apart here, whatever the rule.
+/// For backends. Buckets of one kind follow each other, where the rule named the first of them. Encrypting and plain
+/// clients are hard-partitioned: whatever their rules say, they never share a bucket.
 #[must_use]
 pub fn buckets_of(rule: &dyn Pairing, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
     let mut buckets = rule.buckets(ticket, waited);
+    dedup_grouped_by_kind(&mut buckets);
+    move_to_partition(&mut buckets, Partition::of(ticket));
+    buckets
+}
+
+/// Drops repetitions, and moves each bucket behind those of its kind. Kinds keep the order of their first bucket.
+fn dedup_grouped_by_kind(buckets: &mut Vec<Bucket>) {
     let mut distinct = 0;
     for index in 0..buckets.len() {
         let bucket = buckets[index];
         let before = &buckets[..distinct];
         if !before.contains(&bucket) {
             let last_of_kind = before.iter().rposition(|other| other.kind() == bucket.kind());
-            let place = last_of_kind.map_or(distinct, |last| last + 1);
-            buckets.copy_within(place..distinct, place + 1);
-            buckets[place] = bucket;
+            let target = last_of_kind.map_or(distinct, |last| last + 1);
+            buckets.copy_within(target..distinct, target + 1);
+            buckets[target] = bucket;
             distinct += 1;
         }
     }
     buckets.truncate(distinct);
-    if ticket.hello.encrypts {
-        for bucket in &mut buckets {
-            *bucket = bucket.sealed();
-        }
+}
+
+fn move_to_partition(buckets: &mut [Bucket], partition: Partition) {
+    for bucket in buckets {
+        *bucket = bucket.in_partition(partition);
     }
-    buckets
 }

@@ -1,4 +1,4 @@
-//! The rules that come with the crate: [`Anyone`], [`Languages`], [`Interests`], and rules made of rules.
+//! The pairing rules of this crate: [`Anyone`], [`Languages`], [`Interests`], and their combinators.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::{
     model::ticket::Ticket,
 };
 
-/// Rules made of rules.
+/// Combines pairing rules.
 pub trait PairingExt: Pairing + Sized {
-    /// Pairs those whom both rules would pair.
+    /// Pairs tickets that both rules would pair.
     ///
-    /// A bucket of the result stands for one of each rule, so their numbers multiply. Where the two rules choose
-    /// differently, this one's [`choice`](Pairing::choice) holds.
+    /// Each bucket of the result stands for one bucket of each rule, so their numbers multiply. If the two rules choose
+    /// differently, this rule's [`choice`](Pairing::choice) applies.
     ///
     /// ```
     /// use purrr_core::{Interests, Languages, PairingExt};
@@ -29,9 +29,9 @@ pub trait PairingExt: Pairing + Sized {
         And { first: self, second: other, widen_at }
     }
 
-    /// Pairs by this rule at first, and by `other` as well once somebody has waited for `after`.
+    /// Pairs by this rule, and by `other` too once a ticket has waited for `after`.
     ///
-    /// A ticket for which this rule names no bucket looks by `other` at once. What either rule refuses stays refused.
+    /// A ticket for which this rule names no bucket uses `other` at once. Pairs that either rule refuses stay refused.
     ///
     /// ```
     /// use std::time::Duration;
@@ -51,7 +51,7 @@ pub trait PairingExt: Pairing + Sized {
 
 impl<R: Pairing> PairingExt for R {}
 
-/// Two rules at once: see [`PairingExt::and`].
+/// The conjunction of two rules: see [`PairingExt::and`].
 #[derive(Clone, Debug)]
 pub struct And<A, B> {
     first: A,
@@ -59,7 +59,7 @@ pub struct And<A, B> {
     widen_at: Vec<Duration>,
 }
 
-/// One rule, and later another one as well: see [`PairingExt::widening`].
+/// A rule that widens to another one: see [`PairingExt::widening`].
 #[derive(Clone, Debug)]
 pub struct Widening<A, B> {
     first: A,
@@ -68,7 +68,7 @@ pub struct Widening<A, B> {
     widen_at: Vec<Duration>,
 }
 
-/// Pairs whoever is there, any two of those who wait with the same chance.
+/// Pairs any two waiting tickets, with equal probability.
 ///
 /// ```
 /// use purrr_core::{Anyone, Hub};
@@ -78,7 +78,7 @@ pub struct Widening<A, B> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Anyone;
 
-/// Pairs those who share a language. Those who name none are paired with each other.
+/// Pairs tickets that share a language. Tickets without a language are paired with each other.
 ///
 /// ```
 /// use purrr_core::{Hub, Languages};
@@ -88,10 +88,10 @@ pub struct Anyone;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Languages;
 
-/// Pairs by shared interests, then by a shared language, then whoever is there.
+/// Pairs by shared interests, then by a shared language, then with anyone.
 ///
-/// Whoever shares most interests is met first, and among equals whoever has waited longest. A ticket that names neither
-/// looks among everybody at once.
+/// The candidate with most shared interests wins; among equals, the one that has waited longest. A ticket without
+/// interests and languages is paired with anyone at once.
 ///
 /// ```
 /// use std::time::Duration;
@@ -130,14 +130,16 @@ impl Pairing for Languages {
 }
 
 impl Default for Interests {
-    /// Widens to language after 5 s and to anyone after 20 s.
+    /// Creates the rule that widens to a shared language after 5 s and to anyone after 20 s.
     fn default() -> Self {
         Self { widen_at: [Duration::from_secs(5), Duration::from_secs(20)] }
     }
 }
 
 impl Interests {
-    /// Widens to a shared language after `language` and to anyone after `anyone`, or at once if that is earlier.
+    /// Sets the waits before a shared language, and then anyone, is enough.
+    ///
+    /// If `anyone` is the shorter one, both begin then.
     #[must_use]
     pub fn widen_after(self, language: Duration, anyone: Duration) -> Self {
         Self { widen_at: [language.min(anyone), anyone] }
@@ -222,7 +224,7 @@ mod tests {
         Ticket { search, ..Ticket::new(PeerId::from_bits(1)) }
     }
 
-    /// Whether two tickets that have waited so many seconds each look in a common bucket.
+    /// Returns true if two tickets that have waited so many seconds each share a bucket.
     fn meet(rule: &dyn Pairing, a: (&Ticket, u64), b: (&Ticket, u64)) -> bool {
         let [a, b] =
             [a, b].map(|(ticket, waited)| buckets_of(rule, ticket, Duration::from_secs(waited)));
@@ -230,8 +232,8 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_is_the_published_hash() {
-        // Computed apart from this code, by a script that follows the publication.
+    fn bucket_is_fnv_1a() {
+        // Computed by a separate script that follows the publication.
         assert_eq!(plain_fnv(b"a\xffb"), 0xa68d_639c_1d8b_5822_836d_bc79_7891_b879);
         assert_eq!(Bucket::new("a", "b").to_bits() << 32, plain_fnv(b"a\xffb") << 32);
         assert_eq!(Bucket::new("a", "b").kind(), 0xe40c_292c);
@@ -258,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_meet_anyone_may_meet_those_who_share_a_language() {
+    fn widening_to_anyone_includes_language() {
         let [early, late] = [5, 20].map(Duration::from_secs);
         let rule = Interests::default().widen_after(late, early);
         assert_eq!(rule.widen_at(), [early, early]);
@@ -268,20 +270,20 @@ mod tests {
     }
 
     #[test]
-    fn who_encrypts_shares_no_bucket_with_who_does_not() {
+    fn encrypting_and_plain_clients_are_partitioned() {
         let open = ticket(&["cats"], &["en"]);
-        let mut sealed = open.clone();
-        sealed.hello.encrypts = true;
+        let mut encrypting = open.clone();
+        encrypting.hello.encrypts = true;
         let composed = Languages.and(Interests::default());
         for rule in [&Anyone as &dyn Pairing, &Languages, &Interests::default(), &composed] {
             assert!(meet(rule, (&open, 0), (&open, 0)), "{rule:?}");
-            assert!(meet(rule, (&sealed, 0), (&sealed, 0)), "{rule:?}");
-            assert!(!meet(rule, (&open, 3600), (&sealed, 3600)), "{rule:?}");
+            assert!(meet(rule, (&encrypting, 0), (&encrypting, 0)), "{rule:?}");
+            assert!(!meet(rule, (&open, 3600), (&encrypting, 3600)), "{rule:?}");
         }
     }
 
     #[test]
-    fn languages_pair_those_who_share_one_and_those_who_name_none() {
+    fn languages_match_shared_or_none() {
         let [english, both, french, none] =
             [&["en"][..], &["fr", "en"], &["fr"], &[]].map(|languages| ticket(&[], languages));
         for (a, b, expected) in [
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn both_rules_have_to_pair() {
+    fn and_requires_both_rules() {
         let rule = Languages.and(Interests::default());
         let cats = ticket(&["cats"], &["en"]);
         assert!(meet(&rule, (&cats, 0), (&ticket(&["tea", "cats"], &["fr", "en"]), 0)));
@@ -309,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_widens_into_another() {
+    fn widening_adds_second_rule() {
         let rule = Languages.widening(Duration::from_secs(30), Interests::default());
         let [english, french] = [&["en"], &["fr"]].map(|languages| ticket(&["cats"], languages));
         assert!(!meet(&rule, (&english, 29), (&french, 3600)));
@@ -327,7 +329,7 @@ mod tests {
         assert_eq!(kinds.chunk_by(|a, b| a == b).map(<[u32]>::len).collect::<Vec<_>>(), [4, 4, 2]);
     }
 
-    /// A rule without buckets for anybody.
+    /// A rule that names no bucket.
     #[derive(Clone, Copy, Debug)]
     struct Nowhere;
 
@@ -338,14 +340,14 @@ mod tests {
     }
 
     #[test]
-    fn who_has_no_bucket_widens_at_once() {
+    fn no_bucket_widens_at_once() {
         let rule = Nowhere.widening(Duration::from_secs(30), Anyone);
         let cats = ticket(&["cats"], &[]);
         assert!(meet(&rule, (&cats, 0), (&cats, 0)));
     }
 
     #[test]
-    fn each_bucket_is_named_once_and_never_goes_away() {
+    fn buckets_are_distinct_and_only_grow() {
         let rule = Languages.widening(Duration::from_secs(2), Interests::default()).and(Anyone);
         let both = ticket(&["cats"], &["en", "en"]);
         let mut before: Vec<Bucket> = Vec::new();

@@ -1,4 +1,4 @@
-//! Random worlds of hundreds of peers, beside a model that compares everybody with everybody.
+//! Random worlds of hundreds of peers, compared with a model that judges every pair of peers.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -7,60 +7,66 @@ use std::{
 
 use proptest::{prelude::*, test_runner::TestCaseError};
 
-use super::*;
+use super::{
+    search::{INITIAL_SCAN, RANDOM_PROBES, RESUMED_SCAN},
+    *,
+};
 use crate::{
-    matching::rules::{Anyone, Interests, Languages, PairingExt},
+    matching::{
+        rule::Choice,
+        rules::{Anyone, Interests, Languages, PairingExt},
+    },
     model::profile::Search,
 };
 
-/// As in [`Matchmaker`]'s documentation: how many are looked at first, and how many how often later.
-const LOOKED_AT_FIRST: u64 = 16;
-const LOOKED_AT: u64 = 256;
+/// The bounds that [`Matchmaker`] documents: entries per first search, per resumed search, and the pause between them.
+const VISITED_FIRST: u64 = 16;
+const VISITED: u64 = 256;
 const EVERY: Duration = Duration::from_millis(100);
 
-/// How many partners a peer remembers.
+/// The recent partners that a peer avoids.
 const REMEMBERED: usize = 5;
 
-/// What happens in a world. QueueStatus wrap around at how many there are.
+/// What happens in a world. Numbers wrap around at the number of peers or pairs.
 #[derive(Clone, Debug)]
 enum Step {
     Enter(usize),
-    /// So many come at once, beginning with this one, every other peer of those that follow.
+    /// So many peers enter at once: every other one, beginning with this one.
     Crowd(usize, usize),
     Leave(usize),
-    /// So many leave at once, beginning with this one.
+    /// So many waiting peers leave at once, beginning with this one.
     Exodus(usize, usize),
     Part {
         pair: usize,
         blocks: bool,
     },
-    /// One of a pair turns out to have gone, and the other goes back to where it was.
+    /// One of a pair is gone, and the other enters again with its waited time.
     Ghost(usize),
-    /// So many milliseconds go by.
+    /// So many milliseconds pass.
     Pass(u64),
 }
 
-/// How many peers there are and which rules they have.
+/// The number of peers and the rules they use.
 #[derive(Clone, Copy, Debug)]
 struct Climate {
     peers: usize,
     rules: &'static [usize],
-    /// Peers that stand next to each other are one person as often as one in this many.
+    /// One in this many peers is the same person as the peer before.
     twins: u64,
 }
 
-/// Everybody by tags, languages, at random.
+/// Peers with tags, languages or neither.
 const CITY: Climate = Climate { peers: 240, rules: &[0, 1, 1, 1, 2, 3, 4, 7], twins: 10 };
 
-/// Hundreds who stand in one bucket and refuse each other, among a few who don't.
+/// Hundreds of peers in one bucket that refuse each other, among a few that do not.
 const CROWD: Climate =
     Climate { peers: 900, rules: &[5, 5, 5, 6, 6, 8, 5, 5, 5, 6, 6, 8, 1], twins: 50 };
 
-/// All of it.
+/// A mixture of all rules.
 const FAIR: Climate =
     Climate { peers: 400, rules: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 5, 5, 6], twins: 10 };
 
-/// Somebody in the model.
+/// A peer in the model.
 struct Person {
     ticket: Ticket,
     rule: Arc<dyn Pairing>,
@@ -78,9 +84,9 @@ struct World {
     machine: Matchmaker<usize>,
     people: Vec<Person>,
     now: Duration,
-    /// Two who wait, from when on they could meet, and the most that have waited since.
+    /// Pairs of waiting peers, each with the time from which they could meet.
     could_meet: BTreeSet<(Duration, usize, usize)>,
-    /// How many waited from when on.
+    /// The number of waiting peers, with the time from which it holds.
     crowds: Vec<(Duration, u64)>,
     pairs: HashSet<PairKey>,
 }
@@ -105,7 +111,7 @@ impl World {
             if peer > 0 && random.u64(..climate.twins) == 0 {
                 ticket.person = people[peer - 1].ticket.person;
             }
-            // A few subjects are everybody's, most are hardly anybody's.
+            // Skewed: a few subjects are common, most are rare.
             let mut skewed = |most: f64| (random.f64().powi(3) * most) as usize;
             let interests = (0..skewed(6.0)).map(|_| format!("subject {}", skewed(30.0)));
             let interests: Vec<String> = interests.collect();
@@ -194,7 +200,7 @@ impl World {
         }
     }
 
-    /// Ends a pair, and returns who was in it.
+    /// Ends a pair and returns its peers.
     fn part(&mut self, which: usize) -> Option<[usize; 2]> {
         let paired =
             self.people.iter().enumerate().filter_map(|(peer, person)| match person.state {
@@ -210,11 +216,11 @@ impl World {
         Some([peer, with])
     }
 
-    /// Lets time pass as an owner of the machine would, who does what is due when it is due.
+    /// Lets time pass as an owner of the machine does: each timeout is handled when it is due.
     fn pass(&mut self, duration: Duration) -> Result<(), TestCaseError> {
         let end = self.now + duration;
         while let Some(due) = self.machine.poll_timeout().filter(|due| *due <= end) {
-            prop_assert!(due >= self.now, "something was due in the past");
+            prop_assert!(due >= self.now, "a timeout was due in the past");
             self.now = due;
             self.machine.handle_timeout(due);
             self.note_pairs()?;
@@ -243,7 +249,7 @@ impl World {
         Ok(())
     }
 
-    /// From when on two who wait could meet, if they ever can.
+    /// Returns the time from which two waiting peers could meet, if they ever can.
     fn meet_from(&self, a: usize, b: usize) -> Option<Duration> {
         let (first, second) = (&self.people[a], &self.people[b]);
         let (State::Waiting { since: since_a, .. }, State::Waiting { since: since_b, .. }) =
@@ -294,16 +300,15 @@ impl World {
         let here = self.people.iter().filter(|person| person.state != State::Away).count();
         let pairs = (here - waiting.len()) / 2;
         prop_assert_eq!(self.machine.census(), Census::new(waiting.len() as u64, pairs as u64));
-        let alarms = waiting.values().filter_map(|place| self.machine.poll_timeout_of(*place));
-        prop_assert_eq!(alarms.clone().min(), self.machine.poll_timeout());
-        prop_assert_eq!(alarms.count(), self.machine.alarms.len());
+        let timeouts = waiting.values().filter_map(|place| self.machine.poll_timeout_of(*place));
+        prop_assert_eq!(timeouts.clone().min(), self.machine.poll_timeout());
+        prop_assert_eq!(timeouts.count(), self.machine.timeouts.len());
         self.could_meet.retain(|(_, a, b)| waiting.contains_key(a) && waiting.contains_key(b));
         for (from, a, b) in self.could_meet.range(..(self.now, 0, 0)) {
             let since = self.crowds.partition_point(|(time, _)| time < from).saturating_sub(1);
             let most = self.crowds[since..].iter().map(|(_, waiting)| *waiting).max();
-            let looks =
-                most.unwrap_or_default().saturating_sub(LOOKED_AT_FIRST).div_ceil(LOOKED_AT);
-            let bound = EVERY * u32::try_from(looks).unwrap();
+            let searches = most.unwrap_or_default().saturating_sub(VISITED_FIRST).div_ceil(VISITED);
+            let bound = EVERY * u32::try_from(searches).unwrap();
             prop_assert!(
                 self.now <= *from + bound,
                 "{} and {} could meet from {:?} on, and at {:?} both wait",
@@ -316,20 +321,20 @@ impl World {
         Ok(())
     }
 
-    /// Everybody goes, and takes along all that the machine kept for them.
+    /// Ends all pairs and waits, and checks that the machine holds nothing any more.
     fn end(&mut self) -> Result<(), TestCaseError> {
         while self.part(0).is_some() {}
         self.leave(0, self.people.len());
         self.check()?;
         let machine = &self.machine;
         prop_assert!(machine.waiting.is_empty() && machine.pairs.is_empty());
-        prop_assert!(machine.peers.is_empty() && machine.lines.is_empty());
-        prop_assert!(machine.alarms.is_empty() && machine.made.is_empty());
+        prop_assert!(machine.peers.is_empty() && machine.queues.is_empty());
+        prop_assert!(machine.timeouts.is_empty() && machine.made.is_empty());
         Ok(())
     }
 }
 
-/// Two whose numbers differ in the last bit only are made for each other, and all wait in the bucket of `Anyone`.
+/// Accepts pairs of peers whose ids differ in the last bit only. All share the bucket of `Anyone`.
 #[derive(Debug)]
 struct Mates(Choice);
 
@@ -347,7 +352,7 @@ impl Pairing for Mates {
     }
 }
 
-/// The same, and looking in one more bucket every 70 ms for a while.
+/// Like [`Mates`], with one more bucket every 70 ms for a while.
 #[derive(Debug)]
 struct Creeping;
 
@@ -396,7 +401,7 @@ fn play(climate: Climate, seed: u64, steps: &[Step]) -> Result<(), TestCaseError
     for step in steps {
         world.take(step)?;
     }
-    // Whatever was still under way has to come to its end in time, too.
+    // Searches that are still under way must end in time, too.
     for _ in 0..10 {
         world.take(&Step::Pass(50))?;
     }
@@ -407,22 +412,22 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 1_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_city(seed: u64, steps in prop::collection::vec(step(), 1..200)) {
+    fn city(seed: u64, steps in prop::collection::vec(step(), 1..200)) {
         play(CITY, seed, &steps)?;
     }
 
     #[test]
-    fn a_crowd(seed: u64, steps in prop::collection::vec(step(), 1..80)) {
+    fn crowd(seed: u64, steps in prop::collection::vec(step(), 1..80)) {
         play(CROWD, seed, &steps)?;
     }
 
     #[test]
-    fn a_fair(seed: u64, steps in prop::collection::vec(step(), 1..100)) {
+    fn fair(seed: u64, steps in prop::collection::vec(step(), 1..100)) {
         play(FAIR, seed, &steps)?;
     }
 }
 
-/// Refuses, and counts how often it is asked.
+/// Refuses every pair and counts the calls.
 #[derive(Debug)]
 struct Refusing(Choice, AtomicUsize);
 
@@ -453,8 +458,10 @@ fn enter(
 }
 
 #[test]
-fn however_many_refuse_each_other_few_are_asked() {
-    for (choice, most) in [(Choice::Oldest, FIRST_LOOK), (Choice::Random, FIRST_LOOK + DRAWS)] {
+fn visits_per_search_are_bounded() {
+    for (choice, most) in
+        [(Choice::Oldest, INITIAL_SCAN), (Choice::Random, INITIAL_SCAN + RANDOM_PROBES)]
+    {
         let rule = Arc::new(Refusing(choice, AtomicUsize::new(0)));
         let mut machine = Matchmaker::new(3);
         for peer in 0..100_000 {
@@ -463,19 +470,22 @@ fn however_many_refuse_each_other_few_are_asked() {
         }
         machine.handle_timeout(EVERY);
         let asked = rule.1.load(Ordering::Relaxed);
-        assert!((1..=SEARCHES * (LATER_LOOK + DRAWS)).contains(&asked), "{asked}");
+        assert!(
+            (1..=SEARCHES_PER_TIMEOUT * (RESUMED_SCAN + RANDOM_PROBES)).contains(&asked),
+            "{asked}"
+        );
     }
 }
 
-/// A peer is at the end of a long line, and most of those who were passed by leave.
+/// A search has passed most of a long queue when the entries it has passed leave.
 #[test]
-fn a_search_goes_on_where_it_was_when_ranks_close() {
+fn search_resumes_after_compaction() {
     let rule = Arc::new(Mates(Choice::Oldest));
     let mut machine = Matchmaker::new(3);
     let places: Vec<PlaceKey> =
         (0..1_500).map(|peer| enter(&mut machine, Duration::ZERO, 2 * peer, &rule)).collect();
     let mate = 2 * 1_450 + 1;
-    // Once all the others have looked at all.
+    // Until the searches of all others have ended.
     let mut now = Duration::from_secs(1);
     while let Some(due) = machine.poll_timeout() {
         now = now.max(due);
@@ -486,12 +496,12 @@ fn a_search_goes_on_where_it_was_when_ranks_close() {
         now += EVERY;
         machine.handle_timeout(now);
     }
-    let number = |machine: &Matchmaker<u64>| machine.waiting[places[1_400]].spots[0].number;
+    let number = |machine: &Matchmaker<u64>| machine.waiting[places[1_400]].slots[0].number;
     let before = number(&machine);
     for place in &places[100..900] {
         machine.handle_leave(*place);
     }
-    assert_ne!(number(&machine), before, "the ranks did not close");
+    assert_ne!(number(&machine), before, "the queue was not compacted");
     assert!(machine.poll_match().is_none());
     machine.handle_timeout(now + EVERY);
     assert_eq!(machine.poll_match().unwrap().sides.map(|side| side.seat), [mate - 1, mate]);

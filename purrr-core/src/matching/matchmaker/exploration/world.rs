@@ -1,60 +1,60 @@
-//! What is explored: the machine itself, or the machine behind a planted bug.
+//! The machine under exploration, with or without a planted bug.
 
 use super::*;
 use crate::{
-    matching::rules::Interests,
+    matching::{rule::Choice, rules::Interests},
     model::{ids::PersonId, profile::Search, ticket::Exclusions},
 };
 
-/// What every time in the tables is a multiple of.
+/// The unit of all times in the tables.
 const TICK: Duration = Duration::from_secs(5);
 
 const WIDEN_AT: [Duration; 2] = [TICK, Duration::from_secs(10)];
 
-/// Who takes part, and how whoever comes chooses among equals.
+/// The peers that take part, and how they choose among equals.
 pub(super) struct Cast {
     pub(super) peers: &'static [Role],
     pub(super) choice: Choice,
 }
 
-/// What a peer enters with.
+/// The ticket of a peer.
 pub(super) struct Role {
     pub(super) person: u64,
     pub(super) interests: &'static [&'static str],
     pub(super) languages: &'static [&'static str],
     pub(super) encrypts: bool,
     pub(super) blocks: &'static [u64],
-    /// For how many ticks it avoids whoever it met last.
+    /// The ticks for which it avoids its last partner.
     pub(super) relaxes: u32,
 }
 
-/// What can be wrong with the machine that is explored.
+/// A bug planted in the machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Bug {
     None,
     /// A peer that enters twice is paired with itself.
     SelfMatch,
-    /// Of a pair, only the first is matched; the other is matched with a peer that knows nothing of it.
+    /// The second side of a pair is replaced with a third peer.
     ForgottenPartner,
-    /// The machine does not know a peer again when it enters a second time.
+    /// A peer that waits or chats may enter again.
     SecondPlace,
-    /// Two peers are two people, whoever is behind them.
+    /// Two peers of one person count as two persons.
     SamePerson,
     IgnoredBlock,
-    /// Those who encrypt are searched for as if they did not.
-    Unsealed,
-    /// A recent partner is taken at once.
+    /// Encrypting and plain clients share buckets.
+    Unpartitioned,
+    /// A recent partner is matched at once.
     RepeatedPartner,
-    /// A recent partner is never taken again.
+    /// A recent partner is never matched again.
     NeverRelaxes,
     PrefersYounger,
-    /// Whoever shares most of the interests is worth no more than who shares one.
+    /// The number of shared interests does not count.
     SharesUncounted,
-    /// A peer that comes back stands at the end.
+    /// A peer that enters again loses its waited time.
     LostPlace,
 }
 
-/// The machine, and what a planted bug must remember.
+/// The machine and the state of a planted bug.
 #[derive(Clone)]
 pub(super) struct World {
     pub(super) machine: Matchmaker<usize>,
@@ -82,7 +82,7 @@ impl World {
         ticket.person = PersonId::from_bits(role.person);
         ticket.search = Search::for_interests(role.interests.iter().copied())
             .in_languages(role.languages.iter().copied());
-        ticket.hello.encrypts = role.encrypts && self.bug != Bug::Unsealed;
+        ticket.hello.encrypts = role.encrypts && self.bug != Bug::Unpartitioned;
         ticket.waited = TICK * waited;
         if self.bug != Bug::IgnoredBlock {
             ticket.exclusions = Exclusions::default()
@@ -100,7 +100,7 @@ impl World {
             Bug::LostPlace => ticket.waited = Duration::ZERO,
             Bug::SharesUncounted => rule.counts = false,
             Bug::PrefersYounger => {
-                // Whoever comes later seems to have waited longer, which changes nothing else.
+                // Later entries seem to have waited longer. All other times shift along.
                 rule.early = TICK * 100 * self.entered;
                 rule.widen_at = WIDEN_AT.map(|due| due + rule.early);
                 ticket.waited += rule.early;
@@ -135,12 +135,12 @@ impl World {
     }
 }
 
-/// So late that nobody can have waited longer.
+/// Late enough that no peer can have waited since before time zero.
 fn time(ticks: u32) -> Duration {
     TICK * (100_000 + ticks)
 }
 
-/// `Interests` with a choice, and with what bugs want to change about it.
+/// `Interests` with a choice, and with the changes that bugs make.
 #[derive(Debug)]
 struct Rule {
     choice: Choice,
