@@ -24,9 +24,10 @@ use super::{
 use crate::{
     config::Config,
     limits::{connections::ConnectionPermit, memory::overloaded, open::OpenConnection},
+    liveness::Incoming,
     transport::{
         message::Message,
-        websocket::{Heard, Socket, SocketError, Watched},
+        websocket::{LiveSocket, MessageSocket, Socket, SocketError},
     },
 };
 
@@ -48,12 +49,12 @@ pub(crate) fn run(
     let mut native = NativeSocket::new(socket, config);
     async move {
         let _counted = counted;
-        let gate = native.socket.gate();
+        let gate = native.socket.gate().clone();
         // Made where it is taken, or the future would have room for it to the end.
         let ended = hub.serve(&mut native, profile(&permit, gate)).await;
         let goodbye = close_code(ended, "not JSON");
         // In a box, for it needs more room than all the rest, and every session would have that from its beginning.
-        Box::pin(native.socket.end(goodbye)).await;
+        Box::pin(native.socket.into_transport().close(goodbye)).await;
     }
 }
 
@@ -66,7 +67,7 @@ fn profile(permit: &ConnectionPermit, gate: Gate) -> Profile {
 
 /// A WebSocket as a stream of commands and a sink of events.
 struct NativeSocket {
-    socket: Watched,
+    socket: LiveSocket,
     /// The head of a picture whose bytes come next, or the news that they are to be thrown away.
     awaited: Option<Awaited>,
     largest: Largest,
@@ -81,19 +82,20 @@ enum Awaited {
 
 impl NativeSocket {
     fn new(socket: Socket, config: &Config) -> Self {
-        let (socket, largest) = (Watched::new(socket, config), Largest::of(config));
+        let socket = LiveSocket::new(MessageSocket::new(socket, config), config);
+        let largest = Largest::of(config);
         Self { socket, awaited: None, largest, rest: VecDeque::new() }
     }
 
-    /// What a frame, or its absence, means. `None` if there is more to come first.
-    fn read(&mut self, heard: Heard) -> Option<Input> {
-        match heard {
-            Heard::Text(text) => self.read_text(text),
-            Heard::Binary(bytes) => self.read_binary(bytes),
-            Heard::Refused => self.refuse(),
-            Heard::Progress => Some(Input::WriteProgress),
-            Heard::Silence => Some(Input::Unresponsive),
-            Heard::SignOfLife => Some(Input::Responsive),
+    /// Decodes a incoming. Returns `None` if it was the head of an image.
+    fn read(&mut self, incoming: Incoming<Message>) -> Option<Input> {
+        match incoming {
+            Incoming::Message(Message::Text(text)) => self.read_text(text),
+            Incoming::Message(Message::Binary(bytes)) => self.read_binary(bytes),
+            Incoming::Refused => self.refuse(),
+            Incoming::WriteProgress => Some(Input::WriteProgress),
+            Incoming::Unresponsive => Some(Input::Unresponsive),
+            Incoming::Responsive => Some(Input::Responsive),
         }
     }
 
@@ -211,10 +213,10 @@ impl Stream for NativeSocket {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            let Some(heard) = ready!(Pin::new(&mut this.socket).poll_next(cx)) else {
+            let Some(incoming) = ready!(Pin::new(&mut this.socket).poll_next(cx)) else {
                 return Poll::Ready(None);
             };
-            if let Some(input) = this.read(heard) {
+            if let Some(input) = this.read(incoming) {
                 return Poll::Ready(Some(input));
             }
         }
@@ -240,8 +242,8 @@ impl Sink<Event> for NativeSocket {
                 }
                 return Pin::new(&mut this.socket).start_send(Message::Text(text));
             }
-            Event::Waiting(_) | Event::Matched { .. } => this.socket.attend(true),
-            Event::Idle | Event::Left { .. } => this.socket.attend(false),
+            Event::Waiting(_) | Event::Matched { .. } => this.socket.set_active(true),
+            Event::Idle | Event::Left { .. } => this.socket.set_active(false),
             _ => {}
         }
         let mut frames = encode(event).into_iter();

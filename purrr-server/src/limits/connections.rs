@@ -177,6 +177,15 @@ impl ConnectionLimiter {
 }
 
 impl ConnectionPermit {
+    /// Returns a permit of no server, with an unlimited budget.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn unlimited() -> Self {
+        let permit = Permits::take(&Arc::new(Permits::new(1, 0)), None);
+        let permit = permit.expect("the pool has one permit");
+        let quota = Quota { allowance: None, budget: MemoryBudget::unlimited() };
+        Self { _permit: permit, quota }
+    }
+
     /// Returns the rate limits that the connections of the address share.
     pub(crate) fn allowance(&self) -> Option<Arc<Allowance>> {
         self.quota.allowance.clone()

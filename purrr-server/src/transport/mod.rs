@@ -1,7 +1,7 @@
-//! The two transports by themselves, with something else than a chat behind them.
+//! The two transports by themselves, for other sessions than chats.
 //!
-//! They are the ones under `/ws` and `/socket.io/`: the same upgrade, limits, codec, close codes and heartbeat. So what is
-//! found out about them, by the public test-suites of their protocols for example, holds for the chat.
+//! They are those under `/ws` and `/socket.io/`, with the same upgrade, limits, codec, close codes
+//! and heartbeat. So what the public test suites of their protocols find also holds for chats.
 //!
 //! ```
 //! use axum::Router;
@@ -9,11 +9,11 @@
 //! use purrr_server::{Config, transport::{self, Connection}};
 //!
 //! async fn count(mut connection: Connection) {
-//!     let mut packets = 0;
+//!     let mut messages = 0;
 //!     while connection.next().await.is_some() {
-//!         packets += 1;
+//!         messages += 1;
 //!     }
-//!     println!("{packets} packets came");
+//!     println!("{messages} messages");
 //!     connection.close().await;
 //! }
 //!
@@ -27,7 +27,6 @@ pub(crate) mod engineio;
 pub(crate) mod message;
 pub(crate) mod websocket;
 
-pub use self::message::Message;
 use std::{
     fmt, io,
     pin::Pin,
@@ -42,24 +41,28 @@ use axum::{
 };
 use futures::{Sink, Stream};
 
+pub use self::message::Message;
 use self::{
-    engineio::{EioSocket, Incoming, Outgoing, Sessions},
-    websocket::{CloseCode, Heard, Watched},
+    engineio::{EioSocket, Outgoing, Sessions},
+    websocket::{CloseCode, LiveSocket, MessageSocket},
 };
-use crate::{config::Config, limits::connections::ConnectionLimiter};
+use crate::{config::Config, limits::connections::ConnectionLimiter, liveness::Incoming};
 
-/// A client, over whichever transport: what it sends as a stream, what it is sent as a sink.
+/// A client on either transport: a stream of what it sends, and a sink of what it is sent.
 ///
-/// The stream ends when the client has gone or has broken the protocol, or when there is no room for what it sends.
-/// [`close`](Self::close) then says goodbye; without it the connection is cut.
+/// The stream ends when the client has gone, has broken the protocol, or sent a message that the
+/// memory budget has no room for. [`close`](Self::close) then sends a close; without it the
+/// connection is cut.
 pub struct Connection(Link);
 
 enum Link {
-    WebSocket(Box<Watched>),
+    WebSocket(Box<LiveSocket>),
     EngineIo(Box<EioSocket>),
 }
 
-/// Answers WebSocket handshakes as `/ws` does, except that any page may connect, and runs `session` on each connection.
+/// Answers WebSocket handshakes as `/ws` does and runs `session` on each connection.
+///
+/// Pages of any origin may connect.
 pub fn websocket<S, F>(
     config: &Config,
     session: impl Fn(Connection) -> F + Clone + Send + Sync + 'static,
@@ -68,26 +71,25 @@ where
     S: Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send,
 {
-    let (config, limiter) = (
-        Arc::new(config.clone()),
-        Arc::new(ConnectionLimiter::new(config, config.limits.rates.clone())),
-    );
+    let limiter = Arc::new(ConnectionLimiter::new(config, config.limits.rates.clone()));
+    let config = Arc::new(config.clone());
     any(async move |request: Request| {
         let permit = match limiter.admit(&request) {
             Ok(permit) => permit,
-            Err(reason) => return reason.into_response(),
+            Err(rejection) => return rejection.into_response(),
         };
-        let max_payload = config.max_payload;
-        let reservation = permit.budget().reservation();
+        let (max_payload, reservation) = (config.max_payload, permit.budget().reservation());
         websocket::upgrade(request, None, max_payload, reservation, move |socket| async move {
-            let link = Link::WebSocket(Box::new(Watched::new(socket, &config)));
-            session(Connection(link)).await;
+            let socket = LiveSocket::new(MessageSocket::new(socket, &config), &config);
+            session(Connection(Link::WebSocket(Box::new(socket)))).await;
             drop(permit);
         })
     })
 }
 
-/// Answers Engine.IO requests as `/socket.io/` does, except that any page may connect, and runs `session` on each session.
+/// Answers Engine.IO requests as `/socket.io/` does and runs `session` on each session.
+///
+/// Pages of any origin may connect.
 pub fn engineio<S, F>(
     config: &Config,
     session: impl Fn(Connection) -> F + Clone + Send + Sync + 'static,
@@ -106,11 +108,13 @@ where
 }
 
 impl Connection {
-    /// Says goodbye with the code that the client's mistake calls for, or by answering its own goodbye.
+    /// Closes the connection with the code that the client's mistake requires, if it made one.
+    ///
+    /// A close of the client is answered.
     pub async fn close(self) {
         match self.0 {
-            Link::WebSocket(socket) => socket.end(None).await,
-            Link::EngineIo(socket) => socket.close(CloseCode::Normal, "").await,
+            Link::WebSocket(socket) => socket.into_transport().close(None).await,
+            Link::EngineIo(socket) => socket.into_transport().close(CloseCode::Normal, "").await,
         }
     }
 }
@@ -121,21 +125,17 @@ impl Stream for Connection {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
         let link = &mut self.get_mut().0;
         loop {
-            let message = match link {
-                Link::WebSocket(socket) => match ready!(Pin::new(socket).poll_next(cx)) {
-                    Some(Heard::Text(text)) => Message::Text(text),
-                    Some(Heard::Binary(bytes)) => Message::Binary(bytes),
-                    Some(Heard::Progress | Heard::Silence | Heard::SignOfLife) => continue,
-                    Some(Heard::Refused) | None => return Poll::Ready(None),
-                },
-                Link::EngineIo(socket) => match ready!(Pin::new(socket).poll_next(cx)) {
-                    Some(Incoming::Text(text)) => Message::Text(text),
-                    Some(Incoming::Binary(bytes)) => Message::Binary(bytes),
-                    Some(Incoming::Refused) | None => return Poll::Ready(None),
-                    Some(_) => continue,
-                },
+            let incoming = match link {
+                Link::WebSocket(socket) => Pin::new(socket).poll_next(cx),
+                Link::EngineIo(socket) => Pin::new(socket).poll_next(cx),
             };
-            return Poll::Ready(Some(message));
+            return Poll::Ready(match ready!(incoming) {
+                Some(Incoming::Message(message)) => Some(message),
+                Some(Incoming::Unresponsive | Incoming::Responsive | Incoming::WriteProgress) => {
+                    continue;
+                }
+                Some(Incoming::Refused) | None => None,
+            });
         }
     }
 }
@@ -171,6 +171,7 @@ impl Sink<Message> for Connection {
         }
     }
 
+    /// Flushes only. [`close`](Self::close) sends the close.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush(cx)
     }

@@ -22,10 +22,12 @@ use crate::{
     dialect::{close_code, image::Largest},
     limits::{
         connections::ConnectionLimiter,
-        open::{Dialect, OpenConnections},
+        open::{Dialect, OpenConnection, OpenConnections},
     },
+    liveness::Incoming,
     transport::{
-        engineio::{EioSocket, Incoming, Outgoing, Sessions},
+        engineio::{EioSocket, Outgoing, Sessions},
+        message::Message,
         websocket::CloseCode,
     },
 };
@@ -54,15 +56,12 @@ impl Front {
 /// Answers a request to `/socket.io/`.
 pub(crate) async fn handle(State(front): State<Front>, request: Request) -> Response {
     let Front { hub, config, connections, sessions } = front;
-    let session = move |socket| async move {
-        let _counted = connections.open(Dialect::PurrrChat);
-        run(hub, config, socket).await;
-    };
+    let session = move |socket| run(hub, config, connections.open(Dialect::PurrrChat), socket);
     sessions.handle(request, session).await
 }
 
 /// Runs one visitor's session.
-async fn run(hub: Hub, config: Arc<Config>, mut socket: EioSocket) {
+async fn run(hub: Hub, config: Arc<Config>, _counted: OpenConnection, mut socket: EioSocket) {
     let connected = timeout(config.connect_timeout, connect(&mut socket)).await;
     let Ok(Some(Auth { auto_pair, pid })) = connected else {
         return goodbye(socket, CloseCode::Policy, "no namespace was asked for").await;
@@ -84,7 +83,7 @@ fn goodbye(
     code: CloseCode,
     reason: &'static str,
 ) -> Pin<Box<impl Future<Output = ()>>> {
-    Box::pin(socket.close(code, reason))
+    Box::pin(socket.into_transport().close(code, reason))
 }
 
 /// What is known of a visitor when it comes.
@@ -111,8 +110,8 @@ struct Auth {
 async fn connect(socket: &mut EioSocket) -> Option<Auth> {
     loop {
         let packet = match socket.next().await? {
-            Incoming::Text(packet) => packet,
-            Incoming::Progress | Incoming::Silence | Incoming::SignOfLife => continue,
+            Incoming::Message(Message::Text(packet)) => packet,
+            Incoming::WriteProgress | Incoming::Unresponsive | Incoming::Responsive => continue,
             _ => return None,
         };
         match Packet::read(&packet)? {

@@ -38,7 +38,11 @@ use crate::{
         p256_key::is_p256_key,
     },
     limits::memory::{MemoryBudget, overloaded},
-    transport::engineio::{EioSocket, Incoming, Outgoing},
+    liveness::Incoming,
+    transport::{
+        self,
+        engineio::{EioSocket, Outgoing},
+    },
 };
 
 /// Marks frames that came as one of the events which are passed on as they are.
@@ -104,7 +108,7 @@ impl PurrrChat {
         largest: Largest,
         auto_pair: bool,
     ) -> Self {
-        let budget = socket.budget().clone();
+        let budget = socket.transport().budget().clone();
         let commands = auto_pair.then(|| Command::Find(Search::default())).into_iter().collect();
         Self {
             socket,
@@ -126,7 +130,7 @@ impl PurrrChat {
     }
 
     pub(super) fn allowance(&self) -> Option<Arc<Allowance>> {
-        self.socket.allowance()
+        self.socket.transport().allowance()
     }
 
     pub(super) fn into_socket(self) -> EioSocket {
@@ -134,7 +138,7 @@ impl PurrrChat {
     }
 
     /// Reads a packet. `Err` means that this is not Socket.IO and the connection ends.
-    fn read(&mut self, incoming: Incoming) -> Result<Asked, ()> {
+    fn read(&mut self, incoming: Incoming<transport::Message>) -> Result<Asked, ()> {
         let text = match (incoming, self.awaited.take()) {
             (Incoming::Refused, _) => {
                 // Whatever it was, a page that sends so much shows it.
@@ -144,8 +148,10 @@ impl PurrrChat {
                 }
                 return Ok(Err(overloaded()));
             }
-            (Incoming::Binary(bytes), Some(array)) => return self.read_attached(array, bytes),
-            (Incoming::Text(text), None) => text,
+            (Incoming::Message(transport::Message::Binary(bytes)), Some(array)) => {
+                return self.read_attached(array, bytes);
+            }
+            (Incoming::Message(transport::Message::Text(text)), None) => text,
             _ => return Err(()),
         };
         match Packet::read(&text).ok_or(())? {
@@ -236,7 +242,7 @@ impl PurrrChat {
     fn is_late(&mut self) -> bool {
         let Some(chat) = &mut self.chat else { return false };
         let Some(fence) = &chat.fence else { return false };
-        let answered = fence.ping.is_some_and(|ping| self.socket.is_answered(ping));
+        let answered = fence.ping.is_some_and(|ping| self.socket.transport().is_answered(ping));
         if answered || fence.until.is_some_and(|until| until <= Instant::now()) {
             chat.fence = None;
         }
@@ -373,14 +379,14 @@ impl PurrrChat {
         match news {
             Event::Welcome { resume, .. } => self.packets.push_back(greeting(resume)),
             Event::Waiting(_) => {
-                self.socket.attend(true);
+                self.socket.set_active(true);
                 self.emit("waiting", None);
             }
             Event::Matched { chat: id, name, public_key, .. } => {
                 let name = name.filter(|name| !name.is_empty());
                 let name = name.unwrap_or_else(|| ByteString::from_static(NAMELESS));
                 let key = public_key.unwrap_or_default();
-                self.socket.attend(true);
+                self.socket.set_active(true);
                 let fence = self.chatted.then(|| {
                     self.packets.push_back(Outgoing::PING);
                     Fence { ping: None, until: None }
@@ -393,7 +399,7 @@ impl PurrrChat {
             }
             Event::Received(frame) => self.write_frame(frame),
             Event::Idle | Event::Left { .. } => {
-                self.socket.attend(false);
+                self.socket.set_active(false);
                 if let Some(chat) = self.chat.take() {
                     self.end_chat(&chat);
                 }
@@ -481,7 +487,7 @@ impl PurrrChat {
             let fences = packet == Outgoing::PING;
             self.socket.start_send_unpin(packet)?;
             if fences && let Some(fence) = self.chat.as_mut().and_then(|chat| chat.fence.as_mut()) {
-                fence.ping = Some(self.socket.last_ping());
+                fence.ping = Some(self.socket.transport().last_ping());
             }
         }
     }
@@ -514,9 +520,9 @@ impl Stream for PurrrChat {
                 return Poll::Ready(None);
             };
             match incoming {
-                Incoming::Progress => return Poll::Ready(Some(Input::WriteProgress)),
-                Incoming::Silence => return Poll::Ready(Some(Input::Unresponsive)),
-                Incoming::SignOfLife => return Poll::Ready(Some(Input::Responsive)),
+                Incoming::WriteProgress => return Poll::Ready(Some(Input::WriteProgress)),
+                Incoming::Unresponsive => return Poll::Ready(Some(Input::Unresponsive)),
+                Incoming::Responsive => return Poll::Ready(Some(Input::Responsive)),
                 _ => {}
             }
             match this.read(incoming) {

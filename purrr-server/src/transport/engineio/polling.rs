@@ -1,11 +1,11 @@
-//! A session on HTTP long-polling: what its requests and its task share.
+//! The state that a polling session's requests and its task share: [`Polling`].
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 
 use std::{
     collections::VecDeque,
-    mem::take,
+    mem::{replace, take},
     sync::{Mutex, MutexGuard},
     task::{Context, Poll, Waker},
 };
@@ -16,30 +16,38 @@ use bytestring::ByteString;
 use purrr_core::codec::json;
 use tokio::sync::{Notify, oneshot};
 
-use super::{Incoming, Outgoing};
+use super::packet::{Outgoing, Packet};
 use crate::{
     limits::{lock, memory::MemoryBudget},
-    transport::websocket::Socket,
+    transport::{message::Message, websocket::MessageSocket},
 };
 
-/// Bytes that may wait for the next poll before the session is asked for patience. A larger packet goes alone.
-const OUTBOUND_MAX: usize = 1024 * 1024;
+/// Bytes that may wait for the next poll before the session is blocked. One larger packet may.
+const MAX_OUTBOUND: usize = 1024 * 1024;
 
-/// Packets in one request: more than the client library puts there, and few enough to cost nothing.
-const PACKETS_MAX: usize = 16_384;
+/// Packets in one request: more than the client library sends, and few enough to cost nothing.
+const MAX_PACKETS: usize = 16_384;
 
 const SEPARATOR: char = '\u{1e}';
 
-/// What the requests of one session and the task that runs it share.
+/// What the requests of one session and its task share.
 ///
-/// Bounded: what came in is one request's packets, since the next request is answered only when they are taken; what goes
-/// out is [`OUTBOUND_MAX`] or one packet.
+/// Requests call [`poll`](Self::poll), [`begin_post`](Self::begin_post) with
+/// [`post`](Self::post), and for an upgrade [`begin_upgrade`](Self::begin_upgrade),
+/// [`handle_probe`](Self::handle_probe), [`complete_upgrade`](Self::complete_upgrade) and always
+/// [`end_upgrade`](Self::end_upgrade). The task first asks
+/// [`take_successor`](Self::take_successor), then calls [`poll_next`](Self::poll_next),
+/// [`poll_ready`](Self::poll_ready) with [`send`](Self::send), and
+/// [`poll_flush`](Self::poll_flush).
+///
+/// Worst case: the packets of one request, since the next one is answered only when they are
+/// taken, and [`MAX_OUTBOUND`] or one larger packet.
 #[derive(Debug)]
 pub(super) struct Polling {
     budget: MemoryBudget,
     state: Mutex<State>,
-    /// The session has taken what the last request brought.
-    taken: Notify,
+    /// Notified when the session has taken all packets of the last request.
+    inbound_taken: Notify,
 }
 
 #[derive(Default)]
@@ -49,25 +57,36 @@ struct State {
     outbound_bytes: usize,
     /// The request that waits for something to send.
     poll: Option<oneshot::Sender<Bytes>>,
+    /// Set while a request brings packets.
     posting: bool,
-    /// Something has come, if not yet a whole packet, since this was last asked.
-    moved: bool,
-    /// A WebSocket is about to take over, and has not probed yet.
-    attempted: bool,
-    upgrading: bool,
-    /// The WebSocket that takes over, until the session has taken it.
-    successor: Option<Box<Socket>>,
+    /// Set when part of a request body came.
+    activity: bool,
+    upgrade: Upgrade,
     closed: bool,
-    session: Option<Waker>,
+    /// The task of the session.
+    task: Option<Waker>,
 }
 
-/// The request broke the rules, and the session with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Broken;
+/// How far an upgrade to a WebSocket is.
+#[derive(Default)]
+enum Upgrade {
+    #[default]
+    None,
+    /// A WebSocket is connected and has not probed yet.
+    Connecting,
+    /// It has probed. Polls are answered at once, so that the client can change over.
+    Probing,
+    /// The client has changed over, and the session has not taken the WebSocket yet.
+    Complete(Box<MessageSocket>),
+}
 
-/// The WebSocket that takes a session over, and what was under way on polls.
+/// The request broke the protocol, which ends its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct InvalidRequest;
+
+/// The WebSocket that takes over, and the packets that polling left over.
 pub(super) struct Successor {
-    pub(super) socket: Box<Socket>,
+    pub(super) socket: Box<MessageSocket>,
     pub(super) inbound: Inbound,
     pub(super) outbound: VecDeque<Outgoing>,
 }
@@ -75,31 +94,31 @@ pub(super) struct Successor {
 /// The packets of one request, which are slices of its body.
 #[derive(Debug, Default)]
 pub(super) struct Inbound {
-    packets: VecDeque<Incoming>,
+    packets: VecDeque<Packet>,
     body_bytes: usize,
 }
 
 impl Polling {
     pub(super) fn new(budget: MemoryBudget) -> Self {
-        Self { budget, state: Mutex::default(), taken: Notify::new() }
+        Self { budget, state: Mutex::default(), inbound_taken: Notify::new() }
     }
 
     pub(super) const fn budget(&self) -> &MemoryBudget {
         &self.budget
     }
 
-    /// A request asks for what there is to send. The receiver fails if the session ends first.
-    pub(super) fn poll(&self) -> Result<oneshot::Receiver<Bytes>, Broken> {
+    /// Begins a poll. The receiver fails if the session ends first.
+    pub(super) fn poll(&self) -> Result<oneshot::Receiver<Bytes>, InvalidRequest> {
         let mut state = self.lock();
         if state.closed {
-            return Err(Broken);
+            return Err(InvalidRequest);
         }
         if let Some(other) = state.poll.take() {
-            // Two at once would share the packets between them in an order that nobody knows.
+            // Two polls at once would get the packets in an undefined order.
             other.send(Bytes::from_static(b"1")).ok();
             state.close();
-            self.taken.notify_waiters();
-            return Err(Broken);
+            self.inbound_taken.notify_waiters();
+            return Err(InvalidRequest);
         }
         let (answer, answered) = oneshot::channel();
         state.poll = Some(answer);
@@ -107,31 +126,32 @@ impl Polling {
         Ok(answered)
     }
 
-    /// A request is about to bring packets in. Two at once would be read in an order that nobody knows, and hold what a
-    /// session may hold twice.
-    pub(super) fn begin_post(&self) -> Result<(), Broken> {
+    /// Begins a request that brings packets.
+    ///
+    /// Two at once would be read in an undefined order, and hold twice what a session may hold.
+    pub(super) fn begin_post(&self) -> Result<(), InvalidRequest> {
         let mut state = self.lock();
         if state.closed || state.posting {
             state.close();
-            self.taken.notify_waiters();
-            return Err(Broken);
+            self.inbound_taken.notify_waiters();
+            return Err(InvalidRequest);
         }
         state.posting = true;
         Ok(())
     }
 
-    /// Brings in that request's packets and waits until the session has taken them all.
-    pub(super) async fn post(&self, packets: Inbound) -> Result<(), Broken> {
+    /// Hands that request's packets to the session and waits until it has taken them all.
+    pub(super) async fn post(&self, packets: Inbound) -> Result<(), InvalidRequest> {
         {
             let mut state = self.lock();
             if state.closed {
-                return Err(Broken);
+                return Err(InvalidRequest);
             }
             state.inbound = packets;
             state.wake();
         }
         loop {
-            let taken = self.taken.notified();
+            let taken = self.inbound_taken.notified();
             {
                 let mut state = self.lock();
                 if state.inbound.packets.is_empty() || state.closed {
@@ -143,124 +163,126 @@ impl Polling {
         }
     }
 
-    /// Some of a request's body has come.
-    pub(super) fn hear(&self) {
+    /// Notes that part of a request body came.
+    pub(super) fn handle_activity(&self) {
         let mut state = self.lock();
-        state.moved = true;
+        state.activity = true;
         state.wake();
     }
 
-    /// Whether anything has come since this was last asked.
-    pub(super) fn take_moved(&self) -> bool {
-        std::mem::take(&mut self.lock().moved)
+    /// Returns true if part of a request body came since the last call.
+    pub(super) fn take_activity(&self) -> bool {
+        replace(&mut self.lock().activity, false)
     }
 
-    /// A WebSocket would like to take this session over.
-    pub(super) fn begin_attempt(&self) -> Result<(), Broken> {
+    /// Begins an upgrade. Only one may be under way.
+    pub(super) fn begin_upgrade(&self) -> Result<(), InvalidRequest> {
         let mut state = self.lock();
-        if state.closed || state.attempted || state.upgrading {
-            return Err(Broken);
+        if state.closed || !matches!(state.upgrade, Upgrade::None) {
+            return Err(InvalidRequest);
         }
-        state.attempted = true;
+        state.upgrade = Upgrade::Connecting;
         Ok(())
     }
 
-    /// It has, or has given up.
-    pub(super) fn end_attempt(&self) {
-        let mut state = self.lock();
-        state.attempted = false;
-        state.upgrading = state.successor.is_some();
-    }
-
-    /// A WebSocket has probed: polls are let go of, so that the client can change over.
-    pub(super) fn begin_upgrade(&self) -> Result<(), Broken> {
+    /// Handles the WebSocket's probe: answers polls, so that the client can change over.
+    pub(super) fn handle_probe(&self) -> Result<(), InvalidRequest> {
         let mut state = self.lock();
         if state.closed {
-            return Err(Broken);
+            return Err(InvalidRequest);
         }
-        state.upgrading = true;
+        state.upgrade = Upgrade::Probing;
         state.answer_poll(&self.budget);
         Ok(())
     }
 
-    /// The client has changed over.
-    pub(super) fn finish_upgrade(&self, socket: Box<Socket>) {
+    /// Hands the WebSocket to the session once the client has changed over.
+    pub(super) fn complete_upgrade(&self, socket: Box<MessageSocket>) {
         let mut state = self.lock();
-        state.successor = Some(socket);
+        state.upgrade = Upgrade::Complete(socket);
         state.wake();
+    }
+
+    /// Clears an upgrade that was not completed.
+    pub(super) fn end_upgrade(&self) {
+        let mut state = self.lock();
+        if !matches!(state.upgrade, Upgrade::Complete(_)) {
+            state.upgrade = Upgrade::None;
+        }
     }
 
     pub(super) fn close(&self) {
         self.lock().close();
-        self.taken.notify_waiters();
+        self.inbound_taken.notify_waiters();
     }
 
-    /// The WebSocket that has taken over, once. Polling is over then.
+    /// Returns the WebSocket that has taken over, once. Polling is closed then.
     ///
-    /// Asked for before anything else: once a client has changed over it polls no more, and to wait for a poll then is to
-    /// wait for ever.
+    /// Must be called before anything else: a client that has changed over polls no more, so
+    /// waiting for a poll would be waiting for good.
     pub(super) fn take_successor(&self) -> Option<Successor> {
         let mut state = self.lock();
-        if state.closed {
+        if state.closed || !matches!(state.upgrade, Upgrade::Complete(_)) {
             return None;
         }
-        let socket = state.successor.take()?;
+        let Upgrade::Complete(socket) = take(&mut state.upgrade) else { return None };
         let (inbound, outbound) = (take(&mut state.inbound), take(&mut state.outbound));
         state.close();
-        self.taken.notify_waiters();
+        self.inbound_taken.notify_waiters();
         Some(Successor { socket, inbound, outbound })
     }
 
-    /// What the client sent. `None` when the session is over.
-    pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Incoming>> {
+    /// Polls for the next packet of the client. Returns `None` when the session is over.
+    pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Packet>> {
         let mut state = self.lock();
         if let Some(packet) = state.inbound.next(&self.budget) {
-            if packet == Incoming::Close {
-                // The client has said so itself: its poll is let go of.
+            if packet == Packet::Close {
+                // The client ends the session itself, so its poll gets a noop.
                 state.end("6");
             }
             if state.inbound.packets.is_empty() {
-                self.taken.notify_waiters();
+                self.inbound_taken.notify_waiters();
             }
             return Poll::Ready(Some(packet));
         }
         if state.closed {
             return Poll::Ready(None);
         }
-        state.session = Some(cx.waker().clone());
+        state.task = Some(cx.waker().clone());
         Poll::Pending
     }
 
-    /// Ready with whether the session goes on when there is room for a packet.
+    /// Polls for room for a packet. Returns false if the session is over.
     pub(super) fn poll_ready(&self, cx: &Context<'_>) -> Poll<bool> {
         let mut state = self.lock();
         if state.closed {
             return Poll::Ready(false);
         }
-        if state.outbound_bytes >= OUTBOUND_MAX {
+        if state.outbound_bytes >= MAX_OUTBOUND {
             state.answer_poll(&self.budget);
         }
-        if state.outbound_bytes < OUTBOUND_MAX {
+        if state.outbound_bytes < MAX_OUTBOUND {
             return Poll::Ready(true);
         }
-        state.session = Some(cx.waker().clone());
+        state.task = Some(cx.waker().clone());
         Poll::Pending
     }
 
+    /// Queues a packet for the client.
     pub(super) fn send(&self, packet: Outgoing) {
         let mut state = self.lock();
         state.outbound_bytes += packet.len();
         state.outbound.push_back(packet);
     }
 
-    /// Ready when a poll has taken everything.
+    /// Polls until a request has taken all packets.
     pub(super) fn poll_flush(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         state.answer_poll(&self.budget);
         if state.outbound.is_empty() || state.closed {
             return Poll::Ready(());
         }
-        state.session = Some(cx.waker().clone());
+        state.task = Some(cx.waker().clone());
         Poll::Pending
     }
 
@@ -270,21 +292,27 @@ impl Polling {
 }
 
 impl Inbound {
-    pub(super) fn read(body: Bytes, budget: &MemoryBudget) -> Result<Self, Broken> {
+    /// Splits the body of a request into its packets.
+    pub(super) fn parse(body: Bytes, budget: &MemoryBudget) -> Result<Self, InvalidRequest> {
         let body_bytes = body.len();
         Ok(Self { packets: split(body, budget)?.into(), body_bytes })
     }
 
-    /// What there is instead of a body for which there was no room.
+    /// Returns what stands for a body that was discarded.
     pub(super) fn refused() -> Self {
-        Self { packets: [Incoming::Refused].into(), body_bytes: 0 }
+        Self { packets: [Packet::Refused].into(), body_bytes: 0 }
     }
 
-    /// The next packet, copied if it would keep much more of the body than itself: until it is taken, the body pays for it.
-    pub(super) fn next(&mut self, budget: &MemoryBudget) -> Option<Incoming> {
+    /// Returns the next packet.
+    ///
+    /// Copied if a slice would keep much more of the body than itself: what is not taken yet pays
+    /// for the body, what is taken would not.
+    pub(super) fn next(&mut self, budget: &MemoryBudget) -> Option<Packet> {
         Some(match self.packets.pop_front()? {
-            Incoming::Text(text) if !json::is_most_of(text.len(), self.body_bytes) => {
-                Incoming::Text(budget.hold_text(text.to_string()))
+            Packet::Message(Message::Text(text))
+                if !json::is_most_of(text.len(), self.body_bytes) =>
+            {
+                Packet::Message(Message::Text(budget.hold_text(text.to_string())))
             }
             packet => packet,
         })
@@ -292,8 +320,10 @@ impl Inbound {
 }
 
 impl State {
+    /// Answers the waiting poll, if there is something to send or an upgrade needs it back.
     fn answer_poll(&mut self, budget: &MemoryBudget) {
-        if self.outbound.is_empty() && !self.upgrading {
+        let releases = matches!(self.upgrade, Upgrade::Probing | Upgrade::Complete(_));
+        if self.outbound.is_empty() && !releases {
             return;
         }
         let Some(poll) = self.poll.take() else { return };
@@ -302,7 +332,7 @@ impl State {
             false => budget.hold(join(&self.outbound).into_bytes()),
         };
         if poll.send(payload).is_err() {
-            // The client gave the request up: what it would have carried is kept, and the session ends.
+            // The client gave up the request, so what it would have received is lost.
             self.close();
             return;
         }
@@ -315,7 +345,7 @@ impl State {
         self.end("1");
     }
 
-    /// Closes the session, and answers the poll that waits.
+    /// Closes the session, and answers the waiting poll with a last packet.
     fn end(&mut self, last: &'static str) {
         self.closed = true;
         if let Some(poll) = self.poll.take() {
@@ -325,8 +355,8 @@ impl State {
     }
 
     fn wake(&mut self) {
-        if let Some(waker) = self.session.take() {
-            waker.wake();
+        if let Some(task) = self.task.take() {
+            task.wake();
         }
     }
 }
@@ -341,25 +371,26 @@ impl std::fmt::Debug for State {
     }
 }
 
-/// The packets of one request.
-fn split(body: Bytes, budget: &MemoryBudget) -> Result<Vec<Incoming>, Broken> {
-    let body = ByteString::try_from(body).map_err(|_| Broken)?;
+/// Splits the body of a request into its packets.
+fn split(body: Bytes, budget: &MemoryBudget) -> Result<Vec<Packet>, InvalidRequest> {
+    let body = ByteString::try_from(body).map_err(|_| InvalidRequest)?;
     let mut packets = Vec::new();
     for packet in body.split(SEPARATOR) {
-        if packets.len() == PACKETS_MAX {
-            return Err(Broken);
+        if packets.len() == MAX_PACKETS {
+            return Err(InvalidRequest);
         }
         packets.push(match packet.strip_prefix('b') {
             Some(base64) => {
-                let bytes = BASE64_STANDARD.decode(base64).map_err(|_| Broken)?;
-                Incoming::Binary(budget.hold(bytes))
+                let bytes = BASE64_STANDARD.decode(base64).map_err(|_| InvalidRequest)?;
+                Packet::Message(Message::Binary(budget.hold(bytes)))
             }
-            None => Incoming::read(body.slice_ref(packet)).ok_or(Broken)?,
+            None => Packet::parse(body.slice_ref(packet)).ok_or(InvalidRequest)?,
         });
     }
     Ok(packets)
 }
 
+/// Joins packets into the body of a response.
 fn join(packets: &VecDeque<Outgoing>) -> String {
     let mut payload = String::with_capacity(packets.iter().map(|packet| packet.len() + 1).sum());
     for packet in packets {
@@ -386,30 +417,30 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_is_split_at_its_separators() {
+    fn payload_is_split_at_separators() {
         let packets =
             split(Bytes::from_static("4héllo\u{1e}3\u{1e}bAQI=".as_bytes()), &budget()).unwrap();
         assert_eq!(
             packets,
             [
-                Incoming::Text("héllo".into()),
-                Incoming::Pong,
-                Incoming::Binary(Bytes::from_static(&[1, 2]))
+                Packet::Message(Message::Text("héllo".into())),
+                Packet::Pong,
+                Packet::Message(Message::Binary(Bytes::from_static(&[1, 2])))
             ]
         );
         for wrong in ["", "abc", "b!", "4a\u{1e}\u{1e}4b", "9", "0{}", "bAQI"] {
             assert_eq!(
                 split(Bytes::from_static(wrong.as_bytes()), &budget()),
-                Err(Broken),
+                Err(InvalidRequest),
                 "{wrong}"
             );
         }
-        assert_eq!(split(Bytes::from_static(&[b'4', 0xff]), &budget()), Err(Broken));
-        assert_eq!(split("4\u{1e}".repeat(50_000).into(), &budget()), Err(Broken));
+        assert_eq!(split(Bytes::from_static(&[b'4', 0xff]), &budget()), Err(InvalidRequest));
+        assert_eq!(split("4\u{1e}".repeat(50_000).into(), &budget()), Err(InvalidRequest));
     }
 
     #[tokio::test]
-    async fn packets_wait_for_a_poll_and_a_poll_for_packets() {
+    async fn packets_wait_for_poll_and_poll_for_packets() {
         let polling = Polling::new(budget());
         polling.send(Outgoing::Text("4a".into()));
         polling.send(Outgoing::Binary(Bytes::from_static(&[1, 2])));
@@ -423,13 +454,13 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_that_was_taken_does_not_keep_the_body_that_it_came_in() {
+    fn taken_packet_does_not_keep_body() {
         let budget = budget();
         let body = budget.hold(format!("4hi\u{1e}4{}", "x".repeat(100_000)).into_bytes());
         let length = body.len();
-        let mut inbound = Inbound::read(body, &budget).unwrap();
+        let mut inbound = Inbound::parse(body, &budget).unwrap();
         let little = inbound.next(&budget).unwrap();
-        assert_eq!((little, budget.held()), (Incoming::Text("hi".into()), length));
+        assert_eq!((little, budget.held()), (Packet::Message(Message::Text("hi".into())), length));
         let much = inbound.next(&budget).unwrap();
         assert_eq!(budget.held(), length, "most of a body is a slice of it");
         drop(much);
@@ -437,10 +468,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_second_poll_ends_the_session() {
+    async fn second_poll_ends_session() {
         let polling = Polling::new(budget());
         let first = polling.poll().unwrap();
-        assert_eq!(polling.poll().map(drop), Err(Broken));
+        assert_eq!(polling.poll().map(drop), Err(InvalidRequest));
         assert_eq!(first.await.unwrap(), "1");
         let noop = Waker::noop();
         assert_eq!(polling.poll_next(&Context::from_waker(noop)), Poll::Ready(None));

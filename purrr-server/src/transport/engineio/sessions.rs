@@ -1,4 +1,4 @@
-//! Sessions by their ids, and the requests that begin, feed and end them: [`Sessions`].
+//! Engine.IO sessions by id, and the requests that open, feed and end them: [`Sessions`].
 
 use std::{
     collections::HashMap,
@@ -22,23 +22,23 @@ use serde_json::json;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    polling::{Broken, Inbound, Polling},
-    socket::{EioSocket, Link},
+    polling::{Inbound, InvalidRequest, Polling},
+    socket::{EioSocket, EioTransport, Link},
 };
 use crate::{
     config::Config,
     limits::{
-        connections::ConnectionLimiter,
+        connections::{ConnectionLimiter, ConnectionPermit},
         lock,
         memory::{MemoryBudget, upload_timeout},
     },
     transport::{
         message::Message,
-        websocket::{self, Socket, SocketEvent},
+        websocket::{self, MessageSocket, Socket, SocketEvent},
     },
 };
 
-/// The sessions that poll, or did before a WebSocket took them over, by their ids.
+/// The sessions that poll, or were upgraded from polling, by id.
 #[derive(Clone, Debug)]
 pub(crate) struct Sessions {
     config: Arc<Config>,
@@ -46,28 +46,29 @@ pub(crate) struct Sessions {
     polling: Arc<Mutex<HashMap<String, Arc<Polling>>>>,
 }
 
-/// A polling session's entry in the table.
+/// A polling session's entry in the table. Dropping it closes the session.
 pub(super) struct Record {
     sid: String,
     pub(super) polling: Arc<Polling>,
     sessions: Sessions,
 }
 
-/// A request that ends its session unless it comes to its own end.
-struct Unfinished<'a>(&'a Polling);
+/// A request under way. Dropping it unfinished closes the session: the client has gone.
+struct RequestGuard<'a>(&'a Polling);
 
-/// A WebSocket that would take a session over. There is one at a time, for it takes no place of its own at the door.
-struct Attempt(Arc<Polling>);
+/// An upgrade under way. A session has one at a time, since it counts as no connection of its own.
+struct UpgradeGuard(Arc<Polling>);
 
+/// The query of a request.
 #[derive(Deserialize)]
-struct Asked {
+struct RequestQuery {
     #[serde(rename = "EIO")]
     version: Option<String>,
     transport: Option<String>,
     sid: Option<String>,
 }
 
-/// Why a request was refused, as the protocol's own server says it.
+/// Why a request was refused, with the codes of the protocol's reference server.
 #[derive(Clone, Copy, Debug)]
 enum Refusal {
     TransportUnknown = 0,
@@ -82,7 +83,7 @@ impl Sessions {
         Self { config, limiter, polling: Arc::default() }
     }
 
-    /// Answers a request, and starts `session` in a task of its own where the request begins one.
+    /// Answers a request, and spawns `session` if the request opens one.
     pub(crate) async fn handle<F>(
         &self,
         request: Request,
@@ -102,17 +103,17 @@ impl Sessions {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let Query(asked) =
-            Query::<Asked>::try_from_uri(request.uri()).map_err(|_| Refusal::BadRequest)?;
-        let websocket = match asked.transport.as_deref() {
+        let Query(query) =
+            Query::<RequestQuery>::try_from_uri(request.uri()).map_err(|_| Refusal::BadRequest)?;
+        let websocket = match query.transport.as_deref() {
             Some("polling") => false,
             Some("websocket") => true,
             _ => return Err(Refusal::TransportUnknown),
         };
-        if let Some(sid) = asked.sid {
+        if let Some(sid) = query.sid {
             let polling = self.lock().get(&sid).map(Arc::clone).ok_or(Refusal::SessionUnknown)?;
             return match (websocket, request.method()) {
-                (true, _) => self.take_over(request, polling),
+                (true, _) => self.upgrade(request, polling),
                 (false, &Method::GET) => poll(&polling).await,
                 (false, &Method::POST) => self.post(request, &polling).await,
                 (false, _) => Err(Refusal::BadMethod),
@@ -121,47 +122,40 @@ impl Sessions {
         if request.method() != Method::GET {
             return Err(Refusal::BadMethod);
         }
-        if asked.version.as_deref() != Some("4") {
+        if query.version.as_deref() != Some("4") {
             return Err(Refusal::Unsupported);
         }
         let permit = match self.limiter.admit(&request) {
             Ok(permit) => permit,
             Err(reason) => return Ok(reason.into_response()),
         };
-        let budget = permit.budget().clone();
-        // A session is one connection to its end, whatever it runs over.
-        let session = move |mut socket: EioSocket| async move {
-            socket.share(permit.allowance());
-            session(socket).await;
-            drop(permit);
-        };
         Ok(if websocket {
-            self.open_websocket(request, budget, session)
+            self.open_websocket(request, permit, session)
         } else {
-            self.open_polling(budget, session)
+            self.open_polling(permit, session)
         })
     }
 
     fn open_polling<F>(
         &self,
-        budget: MemoryBudget,
+        permit: ConnectionPermit,
         session: impl FnOnce(EioSocket) -> F,
     ) -> Response
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (sid, polling) = (new_sid(), Arc::new(Polling::new(budget.clone())));
+        let (sid, polling) = (new_sid(), Arc::new(Polling::new(permit.budget().clone())));
         self.lock().insert(sid.clone(), Arc::clone(&polling));
         let greeting = self.greeting(&sid, &["websocket"]);
         let link = Link::Polling(Record { sid, polling, sessions: self.clone() });
-        tokio::spawn(session(EioSocket::new(link, &self.config, budget)));
+        tokio::spawn(session(EioSocket::new(EioTransport::new(link, permit), &self.config)));
         payload(greeting)
     }
 
     fn open_websocket<F>(
         &self,
         request: Request,
-        budget: MemoryBudget,
+        permit: ConnectionPermit,
         session: impl FnOnce(EioSocket) -> F + Send + 'static,
     ) -> Response
     where
@@ -169,11 +163,11 @@ impl Sessions {
     {
         let greeting = self.greeting(&new_sid(), &[]);
         let (config, max_payload) = (Arc::clone(&self.config), self.config.max_payload);
-        let reservation = budget.reservation();
+        let reservation = permit.budget().reservation();
         websocket::upgrade(request, None, max_payload, reservation, move |mut socket| async move {
             if socket.send(Message::Text(greeting.into())).await.is_ok() {
-                let link = Link::WebSocket(Box::new(socket));
-                session(EioSocket::new(link, &config, budget)).await;
+                let link = Link::WebSocket(Box::new(MessageSocket::new(socket, &config)));
+                session(EioSocket::new(EioTransport::new(link, permit), &config)).await;
             }
         })
     }
@@ -192,36 +186,35 @@ impl Sessions {
 
     async fn post(&self, request: Request, polling: &Polling) -> Result<Response, Refusal> {
         let Config { body_timeout, max_payload, .. } = *self.config;
-        polling.begin_post().map_err(|Broken| Refusal::BadRequest)?;
-        // Also a client that gives the request up has gone.
-        let unfinished = Unfinished(polling);
+        polling.begin_post().map_err(|InvalidRequest| Refusal::BadRequest)?;
+        let guard = RequestGuard(polling);
         let body = read_body(request, body_timeout, max_payload, polling, polling.budget()).await;
         let body = match body {
             Ok(body) => body,
             Err(status) => return Ok(status.into_response()),
         };
         let packets = match body {
-            Some(body) => {
-                Inbound::read(body, polling.budget()).map_err(|Broken| Refusal::BadRequest)?
-            }
+            Some(body) => Inbound::parse(body, polling.budget())
+                .map_err(|InvalidRequest| Refusal::BadRequest)?,
             None => Inbound::refused(),
         };
-        polling.post(packets).await.map_err(|Broken| Refusal::BadRequest)?;
-        unfinished.finish();
+        polling.post(packets).await.map_err(|InvalidRequest| Refusal::BadRequest)?;
+        guard.finish();
         Ok(payload("ok".to_owned()))
     }
 
-    /// A WebSocket takes a polling session over: `2probe`, `3probe`, and `5` once the client has let go of its polls.
-    fn take_over(&self, request: Request, polling: Arc<Polling>) -> Result<Response, Refusal> {
-        let Config { body_timeout: patience, max_payload, .. } = *self.config;
+    /// Upgrades a polling session: `2probe`, `3probe`, and `5` once the client polls no more.
+    fn upgrade(&self, request: Request, polling: Arc<Polling>) -> Result<Response, Refusal> {
+        let (config, max_payload) = (Arc::clone(&self.config), self.config.max_payload);
         let reservation = polling.budget().reservation();
-        let attempt = Attempt::begin(polling).map_err(|Broken| Refusal::BadRequest)?;
+        let upgrade = UpgradeGuard::begin(polling).map_err(|InvalidRequest| Refusal::BadRequest)?;
         let change_over = move |mut socket| async move {
-            if attempt.change_over(&mut socket, patience).await.is_some() {
-                return attempt.0.finish_upgrade(Box::new(socket));
+            if upgrade.change_over(&mut socket, config.body_timeout).await.is_some() {
+                let socket = MessageSocket::new(socket, &config);
+                return upgrade.0.complete_upgrade(Box::new(socket));
             }
-            // Before the client sees that this socket is let go of, and tries another one.
-            drop(attempt);
+            // Must end before the client sees the socket closed, since it may try another one then.
+            drop(upgrade);
             drop(socket);
         };
         Ok(websocket::upgrade(request, None, max_payload, reservation, change_over))
@@ -232,24 +225,24 @@ impl Sessions {
     }
 }
 
-/// Reads a request's body. `None` if there was no room for it.
+/// Reads a request's body. Returns `None` if the memory budget has no room for it.
 ///
-/// A client that polls sends one request at a time, so it cannot answer a ping in the midst of a picture; the bytes of the
-/// picture are its sign of life. A slow line is given the time that it needs.
+/// A client that polls sends one request at a time, so it cannot answer a ping in the middle of an
+/// image. The bytes of the image count as activity instead.
 async fn read_body(
     request: Request,
-    patience: Duration,
+    body_timeout: Duration,
     max_payload: usize,
     polling: &Polling,
     budget: &MemoryBudget,
 ) -> Result<Option<Bytes>, StatusCode> {
     let mut pieces = request.into_body().into_data_stream();
     let (mut body, mut reservation) = (BytesMut::new(), budget.reservation());
-    // All that came, whether or not there is room for it.
+    // All bytes that came, whether or not there is room for them.
     let (mut length, mut fits) = (0, true);
     let began = Instant::now();
     loop {
-        let due = began + upload_timeout(patience, length);
+        let due = began + upload_timeout(body_timeout, length);
         let piece = timeout_at(due, pieces.next()).await;
         let Some(piece) = piece.map_err(|_| StatusCode::REQUEST_TIMEOUT)? else {
             return Ok(fits.then(|| reservation.attach(body)));
@@ -264,16 +257,15 @@ async fn read_body(
         } else {
             (fits, body) = (false, BytesMut::new());
         }
-        polling.hear();
+        polling.handle_activity();
     }
 }
 
 async fn poll(polling: &Polling) -> Result<Response, Refusal> {
-    let answer = polling.poll().map_err(|Broken| Refusal::BadRequest)?;
-    // A client that gives up the request has gone: whatever is sent next would be lost.
-    let unfinished = Unfinished(polling);
+    let answer = polling.poll().map_err(|InvalidRequest| Refusal::BadRequest)?;
+    let guard = RequestGuard(polling);
     let answer = answer.await;
-    unfinished.finish();
+    guard.finish();
     answer.map(payload).map_err(|_| Refusal::SessionUnknown)
 }
 
@@ -281,7 +273,7 @@ fn payload(text: impl Into<Body>) -> Response {
     ([(CONTENT_TYPE, "text/plain; charset=UTF-8")], text.into()).into_response()
 }
 
-/// 120 bits that nobody can guess, in 20 characters.
+/// Returns an unguessable id: 120 random bits in 20 characters.
 fn new_sid() -> String {
     BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 15]>())
 }
@@ -300,31 +292,31 @@ impl IntoResponse for Refusal {
     }
 }
 
-impl Unfinished<'_> {
+impl RequestGuard<'_> {
     fn finish(self) {
         std::mem::forget(self);
     }
 }
 
-impl Drop for Unfinished<'_> {
+impl Drop for RequestGuard<'_> {
     fn drop(&mut self) {
         self.0.close();
     }
 }
 
-impl Attempt {
-    fn begin(polling: Arc<Polling>) -> Result<Self, Broken> {
-        polling.begin_attempt()?;
+impl UpgradeGuard {
+    fn begin(polling: Arc<Polling>) -> Result<Self, InvalidRequest> {
+        polling.begin_upgrade()?;
         Ok(Self(polling))
     }
 
-    async fn change_over(&self, socket: &mut Socket, patience: Duration) -> Option<()> {
-        let probe = timeout(patience, socket.next()).await.ok()?;
+    async fn change_over(&self, socket: &mut Socket, time_limit: Duration) -> Option<()> {
+        let probe = timeout(time_limit, socket.next()).await.ok()?;
         if !matches!(probe, Some(Ok(SocketEvent::Message(Message::Text(text)))) if text == "2probe")
         {
             return None;
         }
-        self.0.begin_upgrade().ok()?;
+        self.0.handle_probe().ok()?;
         let change = async {
             socket.send(Message::Text(ByteString::from_static("3probe"))).await.ok()?;
             match socket.next().await {
@@ -332,13 +324,13 @@ impl Attempt {
                 _ => None,
             }
         };
-        timeout(patience, change).await.ok()?
+        timeout(time_limit, change).await.ok()?
     }
 }
 
-impl Drop for Attempt {
+impl Drop for UpgradeGuard {
     fn drop(&mut self) {
-        self.0.end_attempt();
+        self.0.end_upgrade();
     }
 }
 

@@ -24,16 +24,16 @@ mod frame;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod handshake;
+mod message_socket;
 mod read;
 mod send_buffer;
 mod socket;
-mod watched;
 mod write;
 
 pub(crate) use self::{
     close_code::CloseCode,
     event::{SocketError, SocketEvent},
     handshake::upgrade,
+    message_socket::{LiveSocket, MessageSocket},
     socket::Socket,
-    watched::{Heard, Watched},
 };

@@ -15,9 +15,10 @@ use super::{Chat, Log, PurrrChat};
 use crate::{
     config::Config,
     dialect::{image::Largest, native, purrr_chat::packet::Packet},
+    liveness::Incoming,
     transport::{
-        Message as WsMessage,
-        engineio::{EioSocket, Incoming, Outgoing},
+        Message as Said,
+        engineio::{EioSocket, EioTransport, Outgoing},
     },
 };
 
@@ -41,12 +42,13 @@ pub fn events(data: &[u8]) {
 fn say(data: &[u8], config: &Config) {
     let [mut speaker, mut partner] = [0, 1].map(|_| {
         let limits = Limits::default();
-        PurrrChat::new(EioSocket::gone(config), &limits, Largest::of(config), false)
+        let socket = EioSocket::new(EioTransport::closed(), config);
+        PurrrChat::new(socket, &limits, Largest::of(config), false)
     });
     partner.chat = Some(chat(ChatId::from_bits(1)));
     let mut chats = 0;
     for packet in data.split(|byte| *byte == 0x1e) {
-        let incoming = match packet {
+        let message = match packet {
             b"m" => {
                 chats += 1;
                 speaker.chat = Some(chat(ChatId::from_bits(chats)));
@@ -57,17 +59,17 @@ fn say(data: &[u8], config: &Config) {
                 speaker.packets.clear();
                 continue;
             }
-            [b'b', bytes @ ..] => Incoming::Binary(Bytes::copy_from_slice(bytes)),
+            [b'b', bytes @ ..] => Said::Binary(Bytes::copy_from_slice(bytes)),
             text => match std::str::from_utf8(text) {
-                Ok(text) => Incoming::Text(text.into()),
+                Ok(text) => Said::Text(text.into()),
                 Err(_) => return,
             },
         };
-        let said = match &incoming {
-            Incoming::Text(text) => Some(text.clone()),
+        let said = match &message {
+            Said::Text(text) => Some(text.clone()),
             _ => None,
         };
-        match speaker.read(incoming) {
+        match speaker.read(Incoming::Message(message)) {
             Err(()) => return,
             Ok(Err(problem)) => assert!(problem.message.len() < 200, "{problem}"),
             Ok(Ok(None)) => {}
@@ -129,12 +131,12 @@ fn hear_natively(frame: Frame) {
     let mut bytes_due = None;
     for message in native::encode(Event::Received(frame)) {
         match (message, bytes_due.take()) {
-            (WsMessage::Text(text), None) => match codec::parse(&text) {
+            (Said::Text(text), None) => match codec::parse(&text) {
                 Ok(Parsed::Image(head)) => bytes_due = Some(head.size),
                 Ok(Parsed::Command(Command::Send { .. })) => {}
                 other => panic!("what is written is not understood: {other:?}"),
             },
-            (WsMessage::Binary(bytes), Some(due)) => {
+            (Said::Binary(bytes), Some(due)) => {
                 assert_eq!(bytes.len() as u64, due)
             }
             (message, due) => panic!("{message:?} while {due:?} bytes are due"),

@@ -1,0 +1,70 @@
+//! Packets in both directions: [`Packet`] and [`Outgoing`].
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use crate::{
+    limits::memory::{MemoryBudget, SMALL_MESSAGE},
+    transport::message::Message,
+};
+
+/// A packet that a client sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Packet {
+    Message(Message),
+    Pong,
+    Close,
+    /// Stands for a request body that was discarded: the memory budget is exhausted.
+    Refused,
+}
+
+/// A packet for the client. Text is a whole packet with its type, so that it is written once.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Outgoing {
+    Text(ByteString),
+    Binary(Bytes),
+}
+
+impl Packet {
+    /// Parses a text packet of an open session.
+    pub(super) fn parse(packet: ByteString) -> Option<Self> {
+        match packet.as_bytes().first()? {
+            b'4' => Some(Self::Message(Message::Text(packet.slice_ref(&packet[1..])))),
+            b'3' => Some(Self::Pong),
+            b'1' => Some(Self::Close),
+            _ => None,
+        }
+    }
+}
+
+impl Outgoing {
+    /// The ping packet. A client answers it in order with its other packets.
+    pub(crate) const PING: Self = Self::Text(ByteString::from_static("2"));
+
+    /// Returns the number of bytes.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    /// Returns the packet with a reservation in the memory budget if it is large.
+    pub(crate) fn held_in(self, budget: &MemoryBudget) -> Self {
+        match self {
+            Self::Text(text) if text.len() > SMALL_MESSAGE => {
+                let held = budget.hold(text.into_bytes().into());
+                Self::Text(ByteString::try_from(held).expect("text stays UTF-8"))
+            }
+            other => other,
+        }
+    }
+
+    /// Returns the packet as a WebSocket message.
+    pub(super) fn into_message(self) -> Message {
+        match self {
+            Self::Text(text) => Message::Text(text),
+            Self::Binary(bytes) => Message::Binary(bytes),
+        }
+    }
+}

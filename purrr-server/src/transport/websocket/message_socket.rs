@@ -1,0 +1,168 @@
+//! A socket of messages alone: [`MessageSocket`], and with a heartbeat [`LiveSocket`].
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures::{Sink, Stream};
+
+use super::{
+    close_code::CloseCode,
+    event::{SocketError, SocketEvent},
+    socket::Socket,
+};
+use crate::{
+    config::Config,
+    limits::control_frames::ControlFrameLimit,
+    liveness::{Heartbeat, Incoming, Live, Transport},
+    transport::message::Message,
+};
+
+/// A WebSocket with its heartbeat.
+pub(crate) type LiveSocket = Live<MessageSocket>;
+
+/// A socket that limits control frames, and remembers why it ended.
+pub(crate) struct MessageSocket {
+    socket: Socket,
+    control_frames: ControlFrameLimit,
+    end: End,
+}
+
+/// Why the server ends the connection.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// It does not, or not because of the client.
+    None,
+    /// The client broke the protocol or a limit.
+    Violation(CloseCode),
+    /// The client missed the heartbeat timeout.
+    Unresponsive,
+}
+
+impl MessageSocket {
+    pub(crate) fn new(socket: Socket, config: &Config) -> Self {
+        Self { socket, control_frames: ControlFrameLimit::new(config), end: End::None }
+    }
+
+    /// Notes a violation that was found in a message. It decides the close code.
+    pub(crate) const fn set_violation(&mut self, code: CloseCode) {
+        self.end = End::Violation(code);
+    }
+
+    /// Closes the connection: for a violation, else with `reason`, else by answering the client's
+    /// close. An unresponsive client is sent no answer.
+    pub(crate) async fn close(self, reason: Option<(CloseCode, &'static str)>) {
+        match self.violation().map(|code| (code, "")).or(reason) {
+            Some((code, reason)) => self.socket.close_with(code, reason).await,
+            None if matches!(self.end, End::Unresponsive) => {}
+            None => self.socket.finish().await,
+        }
+    }
+
+    /// Returns the code of the violation that ended the connection.
+    pub(crate) const fn violation(&self) -> Option<CloseCode> {
+        match self.end {
+            End::Violation(code) => Some(code),
+            End::None | End::Unresponsive => None,
+        }
+    }
+
+    /// Returns the socket below.
+    pub(crate) fn into_socket(self) -> Socket {
+        self.socket
+    }
+
+    /// Continues a blocked write without reading. Ready when the client has made progress.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the connection.
+    pub(crate) fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        self.socket.pause_deadline();
+        self.socket.poll_blocked(cx)?;
+        if self.socket.take_unblocked() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+}
+
+impl Transport for MessageSocket {
+    type Message = Message;
+    type Outgoing = Message;
+
+    fn poll_incoming(
+        &mut self,
+        cx: &mut Context<'_>,
+        heartbeat: &mut Heartbeat,
+        paused: bool,
+    ) -> Poll<Option<Incoming<Message>>> {
+        loop {
+            let polled = if paused {
+                self.socket.poll_controls(cx)
+            } else {
+                Pin::new(&mut self.socket).poll_next(cx)
+            };
+            // A pong may be behind a message that is not wanted yet.
+            let waits = paused && self.socket.begins_message();
+            if self.socket.take_activity() || waits {
+                heartbeat.handle_activity();
+            }
+            if polled.is_pending() && self.socket.take_unblocked() {
+                return Poll::Ready(Some(Incoming::WriteProgress));
+            }
+            return Poll::Ready(match ready!(polled) {
+                Some(Ok(SocketEvent::Message(message))) => Some(Incoming::Message(message)),
+                Some(Ok(SocketEvent::Refused)) => Some(Incoming::Refused),
+                Some(Ok(SocketEvent::Ping | SocketEvent::Pong | SocketEvent::EmptyFragment)) => {
+                    if !self.control_frames.is_exceeded() {
+                        continue;
+                    }
+                    self.set_violation(CloseCode::Policy);
+                    None
+                }
+                Some(Err(error)) => {
+                    if let Some(code) = error.close_code() {
+                        self.set_violation(code);
+                    }
+                    None
+                }
+                None => None,
+            });
+        }
+    }
+
+    fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        ready!(Pin::new(&mut self.socket).poll_ready(cx))?;
+        self.socket.queue_ping();
+        // What cannot be written now goes with the next flush, or when the socket is next read.
+        let _ = Pin::new(&mut self.socket).poll_flush(cx)?;
+        Poll::Ready(Ok(()))
+    }
+
+    fn handle_timeout(&mut self) {
+        self.end = End::Unresponsive;
+    }
+
+    fn length(outgoing: &Message) -> usize {
+        outgoing.len()
+    }
+}
+
+impl Sink<Message> for MessageSocket {
+    type Error = SocketError;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        Pin::new(&mut self.get_mut().socket).poll_ready(cx)
+    }
+
+    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), SocketError> {
+        Pin::new(&mut self.get_mut().socket).start_send(message)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        self.poll_flush(cx)
+    }
+}
