@@ -64,10 +64,18 @@ struct ByteLimit {
 pub(crate) struct Reservation {
     budget: MemoryBudget,
     bytes: usize,
-    /// When the message became large, or could be read again after a pause.
-    since: Option<Instant>,
-    /// Set while the connection is not read. The deadline starts anew afterwards.
-    paused: bool,
+    deadline: Deadline,
+}
+
+/// Since when a message has a minimum rate.
+#[derive(Debug)]
+enum Deadline {
+    /// The message is small.
+    None,
+    /// The message became large then, or was read again then after a pause.
+    Since(Instant),
+    /// The connection is not read. The time starts anew when it is.
+    Paused,
 }
 
 /// The bytes of a message with their reservation.
@@ -133,7 +141,7 @@ impl MemoryBudget {
     }
 
     fn reservation_of(&self, bytes: usize) -> Reservation {
-        Reservation { budget: self.clone(), bytes, since: None, paused: false }
+        Reservation { budget: self.clone(), bytes, deadline: Deadline::None }
     }
 }
 
@@ -190,7 +198,9 @@ impl Reservation {
         let grown = self.budget.0.reserve(bytes - self.bytes);
         if grown {
             self.bytes = bytes;
-            self.since.get_or_insert_with(Instant::now);
+            if let Deadline::None = self.deadline {
+                self.deadline = Deadline::Since(Instant::now());
+            }
         } else {
             self.release();
         }
@@ -203,7 +213,7 @@ impl Reservation {
             return bytes.freeze();
         }
         let reservation = self.budget.reservation_of(take(&mut self.bytes));
-        self.since = None;
+        self.deadline = Deadline::None;
         Bytes::from_owner(Reserved { bytes, _reservation: reservation })
     }
 
@@ -211,20 +221,26 @@ impl Reservation {
     ///
     /// Without a minimum rate, slow uploads would hold the whole budget (slowloris).
     pub(crate) fn is_overdue(&mut self, received: usize) -> bool {
-        let Some(since) = &mut self.since else { return false };
-        if take(&mut self.paused) {
-            *since = Instant::now();
-        }
+        let since = match self.deadline {
+            Deadline::None => return false,
+            Deadline::Since(since) => since,
+            Deadline::Paused => {
+                self.deadline = Deadline::Since(Instant::now());
+                return false;
+            }
+        };
         since.elapsed() > upload_timeout(self.budget.0.global.body_timeout, received)
     }
 
     /// Suspends the deadline while the server does not read, for which the client is not to blame.
     pub(crate) const fn pause_deadline(&mut self) {
-        self.paused = true;
+        if let Deadline::Since(_) = self.deadline {
+            self.deadline = Deadline::Paused;
+        }
     }
 
     fn release(&mut self) {
-        self.since = None;
+        self.deadline = Deadline::None;
         self.budget.0.release(take(&mut self.bytes));
     }
 }

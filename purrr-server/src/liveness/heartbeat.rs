@@ -23,13 +23,15 @@ use crate::config::Config;
 pub(crate) struct Heartbeat {
     idle: PingSchedule,
     active: PingSchedule,
-    /// Whether the client waits or chats, so that another client depends on it.
+    /// Set while the client waits or chats, so that another client depends on it.
     is_active: bool,
     timer: Pin<Box<Sleep>>,
     /// The task that the timer wakes.
     registered: Option<Waker>,
     state: State,
-    /// Whether the client was heard since the last ping.
+    /// Set when a ping is due, until it is sent.
+    ping_due: bool,
+    /// Set when the client was heard since the last ping.
     heard: bool,
     /// When a slow line has taken what was sent last. A pong comes only after that.
     send_drain_deadline: Option<Instant>,
@@ -100,6 +102,7 @@ impl Heartbeat {
             timer,
             registered: None,
             state: State::Idle,
+            ping_due: false,
             heard: false,
             send_drain_deadline: None,
         }
@@ -161,6 +164,7 @@ impl Heartbeat {
             match self.state {
                 State::Idle => {
                     (self.state, self.heard) = (State::AwaitingPong, false);
+                    self.ping_due = true;
                     self.set_timer(suspect_after);
                     return Poll::Ready(Beat::Ping);
                 }
@@ -181,6 +185,16 @@ impl Heartbeat {
                 },
             }
         }
+    }
+
+    /// Returns true from [`Beat::Ping`] until the ping is sent.
+    pub(super) const fn is_ping_due(&self) -> bool {
+        self.ping_due
+    }
+
+    /// Notes that the transport has taken the ping.
+    pub(super) const fn handle_ping_sent(&mut self) {
+        self.ping_due = false;
     }
 
     const fn schedule(&self) -> PingSchedule {

@@ -65,14 +65,13 @@ pub(crate) trait Transport: Sink<Self::Outgoing> + Unpin {
 pub(crate) struct Live<T> {
     transport: T,
     heartbeat: Heartbeat,
-    ping_due: bool,
     gate: Gate,
 }
 
 impl<T: Transport> Live<T> {
     pub(crate) fn new(transport: T, config: &Config) -> Self {
         let heartbeat = Heartbeat::from_config(config);
-        Self { transport, heartbeat, ping_due: false, gate: Gate::default() }
+        Self { transport, heartbeat, gate: Gate::default() }
     }
 
     /// Returns the gate that pauses messages but not heartbeats.
@@ -98,7 +97,7 @@ impl<T: Transport> Stream for Live<T> {
     type Item = Incoming<T::Message>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { transport, heartbeat, ping_due, gate } = self.get_mut();
+        let Self { transport, heartbeat, gate } = self.get_mut();
         loop {
             if let Poll::Ready(incoming) = transport.poll_incoming(cx, heartbeat, gate.is_closed())
             {
@@ -109,14 +108,14 @@ impl<T: Transport> Stream for Live<T> {
                     transport.handle_timeout();
                     return Poll::Ready(None);
                 }
-                Poll::Ready(Beat::Ping) => *ping_due = true,
+                Poll::Ready(Beat::Ping) => {}
                 Poll::Ready(Beat::Unresponsive) => {
                     return Poll::Ready(Some(Incoming::Unresponsive));
                 }
                 Poll::Ready(Beat::Responsive) => return Poll::Ready(Some(Incoming::Responsive)),
-                Poll::Pending if *ping_due => match transport.poll_ping(cx) {
+                Poll::Pending if heartbeat.is_ping_due() => match transport.poll_ping(cx) {
                     Poll::Ready(Ok(())) => {
-                        *ping_due = false;
+                        heartbeat.handle_ping_sent();
                         return Poll::Pending;
                     }
                     Poll::Ready(Err(_)) => return Poll::Ready(None),

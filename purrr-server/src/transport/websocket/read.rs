@@ -43,8 +43,9 @@ pub(super) struct ReadState {
     fragments: Option<(Data, BytesMut)>,
     /// Pays for the message that is being received.
     reservation: Reservation,
-    /// Set while the message that is being received is discarded.
-    discarding: Option<Discarding>,
+    /// Set while the message that is being received is discarded. Boxed, since it hardly ever is
+    /// and each connection has room for it.
+    discarding: Option<Box<Discarding>>,
     /// Set when bytes were read.
     activity: bool,
 }
@@ -358,7 +359,7 @@ impl ReadState {
                 return Err(CloseCode::Policy);
             }
         } else {
-            self.discarding = Some(Discarding { frame: 0, fragments: length });
+            self.discarding = Some(Box::new(Discarding { frame: 0, fragments: length }));
             whole = BytesMut::new();
         }
         if header.is_final {
