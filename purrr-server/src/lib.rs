@@ -19,8 +19,9 @@ pub mod transport;
 #[doc(hidden)]
 pub mod fuzzing {
     pub use crate::{
-        dialect::purrr_chat::fuzzing::events, transport::engineio::polling::fuzzing::payloads,
-        transport::websocket::fuzzing::frames,
+        dialect::{image::fuzzing::image_header, purrr_chat::fuzzing::events},
+        net::client_address::fuzzing::client_address,
+        transport::{engineio::polling::fuzzing::payloads, websocket::fuzzing::frames},
     };
 }
 

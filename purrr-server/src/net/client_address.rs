@@ -1,5 +1,8 @@
 //! The address of a client, also behind trusted proxies: [`client`].
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, HeaderName, header::FORWARDED};

@@ -3,6 +3,8 @@
 //! A drawing or a page with scripts that calls itself a picture is dangerous to whoever opens it, so the bytes decide and
 //! not the name. Nothing is decoded: how a picture begins, and how large it says that it is, is all that is looked at.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod measure;
 
 use measure::{Measure, measure};
