@@ -63,9 +63,9 @@ pub struct Config {
     pub max_payload: usize,
     /// The memory budget for messages over 64 KiB, in bytes. Default: 1 GiB.
     ///
-    /// Range: from `max_payload`. Counted from the first byte received to the last byte sent; above
-    /// it a message is refused with `overloaded`. Worst case: half as much again, while messages are
-    /// converted for the other dialect.
+    /// Range: from `max_payload`. Counted from the first byte received to the last byte sent. Above
+    /// it a message is refused with `overloaded`. Worst case: half as much again, while messages
+    /// are converted for the other dialect.
     pub buffered_bytes: usize,
     /// The part of that budget for one address, in bytes. Default: 256 MiB. 0 disables.
     ///

@@ -51,7 +51,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) {
     if let Ok(address) = listener.local_addr() {
-        let page = format_args!("http://localhost:{}/", address.port());
+        let page = format!("http://localhost:{}/", address.port());
         tracing::info!(%address, %page, "listening");
     }
     let drain = config.drain;

@@ -39,8 +39,8 @@ pub enum Action {
 
 const AFTER_HELP: &str = "\
 TIME is 20s, 500ms or 1m 30s; a bare number is in milliseconds. RATE is PER_SECOND+BURST, such as \
-100+4000. An address is one IPv4 address or an IPv6 /64. Every option is also a key of the --config \
-file, without dashes. Precedence: flag, variable, file, default.";
+100+4000. An address is one IPv4 address or an IPv6 /64. Every option is also a key of the file of \
+--config, without its dashes. Precedence: flag, variable, file, default.";
 
 impl Cli {
     /// Reads the process's command line, environment and file.
@@ -56,7 +56,9 @@ impl Cli {
         Self::from_matches(&matches, |name| std::env::var(name).ok())
     }
 
-    /// Applies what clap matched, PORT and HOST_URL, and the file. An empty variable counts as unset.
+    /// Applies what clap matched, PORT and HOST_URL, and the file.
+    ///
+    /// Either variable counts as unset if it is empty.
     fn from_matches(
         matches: &ArgMatches,
         variable: impl Fn(&str) -> Option<String>,

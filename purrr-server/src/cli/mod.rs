@@ -60,8 +60,9 @@ async fn serve(Settings { config, log }: Settings) -> anyhow::Result<()> {
         stop.send(()).ok();
         signals.next().await;
     };
+    let server = crate::run(listener, config.hub(), config, async { stopped.await.unwrap_or(()) });
     tokio::select! {
-        () = crate::run(listener, config.hub(), config, async { stopped.await.unwrap_or(()) }) => Ok(()),
+        () = server => Ok(()),
         () = second_signal => anyhow::bail!("stopped by a second signal"),
     }
 }

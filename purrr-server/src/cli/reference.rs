@@ -22,7 +22,8 @@ pub(super) fn reference() -> String {
 }
 
 fn row(setting: &Setting, defaults: &Settings) -> String {
-    let Setting { help, details, unit, .. } = setting;
+    let Setting { value, help, details, unit, .. } = setting;
+    let unit = if unit.is_empty() { &value.to_lowercase() } else { *unit };
     let default = texts(&(setting.get)(defaults)).join(" ");
     let default = if default.is_empty() { "none" } else { &default };
     let memory = if setting.memory.is_empty() { "–" } else { setting.memory };

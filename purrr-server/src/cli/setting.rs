@@ -12,7 +12,7 @@ pub(super) struct Setting {
     pub(super) help: &'static str,
     /// Whole sentences for `--help` and the documentation, or nothing.
     pub(super) details: &'static str,
-    /// What is counted, for the documentation.
+    /// What is counted, for the documentation, if it is not the kind of value.
     pub(super) unit: &'static str,
     /// The most memory that the setting makes the server hold, or nothing.
     pub(super) memory: &'static str,
@@ -33,13 +33,13 @@ macro_rules! setting {
     (@fields $place:ident.$field:ident, $settings:ident) => {
         $settings.$place.$field
     };
-    ($place:ident.$field:ident, $value:literal, $unit:literal, $help:literal) => {
+    ($place:ident.$field:ident, $value:literal, $help:literal) => {
         Setting {
             field: stringify!($field),
             value: $value,
             help: $help,
             details: "",
-            unit: $unit,
+            unit: "",
             memory: "",
             set: |settings, texts| {
                 setting!(@fields $place.$field, settings) = SettingValue::read(texts)?;
@@ -59,6 +59,12 @@ impl Setting {
     /// Adds sentences to the help line.
     pub(super) const fn details(mut self, details: &'static str) -> Self {
         self.details = details;
+        self
+    }
+
+    /// Adds what is counted.
+    pub(super) const fn unit(mut self, unit: &'static str) -> Self {
+        self.unit = unit;
         self
     }
 

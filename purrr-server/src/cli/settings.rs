@@ -2,7 +2,8 @@
 //!
 //! A row names a field of [`Config`], [`Limits`](purrr_core::Limits) or
 //! [`Rates`](purrr_core::Rates). Its flag, variable and key of the file follow from that name, and
-//! its default is the field's. `--help` and the tables of `docs/configuration.md` are made from the rows.
+//! its default is the field's. `--help` and the tables of `docs/configuration.md` are made from the
+//! rows. To add a setting, add a field and a row, and print the tables anew.
 
 use super::{
     log::Log,
@@ -30,63 +31,77 @@ pub(super) const GROUPS: [(&str, &[Setting]); 5] = [
 ];
 
 const NETWORK: &[Setting] = &[
-    setting!(config.listen, "ADDRESS", "address", "Address and port to listen on, or a port alone")
-        .details("PORT is read if neither flag nor PURRR_LISTEN is given. Port 0 lets the system choose."),
-    setting!(config.allowed_origin, "ORIGIN", "origins", "Origin of web pages that may connect; repeatable")
+    setting!(config.listen, "ADDRESS", "Address and port to listen on, or a port alone").details(
+        "PORT is read if neither flag nor PURRR_LISTEN is given. Port 0 lets the system \
+             choose.",
+    ),
+    setting!(config.allowed_origin, "ORIGIN", "Origin of web pages that may connect; repeatable")
+        .unit("origins")
         .details(
-            "Pages that this server serves may always connect. HOST_URL adds origins, separated by spaces.",
+            "Pages that this server serves may always connect. HOST_URL adds origins, separated by \
+             spaces.",
         ),
-    setting!(config.trusted_proxy, "CIDR", "networks", "Network of trusted reverse proxies; repeatable")
+    setting!(config.trusted_proxy, "CIDR", "Network of trusted reverse proxies; repeatable")
+        .unit("networks")
         .details(
             "The client address is read from X-Forwarded-For or Forwarded of these proxies. \
              The headers are ignored from all other peers.",
         ),
-    setting!(config.header_timeout, "TIME", "time", "Timeout of a request head and between two requests")
+    setting!(config.header_timeout, "TIME", "Timeout of a request head and between two requests")
         .details("It covers the first byte and the handshake.")
         .memory("32 KB of a head for each connection"),
-    setting!(config.body_timeout, "TIME", "time", "Timeout of a request body, large message or upgrade")
+    setting!(config.body_timeout, "TIME", "Timeout of a request body, large message or upgrade")
         .details(
             "It applies to a request body (408), a WebSocket message over 64 KiB (1008) and an \
              Engine.IO upgrade. Extended by 1 s per 8 KiB received: a minimum rate of 8 KiB/s.",
         )
         .memory("`--max-payload` for each connection, in `--buffered-bytes`"),
-    setting!(config.idle_timeout, "TIME", "time", "Write timeout of HTTP responses")
+    setting!(config.idle_timeout, "TIME", "Write timeout of HTTP responses")
         .details("Over a WebSocket --stall applies.")
         .memory("`--max-payload` for each connection, in `--buffered-bytes`"),
-    setting!(config.connect_timeout, "TIME", "time", "Timeout for a Socket.IO client to join its namespace")
-        .memory("one connection"),
-    setting!(config.ping_interval, "TIME", "time", "Interval between pings to idle connections")
+    setting!(
+        config.connect_timeout,
+        "TIME",
+        "Timeout for a Socket.IO client to join its namespace"
+    )
+    .memory("one connection"),
+    setting!(config.ping_interval, "TIME", "Interval between pings to idle connections")
         .details("The first ping is jittered: it comes after 50 % to 100 % of the interval.")
         .memory("one connection"),
-    setting!(config.ping_timeout, "TIME", "time", "How long to wait for the pong of an idle connection")
+    setting!(config.ping_timeout, "TIME", "How long to wait for the pong of an idle connection")
         .memory("one connection"),
-    setting!(config.chat_ping_interval, "TIME", "time", "Ping interval while waiting or in a chat")
+    setting!(config.chat_ping_interval, "TIME", "Ping interval while waiting or in a chat")
         .details("Jittered, and never longer than --ping-interval.")
         .memory("one connection"),
-    setting!(config.chat_ping_timeout, "TIME", "time", "How long to wait for the pong while waiting or in a chat")
-        .details(
-            "Never longer than --ping-timeout. Extended by up to 40 s while large messages are in \
+    setting!(
+        config.chat_ping_timeout,
+        "TIME",
+        "How long to wait for the pong while waiting or in a chat"
+    )
+    .details(
+        "Never longer than --ping-timeout. Extended by up to 40 s while large messages are in \
              flight. A client whose pong is 1 s overdue is not matched.",
-        )
-        .memory("one connection"),
+    )
+    .memory("one connection"),
 ];
 
 const LIMITS: &[Setting] = &[
-    setting!(config.max_connections, "COUNT", "connections", "Maximum connections; above it 503")
+    setting!(config.max_connections, "COUNT", "Maximum connections; above it 503")
+        .unit("connections")
         .details("WebSockets and Engine.IO sessions count.")
         .memory("4 to 6 KB each while idle, 15 KB with recent traffic: 1.5 GB"),
     setting!(
         config.max_connections_per_address,
         "COUNT",
-        "connections",
         "Maximum connections per address; 0 = no limit"
     )
+    .unit("connections")
     .details("Above it 503.")
     .memory("100 bytes for each connected address"),
-    setting!(config.max_payload, "BYTES", "bytes", "Maximum size of a message on the wire")
+    setting!(config.max_payload, "BYTES", "Maximum size of a message on the wire")
         .details("Above it the connection is closed (1009) or the request refused (413).")
         .memory("one message in and one out for each connection, in `--buffered-bytes`"),
-    setting!(config.buffered_bytes, "BYTES", "bytes", "Memory budget for messages over 64 KiB")
+    setting!(config.buffered_bytes, "BYTES", "Memory budget for messages over 64 KiB")
         .details(
             "Counted from the first byte received to the last byte sent. Above it `overloaded`.",
         )
@@ -96,80 +111,76 @@ const LIMITS: &[Setting] = &[
     setting!(
         config.buffered_bytes_per_address,
         "BYTES",
-        "bytes",
         "Memory budget of one address; 0 = no limit"
     )
     .details("Counted at the sender. Disabled by --rate-limits off.")
     .memory("a part of `--buffered-bytes`"),
-    setting!(limits.message_bytes, "BYTES", "bytes of UTF-8", "Maximum size of a text message")
+    setting!(limits.message_bytes, "BYTES", "Maximum size of a text message")
+        .unit("bytes of UTF-8")
         .details("Above it `too-long`.")
         .memory("itself"),
-    setting!(limits.image_bytes, "BYTES", "bytes", "Maximum size of an image")
+    setting!(limits.image_bytes, "BYTES", "Maximum size of an image")
         .details("Above it `too-large`.")
         .memory("itself, in `--buffered-bytes`"),
-    setting!(config.image_pixels, "COUNT", "pixels", "Maximum pixels in an image header")
+    setting!(config.image_pixels, "COUNT", "Maximum pixels in an image header")
+        .unit("pixels")
         .details("Above it `too-large`. Not checked in encrypted chats.")
         .memory("none here; 400 MB in a viewer"),
-    setting!(config.image_frames, "COUNT", "frames", "Maximum frames of an animated image")
+    setting!(config.image_frames, "COUNT", "Maximum frames of an animated image")
+        .unit("frames")
         .details("Above it `too-large`. Not checked in encrypted chats.")
         .memory("none here"),
-    setting!(limits.signal_bytes, "BYTES", "bytes", "Maximum size of a call signal")
+    setting!(limits.signal_bytes, "BYTES", "Maximum size of a call signal")
         .details("Above it `too-long`.")
         .memory("itself"),
-    setting!(limits.name_chars, "COUNT", "characters", "Maximum length of a name")
+    setting!(limits.name_chars, "COUNT", "Maximum length of a name")
+        .unit("characters")
         .details("Above it `too-long`.")
         .memory("1 KiB for each connection, and as much for its partner"),
-    setting!(limits.key_bytes, "BYTES", "bytes", "Maximum size of a public key")
+    setting!(limits.key_bytes, "BYTES", "Maximum size of a public key")
         .details("Above it `too-long`.")
         .memory("1 KiB for each connection, and as much for its partner"),
-    setting!(limits.interests, "COUNT", "interests", "Maximum interests of a search")
+    setting!(limits.interests, "COUNT", "Maximum interests of a search")
+        .unit("interests")
         .details("Above it `too-many`.")
         .memory("8 KiB for each search, with `--interest-chars`"),
-    setting!(limits.interest_chars, "COUNT", "characters", "Maximum length of an interest")
+    setting!(limits.interest_chars, "COUNT", "Maximum length of an interest")
+        .unit("characters")
         .details("Above it `too-long`.")
         .memory("256 bytes"),
-    setting!(limits.languages, "COUNT", "languages", "Maximum languages of a search")
+    setting!(limits.languages, "COUNT", "Maximum languages of a search")
+        .unit("languages")
         .details("Above it `too-many`.")
         .memory("1.1 KiB for each search, with `--language-chars`"),
-    setting!(limits.language_chars, "COUNT", "characters", "Maximum length of a language tag")
+    setting!(limits.language_chars, "COUNT", "Maximum length of a language tag")
+        .unit("characters")
         .details("Above it `too-long`.")
         .memory("140 bytes"),
-    setting!(limits.queue_items, "COUNT", "frames", "Send queue per peer: maximum frames")
+    setting!(limits.queue_items, "COUNT", "Send queue per peer: maximum frames")
+        .unit("frames")
         .details("While it is full, the sender is not read (backpressure).")
         .memory("60 KB for each side of a chat, beside what the frames hold"),
-    setting!(limits.queue_bytes, "BYTES", "bytes", "Send queue per peer: maximum bytes")
+    setting!(limits.queue_bytes, "BYTES", "Send queue per peer: maximum bytes")
         .details("One larger frame is allowed into an empty queue.")
         .memory(
             "for each chat 2 MiB of small frames and half as much that was read with them, \
              or 39 MB of images, in `--buffered-bytes`",
         ),
-    setting!(
-        limits.receipts,
-        "COUNT",
-        "messages",
-        "Maximum messages of a sender awaiting `delivered`"
-    )
-    .details("Above it `too-many`.")
-    .memory("32 KiB for each connection"),
-    setting!(limits.blocks, "COUNT", "users", "Maximum users that one user has blocked")
+    setting!(limits.receipts, "COUNT", "Maximum messages of a sender awaiting `delivered`")
+        .unit("messages")
+        .details("Above it `too-many`.")
+        .memory("32 KiB for each connection"),
+    setting!(limits.blocks, "COUNT", "Maximum users that one user has blocked")
+        .unit("users")
         .details("Above it the oldest block is dropped.")
         .memory("2 KiB for each user who has that many"),
-    setting!(
-        limits.remembered,
-        "COUNT",
-        "users",
-        "Maximum remembered users (blocks, recent partners)"
-    )
-    .details("Above it the user who would be forgotten first is evicted.")
-    .memory("30 MB, or 230 MB if all of them have `--blocks`"),
-    setting!(
-        limits.resume_for,
-        "TIME",
-        "time",
-        "How long a user with blocks is remembered after leaving"
-    )
-    .memory("see `--remembered`"),
-    setting!(limits.stall, "TIME", "time", "How long a slow consumer may hold up its chat")
+    setting!(limits.remembered, "COUNT", "Maximum remembered users (blocks, recent partners)")
+        .unit("users")
+        .details("Above it the user who would be forgotten first is evicted.")
+        .memory("30 MB, or 230 MB if all of them have `--blocks`"),
+    setting!(limits.resume_for, "TIME", "How long a user with blocks is remembered after leaving")
+        .memory("see `--remembered`"),
+    setting!(limits.stall, "TIME", "How long a slow consumer may hold up its chat")
         .details(
             "It applies to a client that does not take what it is sent, and to a match that the \
              partner does not open. A polling client shows only by its next poll that it took a \
@@ -179,54 +190,42 @@ const LIMITS: &[Setting] = &[
 ];
 
 const RATES: &[Setting] = &[
-    setting!(
-        config.rate_limits,
-        "ON_OFF",
-        "on or off",
-        "Whether rate limits apply; off for measurements"
-    )
-    .memory("150 bytes for each connection that has sent something"),
-    setting!(
-        config.connects_per_second,
-        "COUNT",
-        "connections",
-        "New connections per second and address"
-    )
-    .details("The burst is twice as much. Above it 429.")
-    .memory("410 bytes for each of the last 65,536 addresses: 27 MB"),
-    setting!(rates.message_rate, "RATE", "messages", "Messages, read marks and hellos per user")
+    setting!(config.rate_limits, "ON_OFF", "Whether rate limits apply; off for measurements")
+        .unit("on or off")
+        .memory("150 bytes for each connection that has sent something"),
+    setting!(config.connects_per_second, "COUNT", "New connections per second and address")
+        .unit("connections")
+        .details("The burst is twice as much. Above it 429.")
+        .memory("410 bytes for each of the last 65,536 addresses: 27 MB"),
+    setting!(rates.message_rate, "RATE", "Messages, read marks and hellos per user")
+        .unit("messages")
         .details("Above it `rate-limited`.")
         .memory("see `--rate-limits`"),
-    setting!(rates.byte_rate, "RATE", "bytes", "Bytes sent to the partner per user")
+    setting!(rates.byte_rate, "RATE", "Bytes sent to the partner per user")
+        .unit("bytes")
         .details("Above it `rate-limited`.")
         .memory("see `--rate-limits`"),
-    setting!(
-        rates.typing_rate,
-        "RATE",
-        "changes",
-        "Typing notifications; coalesced above this rate"
-    )
-    .memory("see `--rate-limits`"),
-    setting!(rates.signal_rate, "RATE", "signals", "Call signals per user")
+    setting!(rates.typing_rate, "RATE", "Typing notifications; coalesced above this rate")
+        .unit("changes")
+        .memory("see `--rate-limits`"),
+    setting!(rates.signal_rate, "RATE", "Call signals per user")
+        .unit("signals")
         .details("Above it `rate-limited`.")
         .memory("see `--rate-limits`"),
-    setting!(rates.find_rate, "RATE", "searches", "Searches per user")
+    setting!(rates.find_rate, "RATE", "Searches per user")
+        .unit("searches")
         .details("Above it `rate-limited`.")
         .memory("see `--rate-limits`"),
-    setting!(
-        rates.refusal_rate,
-        "RATE",
-        "refusals",
-        "Refused requests before the connection is closed"
-    )
-    .details("Rate-limited and unreadable requests count. Above it the close code is 4429.")
-    .memory("see `--rate-limits`"),
+    setting!(rates.refusal_rate, "RATE", "Refused requests before the connection is closed")
+        .unit("refusals")
+        .details("Rate-limited and unreadable requests count. Above it the close code is 4429.")
+        .memory("see `--rate-limits`"),
     setting!(
         config.rates_per_address,
         "COUNT",
-        "users",
         "Rate limits per address, in full users; 0 = no limit"
     )
+    .unit("users")
     .details(
         "The connections of one address together have this many times the rates above, \
              however many they are.",
@@ -235,33 +234,24 @@ const RATES: &[Setting] = &[
 ];
 
 const MATCHING: &[Setting] = &[
-    setting!(config.language_after, "TIME", "time", "When a search widens to a shared language"),
-    setting!(config.anyone_after, "TIME", "time", "When a search widens to anyone"),
-    setting!(limits.recent_partners, "COUNT", "users", "Recent partners to avoid; 0 = none")
+    setting!(config.language_after, "TIME", "When a search widens to a shared language"),
+    setting!(config.anyone_after, "TIME", "When a search widens to anyone"),
+    setting!(limits.recent_partners, "COUNT", "Recent partners to avoid; 0 = none")
+        .unit("users")
         .memory("24 bytes each, for all of `--remembered`"),
-    setting!(limits.recent_for, "TIME", "time", "How long to avoid recent partners")
+    setting!(limits.recent_for, "TIME", "How long to avoid recent partners")
         .memory("see `--recent-partners`"),
-    setting!(
-        limits.recent_relax,
-        "TIME",
-        "time",
-        "Wait before a recent partner is matched after all"
-    )
-    .details("It applies while no other peer fits."),
+    setting!(limits.recent_relax, "TIME", "Wait before a recent partner is matched after all")
+        .details("It applies while no other peer fits."),
 ];
 
 const RUNNING: &[Setting] = &[
-    setting!(
-        config.backend,
-        "URL",
-        "URL",
-        "Where peers wait and chats run; memory: is this process"
-    ),
-    setting!(config.drain, "TIME", "time", "Time for chats to finish at shutdown")
+    setting!(config.backend, "URL", "Where peers wait and chats run; memory: is this process"),
+    setting!(config.drain, "TIME", "Time for chats to finish at shutdown")
         .details("Connections without a chat are closed at random times during the first half."),
-    setting!(log.log_format, "FORMAT", "format", "Format of log lines: auto, pretty or json")
+    setting!(log.log_format, "FORMAT", "Format of log lines: auto, pretty or json")
         .details("auto is pretty on a terminal and json elsewhere."),
-    setting!(log.log, "FILTER", "filter", "Log filter, such as info or purrr_core=debug"),
+    setting!(log.log, "FILTER", "Log filter, such as info or purrr_core=debug"),
 ];
 
 impl Settings {

@@ -12,7 +12,7 @@ use purrr_core::model::Rate;
 
 use crate::config::{Backend, Network, Origin};
 
-/// A value that is read from texts and written as TOML, in the same form for flag, variable and file.
+/// A value that is read from texts and written as TOML, alike for flag, variable and file.
 pub(super) trait SettingValue: Sized {
     /// Parses the value; the error completes "--name …".
     fn read(texts: &[&str]) -> Result<Self, String>;
