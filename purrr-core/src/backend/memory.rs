@@ -1,11 +1,6 @@
 //! The backend for one process: [`MemoryLobby`] and [`MemoryRelay`].
 
-use std::{
-    fmt,
-    future::pending,
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{fmt, future::pending, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::{
@@ -24,7 +19,7 @@ use crate::{
         rule::Pairing,
     },
     model::{census::Census, ids::ChatId, limits::Limits, ticket::Ticket},
-    sync::{Mutex, MutexGuard},
+    sync::{Mutex, MutexGuard, lock},
 };
 
 /// A [`Lobby`] within one process: a [`Matchmaker`] behind a plain mutex that is never held across an await.
@@ -110,10 +105,8 @@ impl Room {
         HEAD_START + self.opened.elapsed()
     }
 
-    /// The machine is changed only by its own functions, none of which can stop halfway but by a bug of a rule; what
-    /// such a rule leaves behind is a room that lacks one peer, so the others go on.
     fn lock(&self) -> MutexGuard<'_, Matchmaker<oneshot::Sender<Match>>> {
-        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.machine)
     }
 
     /// Resolves at a time of the machine's, or never if there is none or it is beyond the clock's end.

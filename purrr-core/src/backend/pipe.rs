@@ -1,36 +1,37 @@
 //! One side's end of a chat, bounded in frames and bytes: [`Pipe`].
 
-use crate::model::reason::ChatEnd;
-use crate::{
-    model::{frame::Frame, limits::Limits},
-    sync::{
-        Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
-        sleep,
-    },
-};
 use std::{
     collections::VecDeque,
     fmt,
     future::poll_fn,
-    sync::{Arc, PoisonError},
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
+use crate::{
+    model::{frame::Frame, limits::Limits, reason::ChatEnd},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+        lock, sleep,
+    },
+};
+
 /// One side's end of a chat: a bounded queue in each direction.
 ///
-/// Holds at most [`Limits::queue_items`] frames and [`Limits::queue_bytes`] bytes each way; a frame larger than that is
-/// taken only into an empty queue. Queues grow as they are used: a pipe that nothing flowed through takes about 350
-/// bytes for both sides together, and each direction about 130 more once a frame has gone that way.
+/// Each queue holds at most [`Limits::queue_items`] frames and [`Limits::queue_bytes`] bytes. A frame larger than that is
+/// taken only into an empty queue. Memory: about 350 bytes for both ends, and about 130 more for each direction once a frame
+/// has gone that way.
 ///
-/// Both sides belong to one task each. The `poll` functions register that task and replace its last registration.
+/// Each end belongs to one task. The `poll` functions register that task's waker and replace the one of its last call.
 pub struct Pipe {
     shared: Arc<Shared>,
+    /// This end's index into every pair of the shared state.
     side: usize,
-    /// The waker that this side has left in the channel, while it may be sure of that.
+    /// The waker that this end last registered for receiving, or `None` if it may have been replaced.
     registered: Option<Waker>,
-    /// Told once, before the partner can see that this side parted.
+    /// A callback for the backend, called once and before the partner can see that this side parted.
     on_part: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -47,7 +48,7 @@ pub enum Received {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrySendError {
     /// The queue is full until the partner has read.
-    #[error("the partner has not read enough yet")]
+    #[error("the partner's queue is full")]
     Full(Frame),
     /// The chat is over.
     #[error("the chat is over")]
@@ -56,43 +57,46 @@ pub enum TrySendError {
 
 struct Shared {
     channel: Mutex<Channel>,
-    /// Whether there may be something for the side of that index to receive. Changed under the lock only. While it is not
-    /// set, the waker that side has registered is in the channel, so that it need not take the lock to find out that there
-    /// is nothing.
-    news: [AtomicBool; 2],
+    /// Whether each side may have something to receive: a frame, a receipt or the parting. Written under the lock only.
+    ///
+    /// Invariant: `readable[side]` is false only while the current waker of `side` is registered in the channel. So a poll
+    /// that reads false with the waker it registered last may return `Pending` without the lock.
+    readable: [AtomicBool; 2],
 }
 
+/// The state of both directions.
 struct Channel {
-    lanes: [Lane; 2],
-    /// Which sides take part. A chat has begun, for good, when both do.
+    /// The queue that each side sends into.
+    queues: [Queue; 2],
+    /// Which sides have begun. The chat has begun, for good, once both have.
     begun: [bool; 2],
     parted: Option<ChatEnd>,
     max_items: usize,
     max_bytes: usize,
-    /// How long one side waits for the other to take part.
-    patience: Duration,
+    /// How long [`Pipe::begin`] waits for the other side.
+    begin_timeout: Duration,
 }
 
-/// One direction, written by the side of its index and read by the other.
+/// One direction: frames of one sender to its receiver, and what the receiver reports back.
 #[derive(Default)]
-struct Lane {
+struct Queue {
     frames: VecDeque<Frame>,
     bytes: usize,
-    /// Messages whose receipt the reader has given and the writer has not yet taken.
+    /// Messages that the receiver acknowledged and the sender has not yet taken note of.
     receipts: u64,
-    /// The reader has not made room yet, but its transport moves.
+    /// Whether the receiver's transport made write progress while this queue was full.
     progressed: bool,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
+    receiver: Option<Waker>,
+    sender: Option<Waker>,
 }
 
-/// What the queue keeps of its room when it has been emptied: enough for a lively chat, not the peak.
-const KEPT_FRAMES: usize = 8;
+/// Capacity that an empty queue keeps at most, in frames: enough for a lively chat, but not its peak.
+const MAX_IDLE_CAPACITY: usize = 8;
 
 impl Pipe {
-    /// Makes both ends of a pipe within one process, for backends.
+    /// Creates both ends of a pipe within one process, for backends.
     ///
-    /// `on_part` is called once for each side, when it parts or is dropped and before its partner can see that.
+    /// Calls `on_part` once for each side: when it parts or is dropped, and before its partner can see that.
     ///
     /// ```
     /// use purrr_core::{Frame, Limits, backend::{Pipe, Received}, model::ChatEnd};
@@ -111,15 +115,15 @@ impl Pipe {
         mut on_part: impl FnMut() -> Box<dyn FnOnce() + Send>,
     ) -> (Self, Self) {
         let channel = Mutex::new(Channel {
-            lanes: [Lane::default(), Lane::default()],
+            queues: [Queue::default(), Queue::default()],
             begun: [false; 2],
             parted: None,
             max_items: limits.queue_items.max(1),
             max_bytes: limits.queue_bytes,
-            patience: limits.stall,
+            begin_timeout: limits.stall,
         });
-        let news = [AtomicBool::new(true), AtomicBool::new(true)];
-        let shared = Arc::new(Shared { channel, news });
+        let readable = [AtomicBool::new(true), AtomicBool::new(true)];
+        let shared = Arc::new(Shared { channel, readable });
         let mut end = |side| Self {
             shared: Arc::clone(&shared),
             side,
@@ -129,51 +133,52 @@ impl Pipe {
         (end(0), end(1))
     }
 
-    /// Takes part, and waits until the partner does. Whether it did; if not, it has given the match up, or has not taken part
-    /// for [`Limits::stall`]: a task that is alive takes no time for that, and one that is never polled holds nobody up for ever.
+    /// Begins the chat on this side and waits until the partner does. Returns true if it did.
     ///
-    /// For backends that give out both ends within one process; between processes it is for them to say what happens at
-    /// the other end.
+    /// Returns false if the partner gave the match up, or did not begin within [`Limits::stall`]. So a task that is never
+    /// polled cannot hold its partner up for ever.
+    ///
+    /// For backends that give out both ends within one process. A backend between processes must do the same by its own means.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, it can be asked again; if the pipe is dropped before the chat has begun, the partner is told
-    /// that it never will.
+    /// If the future is dropped, it can be called again. If the pipe is dropped before the chat has begun, the partner's call
+    /// returns false.
     pub async fn begin(&mut self) -> bool {
-        let patience = self.shared.lock().patience;
+        let begin_timeout = lock(&self.shared.channel).begin_timeout;
         let begun = tokio::select! {
             biased;
             begun = poll_fn(|cx| self.poll_begin(cx)) => Some(begun),
-            () = sleep(patience) => None,
+            () = sleep(begin_timeout) => None,
         };
         begun.unwrap_or_else(|| self.withdraw())
     }
 
-    /// Gives the match up, unless the partner takes part by now. Whether it does.
+    /// Gives the match up unless the partner has begun by now. Returns true if it has.
     fn withdraw(&self) -> bool {
-        let mut channel = self.shared.lock();
+        let mut channel = lock(&self.shared.channel);
         if channel.begun[1 - self.side] {
             return true;
         }
         channel.begun[self.side] = false;
         channel.parted.get_or_insert(ChatEnd::Lost);
-        self.shared.news[self.side].store(true, Ordering::Release);
-        self.tell_partner(channel);
+        self.shared.readable[self.side].store(true, Ordering::Release);
+        self.notify_partner(channel);
         false
     }
 
     fn poll_begin(&mut self, cx: &Context<'_>) -> Poll<bool> {
-        let mut channel = self.shared.lock();
+        let mut channel = lock(&self.shared.channel);
         channel.begun[self.side] = true;
         if channel.begun[1 - self.side] {
-            // It waits where it will wait for frames.
-            self.tell_partner(channel);
+            // The partner waits for this with the waker that it receives by.
+            self.notify_partner(channel);
             return Poll::Ready(true);
         }
         if channel.parted.is_some() {
             return Poll::Ready(false);
         }
-        register(&mut channel.lanes[1 - self.side].reader, cx);
+        register(&mut channel.queues[1 - self.side].receiver, cx);
         self.registered = None;
         Poll::Pending
     }
@@ -182,7 +187,7 @@ impl Pipe {
     ///
     /// # Errors
     ///
-    /// The frame, if the chat is over.
+    /// Returns the frame if the chat is over.
     ///
     /// # Cancel safety
     ///
@@ -190,7 +195,7 @@ impl Pipe {
     pub async fn send(&mut self, frame: Frame) -> Result<(), Frame> {
         let mut waiting = Some(frame);
         poll_fn(|cx| {
-            // Taken back on `Pending`, so the option is always filled here.
+            // Put back on `Pending`, so the option is always filled here.
             let Some(frame) = waiting.take() else { return Poll::Ready(Ok(())) };
             match self.poll_send(cx, frame) {
                 Ok(()) => Poll::Ready(Ok(())),
@@ -217,16 +222,16 @@ impl Pipe {
     ///
     /// # Errors
     ///
-    /// Hands the frame back if there is no room or the chat is over.
+    /// Returns the frame if there is no room or the chat is over.
     pub fn try_send(&mut self, frame: Frame) -> Result<(), TrySendError> {
         self.push(frame, None)
     }
 
-    /// Sends a frame if there is room, and otherwise has the task woken when there is.
+    /// Sends a frame if there is room, and otherwise registers the task to be woken when there is.
     ///
     /// # Errors
     ///
-    /// Hands the frame back if there is no room or the chat is over.
+    /// Returns the frame if there is no room or the chat is over.
     pub fn poll_send(&mut self, cx: &Context<'_>, frame: Frame) -> Result<(), TrySendError> {
         self.push(frame, Some(cx))
     }
@@ -236,111 +241,111 @@ impl Pipe {
         self.poll_recv_and_receipts(cx, None)
     }
 
-    /// Whether there may be something to receive. If not, the task is woken when there is.
+    /// Returns true if there may be something to receive. If false, the task is woken once there is.
     #[inline]
-    pub(crate) fn has_news(&self, cx: &Context<'_>) -> bool {
-        self.shared.news[self.side].load(Ordering::Acquire)
+    pub(crate) fn is_readable(&self, cx: &Context<'_>) -> bool {
+        self.shared.readable[self.side].load(Ordering::Acquire)
             || !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
     }
 
-    /// [`poll_recv`](Self::poll_recv), and adds the [receipts](Self::take_receipts) that were there by then.
+    /// Polls as [`poll_recv`](Self::poll_recv) and adds up the [receipts](Self::take_receipts).
     pub(crate) fn poll_recv_and_receipts(
         &mut self,
         cx: &Context<'_>,
         receipts: Option<&mut u64>,
     ) -> Poll<Received> {
-        if !self.has_news(cx) {
+        if !self.is_readable(cx) {
             return Poll::Pending;
         }
-        let mut channel = self.shared.lock();
+        let mut channel = lock(&self.shared.channel);
         if let Some(receipts) = receipts {
-            *receipts += std::mem::take(&mut channel.lanes[self.side].receipts);
+            *receipts += std::mem::take(&mut channel.queues[self.side].receipts);
         }
         let parted = channel.parted;
-        let more = channel.lanes[self.side].receipts > 0;
-        let lane = &mut channel.lanes[1 - self.side];
-        let frame = lane.frames.pop_front();
-        if lane.frames.is_empty() && parted.is_none() {
-            register(&mut lane.reader, cx);
+        let owes_receipts = channel.queues[self.side].receipts > 0;
+        let queue = &mut channel.queues[1 - self.side];
+        let frame = queue.frames.pop_front();
+        if queue.frames.is_empty() && parted.is_none() {
+            register(&mut queue.receiver, cx);
             register(&mut self.registered, cx);
-            self.shared.news[self.side].store(more, Ordering::Release);
+            self.shared.readable[self.side].store(owes_receipts, Ordering::Release);
         }
         let Some(frame) = frame else {
             return parted.map_or(Poll::Pending, |reason| Poll::Ready(Received::Parted(reason)));
         };
-        lane.bytes -= frame.weight();
-        if lane.frames.is_empty() && lane.frames.capacity() > KEPT_FRAMES {
-            lane.frames = VecDeque::new();
+        queue.bytes -= frame.weight();
+        if queue.frames.is_empty() && queue.frames.capacity() > MAX_IDLE_CAPACITY {
+            queue.frames = VecDeque::new();
         }
-        let writer = lane.writer.take();
+        let sender = queue.sender.take();
         drop(channel);
-        wake(writer);
+        wake(sender);
         Poll::Ready(Received::Frame(frame))
     }
 
-    /// Tells the partner that so many more of its messages have arrived for good.
+    /// Acknowledges so many more messages of the partner as delivered.
     pub fn acknowledge(&mut self, messages: u64) {
-        let mut channel = self.shared.lock();
-        channel.lanes[1 - self.side].receipts += messages;
-        // The partner learns of receipts where it waits for frames.
-        self.tell_partner(channel);
+        let mut channel = lock(&self.shared.channel);
+        channel.queues[1 - self.side].receipts += messages;
+        // The partner is told of receipts by the waker that it receives by.
+        self.notify_partner(channel);
     }
 
-    /// Takes the receipts that arrived since the last call. [`poll_recv`](Self::poll_recv) has the task woken for them.
+    /// Takes the receipts that arrived since the last call. A task that polls [`poll_recv`](Self::poll_recv) is woken for them.
     pub fn take_receipts(&mut self) -> u64 {
-        std::mem::take(&mut self.shared.lock().lanes[self.side].receipts)
+        std::mem::take(&mut lock(&self.shared.channel).queues[self.side].receipts)
     }
 
-    /// Tells the partner that this side is slow but not stuck, in case it waits for room.
+    /// Reports write progress to a partner that waits for room, so that its stall timeout starts anew.
     pub fn report_progress(&mut self) {
-        let mut channel = self.shared.lock();
-        let lane = &mut channel.lanes[1 - self.side];
-        lane.progressed = true;
-        let writer = lane.writer.take();
+        let mut channel = lock(&self.shared.channel);
+        let queue = &mut channel.queues[1 - self.side];
+        queue.progressed = true;
+        let sender = queue.sender.take();
         drop(channel);
-        wake(writer);
+        wake(sender);
     }
 
-    /// Whether the partner has reported progress since the last call.
+    /// Returns true if the partner has reported progress since the last call.
     pub fn take_progress(&mut self) -> bool {
-        std::mem::take(&mut self.shared.lock().lanes[self.side].progressed)
+        std::mem::take(&mut lock(&self.shared.channel).queues[self.side].progressed)
     }
 
-    /// Parts, telling the partner why once it has read what is under way.
+    /// Parts, and tells the partner why once it has received what is in flight.
     pub fn part(mut self, reason: ChatEnd) {
         self.close(reason);
     }
 
     fn push(&mut self, frame: Frame, cx: Option<&Context<'_>>) -> Result<(), TrySendError> {
-        let mut channel = self.shared.lock();
+        let mut channel = lock(&self.shared.channel);
         if channel.parted.is_some() {
             return Err(TrySendError::Parted(frame));
         }
         let (max_items, max_bytes) = (channel.max_items, channel.max_bytes);
-        let lane = &mut channel.lanes[self.side];
+        let queue = &mut channel.queues[self.side];
         let weight = frame.weight();
-        let fits = lane.frames.is_empty()
-            || (lane.frames.len() < max_items && lane.bytes.saturating_add(weight) <= max_bytes);
+        let fits = queue.frames.is_empty()
+            || (queue.frames.len() < max_items && queue.bytes.saturating_add(weight) <= max_bytes);
         if !fits {
             if let Some(cx) = cx {
-                register(&mut lane.writer, cx);
+                register(&mut queue.sender, cx);
             }
             return Err(TrySendError::Full(frame));
         }
-        lane.bytes += weight;
-        if lane.frames.capacity() == 0 {
-            // In most chats there is never more than one under way, and a queue would begin with room for four.
-            lane.frames.reserve_exact(1);
+        queue.bytes += weight;
+        if queue.frames.capacity() == 0 {
+            // Most chats never have more than one frame in flight, and a `VecDeque` would begin with room for four.
+            queue.frames.reserve_exact(1);
         }
-        lane.frames.push_back(frame);
-        self.tell_partner(channel);
+        queue.frames.push_back(frame);
+        self.notify_partner(channel);
         Ok(())
     }
 
-    /// Unlocks the channel, in which something has changed for the partner, and has it look.
-    fn tell_partner(&self, mut channel: MutexGuard<'_, Channel>) {
-        self.shared.news[1 - self.side].store(true, Ordering::Release);
-        let partner = channel.lanes[self.side].reader.take();
+    /// Unlocks the channel after a change that the partner must see, and wakes the partner.
+    fn notify_partner(&self, mut channel: MutexGuard<'_, Channel>) {
+        self.shared.readable[1 - self.side].store(true, Ordering::Release);
+        let partner = channel.queues[self.side].receiver.take();
         drop(channel);
         wake(partner);
     }
@@ -348,15 +353,15 @@ impl Pipe {
     fn close(&mut self, reason: ChatEnd) {
         let Some(on_part) = self.on_part.take() else { return };
         on_part();
-        let mut channel = self.shared.lock();
+        let mut channel = lock(&self.shared.channel);
         channel.parted.get_or_insert(reason);
-        // Whoever gives up alone has never begun.
+        // A side that parts before the other has begun has never begun itself, so the other's `begin` fails.
         channel.begun[self.side] &= channel.begun[1 - self.side];
-        // Nobody will read what was on its way to this side.
-        channel.lanes[1 - self.side].frames = VecDeque::new();
-        let writer = channel.lanes[1 - self.side].writer.take();
-        self.tell_partner(channel);
-        wake(writer);
+        // This side receives nothing any more, so what is in flight to it is freed now.
+        channel.queues[1 - self.side].frames = VecDeque::new();
+        let sender = channel.queues[1 - self.side].sender.take();
+        self.notify_partner(channel);
+        wake(sender);
     }
 }
 
@@ -369,13 +374,6 @@ impl Drop for Pipe {
 impl fmt::Debug for Pipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pipe").field("side", &self.side).finish_non_exhaustive()
-    }
-}
-
-impl Shared {
-    /// No code between lock and unlock can panic halfway through a change, so a poisoned channel is still whole.
-    fn lock(&self) -> MutexGuard<'_, Channel> {
-        self.channel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -411,7 +409,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_queue_is_bounded_in_items() {
+    async fn queue_bounded_in_items() {
         let (mut ann, mut bob) = pipe(2, 100);
         for text in ["a", "b"] {
             ann.try_send(Frame::text(text)).unwrap();
@@ -422,7 +420,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_queue_is_bounded_in_bytes_and_takes_a_large_frame_alone() {
+    async fn queue_bounded_in_bytes_takes_one_large_frame() {
         let (mut ann, mut bob) = pipe(10, 4);
         ann.try_send(Frame::text("abc")).unwrap();
         let large = full(ann.try_send(Frame::text("0123456789")));
@@ -434,7 +432,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_waiting_sender_goes_on_when_the_partner_reads_and_when_it_parts() {
+    async fn sender_waiting_for_room_wakes_on_recv_and_on_part() {
         let (mut ann, mut bob) = pipe(1, 100);
         ann.send(Frame::text("a")).await.unwrap();
         let sending = tokio::spawn(async move {
@@ -449,7 +447,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_sent_arrives_before_the_parting_and_the_parting_for_ever() {
+    async fn frames_in_flight_arrive_before_parted() {
         let (mut ann, mut bob) = pipe(8, 100);
         ann.try_send(Frame::text("a")).unwrap();
         ann.part(ChatEnd::Next);
@@ -460,7 +458,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn receipts_wake_whoever_waits_for_frames() {
+    async fn receipts_wake_receiver() {
         let (mut ann, mut bob) = pipe(8, 100);
         ann.try_send(Frame::text("a")).unwrap();
         let waiting = tokio::spawn(async move {
@@ -480,21 +478,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_queue_keeps_no_more_room_than_its_chat_has_needed() {
+    async fn queue_shrinks_when_empty() {
         let (mut ann, mut bob) = pipe(100, 1_000);
-        for (at_once, kept) in [(1, 1..=1), (1, 1..=1), (8, 8..=KEPT_FRAMES), (20, 0..=0)] {
+        for (at_once, kept) in [(1, 1..=1), (1, 1..=1), (8, 8..=MAX_IDLE_CAPACITY), (20, 0..=0)] {
             for _ in 0..at_once {
                 ann.try_send(Frame::text("a")).unwrap();
             }
             for _ in 0..at_once {
                 bob.recv().await;
             }
-            let capacity = ann.shared.lock().lanes[ann.side].frames.capacity();
+            let capacity = lock(&ann.shared.channel).queues[ann.side].frames.capacity();
             assert!(kept.contains(&capacity), "{capacity} after {at_once}");
         }
     }
 
-    /// Counts how often it is woken; unlike a waker that does nothing, one of it is told from others.
+    /// Counts wake-ups. Unlike two no-op wakers, two of these compare as different.
     #[derive(Default)]
     struct Woken(AtomicUsize);
 
@@ -505,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_asked_to_begin_meanwhile_does_not_take_the_readers_place_for_good() {
+    fn poll_begin_does_not_lose_receiver_waker() {
         let (mut ann, mut bob) = pipe(8, 100);
         let [reads, begins] = [Arc::<Woken>::default(), Arc::default()];
         let [reading, beginning] = [reads.clone(), begins].map(Waker::from);
@@ -518,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_gives_up_sees_it_too() {
+    fn withdraw_is_seen_by_own_side() {
         let (_ann, mut bob) = pipe(8, 100);
         let waker = Waker::from(Arc::<Woken>::default());
         let cx = &Context::from_waker(&waker);
@@ -528,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn each_side_reports_its_parting_once() {
+    fn on_part_called_once_per_side() {
         let parted = Arc::new(AtomicUsize::new(0));
         let (ann, bob) = Pipe::pair(&Limits::default(), || {
             let parted = Arc::clone(&parted);

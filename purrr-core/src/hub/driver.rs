@@ -475,7 +475,7 @@ impl Serving<'_> {
 
     /// Whether there may be something to tell. If not, the task is woken when the partner has something.
     fn has_news(&self, cx: &Context<'_>) -> bool {
-        self.session.has_event() || self.pipe.as_ref().is_some_and(|pipe| pipe.has_news(cx))
+        self.session.has_event() || self.pipe.as_ref().is_some_and(|pipe| pipe.is_readable(cx))
     }
 
     /// The session's own news comes first; then what the partner sent.

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -11,7 +11,10 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use crate::model::event::QueueStatus;
+use crate::{
+    model::event::QueueStatus,
+    sync::{Mutex, lock},
+};
 
 /// Counts who is here and who waits, and remembers how long the last searches took.
 #[derive(Debug, Default)]
@@ -84,7 +87,7 @@ impl Presence {
     }
 
     fn estimate(&self, now: Instant) -> Option<Duration> {
-        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waits = lock(&self.waits);
         waits.forget(now);
         let sorted = &waits.sorted;
         (sorted.len() >= FEWEST_WAITS).then(|| sorted[sorted.len() / 2])
@@ -119,7 +122,7 @@ impl Waits {
 impl Search<'_> {
     /// Somebody was found.
     pub(crate) fn succeed(self, now: Instant) {
-        let mut waits = self.presence.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waits = lock(&self.presence.waits);
         waits.add(now, now - self.began);
     }
 }

@@ -6,11 +6,12 @@ use crate::{
     matching::rule::Pairing,
     model::{event::QueueStatus, limits::Limits},
     people::People,
+    sync::{Mutex, MutexGuard, lock},
 };
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicU8, Ordering},
     },
     time::Duration,
@@ -119,9 +120,8 @@ impl Shared {
         fastrand::u64(1_000..=6_000)
     }
 
-    /// Nothing that is done under this lock can stop halfway.
     pub(super) fn people(&self) -> MutexGuard<'_, People> {
-        self.people.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.people)
     }
 }
 

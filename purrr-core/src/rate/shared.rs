@@ -3,7 +3,7 @@
 use std::{
     fmt,
     num::NonZeroU32,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,7 @@ use crate::{
         bucket::Buckets,
         cost::{Cost, Kind},
     },
+    sync::{Mutex, MutexGuard, lock},
 };
 
 /// What several peers may do together, such as those of one address. Given to each by
@@ -42,9 +43,8 @@ impl Allowance {
         Self { rates, buckets }
     }
 
-    /// Nothing that is done under this lock can stop halfway.
     fn lock(&self) -> MutexGuard<'_, Buckets> {
-        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.buckets)
     }
 }
 
