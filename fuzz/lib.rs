@@ -43,6 +43,7 @@ const MUTATED: usize = 10_000;
 
 targets! {
     client_address => fuzzing::client_address;
+    config_file => fuzzing::config_file;
     events => fuzzing::events;
     frames => fuzzing::frames;
     image_header => fuzzing::image_header;

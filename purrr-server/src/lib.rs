@@ -18,6 +18,8 @@ pub mod transport;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing {
+    #[cfg(feature = "cli")]
+    pub use crate::cli::fuzzing::config_file;
     pub use crate::{
         dialect::{image::fuzzing::image_header, purrr_chat::fuzzing::events},
         net::client_address::fuzzing::client_address,

@@ -3,6 +3,8 @@
 mod args;
 mod error;
 mod file;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod log;
 mod reference;
 mod setting;
