@@ -4,6 +4,7 @@ mod admission;
 mod bad_inputs;
 mod budget;
 mod cli;
+mod documents;
 mod engineio;
 mod holding;
 mod http;
