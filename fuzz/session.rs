@@ -12,7 +12,7 @@ use purrr_core::{
         Body, Capabilities, ChatEnd, ChatId, CloseReason, Image, Interest, Message, PeerId,
         QueueStatus, Signal, SignalKind, Ticket,
     },
-    session::{LobbyAction, Session, Stalled},
+    session::{Action, Consumer, Session},
 };
 
 /// What the shell holds, and what the peer has been told.
@@ -148,10 +148,10 @@ impl World {
             }
             18 => session.handle_unresponsive(),
             19 => session.handle_responsive(),
-            20 => session.handle_stall(Stalled::Partner, self.now),
-            21 => session.handle_stall(Stalled::Own, self.now),
-            22 => session.handle_flow(Stalled::Partner),
-            23 => session.handle_flow(Stalled::Own),
+            20 => session.handle_stall(Consumer::Partner, self.now),
+            21 => session.handle_stall(Consumer::Transport, self.now),
+            22 => session.handle_progress(Consumer::Partner),
+            23 => session.handle_progress(Consumer::Transport),
             24..=26 => {
                 self.now += Duration::from_millis(100) * u32::from(next());
                 session.handle_timeout(self.now);
@@ -219,10 +219,10 @@ impl World {
 
     /// Does what the session wants, which must be something that can be done.
     fn obeys(&mut self) {
-        while let Some(action) = self.session.poll_lobby() {
+        while let Some(action) = self.session.poll_action() {
             let is_open = self.closing.is_none();
             match action {
-                LobbyAction::Enter(ticket) => {
+                Action::Enter(ticket) => {
                     assert!(is_open && !self.draining && !self.place && self.pipe.is_none());
                     let Ticket { hello, search, .. } = *ticket;
                     assert!(hello.name.is_none_or(|name| name.chars().count() <= 4));
@@ -230,25 +230,25 @@ impl World {
                     assert!(search.interests.len() <= 2 && search.languages.len() <= 1);
                     (self.place, self.paused) = (true, false);
                 }
-                LobbyAction::Pause => {
+                Action::Pause => {
                     assert!(self.place);
                     (self.place, self.paused) = (false, true);
                 }
-                LobbyAction::Leave => {
+                Action::Leave => {
                     assert!(self.place || self.paused);
                     (self.place, self.paused) = (false, false);
                 }
-                LobbyAction::Block(_) => assert!(is_open && self.chats > 0),
-                LobbyAction::Resume(_) => {
+                Action::Block(_) => assert!(is_open && self.chats > 0),
+                Action::Resume(_) => {
                     assert!(is_open && self.chats == 0);
                     self.session.handle_unknown_token();
                 }
-                LobbyAction::Part(_) => {
+                Action::Part(_) => {
                     assert!(self.pipe.take().is_some());
                     self.owed.clear();
                     self.receipts = 0;
                 }
-                LobbyAction::Close(closing) => {
+                Action::Close(closing) => {
                     assert!(is_open || closing == CloseReason::Slow);
                     self.closing = Some(closing);
                 }

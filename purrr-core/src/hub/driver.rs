@@ -17,7 +17,7 @@ use crate::{
         reason::CloseReason,
     },
     rate::{cost::Cost, shared::Lease},
-    session::{LobbyAction, Session, Stalled},
+    session::{Action, Consumer, Session},
 };
 use futures::{Sink, Stream};
 use std::{
@@ -153,7 +153,7 @@ impl Serving<'_> {
         let mut budget = BUDGET;
         let entered_before = self.just_entered;
         loop {
-            self.obey();
+            self.apply_actions();
             // Each of these does all it can in this order; there is another turn only if a later one made work for an
             // earlier one, or may have more to do itself. What is rare is looked for here, and not by a call.
             let mut again = self.held.is_some() && self.poll_held(cx);
@@ -172,7 +172,7 @@ impl Serving<'_> {
                 Err(ended) => return Poll::Ready(ended),
             }
             // After what the peer says, so that whoever cancels or hangs up just then is nobody's partner.
-            self.obey();
+            self.apply_actions();
             again |= self.searching.is_some() && self.poll_search(cx);
             again |= entered_before && std::mem::take(&mut self.just_entered);
             if let Some(closing) = self.closing
@@ -198,39 +198,39 @@ impl Serving<'_> {
 
     /// Does what the session wants of the lobby and the chat.
     #[inline]
-    fn obey(&mut self) {
-        while let Some(action) = self.session.poll_lobby() {
+    fn apply_actions(&mut self) {
+        while let Some(action) = self.session.poll_action() {
             self.act(action);
         }
     }
 
-    fn act(&mut self, action: LobbyAction) {
+    fn act(&mut self, action: Action) {
         match action {
-            LobbyAction::Enter(mut ticket) => {
+            Action::Enter(mut ticket) => {
                 let since = *self.waiting_since.get_or_insert_with(Instant::now);
                 ticket.waited = since.elapsed();
                 self.searching = Some(self.guest.search(*ticket));
                 self.just_entered = true;
             }
-            LobbyAction::Pause => self.end_search(),
-            LobbyAction::Leave => {
+            Action::Pause => self.end_search(),
+            Action::Leave => {
                 self.end_search();
                 self.waiting_since = None;
             }
-            LobbyAction::Block(person) => self.guest.block(person),
-            LobbyAction::Resume(token) => {
+            Action::Block(person) => self.guest.block(person),
+            Action::Resume(token) => {
                 if !self.guest.resume(token) {
                     self.session.handle_unknown_token();
                 }
             }
-            LobbyAction::Part(reason) => {
+            Action::Part(reason) => {
                 self.held = None;
                 self.arrived = 0;
                 if let Some(pipe) = self.pipe.take() {
                     pipe.part(reason);
                 }
             }
-            LobbyAction::Close(closing) => self.closing = Some(closing),
+            Action::Close(closing) => self.closing = Some(closing),
         }
     }
 
@@ -292,11 +292,11 @@ impl Serving<'_> {
             Err(TrySendError::Full(frame)) => {
                 self.held = Some(frame);
                 if pipe.take_progress() {
-                    self.session.handle_flow(Stalled::Partner);
+                    self.session.handle_progress(Consumer::Partner);
                 }
-                self.session.handle_stall(Stalled::Partner, now());
+                self.session.handle_stall(Consumer::Partner, now());
             }
-            Ok(()) => self.session.handle_flow(Stalled::Partner),
+            Ok(()) => self.session.handle_progress(Consumer::Partner),
             // The pipe will say so to whoever reads it.
             Err(TrySendError::Parted(_)) => {}
         }
@@ -396,7 +396,7 @@ impl Serving<'_> {
         match input {
             Input::Invalid(problem) => self.session.handle_invalid(problem, now()),
             Input::WriteProgress => {
-                self.session.handle_flow(Stalled::Own);
+                self.session.handle_progress(Consumer::Transport);
                 if let Some(pipe) = &mut self.pipe {
                     pipe.report_progress();
                 }
@@ -406,7 +406,7 @@ impl Serving<'_> {
             Input::Command(command) => {
                 let queue_status = || self.hub.queue_status();
                 match self.spend(Cost::of(&command)) {
-                    Ok(()) => self.session.obey(command, queue_status),
+                    Ok(()) => self.session.apply_command(command, queue_status),
                     Err(wait) => self.session.handle_excess(command, wait, now(), queue_status),
                 }
             }
@@ -433,7 +433,7 @@ impl Serving<'_> {
                 Poll::Ready(Ok(())) => {
                     // To have room is no sign of life, but to have room again is.
                     if std::mem::take(&mut self.full) {
-                        self.session.handle_flow(Stalled::Own);
+                        self.session.handle_progress(Consumer::Transport);
                     }
                 }
                 Poll::Ready(Err(_)) => return Err(CloseReason::Lost),
@@ -448,7 +448,7 @@ impl Serving<'_> {
                 self.hub.stats.count_refused(problem.code);
             }
             transport.as_mut().start_send(event).map_err(|_| CloseReason::Lost)?;
-            self.session.handle_flow(Stalled::Own);
+            self.session.handle_progress(Consumer::Transport);
             self.unflushed = true;
         }
         let mut more = budget == 0;
@@ -499,7 +499,7 @@ impl Serving<'_> {
                 Poll::Ready(Received::Parted(_)) if receipts > 0 => {}
                 Poll::Ready(Received::Parted(reason)) => {
                     self.session.handle_parted(reason);
-                    self.obey();
+                    self.apply_actions();
                 }
                 Poll::Pending if receipts == 0 => return None,
                 Poll::Pending => {}
@@ -509,7 +509,7 @@ impl Serving<'_> {
 
     fn flushed(&mut self) {
         self.unflushed = false;
-        self.session.handle_flow(Stalled::Own);
+        self.session.handle_progress(Consumer::Transport);
         let arrived = std::mem::take(&mut self.arrived);
         if let (1.., Some(pipe)) = (arrived, &mut self.pipe) {
             pipe.acknowledge(arrived);
@@ -556,7 +556,7 @@ impl Serving<'_> {
     }
 
     fn note_own_stall(&mut self) {
-        self.session.handle_stall(Stalled::Own, now());
+        self.session.handle_stall(Consumer::Transport, now());
     }
 }
 

@@ -1,11 +1,30 @@
-//! Every history of commands, lobby events and deadlines up to the fixpoint, beside an oracle that knows the rules.
+//! Explores every history of commands, lobby events and deadlines up to the fixpoint, beside an oracle of the rules.
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
 
-use super::*;
+use crate::{
+    model::{
+        command::Command,
+        event::{Event, QueueStatus},
+        frame::Frame,
+        ids::{ChatId, PeerId, PersonId, ResumeToken},
+        limits::Limits,
+        profile::{Capabilities, Hello, Search},
+        reason::{ChatEnd, CloseReason},
+        ticket::Ticket,
+    },
+    session::{
+        action::{Action, Consumer},
+        machine::Session,
+    },
+};
 
-/// As deep as a history can go before it only repeats what shorter ones did, with room to spare.
-const DEEPEST: usize = 12;
+/// Upper bound for the length of a history that reaches a new situation.
+const MAX_DEPTH: usize = 12;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Step {
@@ -15,16 +34,16 @@ enum Step {
     Leave,
     Block,
     Resume,
-    Silence,
-    SignOfLife,
+    Unresponsive,
+    Responsive,
     Say,
     SayElsewhere,
     Matched,
     Failed,
     Heard,
     Parted,
-    Stall(Stalled),
-    Flow(Stalled),
+    Stall(Consumer),
+    Progress(Consumer),
     Late,
     Drain,
     DrainLater,
@@ -38,18 +57,18 @@ const STEPS: [Step; 22] = [
     Step::Leave,
     Step::Block,
     Step::Resume,
-    Step::Silence,
-    Step::SignOfLife,
+    Step::Unresponsive,
+    Step::Responsive,
     Step::Say,
     Step::SayElsewhere,
     Step::Matched,
     Step::Failed,
     Step::Heard,
     Step::Parted,
-    Step::Stall(Stalled::Partner),
-    Step::Stall(Stalled::Own),
-    Step::Flow(Stalled::Partner),
-    Step::Flow(Stalled::Own),
+    Step::Stall(Consumer::Partner),
+    Step::Stall(Consumer::Transport),
+    Step::Progress(Consumer::Partner),
+    Step::Progress(Consumer::Transport),
     Step::Late,
     Step::Drain,
     Step::DrainLater,
@@ -62,23 +81,23 @@ const CHAT: ChatId = ChatId::from_bits(1);
 #[derive(Clone, Copy, PartialEq)]
 enum Bug {
     None,
-    /// Enters the lobby without parting from the partner first.
+    /// Enters the lobby without parting from the partner.
     NextWithoutParting,
-    /// Hands on what was meant for another chat.
+    /// Relays frames that were meant for another chat.
     EveryEpoch,
-    /// Says nothing when the partner parts.
+    /// Does not tell the client that the partner parted.
     SilentParting,
-    /// Does not enter the lobby again when the peer was there after all.
+    /// Does not enter the lobby again when the client answers.
     ForgottenPause,
-    /// Leaves a blocked partner, and no more.
+    /// Leaves a blocked partner without blocking it.
     BlockThatOnlyLeaves,
 }
 
-/// What a shell has, and what the peer was told.
+/// What a driver has, and what the client was told.
 #[derive(Clone, Copy, Debug, Default, Hash, PartialEq, Eq)]
 struct Known {
     place: bool,
-    /// The place was given up until the peer is heard of.
+    /// The place was given up until the client answers.
     paused: bool,
     pipe: bool,
     /// There was a chat since the last search began.
@@ -91,7 +110,7 @@ struct Known {
 fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), String> {
     let peer = PeerId::from_bits(1);
     let (hello, search) = (Hello::default(), Search::default());
-    // Rates would tell every two histories apart; they have tests of their own.
+    // Token buckets would make every two histories different. They have tests of their own.
     let limits = Limits { rates: None, ..Limits::default() };
     let mut session = Session::new(peer, hello, search, Capabilities::default(), limits);
     let partner = Arc::new(Ticket::new(PeerId::from_bits(2)));
@@ -103,7 +122,7 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
             sent = session.handle_command(command, || start, QueueStatus::default)
         };
         match *step {
-            // A shell whose transport is closing reads nothing more from it.
+            // A driver reads no commands from a transport that it closes.
             Step::Find
             | Step::Cancel
             | Step::Next
@@ -125,9 +144,9 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
                 &mut session,
                 Command::Hello { hello: Hello::default(), resume: Some(ResumeToken::NONE) },
             ),
-            Step::Silence => session.handle_unresponsive(),
-            Step::SignOfLife if bug == Bug::ForgottenPause => {}
-            Step::SignOfLife => session.handle_responsive(),
+            Step::Unresponsive => session.handle_unresponsive(),
+            Step::Responsive if bug == Bug::ForgottenPause => {}
+            Step::Responsive => session.handle_responsive(),
             Step::Say => command(&mut session, Command::say("hello")),
             Step::SayElsewhere => {
                 let chat = (bug != Bug::EveryEpoch).then_some(ChatId::from_bits(2));
@@ -143,12 +162,12 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
             }
             Step::Heard if known.pipe => {
                 if session.handle_frame(Frame::text("hi")).is_none() {
-                    return Err("a frame of the running chat was kept back".to_owned());
+                    return Err("a frame of the running chat was dropped".to_owned());
                 }
             }
             Step::Parted if known.pipe => session.handle_parted(ChatEnd::Left),
             Step::Stall(whose) => session.handle_stall(whose, start),
-            Step::Flow(whose) => session.handle_flow(whose),
+            Step::Progress(whose) => session.handle_progress(whose),
             Step::Late => session.handle_timeout(start + Limits::default().stall),
             Step::Drain => session.handle_drain(1, None),
             Step::DrainLater => session.handle_drain(1, Some(start)),
@@ -159,7 +178,7 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
         if sent.is_some() != wanted {
             return Err(format!("{step:?} sent {sent:?} while {was:?}"));
         }
-        let blocked = obey(&mut session, &mut known, bug)?;
+        let blocked = apply_actions(&mut session, &mut known, bug)?;
         if blocked != (*step == Step::Block && (was.pipe || was.parted) && !was.closing) {
             return Err(format!("{step:?} blocked {blocked} while {was:?}"));
         }
@@ -167,50 +186,50 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
         if *step == Step::Late && session.poll_timeout().is_some() {
             return Err("a deadline that has passed still stands".to_owned());
         }
-        if known.paused && *step == Step::SignOfLife {
-            return Err("a peer that is there has no place".to_owned());
+        if known.paused && *step == Step::Responsive {
+            return Err("a responsive peer has no place".to_owned());
         }
-        // Whoever was told to wait waits, and the other way round.
+        // A client was told to wait if and only if its peer waits.
         if known.told_waiting != (known.place || known.paused) && !known.closing {
-            return Err(format!("the peer was told otherwise than is: {known:?}"));
+            return Err(format!("the client was told otherwise than is: {known:?}"));
         }
-        // Whoever was told of a partner is in a chat, and the other way round.
+        // A client was told of a partner if and only if its peer is in a chat.
         if known.told_paired != known.pipe && !known.closing {
-            return Err(format!("the peer was told otherwise than is: {known:?}"));
+            return Err(format!("the client was told otherwise than is: {known:?}"));
         }
     }
     Ok((known, format!("{session:?}")))
 }
 
-/// Does what the session wants, and returns whether that was to block the partner.
-fn obey(session: &mut Session, known: &mut Known, bug: Bug) -> Result<bool, String> {
+/// Applies the actions of the session. Returns true if one of them blocked the partner.
+fn apply_actions(session: &mut Session, known: &mut Known, bug: Bug) -> Result<bool, String> {
     let mut blocked = false;
-    while let Some(action) = session.poll_lobby() {
+    while let Some(action) = session.poll_action() {
         let fits = match &action {
-            LobbyAction::Part(ChatEnd::Next) if bug == Bug::NextWithoutParting => continue,
-            LobbyAction::Enter(_) => !known.place && !known.pipe && !known.closing,
-            LobbyAction::Pause => known.place,
-            LobbyAction::Leave => known.place || known.paused,
-            LobbyAction::Block(person) => {
+            Action::Part(ChatEnd::Next) if bug == Bug::NextWithoutParting => continue,
+            Action::Enter(_) => !known.place && !known.pipe && !known.closing,
+            Action::Pause => known.place,
+            Action::Leave => known.place || known.paused,
+            Action::Block(person) => {
                 (known.pipe || known.parted) && *person == PersonId::from_bits(2)
             }
-            LobbyAction::Resume(_) => !known.closing,
-            LobbyAction::Part(_) => known.pipe,
-            LobbyAction::Close(closing) => !known.closing || *closing == CloseReason::Slow,
+            Action::Resume(_) => !known.closing,
+            Action::Part(_) => known.pipe,
+            Action::Close(closing) => !known.closing || *closing == CloseReason::Slow,
         };
         if !fits {
             return Err(format!("{action:?} while {known:?}"));
         }
         match action {
-            LobbyAction::Enter(_) => {
+            Action::Enter(_) => {
                 (known.place, known.paused, known.parted) = (true, false, false);
             }
-            LobbyAction::Pause => (known.place, known.paused) = (false, true),
-            LobbyAction::Leave => (known.place, known.paused) = (false, false),
-            LobbyAction::Block(_) => blocked = true,
-            LobbyAction::Resume(_) => session.handle_unknown_token(),
-            LobbyAction::Part(_) => (known.pipe, known.parted) = (false, true),
-            LobbyAction::Close(_) => known.closing = true,
+            Action::Pause => (known.place, known.paused) = (false, true),
+            Action::Leave => (known.place, known.paused) = (false, false),
+            Action::Block(_) => blocked = true,
+            Action::Resume(_) => session.handle_unknown_token(),
+            Action::Part(_) => (known.pipe, known.parted) = (false, true),
+            Action::Close(_) => known.closing = true,
         }
     }
     Ok(blocked)
@@ -245,7 +264,7 @@ fn explore(bug: Bug) -> Result<usize, String> {
             let situation =
                 play(&longer, start, bug).map_err(|fault| format!("{fault}, after {longer:?}"))?;
             if seen.insert(situation) {
-                assert!(longer.len() <= DEEPEST, "this does not come to an end: {longer:?}");
+                assert!(longer.len() <= MAX_DEPTH, "no fixpoint: {longer:?}");
                 open.push_back(longer);
             }
         }
@@ -254,9 +273,9 @@ fn explore(bug: Bug) -> Result<usize, String> {
 }
 
 #[test]
-fn the_rules_hold_in_every_history() {
+fn rules_hold_in_every_history() {
     let situations = explore(Bug::None).unwrap();
-    // The number is what was found; it says that the search went somewhere.
+    // The number that was found: fewer mean that the exploration got stuck.
     assert!(situations >= 48, "{situations}");
 }
 

@@ -1,6 +1,5 @@
-//! What a [`Session`] takes of one message, one introduction and one search.
+//! Checks of one message, one introduction and one search against [`Limits`].
 
-use super::Session;
 use crate::model::{
     frame::{Body, SignalKind},
     limits::Limits,
@@ -8,61 +7,59 @@ use crate::model::{
     profile::{Capabilities, Hello, Interest, Search},
 };
 
-impl Session {
-    pub(super) fn checked_body(&self, body: &Body, partner: Capabilities) -> Result<(), Problem> {
-        let Limits { message_bytes, image_bytes, signal_bytes, receipts, .. } = *self.limits;
-        match body {
-            Body::Message(message) => {
-                if message.id.is_some() && self.unconfirmed.len() >= receipts {
-                    let text = format!(
-                        "more than {receipts} messages are under way; wait for `delivered`"
-                    );
-                    return Err(Problem::new(Code::TooMany, text));
-                }
-                if let Some(text) = &message.text {
-                    within(text.len(), message_bytes, Code::TooLong, "a text", "bytes")?;
-                }
-                if let Some(image) = &message.image {
-                    within(image.bytes.len(), image_bytes, Code::TooLarge, "a picture", "bytes")?;
-                    supported(partner.images, "pictures")?;
-                }
+/// Checks what a frame carries. `unacknowledged` is how many messages of its sender have no receipt yet.
+pub(super) fn check_body(
+    limits: &Limits,
+    body: &Body,
+    partner: Capabilities,
+    unacknowledged: usize,
+) -> Result<(), Problem> {
+    let Limits { message_bytes, image_bytes, signal_bytes, receipts, .. } = *limits;
+    match body {
+        Body::Message(message) => {
+            if message.id.is_some() && unacknowledged >= receipts {
+                let text =
+                    format!("more than {receipts} messages are in flight; wait for `delivered`");
+                return Err(Problem::new(Code::TooMany, text));
             }
-            Body::Signal(signal) => {
-                let bytes = signal.data.as_ref().map_or(0, |data| data.len());
-                within(bytes, signal_bytes, Code::TooLong, "`data`", "bytes")?;
-                supported(partner.signals, "calls")?;
-                supported(
-                    partner.candidates || signal.kind != SignalKind::Candidate,
-                    "candidates apart from the offer",
-                )?;
+            if let Some(text) = &message.text {
+                within(text.len(), message_bytes, Code::TooLong, "a text", "bytes")?;
             }
-            Body::Typing(_) | Body::Read { .. } => {}
+            if let Some(image) = &message.image {
+                within(image.bytes.len(), image_bytes, Code::TooLarge, "a picture", "bytes")?;
+                supported(partner.images, "pictures")?;
+            }
         }
-        Ok(())
-    }
-
-    pub(super) fn checked_hello(&self, hello: &Hello, resumes: bool) -> Result<(), Problem> {
-        let Limits { name_chars, key_bytes, .. } = *self.limits;
-        let name = hello.name.as_ref().map_or(0, |name| name.chars().count());
-        let key = hello.public_key.as_ref().map_or(0, |key| key.len());
-        within(name, name_chars, Code::TooLong, "a name", "characters")?;
-        within(key, key_bytes, Code::TooLong, "a public key", "bytes")?;
-        // Or somebody could be blocked as one person and go on as another.
-        if resumes && self.chatted {
-            let text = "`resume` goes before the first chat of a connection";
-            return Err(Problem::new(Code::UnknownSession, text));
+        Body::Signal(signal) => {
+            let bytes = signal.data.as_ref().map_or(0, |data| data.len());
+            within(bytes, signal_bytes, Code::TooLong, "`data`", "bytes")?;
+            supported(partner.signals, "calls")?;
+            supported(
+                partner.candidates || signal.kind != SignalKind::Candidate,
+                "candidates apart from the offer",
+            )?;
         }
-        Ok(())
+        Body::Typing(_) | Body::Read { .. } => {}
     }
+    Ok(())
+}
 
-    /// Drops empty and repeated tags, and refuses too many or too long ones.
-    pub(super) fn checked(&self, search: Search) -> Result<Search, Problem> {
-        let Limits { interests, interest_chars, languages, language_chars, .. } = *self.limits;
-        Ok(Search {
-            interests: tags(search.interests, interests, interest_chars, "interests")?,
-            languages: tags(search.languages, languages, language_chars, "languages")?,
-        })
-    }
+/// Checks an introduction.
+pub(super) fn check_hello(limits: &Limits, hello: &Hello) -> Result<(), Problem> {
+    let Limits { name_chars, key_bytes, .. } = *limits;
+    let name = hello.name.as_ref().map_or(0, |name| name.chars().count());
+    let key = hello.public_key.as_ref().map_or(0, |key| key.len());
+    within(name, name_chars, Code::TooLong, "a name", "characters")?;
+    within(key, key_bytes, Code::TooLong, "a public key", "bytes")
+}
+
+/// Drops empty and repeated tags, and refuses too many or too long ones.
+pub(super) fn normalize_search(limits: &Limits, search: Search) -> Result<Search, Problem> {
+    let Limits { interests, interest_chars, languages, language_chars, .. } = *limits;
+    Ok(Search {
+        interests: normalize_tags(search.interests, interests, interest_chars, "interests")?,
+        languages: normalize_tags(search.languages, languages, language_chars, "languages")?,
+    })
 }
 
 fn within(size: usize, limit: usize, code: Code, what: &str, unit: &str) -> Result<(), Problem> {
@@ -76,10 +73,13 @@ fn supported(supported: bool, what: &str) -> Result<(), Problem> {
     if supported {
         return Ok(());
     }
-    Err(Problem::new(Code::UnsupportedByPartner, format!("the partner's client takes no {what}")))
+    Err(Problem::new(
+        Code::UnsupportedByPartner,
+        format!("not supported by the partner's client: {what}"),
+    ))
 }
 
-fn tags(
+fn normalize_tags(
     given: Vec<Interest>,
     limit: usize,
     chars: usize,

@@ -1,0 +1,37 @@
+//! What a session wants done, and whose stall it is told of: [`Action`] and [`Consumer`].
+
+use crate::model::{
+    ids::{PersonId, ResumeToken},
+    reason::{ChatEnd, CloseReason},
+    ticket::Ticket,
+};
+
+/// What a [`Session`](crate::session::Session) wants of the backend, the chat or the transport. Done in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Enter the lobby with this ticket, and report `handle_matched` or `handle_search_failed`.
+    ///
+    /// After [`Pause`](Self::Pause) the time waited so far, the pause included, counts on.
+    Enter(Box<Ticket>),
+    /// Give the place up until the next `Enter` or `Leave`.
+    Pause,
+    /// Give the place up.
+    Leave,
+    /// Block this person for the peer's person, and report `handle_unavailable` if that failed.
+    Block(PersonId),
+    /// Redeem this token, and report `handle_unknown_token` or `handle_unavailable` if that failed.
+    Resume(ResumeToken),
+    /// Part from the partner.
+    Part(ChatEnd),
+    /// Close the transport once every event is written and flushed. [`CloseReason::Slow`] closes it at once.
+    Close(CloseReason),
+}
+
+/// A reader whose stalls a session limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consumer {
+    /// The partner, whose queue is full.
+    Partner,
+    /// This peer's own transport, which makes no write progress.
+    Transport,
+}
