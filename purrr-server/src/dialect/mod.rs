@@ -1,26 +1,7 @@
 //! Wire vocabularies of chats: what clients say, on top of a transport.
 
+mod close_code;
 pub(crate) mod image;
 pub(crate) mod native;
 mod p256_key;
 pub(crate) mod purrr_chat;
-
-use purrr_core::model::CloseReason;
-
-use crate::transport::websocket::CloseCode;
-
-/// Returns the close code and text for the end of a session, or `None` if its connection was lost.
-///
-/// `garbled` is the text for a client that does not speak the dialect.
-const fn close_code(
-    reason: CloseReason,
-    garbled: &'static str,
-) -> Option<(CloseCode, &'static str)> {
-    match reason {
-        CloseReason::Slow => Some((CloseCode::Policy, "slow")),
-        CloseReason::Drained => Some((CloseCode::Away, "draining")),
-        CloseReason::Flooded => Some((CloseCode::TooFast, "too fast")),
-        CloseReason::Garbled => Some((CloseCode::Policy, garbled)),
-        _ => None,
-    }
-}

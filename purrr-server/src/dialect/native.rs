@@ -1,4 +1,4 @@
-//! The native dialect: JSON text frames over a WebSocket, each picture a head and one binary frame.
+//! The native dialect: JSON text frames over a WebSocket. An image is a head and a binary frame.
 
 use std::{
     collections::VecDeque,
@@ -17,8 +17,8 @@ use purrr_core::{
 };
 
 use super::{
-    close_code,
-    image::{self as picture, Largest},
+    close_code::close_code,
+    image::{self, ImageLimits},
     p256_key::is_p256_key,
 };
 use crate::{
@@ -31,15 +31,15 @@ use crate::{
     },
 };
 
-/// The subprotocol a client may offer.
+/// The subprotocol that a client may offer.
 pub(crate) const PROTOCOL: &str = "purrr.v1";
 
-/// Marks frames whose wire form may be forwarded as it came.
+/// Marks frames that may be relayed in the form in which they came.
 const DIALECT: &str = "native";
 
-/// Runs one visitor's session on an upgraded socket. The visitor is permit until it is over.
+/// Runs one client's session on an upgraded socket. The permit is held until it ends.
 ///
-/// The socket is wrapped before the future begins, which so has room for it once.
+/// The socket is wrapped before the future begins. Otherwise the future would hold it twice.
 pub(crate) fn run(
     hub: Hub,
     config: &Config,
@@ -50,15 +50,15 @@ pub(crate) fn run(
     async move {
         let _counted = counted;
         let gate = native.socket.gate().clone();
-        // Made where it is taken, or the future would have room for it to the end.
+        // The profile is built in place: in a variable, the future would hold it to the end.
         let ended = hub.serve(&mut native, profile(&permit, gate)).await;
-        let goodbye = close_code(ended, "not JSON");
-        // In a box, for it needs more room than all the rest, and every session would have that from its beginning.
-        Box::pin(native.socket.into_transport().close(goodbye)).await;
+        let reason = close_code(ended, "not JSON");
+        // Boxed: it is larger than all the rest, and every session would hold it from its start.
+        Box::pin(native.socket.into_transport().close(reason)).await;
     }
 }
 
-/// What is known of a visitor when it comes.
+/// Returns what is known of a client when it connects.
 fn profile(permit: &ConnectionPermit, gate: Gate) -> Profile {
     let mut profile = Profile::default();
     (profile.allowance, profile.gate) = (permit.allowance(), Some(gate));
@@ -68,30 +68,33 @@ fn profile(permit: &ConnectionPermit, gate: Gate) -> Profile {
 /// A WebSocket as a stream of commands and a sink of events.
 struct NativeSocket {
     socket: LiveSocket,
-    /// The head of a picture whose bytes come next, or the news that they are to be thrown away.
-    awaited: Option<Awaited>,
-    largest: Largest,
-    /// The rest of an event that takes several frames.
+    /// What the next binary frame is. None if there should be none.
+    expected: Option<Expected>,
+    image_limits: ImageLimits,
+    /// The remaining frames of an event that takes several.
     rest: VecDeque<Message>,
 }
 
-enum Awaited {
-    Picture(Box<(ImageHead, ByteString)>),
-    Refused,
+/// What the next binary frame is.
+enum Expected {
+    /// The bytes of the image with this head and its text.
+    Image(Box<(ImageHead, ByteString)>),
+    /// The bytes of an image whose head was refused, which are discarded.
+    Discarded,
 }
 
 impl NativeSocket {
     fn new(socket: Socket, config: &Config) -> Self {
         let socket = LiveSocket::new(MessageSocket::new(socket, config), config);
-        let largest = Largest::of(config);
-        Self { socket, awaited: None, largest, rest: VecDeque::new() }
+        let image_limits = ImageLimits::from_config(config);
+        Self { socket, expected: None, image_limits, rest: VecDeque::new() }
     }
 
-    /// Decodes a incoming. Returns `None` if it was the head of an image.
-    fn read(&mut self, incoming: Incoming<Message>) -> Option<Input> {
+    /// Decodes what came. Returns `None` if it was the head of an image.
+    fn decode(&mut self, incoming: Incoming<Message>) -> Option<Input> {
         match incoming {
-            Incoming::Message(Message::Text(text)) => self.read_text(text),
-            Incoming::Message(Message::Binary(bytes)) => self.read_binary(bytes),
+            Incoming::Message(Message::Text(text)) => self.decode_text(text),
+            Incoming::Message(Message::Binary(bytes)) => self.decode_binary(bytes),
             Incoming::Refused => self.refuse(),
             Incoming::WriteProgress => Some(Input::WriteProgress),
             Incoming::Unresponsive => Some(Input::Unresponsive),
@@ -99,31 +102,31 @@ impl NativeSocket {
         }
     }
 
-    /// Reads a text frame. `None` if it was the head of a picture.
-    fn read_text(&mut self, text: ByteString) -> Option<Input> {
-        if let Some(Awaited::Picture(picture)) = self.awaited.take() {
+    /// Decodes a text frame. Returns `None` if it was the head of an image.
+    fn decode_text(&mut self, text: ByteString) -> Option<Input> {
+        if let Some(Expected::Image(image)) = self.expected.take() {
             let problem = Problem::new(
                 Code::BadMessage,
                 "an `image` must be followed by its bytes in one binary frame; send both again",
             );
-            let id = Some(picture.0.id);
-            // The text itself is dropped with it: which of the two was meant cannot be told.
+            let id = Some(image.0.id);
+            // The text is dropped as well, since it cannot be told which of the two was meant.
             return Some(Input::Invalid(problem.about(id)));
         }
         match codec::parse(&text) {
-            // By itself, for a frame is large to hand about.
+            // An arm of its own, since a frame is large and each move of it costs.
             Ok(Parsed::Command(Command::Send { chat, mut frame })) => {
                 frame.verbatim = Some(Verbatim { dialect: DIALECT, text, binary: false });
                 Some(Input::Command(Command::Send { chat, frame }))
             }
-            Ok(Parsed::Command(command)) => Some(complete(command).into()),
+            Ok(Parsed::Command(command)) => Some(check_key(command).into()),
             Ok(Parsed::Image(head)) => match check_head(&head) {
                 Ok(()) => {
-                    self.awaited = Some(Awaited::Picture(Box::new((head, text))));
+                    self.expected = Some(Expected::Image(Box::new((head, text))));
                     None
                 }
                 Err(problem) => {
-                    self.awaited = Some(Awaited::Refused);
+                    self.expected = Some(Expected::Discarded);
                     Some(Input::Invalid(problem))
                 }
             },
@@ -131,30 +134,31 @@ impl NativeSocket {
         }
     }
 
-    fn read_binary(&mut self, bytes: Bytes) -> Option<Input> {
-        match self.awaited.take() {
+    fn decode_binary(&mut self, bytes: Bytes) -> Option<Input> {
+        match self.expected.take() {
             None => Some(Input::Invalid(Problem::new(
                 Code::BadMessage,
                 "a binary frame comes only after the `image` that announces it",
             ))),
-            Some(Awaited::Refused) => None,
-            Some(Awaited::Picture(picture)) => {
-                let (head, text) = *picture;
-                Some(complete_picture(head, text, bytes, self.largest).into())
+            Some(Expected::Discarded) => None,
+            Some(Expected::Image(image)) => {
+                let (head, text) = *image;
+                Some(complete_image(head, text, bytes, self.image_limits).into())
             }
         }
     }
 
-    /// There was no room for a message: a text, or the bytes of a picture.
+    /// Handles a message that the memory budget had no room for: text, or the bytes of an image.
     fn refuse(&mut self) -> Option<Input> {
-        let id = match self.awaited.take() {
-            Some(Awaited::Picture(picture)) => Some(picture.0.id),
-            Some(Awaited::Refused) => return None,
+        let id = match self.expected.take() {
+            Some(Expected::Image(image)) => Some(image.0.id),
+            Some(Expected::Discarded) => return None,
             None => None,
         };
         Some(Input::Invalid(overloaded().about(id)))
     }
 
+    /// Sends the remaining frames of an event. Ready when there is room for another event.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         loop {
             ready!(Pin::new(&mut self.socket).poll_ready(cx))?;
@@ -164,8 +168,8 @@ impl NativeSocket {
     }
 }
 
-/// What `purrr-core` cannot check: the key.
-fn complete(mut command: Command) -> Result<Command, Problem> {
+/// Checks what `purrr-core` cannot: the public key.
+fn check_key(mut command: Command) -> Result<Command, Problem> {
     if let Command::Hello { hello, .. } = &mut command
         && let Some(key) = &hello.public_key
     {
@@ -180,26 +184,26 @@ fn complete(mut command: Command) -> Result<Command, Problem> {
     Ok(command)
 }
 
-/// What can be known of a picture before its bytes come.
+/// Checks what can be known of an image before its bytes come.
 fn check_head(head: &ImageHead) -> Result<(), Problem> {
     if head.encrypted {
         return Ok(());
     }
-    picture::check_name(&head.mime).map_err(|problem| problem.about(Some(head.id)))
+    image::check_mime(&head.mime).map_err(|problem| problem.about(Some(head.id)))
 }
 
-/// Puts a picture together if it is what its head says. Of a ciphertext only the two can know.
-fn complete_picture(
+/// Joins an image's head and bytes, and checks them unless they are encrypted.
+fn complete_image(
     head: ImageHead,
     text: ByteString,
     bytes: Bytes,
-    largest: Largest,
+    limits: ImageLimits,
 ) -> Result<Command, Problem> {
     let (id, encrypted, mime) = (head.id, head.encrypted, head.mime.clone());
     let mut command = head.complete(bytes)?;
     if let Command::Send { frame, .. } = &mut command {
         if let Some(image) = frame.body.image().filter(|_| !encrypted) {
-            let checked = picture::check(&mime, &image.bytes, largest);
+            let checked = image::check(&mime, &image.bytes, limits);
             checked.map_err(|problem| problem.about(Some(id)))?;
         }
         frame.verbatim = Some(Verbatim { dialect: DIALECT, text, binary: true });
@@ -216,7 +220,7 @@ impl Stream for NativeSocket {
             let Some(incoming) = ready!(Pin::new(&mut this.socket).poll_next(cx)) else {
                 return Poll::Ready(None);
             };
-            if let Some(input) = this.read(incoming) {
+            if let Some(input) = this.decode(incoming) {
                 return Poll::Ready(Some(input));
             }
         }
@@ -260,13 +264,15 @@ impl Sink<Event> for NativeSocket {
         Pin::new(&mut this.socket).poll_flush(cx)
     }
 
-    /// Says nothing: which close code to send is known only when the session has ended.
+    /// Flushes only: which close code to send is known when the session has ended.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         self.poll_flush(cx)
     }
 }
 
-/// An event as the frames that carry it, none of which came as it is: a picture takes two, and one with a text three.
+/// Encodes an event that has no wire form yet.
+///
+/// An image takes two frames, and an image with a text three.
 pub(crate) fn encode(event: Event) -> impl IntoIterator<Item = Message> {
     let Event::Received(frame) = event else {
         return [Some(Message::Text(json(&event))), None, None].into_iter().flatten();
@@ -278,14 +284,14 @@ pub(crate) fn encode(event: Event) -> impl IntoIterator<Item = Message> {
         return [Some(head), binary.map(Message::Binary), None].into_iter().flatten();
     };
     let bytes = image.bytes.clone();
-    let [words, head] = [
+    let [text, head] = [
         Said { id, text: Some(said), image: None, reply },
         Said { id, text: None, image: Some(image), reply },
     ]
     .map(|said| Message::Text(json(&Event::Received(Frame::new(Body::Message(said))))));
-    [Some(words), Some(head), Some(Message::Binary(bytes))].into_iter().flatten()
+    [Some(text), Some(head), Some(Message::Binary(bytes))].into_iter().flatten()
 }
 
 fn json(event: &Event) -> ByteString {
-    serde_json::to_string(event).expect("an event has only strings for keys").into()
+    serde_json::to_string(event).expect("all keys of an event are strings").into()
 }

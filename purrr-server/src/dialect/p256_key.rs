@@ -1,10 +1,11 @@
-//! Which public keys a partner could use.
+//! Public keys on the curve P-256: [`is_p256_key`].
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use p256::PublicKey;
 
-/// Whether this is a point on P-256, uncompressed (65 bytes), in base64 of the standard alphabet with its padding:
-/// what a browser exports as `raw`.
+/// Returns true for an uncompressed point on P-256 (65 bytes) in padded standard base64.
+///
+/// That is what a browser exports as `raw`.
 pub(crate) fn is_p256_key(text: &str) -> bool {
     BASE64_STANDARD
         .decode(text)
@@ -20,7 +21,7 @@ mod tests {
         "BGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
 
     #[test]
-    fn only_points_on_the_curve_are_keys() {
+    fn points_off_the_curve_are_no_keys() {
         assert!(is_p256_key(GENERATOR));
         let unpadded = GENERATOR.trim_end_matches('=');
         let url = GENERATOR.replace('+', "-");

@@ -68,7 +68,7 @@ where
     };
     let connections = OpenConnections::default();
     let socketio = any(purrr_chat::handle)
-        .with_state(purrr_chat::Front::new(
+        .with_state(purrr_chat::SocketIo::new(
             hub.clone(),
             Arc::clone(&config),
             connections.clone(),

@@ -438,10 +438,10 @@ async fn events_that_are_wrong_are_refused_and_the_chat_goes_on() {
         (r#"["image upload",7]"#.to_owned(), "`image upload`"),
         (r#"["image upload","data:image/bmp;base64,AA=="]"#.to_owned(), "JPEG, PNG"),
         (r#"["find_partner"]"#.to_owned(), "partner already"),
-        (r#"["receive_message",{"from":"x"}]"#.to_owned(), "none that a client sends"),
-        (r#"["connect"]"#.to_owned(), "none that a client sends"),
-        (r#"["disconnect"]"#.to_owned(), "none that a client sends"),
-        (r#"["error",{"message":"x"}]"#.to_owned(), "none that a client sends"),
+        (r#"["receive_message",{"from":"x"}]"#.to_owned(), "unknown event"),
+        (r#"["connect"]"#.to_owned(), "unknown event"),
+        (r#"["disconnect"]"#.to_owned(), "unknown event"),
+        (r#"["error",{"message":"x"}]"#.to_owned(), "unknown event"),
     ] {
         ann.emit(&event).await;
         let error = ann.gets_error().await;
@@ -475,11 +475,11 @@ async fn an_image_above_its_limit_is_refused_and_the_chat_goes_on() {
         format!(r#"["image upload","{sealed}"]"#),
     ] {
         ann.emit(&event).await;
-        assert_eq!(ann.gets_error().await, "a picture may have 1000 bytes");
+        assert_eq!(ann.gets_error().await, "image too large; maximum 1000 bytes");
     }
     let placeholder = r#"["image upload",{"_placeholder":true,"num":0}]"#;
     ann.emit_binary(placeholder, sealed.as_bytes()).await;
-    assert_eq!(ann.gets_error().await, "a picture may have 1000 bytes");
+    assert_eq!(ann.gets_error().await, "image too large; maximum 1000 bytes");
     ann.emit_binary(placeholder, &sealed.as_bytes()[1..]).await;
     bob.gets_binary(placeholder, &sealed.as_bytes()[1..]).await;
 }

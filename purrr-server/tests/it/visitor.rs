@@ -155,7 +155,7 @@ impl Visitor {
     /// Nothing else has come before the answer to a question asked now.
     pub(crate) async fn has_nothing_new(&mut self) {
         self.emit(r#"["is there anything?"]"#).await;
-        assert_eq!(self.gets_error().await, "this event is none that a client sends");
+        assert_eq!(self.gets_error().await, "unknown event");
     }
 
     /// The server has ended the session.

@@ -1,9 +1,9 @@
-//! How large a picture says that it is, in pixels and in frames: [`measure`].
+//! The size that an image claims, in pixels and frames: [`measure`].
 //!
-//! Whoever shows a picture makes room for what its header claims, which takes some dozen bytes to write. Nothing is decoded
-//! here: headers are read, and the lengths of what lies between them are believed.
+//! A viewer allocates what the headers claim, and some dozen bytes can claim gigabytes. Nothing is
+//! decoded here: headers are read, and the lengths of what lies between them are trusted.
 
-/// What a picture claims.
+/// The size that an image claims.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Measure {
     /// Width times height.
@@ -11,11 +11,12 @@ pub(super) struct Measure {
     pub(super) frames: u32,
 }
 
-/// What these bytes claim, with frames counted up to `most` and one more. Nothing where a header is not whole or makes no
-/// sense, for then nobody can show it.
-pub(super) fn measure(kind: &str, bytes: &[u8], most: u32) -> Measure {
-    let most = most.saturating_add(1);
-    let measured = match kind {
+/// Returns the size that an image claims. Frames are counted up to `max_frames` and one more.
+///
+/// Returns zero where a header is incomplete or makes no sense, since no viewer can show it then.
+pub(super) fn measure(mime: &str, bytes: &[u8], max_frames: u32) -> Measure {
+    let most = max_frames.saturating_add(1);
+    let measured = match mime {
         "image/png" => png(bytes),
         "image/gif" => Some(gif(bytes, most)).filter(|measured| measured.frames > 0),
         "image/jpeg" => jpeg(bytes),
@@ -30,7 +31,7 @@ const fn one(width: u32, height: u32) -> Measure {
     Measure { pixels: width as u64 * height as u64, frames: 1 }
 }
 
-/// The header is the first chunk. Of an animation the number of frames is in a chunk before the first one's data.
+/// PNG: the first chunk is the header. An animation has its frame count before the first data.
 fn png(bytes: &[u8]) -> Option<Measure> {
     let mut rest = bytes.get(8..)?;
     let mut measured = None;
@@ -53,7 +54,7 @@ fn png(bytes: &[u8]) -> Option<Measure> {
     }
 }
 
-/// A screen, and frames that may be larger than it.
+/// GIF: a logical screen, and frames that may be larger than it.
 fn gif(bytes: &[u8], most: u32) -> Measure {
     let area =
         |at| -> Option<u64> { Some(u64::from(le16(bytes, at)?) * u64::from(le16(bytes, at + 2)?)) };
@@ -75,7 +76,7 @@ fn gif(bytes: &[u8], most: u32) -> Measure {
             b'!' => at += 2,
             _ => break,
         }
-        // Blocks of data, each with its length before it, up to an empty one.
+        // Blocks of data, each after its length, up to an empty one.
         while let Some(length @ 1..) = bytes.get(at) {
             at += 1 + usize::from(*length);
         }
@@ -84,11 +85,11 @@ fn gif(bytes: &[u8], most: u32) -> Measure {
     measured
 }
 
-/// Segments up to the header of the first frame.
+/// JPEG: segments up to the header of the first frame.
 fn jpeg(bytes: &[u8]) -> Option<Measure> {
     let mut at = 2;
     loop {
-        // What is between segments is passed over, as by whoever decodes them.
+        // Bytes between segments are skipped, as decoders do.
         at += bytes.get(at..)?.iter().position(|byte| *byte == 0xff)?;
         at += bytes[at..].iter().position(|byte| *byte != 0xff)?;
         let marker = bytes[at];
@@ -101,7 +102,7 @@ fn jpeg(bytes: &[u8]) -> Option<Measure> {
                 let fits = length? == 8 + 3 * components;
                 return fits.then_some(one(width?.into(), height?.into()));
             }
-            // Those without a length.
+            // Markers without a length.
             0x00 | 0x01 | 0xd0..=0xd8 => continue,
             0xd9 => return None,
             _ => {}
@@ -110,6 +111,7 @@ fn jpeg(bytes: &[u8]) -> Option<Measure> {
     }
 }
 
+/// WebP: one of three headers. An animation is counted by its chunks.
 fn webp(bytes: &[u8], most: u32) -> Option<Measure> {
     let (kind, data) = (bytes.get(12..16)?, bytes.get(20..)?);
     match kind {
@@ -143,7 +145,8 @@ fn webp(bytes: &[u8], most: u32) -> Option<Measure> {
     }
 }
 
-/// Boxes within boxes. The sizes are properties, of which there may be several: of the picture, of its parts and its preview.
+/// AVIF: nested boxes. Sizes are properties, of which there may be several: of the image, of its
+/// tiles and of its preview.
 fn avif(bytes: &[u8]) -> Measure {
     let largest = boxes(bytes)
         .filter(|(kind, _)| kind == b"meta")
@@ -159,7 +162,7 @@ fn avif(bytes: &[u8]) -> Measure {
     largest.unwrap_or_default()
 }
 
-/// The boxes that follow each other in these bytes.
+/// Iterates over successive boxes.
 fn boxes(mut rest: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
     std::iter::from_fn(move || {
         let kind = *rest.get(4..)?.first_chunk()?;
@@ -210,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_is_measured_by_its_header() {
+    fn headers_of_every_type_are_measured() {
         let chunk = |kind: &[u8; 4], data: &[u8]| {
             let length = (data.len() as u32).to_le_bytes();
             [&b"RIFF\0\0\0\0WEBP"[..], kind, &length, data].concat()
@@ -251,7 +254,7 @@ mod tests {
         ] {
             let measured = measure(kind, &bytes, 100);
             assert_eq!(measured, Measure { pixels, frames }, "{kind}");
-            // Cut anywhere it claims less or the same, and nothing panics.
+            // A truncated image claims no more, and nothing panics.
             for cut in 0..bytes.len().min(2_000) {
                 assert!(measure(kind, &bytes[..cut], 100).pixels <= pixels, "{kind} cut at {cut}");
             }

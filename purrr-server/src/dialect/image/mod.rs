@@ -1,95 +1,96 @@
-//! The kinds of picture that are carried where everybody on the way could look at them, told by how they begin.
+//! Checks of images that are not encrypted: media type, dimensions and frames.
 //!
-//! A drawing or a page with scripts that calls itself a picture is dangerous to whoever opens it, so the bytes decide and
-//! not the name. Nothing is decoded: how a picture begins, and how large it says that it is, is all that is looked at.
+//! An SVG or an HTML page that calls itself an image can run scripts where it is opened. So the
+//! bytes decide and not the name. Nothing is decoded: only the first bytes and the headers are read.
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod measure;
+mod sniff;
 
-use measure::{Measure, measure};
 use purrr_core::{Code, Problem};
 
+use self::{
+    measure::{Measure, measure},
+    sniff::sniff,
+};
 use crate::config::Config;
 
-/// How large a picture may say that it is.
+/// Maximum size that an image's headers may claim.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Largest {
+pub(crate) struct ImageLimits {
     pixels: u64,
     frames: u32,
 }
 
-impl Largest {
-    pub(crate) const fn of(config: &Config) -> Self {
+/// The media types that are relayed.
+const MIME_TYPES: [&str; 5] = ["image/jpeg", "image/png", "image/gif", "image/webp", "image/avif"];
+
+impl ImageLimits {
+    pub(crate) const fn from_config(config: &Config) -> Self {
         Self { pixels: config.image_pixels, frames: config.image_frames }
     }
 
-    fn check(self, kind: &str, bytes: &[u8]) -> Result<(), Problem> {
-        let Measure { pixels, frames } = measure(kind, bytes, self.frames);
-        let too_large = |most: u64, what: &str| {
-            Err(Problem::new(Code::TooLarge, format!("a picture may have {most} {what}")))
-        };
+    fn check(self, mime: &str, bytes: &[u8]) -> Result<(), Problem> {
+        let Measure { pixels, frames } = measure(mime, bytes, self.frames);
         if pixels > self.pixels {
-            return too_large(self.pixels, "pixels");
+            return Err(too_large(self.pixels, "pixels"));
         }
         if frames > self.frames {
-            return too_large(self.frames.into(), "frames");
+            return Err(too_large(self.frames.into(), "frames"));
         }
         Ok(())
     }
 }
 
-const KINDS: [&str; 5] = ["image/jpeg", "image/png", "image/gif", "image/webp", "image/avif"];
+/// Returns the error for an image above a limit.
+pub(super) fn too_large(limit: u64, unit: &str) -> Problem {
+    Problem::new(Code::TooLarge, format!("image too large; maximum {limit} {unit}"))
+}
 
-/// Whether pictures of this media type are carried.
-pub(crate) fn check_name(mime: &str) -> Result<(), Problem> {
-    if KINDS.contains(&mime) {
+/// Checks that a media type is relayed.
+pub(crate) fn check_mime(mime: &str) -> Result<(), Problem> {
+    if MIME_TYPES.contains(&mime) {
         return Ok(());
     }
-    Err(Problem::new(Code::UnsupportedType, "pictures are JPEG, PNG, GIF, WebP or AVIF"))
+    let message = "unsupported image type; use JPEG, PNG, GIF, WebP or AVIF";
+    Err(Problem::new(Code::UnsupportedType, message))
 }
 
-/// Whether these bytes are what they are called, and not larger than that when they are shown.
-pub(crate) fn check(mime: &str, bytes: &[u8], largest: Largest) -> Result<(), Problem> {
-    check_name(mime)?;
-    if kind_of(bytes) == Some(mime) {
-        return largest.check(mime, bytes);
+/// Checks that an image is of its media type and within the limits.
+pub(crate) fn check(mime: &str, bytes: &[u8], limits: ImageLimits) -> Result<(), Problem> {
+    check_mime(mime)?;
+    if sniff(bytes) == Some(mime) {
+        return limits.check(mime, bytes);
     }
-    Err(Problem::new(Code::UnsupportedType, "the picture's bytes are of another kind than it says"))
+    Err(Problem::new(Code::UnsupportedType, "image data does not match its MIME type"))
 }
 
-/// The kind of picture that bytes are which say of themselves nothing else, if it is not too large.
-pub(crate) fn recognize(bytes: &[u8], largest: Largest) -> Result<Option<&'static str>, Problem> {
-    let kind = kind_of(bytes);
-    if let Some(kind) = kind {
-        largest.check(kind, bytes)?;
+/// Returns the media type of an image without a name, if its bytes tell it.
+///
+/// # Errors
+///
+/// Returns an error if the image exceeds the limits.
+pub(crate) fn recognize(
+    bytes: &[u8],
+    limits: ImageLimits,
+) -> Result<Option<&'static str>, Problem> {
+    let mime = sniff(bytes);
+    if let Some(mime) = mime {
+        limits.check(mime, bytes)?;
     }
-    Ok(kind)
-}
-
-/// The kind of picture, by the bytes it begins with.
-fn kind_of(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some("image/png"),
-        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some("image/gif"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
-        [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', b'f' | b's', ..] => {
-            Some("image/avif")
-        }
-        _ => None,
-    }
+    Ok(mime)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LARGEST: Largest = Largest { pixels: 100, frames: 10 };
+    const LIMITS: ImageLimits = ImageLimits { pixels: 100, frames: 10 };
 
     #[test]
-    fn pictures_are_known_by_how_they_begin_and_by_nothing_else() {
-        let pictures: [(&[u8], &str); 7] = [
+    fn image_type_is_decided_by_first_bytes() {
+        let images: [(&[u8], &str); 7] = [
             (b"\xff\xd8\xff\xe0\0\x10JFIF", "image/jpeg"),
             (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "image/png"),
             (b"GIF87a", "image/gif"),
@@ -98,11 +99,11 @@ mod tests {
             (b"\0\0\0\x20ftypavif\0\0\0\0", "image/avif"),
             (b"\0\0\0\x2cftypavis\0\0\0\0", "image/avif"),
         ];
-        for (bytes, kind) in pictures {
-            assert_eq!(kind_of(bytes), Some(kind));
-            for name in KINDS {
+        for (bytes, kind) in images {
+            assert_eq!(sniff(bytes), Some(kind));
+            for name in MIME_TYPES {
                 assert_eq!(
-                    check(name, bytes, LARGEST).is_ok(),
+                    check(name, bytes, LIMITS).is_ok(),
                     name == kind,
                     "{kind} called {name}"
                 );
@@ -120,13 +121,13 @@ mod tests {
             b"\0\0\0\x18ftypmp42\0\0\0\0",
             b" GIF89a",
         ] {
-            assert_eq!(kind_of(other), None);
-            for name in KINDS {
-                assert_eq!(check(name, other, LARGEST).unwrap_err().code, Code::UnsupportedType);
+            assert_eq!(sniff(other), None);
+            for name in MIME_TYPES {
+                assert_eq!(check(name, other, LIMITS).unwrap_err().code, Code::UnsupportedType);
             }
         }
         for name in ["image/svg+xml", "IMAGE/PNG", "image/png; x=y", "text/html", ""] {
-            assert_eq!(check_name(name).unwrap_err().code, Code::UnsupportedType, "{name}");
+            assert_eq!(check_mime(name).unwrap_err().code, Code::UnsupportedType, "{name}");
         }
     }
 }

@@ -1,43 +1,43 @@
-//! Pictures as this dialect carries them: a data URL, a ciphertext, or an attachment.
+//! Images as this dialect carries them in events: data URLs and ciphertexts.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytestring::ByteString;
 use purrr_core::{Code, Problem, codec::json::write_string, model::Image};
 
 use crate::{
-    dialect::image::{Largest, check, check_name},
+    dialect::image::{ImageLimits, check, check_mime},
     limits::memory::MemoryBudget,
 };
 
-/// The media type of a picture that only the two can open.
-pub(super) const SEALED: &str = "application/octet-stream";
+/// The media type of an image that is encrypted, or whose bytes do not tell it.
+pub(super) const OPAQUE: &str = "application/octet-stream";
 
-/// A picture as this dialect sends it: a data URL, or a ciphertext that is nobody's business.
-pub(super) fn read(
+/// Decodes an image: a data URL, or otherwise a ciphertext, which is not looked at.
+pub(super) fn decode(
     image: ByteString,
-    largest: Largest,
+    limits: ImageLimits,
     budget: &MemoryBudget,
 ) -> Result<Image, Problem> {
     let Some(url) = image.strip_prefix("data:") else {
-        let mime = ByteString::from_static(SEALED);
+        let mime = ByteString::from_static(OPAQUE);
         return Ok(Image { mime, encrypted: true, bytes: image.into_bytes() });
     };
     let (mime, base64) = url.split_once(";base64,").unwrap_or((url, ""));
-    check_name(mime)?;
+    check_mime(mime)?;
     let bytes = BASE64_STANDARD.decode(base64).map_err(|_| {
-        Problem::new(Code::BadMessage, "the data URL of a picture must be strict base64")
+        Problem::new(Code::BadMessage, "the data URL of an image must be strict base64")
     })?;
-    check(mime, &bytes, largest)?;
+    check(mime, &bytes, limits)?;
     Ok(Image { mime: mime.into(), encrypted: false, bytes: budget.hold(bytes) })
 }
 
-/// The same picture in this dialect, as a string of JSON.
-pub(super) fn write(image: &Image, out: &mut String) {
+/// Encodes an image as a JSON string.
+pub(super) fn encode(image: &Image, out: &mut String) {
     let Image { mime, encrypted, bytes } = image;
-    if *encrypted && let Ok(sealed) = std::str::from_utf8(bytes) {
-        return write_string(sealed, out);
+    if *encrypted && let Ok(ciphertext) = std::str::from_utf8(bytes) {
+        return write_string(ciphertext, out);
     }
-    // A ciphertext that is no text could only come from a client that broke its own dialect; its bytes still arrive.
+    // A ciphertext that is no text comes from a client that broke its own dialect. It still arrives.
     let mut url = format!("data:{mime};base64,");
     BASE64_STANDARD.encode_string(bytes, &mut url);
     write_string(&url, out);

@@ -1,11 +1,148 @@
-//! The Purrr.chat dialect: Socket.IO events over Engine.IO.
+//! The Purrr.chat dialect: Socket.IO v5 over Engine.IO, with one namespace and its events.
+//!
+//! The protocol: <https://socket.io/docs/v4/socket-io-protocol/>.
 
 mod data_url;
 mod message_index;
 mod packet;
 mod payload;
+mod ping_barrier;
 mod session;
 
-pub(crate) use self::packet::{Front, handle};
+use std::{pin::Pin, sync::Arc};
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use futures::{SinkExt, StreamExt};
+use purrr_core::{Hub, Profile, hub::Gate, rate::Allowance};
+use serde::Deserialize;
+use tokio::time::timeout;
+
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::session::fuzzing;
+use self::{
+    packet::{Packet, invalid_namespace},
+    session::PurrrChat,
+};
+use super::close_code::close_code;
+use crate::{
+    config::Config,
+    dialect::image::ImageLimits,
+    limits::{
+        connections::ConnectionLimiter,
+        open::{Dialect, OpenConnection, OpenConnections},
+    },
+    liveness::Incoming,
+    transport::{
+        engineio::{EioSocket, Outgoing, Sessions},
+        message::Message,
+        websocket::CloseCode,
+    },
+};
+
+/// What the routes of `/socket.io/` share.
+#[derive(Clone, Debug)]
+pub(crate) struct SocketIo {
+    hub: Hub,
+    config: Arc<Config>,
+    connections: OpenConnections,
+    sessions: Sessions,
+}
+
+impl SocketIo {
+    pub(crate) fn new(
+        hub: Hub,
+        config: Arc<Config>,
+        connections: OpenConnections,
+        limiter: Arc<ConnectionLimiter>,
+    ) -> Self {
+        let sessions = Sessions::new(Arc::clone(&config), limiter);
+        Self { hub, sessions, config, connections }
+    }
+}
+
+/// Answers a request to `/socket.io/`.
+pub(crate) async fn handle(State(socketio): State<SocketIo>, request: Request) -> Response {
+    let SocketIo { hub, config, connections, sessions } = socketio;
+    let session = move |socket| run(hub, config, connections.open(Dialect::PurrrChat), socket);
+    sessions.handle(request, session).await
+}
+
+/// Runs one client's session.
+async fn run(hub: Hub, config: Arc<Config>, _counted: OpenConnection, mut socket: EioSocket) {
+    let connected = timeout(config.connect_timeout, connect(&mut socket)).await;
+    let Ok(Some(Auth { auto_pair, pid })) = connected else {
+        return close(socket, CloseCode::Policy, "no namespace was asked for").await;
+    };
+    let mut chat =
+        PurrrChat::new(socket, hub.limits(), ImageLimits::from_config(&config), auto_pair);
+    let shared = (chat.allowance(), chat.gate());
+    // The profile is built in place: in a variable, the future would hold it to the end.
+    let ended = hub.serve(&mut chat, profile(pid, shared)).await;
+    let garbled = "not Socket.IO";
+    // A connection also counts as lost if the client sent no packet of Engine.IO. It is told.
+    let (code, reason) = close_code(ended, garbled).unwrap_or((CloseCode::Policy, garbled));
+    close(chat.into_socket(), code, reason).await;
+}
+
+/// Closes a session.
+///
+/// Boxed: it is larger than all the rest, and every session would hold it from its start.
+fn close(
+    socket: EioSocket,
+    code: CloseCode,
+    reason: &'static str,
+) -> Pin<Box<impl Future<Output = ()>>> {
+    Box::pin(socket.into_transport().close(code, reason))
+}
+
+/// Returns what is known of a client when it connects.
+fn profile(pid: Option<String>, (allowance, gate): (Option<Arc<Allowance>>, Gate)) -> Profile {
+    let mut profile = Profile::default();
+    (profile.capabilities.candidates, profile.capabilities.receipts) = (false, false);
+    (profile.allowance, profile.gate) = (allowance, Some(gate));
+    // An invalid token is no error: the client may have been evicted from memory.
+    profile.resume = pid.and_then(|token| token.parse().ok());
+    profile
+}
+
+/// The auth payload of a client.
+#[derive(Default, Deserialize)]
+struct Auth {
+    #[serde(rename = "autoPair", default)]
+    auto_pair: bool,
+    /// The resume token of the last connection. Clients from version 4.6 on send it again.
+    #[serde(default)]
+    pid: Option<String>,
+}
+
+/// Waits until the client connects to the main namespace, which the first event answers.
+///
+/// Returns `None` if it sends anything else first.
+async fn connect(socket: &mut EioSocket) -> Option<Auth> {
+    loop {
+        let packet = match socket.next().await? {
+            Incoming::Message(Message::Text(packet)) => packet,
+            Incoming::WriteProgress | Incoming::Unresponsive | Incoming::Responsive => continue,
+            _ => return None,
+        };
+        match Packet::parse(&packet)? {
+            Packet::Connect(auth) => {
+                return match auth {
+                    "" => Some(Auth::default()),
+                    // An object: a list would do for its fields in their order.
+                    json if json.starts_with('{') => serde_json::from_str(json).ok(),
+                    _ => None,
+                };
+            }
+            Packet::ConnectElsewhere(namespace) => refuse(socket, namespace).await?,
+            _ => return None,
+        }
+    }
+}
+
+async fn refuse(socket: &mut EioSocket, namespace: &str) -> Option<()> {
+    socket.send(Outgoing::Text(invalid_namespace(namespace))).await.ok()
+}

@@ -1,5 +1,4 @@
-//! An event's array, taken apart: [`open`] and [`parse`], the one event that comes most, and the fields that need more than
-//! serde.
+//! Parsing of event arrays: [`open`], [`parse`], and a fast path for [`SendMessage`].
 
 use std::{borrow::Cow, fmt};
 
@@ -13,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::limits::memory::MemoryBudget;
 
-/// Takes an event's array apart: its name, and its first argument if it has one.
+/// Splits an event's array into its name and its first argument, if it has one.
 pub(super) fn open(array: &str) -> Result<(Cow<'_, str>, Option<&str>), ()> {
     struct Opened<'a>(Cow<'a, str>, Option<&'a str>);
 
@@ -48,7 +47,7 @@ pub(super) fn open(array: &str) -> Result<(Cow<'_, str>, Option<&str>), ()> {
     Ok((name, payload))
 }
 
-/// Reads an event's argument.
+/// Parses an event's argument.
 pub(super) fn parse<'a, T: Deserialize<'a>>(
     name: &str,
     payload: Option<&'a str>,
@@ -59,7 +58,7 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(
         .map_err(|_| bad("has an argument with a field that is missing or of a wrong type"))
 }
 
-/// What is said with `send_message`.
+/// The argument of `send_message`.
 #[derive(Deserialize)]
 pub(super) struct SendMessage<'a> {
     #[serde(borrow, default)]
@@ -71,9 +70,10 @@ pub(super) struct SendMessage<'a> {
 }
 
 impl<'a> SendMessage<'a> {
-    /// Reads the whole event if it is one of these and as clients send it in earnest. Of any other, and of a wrong one,
-    /// `open` and `parse` say what it is.
-    pub(super) fn at_a_glance(array: &'a str) -> Option<Self> {
+    /// Parses a whole `send_message` in the usual form. The fast path for the most frequent event.
+    ///
+    /// Returns `None` for any other or unusual event, which [`open`] and [`parse`] then handle.
+    pub(super) fn parse_fast(array: &'a str) -> Option<Self> {
         enum Value<'a> {
             Null,
             Text(Quoted<'a>),
@@ -120,11 +120,14 @@ impl<'a> SendMessage<'a> {
     }
 }
 
-/// A string, borrowed from the packet where it has no escapes.
+/// A string, borrowed from the packet if it has no escapes.
 pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
 impl Text<'_> {
-    /// The string as a slice of its packet, or charged for as a copy where it had escapes or would keep much else.
+    /// Returns the string as a slice of its packet.
+    ///
+    /// A string that had escapes, or would keep much of the packet besides, is a copy with a
+    /// reservation of its own.
     pub(super) fn in_source(self, source: &ByteString, budget: &MemoryBudget) -> ByteString {
         let slice = match &self.0 {
             Cow::Borrowed(text) => json::slice(source, text),
@@ -158,7 +161,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// An index among the messages of the chat. Any number that cannot be one is none.
+/// An index among the messages of the chat. A number that cannot be one counts as none.
 #[derive(Default)]
 pub(super) struct Index(pub(super) Option<u64>);
 
@@ -181,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_string_with_escapes_is_charged_for_when_its_packet_is_gone() {
+    fn escaped_string_has_own_reservation() {
         let budget = MemoryBudget::unlimited();
         let sealed = format!(r#""{{\"ciphertext\":\"{}\"}}""#, "A".repeat(100_000));
         let packet = ByteString::from(sealed);
@@ -194,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_string_that_is_little_of_its_packet_does_not_keep_that() {
+    fn short_string_does_not_keep_packet() {
         let budget = MemoryBudget::unlimited();
         let junk = "x".repeat(100_000);
         let packet =
@@ -207,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn at_a_glance_is_seen_what_a_reading_finds() {
+    fn fast_path_agrees_with_parser() {
         for (seen, array) in [
             (true, r#"["send_message",{"message":"hi","image":null,"reply":null}]"#),
             (true, r#" [ "send_message" , { "reply" : 12 , "message" : "a\nb \"c\"" } ] "#),
@@ -225,7 +228,7 @@ mod tests {
             (false, r#"["send_message"]"#),
             (false, r#"["chat message",{"message":"hi"}]"#),
         ] {
-            let glance = said(SendMessage::at_a_glance(array));
+            let glance = said(SendMessage::parse_fast(array));
             assert_eq!(glance.is_some(), seen, "{array}");
             if seen {
                 let source = ByteString::from(array);

@@ -11,10 +11,10 @@ use purrr_core::{
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Chat, Log, PurrrChat};
+use super::{Chat, MessageIndex, PurrrChat};
 use crate::{
     config::Config,
-    dialect::{image::Largest, native, purrr_chat::packet::Packet},
+    dialect::{image::ImageLimits, native, purrr_chat::packet::Packet},
     liveness::Incoming,
     transport::{
         Message as Said,
@@ -43,7 +43,7 @@ fn say(data: &[u8], config: &Config) {
     let [mut speaker, mut partner] = [0, 1].map(|_| {
         let limits = Limits::default();
         let socket = EioSocket::new(EioTransport::closed(), config);
-        PurrrChat::new(socket, &limits, Largest::of(config), false)
+        PurrrChat::new(socket, &limits, ImageLimits::from_config(config), false)
     });
     partner.chat = Some(chat(ChatId::from_bits(1)));
     let mut chats = 0;
@@ -55,7 +55,7 @@ fn say(data: &[u8], config: &Config) {
                 continue;
             }
             b"l" => {
-                speaker.write(Event::Left { reason: ChatEnd::Left });
+                speaker.encode(Event::Left { reason: ChatEnd::Left });
                 speaker.packets.clear();
                 continue;
             }
@@ -69,7 +69,7 @@ fn say(data: &[u8], config: &Config) {
             Said::Text(text) => Some(text.clone()),
             _ => None,
         };
-        match speaker.read(Incoming::Message(message)) {
+        match speaker.decode(Incoming::Message(message)) {
             Err(()) => return,
             Ok(Err(problem)) => assert!(problem.message.len() < 200, "{problem}"),
             Ok(Ok(None)) => {}
@@ -88,20 +88,26 @@ fn say(data: &[u8], config: &Config) {
 }
 
 fn chat(id: ChatId) -> Chat {
-    let log = Log::default();
-    Chat { id, partner: "Ann".into(), log, typing: false, marked: false, fence: None }
+    Chat {
+        id,
+        partner: "Ann".into(),
+        index: MessageIndex::default(),
+        is_typing: false,
+        has_read_mark: false,
+        barrier: None,
+    }
 }
 
 /// What the partner is told on this dialect.
 fn hear(partner: &mut PurrrChat, frame: &Frame, said: Option<&str>) {
-    partner.write(Event::Received(frame.clone()));
+    partner.encode(Event::Received(frame.clone()));
     let mut packets = std::mem::take(&mut partner.packets).into_iter();
     // Of what the partner has not seen it is told nothing.
     let Some(Outgoing::Text(packet)) = packets.next() else {
         let nothing = matches!(frame.body, Body::Read { .. });
         return assert!(nothing, "nothing arrives of {:?}", frame.body);
     };
-    let event = match Packet::read(packet.strip_prefix('4').expect("it is a message")) {
+    let event = match Packet::parse(packet.strip_prefix('4').expect("it is a message")) {
         Some(Packet::Event(event) | Packet::BinaryEvent(event)) => event,
         other => panic!("what is written is no event: {other:?}"),
     };

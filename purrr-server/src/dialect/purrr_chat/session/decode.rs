@@ -1,0 +1,334 @@
+//! What a client sends, as commands: [`PurrrChat::decode`].
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use purrr_core::{
+    Code, Command, Frame, Hello, Problem, Search,
+    model::{Body, ChatId, Image, Message, Signal, SignalKind, Verbatim},
+};
+use serde::Deserialize;
+
+use super::{
+    super::{
+        data_url,
+        packet::{Packet, Placeholder, invalid_namespace},
+        payload::{Index, SendMessage, Text, open, parse},
+    },
+    DIALECT, PurrrChat,
+};
+use crate::{
+    dialect::{
+        image::{recognize, too_large},
+        p256_key::is_p256_key,
+    },
+    limits::memory::overloaded,
+    liveness::Incoming,
+    transport::{self, engineio::Outgoing},
+};
+
+/// Events that are for the server and not for the partner.
+const SERVER_EVENTS: [&str; 3] = ["init_user", "find_partner", "disconnect_partner"];
+
+/// The command that an event asks for, if any.
+type Decoded = Result<Option<Command>, Problem>;
+
+impl PurrrChat {
+    /// Decodes a packet.
+    ///
+    /// Returns `Err` if it is not Socket.IO, which ends the connection.
+    pub(super) fn decode(&mut self, incoming: Incoming<transport::Message>) -> Result<Decoded, ()> {
+        let text = match (incoming, self.pending_event.take()) {
+            (Incoming::Refused, _) => {
+                // Only a message is as large, and the client's page shows it although it is refused.
+                let is_late = self.is_before_barrier();
+                if let Some(chat) = self.chat.as_mut().filter(|_| !is_late) {
+                    chat.index.push_refused();
+                }
+                return Ok(Err(overloaded()));
+            }
+            (Incoming::Message(transport::Message::Binary(bytes)), Some(array)) => {
+                return self.decode_attached(array, bytes);
+            }
+            (Incoming::Message(transport::Message::Text(text)), None) => text,
+            _ => return Err(()),
+        };
+        match Packet::parse(&text).ok_or(())? {
+            Packet::Event(array) => self.decode_event(&text, array),
+            Packet::BinaryEvent(array) => {
+                let array = text.slice_ref(array);
+                check_attachment(&array)?;
+                self.pending_event = Some(array);
+                Ok(Ok(None))
+            }
+            Packet::ConnectElsewhere(namespace) => {
+                self.packets.push_back(Outgoing::Text(invalid_namespace(namespace)));
+                self.unflushed_answer = true;
+                Ok(Ok(None))
+            }
+            Packet::Connect(_) | Packet::Ack => Ok(Ok(None)),
+            Packet::Disconnect => Err(()),
+        }
+    }
+
+    /// Decodes an event: what `packet` holds from `array` on.
+    fn decode_event(&mut self, packet: &ByteString, array: &str) -> Result<Decoded, ()> {
+        if let Some(said) = SendMessage::parse_fast(array) {
+            return Ok(if self.is_before_barrier() {
+                Ok(None)
+            } else {
+                self.send_message(said, packet)
+            });
+        }
+        let (name, payload) = open(array)?;
+        if !SERVER_EVENTS.contains(&&*name) && self.is_before_barrier() {
+            return Ok(Ok(None));
+        }
+        Ok(match &*name {
+            "init_user" => introduce(payload).map(Some),
+            "find_partner" => Ok(Some(Command::Find(Search::default()))),
+            "disconnect_partner" => Ok(Some(Command::Leave)),
+            "send_message" => {
+                parse(&name, payload).and_then(|said| self.send_message(said, packet))
+            }
+            "read_message" => self.read_message(payload),
+            "typing_start" => Ok(Some(self.typing(true))),
+            "typing_stop" if self.chat.as_ref().is_some_and(|chat| !chat.is_typing) => Ok(None),
+            "typing_stop" => Ok(Some(self.typing(false))),
+            "start_video_call" => self.signal(SignalKind::Offer, &name, "offer", payload),
+            "accept_video_call" => self.signal(SignalKind::Answer, &name, "answer", payload),
+            "refuse_video_call" => Ok(Some(relay(signalled(SignalKind::Refuse, None)))),
+            "hang_video_call" => Ok(Some(relay(signalled(SignalKind::Hangup, None)))),
+            "chat message" => self.chat_message(payload, packet.slice_ref(array)),
+            "image upload" => self.image_upload(payload, packet.slice_ref(array)),
+            _ => Err(Problem::new(Code::UnknownType, "unknown event")),
+        })
+    }
+
+    /// Decodes an event whose attachment has come. That the two fit was checked before.
+    fn decode_attached(&mut self, array: ByteString, bytes: Bytes) -> Result<Decoded, ()> {
+        let (name, _) = open(&array)?;
+        if name != "image upload" {
+            let message = format!("`{}` takes no binary data", known(&name));
+            return Ok(Err(Problem::new(Code::BadMessage, message)));
+        }
+        if self.is_before_barrier() {
+            return Ok(Ok(None));
+        }
+        if self.chat.is_none() {
+            return Ok(Err(not_paired()));
+        }
+        // An unknown type is relayed all the same: it may be encrypted.
+        let kind = match recognize(&bytes, self.image_limits) {
+            Ok(kind) => kind,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let mime = kind.unwrap_or(data_url::OPAQUE);
+        let image = Image { mime: ByteString::from_static(mime), encrypted: false, bytes };
+        let wire = Verbatim { dialect: DIALECT, text: array, binary: true };
+        Ok(self.message(None, Some(image), None, Some(wire)))
+    }
+
+    /// Addresses a frame to the partner that the client knows of.
+    ///
+    /// The hub may have begun another chat meanwhile, of which the client has not been told.
+    pub(super) fn addressed(&self, command: Command) -> Command {
+        match command {
+            Command::Send { frame, .. } => {
+                let chat = self.chat.as_ref().map_or(ChatId::NONE, |chat| chat.id);
+                Command::Send { chat: Some(chat), frame }
+            }
+            other => other,
+        }
+    }
+
+    fn send_message(&mut self, said: SendMessage<'_>, source: &ByteString) -> Decoded {
+        let SendMessage { message, image, reply } = said;
+        let text = message.map(|message| message.in_source(source, &self.budget));
+        if self.chat.is_none() {
+            return Err(not_paired());
+        }
+        let read = |image: Text<'_>| {
+            data_url::decode(image.in_source(source, &self.budget), self.image_limits, &self.budget)
+        };
+        let image = image.map(read).transpose()?;
+        if text.is_none() && image.is_none() {
+            return Err(Problem::new(
+                Code::BadMessage,
+                "`send_message` needs a `message` or an `image`",
+            ));
+        }
+        self.message(text, image, reply.0, None)
+    }
+
+    fn chat_message(&mut self, payload: Option<&str>, source: ByteString) -> Decoded {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum ChatMessage {
+            Plain(String),
+            Replying {
+                message: String,
+                #[serde(default)]
+                reply: Index,
+            },
+        }
+        let (text, reply) = match parse("chat message", payload)? {
+            ChatMessage::Plain(text) => (text, Index(None)),
+            ChatMessage::Replying { message, reply } => (message, reply),
+        };
+        let wire = Verbatim { dialect: DIALECT, text: source, binary: false };
+        self.message(Some(text.into()), None, reply.0, Some(wire))
+    }
+
+    fn image_upload(&mut self, payload: Option<&str>, source: ByteString) -> Decoded {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum ImageUpload {
+            Plain(String),
+            Wrapped { image: String },
+        }
+        let (ImageUpload::Plain(image) | ImageUpload::Wrapped { image }) =
+            parse("image upload", payload)?;
+        if self.chat.is_none() {
+            return Err(not_paired());
+        }
+        let wire = Verbatim { dialect: DIALECT, text: source, binary: false };
+        let image = data_url::decode(image.into(), self.image_limits, &self.budget)?;
+        self.message(None, Some(image), None, Some(wire))
+    }
+
+    /// Returns a message to the partner.
+    ///
+    /// Refuses here what the hub would refuse, since the sender's page shows and counts it anyway.
+    fn message(
+        &mut self,
+        text: Option<ByteString>,
+        image: Option<Image>,
+        reply: Option<u64>,
+        verbatim: Option<Verbatim>,
+    ) -> Decoded {
+        if let Err(problem) = self.check(text.as_ref(), image.as_ref()) {
+            if let Some(chat) = &mut self.chat {
+                chat.index.push_refused();
+            }
+            return Err(problem);
+        }
+        let (mut id, mut reply_id) = (None, None);
+        if let Some(chat) = &mut self.chat {
+            reply_id = reply.and_then(|index| chat.index.id_at(index));
+            id = Some(chat.index.push_own());
+        }
+        let message = Message { id, text, image: image.map(Box::new), reply: reply_id };
+        let frame = Frame { body: Body::Message(message), verbatim };
+        Ok(Some(Command::Send { chat: None, frame }))
+    }
+
+    fn check(&self, text: Option<&ByteString>, image: Option<&Image>) -> Result<(), Problem> {
+        let Self { message_bytes, image_bytes, .. } = *self;
+        if text.is_some_and(|text| text.len() > message_bytes) {
+            let message = format!("message too long; maximum {message_bytes} bytes");
+            return Err(Problem::new(Code::TooLong, message));
+        }
+        if image.is_some_and(|image| image.bytes.len() > image_bytes) {
+            return Err(too_large(image_bytes as u64, "bytes"));
+        }
+        Ok(())
+    }
+
+    fn read_message(&self, payload: Option<&str>) -> Decoded {
+        #[derive(Deserialize)]
+        struct ReadMessage {
+            #[serde(rename = "messageId")]
+            message_id: serde_json::Number,
+        }
+        let ReadMessage { message_id } = parse("read_message", payload)?;
+        let Some(chat) = &self.chat else { return Ok(Some(relay(Body::Read { id: 0 }))) };
+        let id = message_id.as_u64().and_then(|index| chat.index.id_at(index));
+        Ok(id.map(|id| relay(Body::Read { id })))
+    }
+
+    fn signal(&self, kind: SignalKind, name: &str, field: &str, payload: Option<&str>) -> Decoded {
+        let mut fields: serde_json::Map<String, serde_json::Value> = parse(name, payload)?;
+        match fields.remove(field) {
+            Some(serde_json::Value::String(data)) => {
+                Ok(Some(relay(signalled(kind, Some(self.budget.hold_text(data))))))
+            }
+            _ => {
+                let message = format!("`{name}` needs the field `{field}`, a string");
+                Err(Problem::new(Code::BadMessage, message))
+            }
+        }
+    }
+
+    fn typing(&mut self, on: bool) -> Command {
+        if let Some(chat) = &mut self.chat {
+            chat.is_typing = on;
+        }
+        relay(Body::Typing(on))
+    }
+}
+
+/// Decodes `init_user`.
+fn introduce(payload: Option<&str>) -> Result<Command, Problem> {
+    #[derive(Deserialize)]
+    struct InitUser<'a> {
+        #[serde(borrow)]
+        name: Text<'a>,
+        #[serde(borrow, rename = "publicKey", default)]
+        public_key: Option<Text<'a>>,
+    }
+    let InitUser { name, public_key } = parse("init_user", payload)?;
+    let mut hello = Hello::named(name.0.as_ref());
+    if let Some(Text(key)) = public_key {
+        hello.encrypts = is_p256_key(&key);
+        hello.public_key = Some(key.as_ref().into());
+    }
+    Ok(Command::Hello { hello, resume: None })
+}
+
+const fn signalled(kind: SignalKind, data: Option<ByteString>) -> Body {
+    Body::Signal(Signal { kind, data })
+}
+
+const fn relay(body: Body) -> Command {
+    Command::Send { chat: None, frame: Frame::new(body) }
+}
+
+fn not_paired() -> Problem {
+    Problem::new(Code::NotPaired, "no partner")
+}
+
+/// Checks that an event has a place for its one attachment.
+fn check_attachment(array: &ByteString) -> Result<(), ()> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Attached {
+        Plain(Placeholder),
+        Wrapped { image: Placeholder },
+    }
+    let (name, payload) = open(array)?;
+    if name != "image upload" {
+        // Refused with an error once the attachment has come.
+        return Ok(());
+    }
+    let payload = payload.ok_or(())?;
+    let (Attached::Plain(placeholder) | Attached::Wrapped { image: placeholder }) =
+        serde_json::from_str(payload).map_err(|_| ())?;
+    if placeholder.is_first() { Ok(()) } else { Err(()) }
+}
+
+/// Returns the name of an event for an error. Only known names are echoed.
+fn known(name: &str) -> &str {
+    const NAMES: [&str; 10] = [
+        "init_user",
+        "find_partner",
+        "send_message",
+        "read_message",
+        "typing_start",
+        "typing_stop",
+        "start_video_call",
+        "accept_video_call",
+        "disconnect_partner",
+        "chat message",
+    ];
+    NAMES.into_iter().find(|known| *known == name).unwrap_or("this event")
+}
