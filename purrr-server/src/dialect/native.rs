@@ -3,9 +3,14 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures::{Sink, Stream};
@@ -23,24 +28,61 @@ use super::{
 };
 use crate::{
     config::Config,
-    limits::{connections::ConnectionPermit, memory::overloaded, open::OpenConnection},
+    limits::{
+        connections::{ConnectionLimiter, ConnectionPermit},
+        memory::overloaded,
+        open::{Dialect, OpenConnection, OpenConnections},
+    },
     liveness::Incoming,
     transport::{
         message::Message,
-        websocket::{LiveSocket, MessageSocket, Socket, SocketError},
+        websocket::{self, LiveSocket, MessageSocket, Socket, SocketError},
     },
 };
 
 /// The subprotocol that a client may offer.
-pub(crate) const PROTOCOL: &str = "purrr.v1";
+const PROTOCOL: &str = "purrr.v1";
 
 /// Marks frames that may be relayed in the form in which they came.
 const DIALECT: &str = "native";
 
+/// What the route `/ws` needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Native {
+    hub: Hub,
+    config: Arc<Config>,
+    connections: OpenConnections,
+    limiter: Arc<ConnectionLimiter>,
+}
+
+impl Native {
+    pub(crate) const fn new(
+        hub: Hub,
+        config: Arc<Config>,
+        connections: OpenConnections,
+        limiter: Arc<ConnectionLimiter>,
+    ) -> Self {
+        Self { hub, config, connections, limiter }
+    }
+}
+
+/// Answers a request to `/ws`.
+pub(crate) async fn handle(State(native): State<Native>, request: Request) -> Response {
+    let Native { hub, config, connections, limiter } = native;
+    let permit = match limiter.admit(&request) {
+        Ok(permit) => permit,
+        Err(rejection) => return rejection.into_response(),
+    };
+    let (max_payload, reservation) = (config.max_payload, permit.budget().reservation());
+    websocket::upgrade(request, Some(PROTOCOL), max_payload, reservation, move |socket| {
+        run(hub, &config, (connections.open(Dialect::Native), permit), socket)
+    })
+}
+
 /// Runs one client's session on an upgraded socket. The permit is held until it ends.
 ///
 /// The socket is wrapped before the future begins. Otherwise the future would hold it twice.
-pub(crate) fn run(
+fn run(
     hub: Hub,
     config: &Config,
     (counted, permit): (OpenConnection, ConnectionPermit),

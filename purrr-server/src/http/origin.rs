@@ -1,4 +1,4 @@
-//! Which web pages may talk to this server: [`Origins`].
+//! The origins of web pages that may connect: [`Origins`].
 
 use axum::http::{
     HeaderMap, HeaderValue,
@@ -7,10 +7,10 @@ use axum::http::{
 
 use crate::config::Origin;
 
-/// The origins that are let in, compared whole and exactly.
+/// The allowed origins, compared exactly.
 ///
-/// Besides those in the list, a page may always talk to the host it came from; and programs, which send no `Origin`,
-/// are nobody's page.
+/// A page of the server's own host is always allowed, and so is a client without `Origin`, which is
+/// no web page.
 #[derive(Clone, Debug)]
 pub(crate) struct Origins(Vec<Origin>);
 
@@ -19,23 +19,24 @@ impl Origins {
         Self(allowed)
     }
 
-    /// Whether a request with these headers may go on; says in the log which option would let it.
+    /// Returns true if a request may connect. Logs which option would allow it otherwise.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> bool {
         let Some(origin) = headers.get(ORIGIN) else { return true };
-        let admitted = self.lists(origin) || own(origin, headers.get(HOST));
+        let admitted = self.lists(origin) || is_own(origin, headers.get(HOST));
         if !admitted {
             tracing::info!("refused a page of another origin; `--allowed-origin` lets one in");
         }
         admitted
     }
 
-    /// Whether the origin is in the list.
+    /// Returns true if the origin is in the list.
     pub(crate) fn lists(&self, origin: &HeaderValue) -> bool {
         self.0.iter().any(|listed| origin == listed.as_str())
     }
 }
 
-fn own(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
+/// Returns true if the page came from the host that it connects to.
+fn is_own(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
     let (Ok(origin), Some(Ok(host))) = (origin.to_str(), host.map(HeaderValue::to_str)) else {
         return false;
     };
@@ -47,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_are_compared_whole() {
+    fn origins_are_compared_exactly() {
         let origins = Origins::new(vec!["https://good.example".parse().unwrap()]);
         for (origin, host, admitted) in [
             ("https://good.example", "chat.example", true),

@@ -1,4 +1,4 @@
-//! The page and what belongs to it, embedded in the program.
+//! The web client, embedded in the program.
 
 use std::{
     collections::HashMap,
@@ -22,12 +22,13 @@ use include_dir::{Dir, include_dir};
 
 static WEB: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/web");
 
-/// Only what this server itself sends is run or shown, and nobody may frame it.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
-                      connect-src 'self'; font-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'";
+/// The content security policy: only files of this server, and no framing.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+                      img-src 'self' blob: data:; connect-src 'self'; font-src 'self'; \
+                      base-uri 'self'; form-action 'none'; frame-ancestors 'none'";
 
-/// The page, for a server that is mounted at `prefix`, which ends in a slash.
-pub(crate) fn index(prefix: &str, asked: &HeaderMap) -> Response {
+/// Returns the page for a server that is mounted at `prefix`, which ends in a slash.
+pub(crate) fn index(prefix: &str, headers: &HeaderMap) -> Response {
     let Some(page) = WEB.get_file("index.html").and_then(|file| file.contents_utf8()) else {
         return StatusCode::NOT_FOUND.into_response();
     };
@@ -36,11 +37,11 @@ pub(crate) fn index(prefix: &str, asked: &HeaderMap) -> Response {
         let prefix = prefix.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
         Body::from(page.replace("<base href=\"./\">", &format!("<base href=\"{prefix}\">")))
     };
-    guarded("text/html; charset=utf-8", tag, asked, page)
+    with_headers("text/html; charset=utf-8", tag, headers, page)
 }
 
-/// A file of the page, or 404.
-pub(crate) fn asset(name: &str, asked: &HeaderMap) -> Response {
+/// Returns a file of the page, or 404.
+pub(crate) fn asset(name: &str, headers: &HeaderMap) -> Response {
     let content_type = match name.rsplit_once('.').map(|(_, extension)| extension) {
         Some("css") => "text/css; charset=utf-8",
         Some("js") => "text/javascript; charset=utf-8",
@@ -50,20 +51,20 @@ pub(crate) fn asset(name: &str, asked: &HeaderMap) -> Response {
     };
     match WEB.get_file(name) {
         Some(file) => {
-            guarded(content_type, tag(&digest(name)), asked, || Body::from(file.contents()))
+            with_headers(content_type, tag(&digest(name)), headers, || Body::from(file.contents()))
         }
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
-/// The answer with its headers, or 304 if the client has this version already.
-fn guarded(
+/// Returns the response with its headers, or 304 if the client has this version.
+fn with_headers(
     content_type: &'static str,
     tag: HeaderValue,
-    asked: &HeaderMap,
+    headers: &HeaderMap,
     body: impl FnOnce() -> Body,
 ) -> Response {
-    let mut response = if has(asked, &tag) {
+    let mut response = if is_current(headers, &tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let mut response = Response::new(body());
@@ -72,7 +73,7 @@ fn guarded(
     };
     response.headers_mut().insert(ETAG, tag);
     for (name, value) in [
-        // The files change only with the program, and a stale half of the page is worse than a request that costs nothing.
+        // A page of files from two versions would break. Revalidation costs next to nothing.
         (CACHE_CONTROL, "no-cache"),
         (CONTENT_SECURITY_POLICY, POLICY),
         (REFERRER_POLICY, "no-referrer"),
@@ -83,9 +84,9 @@ fn guarded(
     response
 }
 
-/// RFC 9110, section 13.1.2: whether the client names this version among those it has.
-fn has(asked: &HeaderMap, tag: &HeaderValue) -> bool {
-    asked
+/// Returns true if the client has this version, by RFC 9110, section 13.1.2.
+fn is_current(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+    headers
         .get_all(IF_NONE_MATCH)
         .into_iter()
         .filter_map(|value| value.to_str().ok())
@@ -94,7 +95,7 @@ fn has(asked: &HeaderMap, tag: &HeaderValue) -> bool {
         .any(|found| found == "*" || found.strip_prefix("W/").unwrap_or(found) == tag)
 }
 
-/// What tells the contents of a file from any other version of it. Each file is read once.
+/// Returns a digest of a file. Each file is hashed once.
 fn digest(name: &str) -> Option<u64> {
     static DIGESTS: LazyLock<HashMap<&Path, u64>> =
         LazyLock::new(|| WEB.files().map(|file| (file.path(), hash(file.contents()))).collect());
@@ -105,7 +106,7 @@ fn tag(version: &impl Hash) -> HeaderValue {
     HeaderValue::try_from(format!("\"{:016x}\"", hash(version))).expect("hex digits are ASCII")
 }
 
-/// The same in every process of one program, so that any of several behind one address knows it.
+/// Returns the same hash in all processes of one version, which may share an address.
 fn hash(value: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);

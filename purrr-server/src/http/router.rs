@@ -25,23 +25,21 @@ use super::{
 use crate::{
     config::Config,
     dialect::{native, purrr_chat},
-    limits::{
-        connections::ConnectionLimiter,
-        open::{Dialect, OpenConnections},
-    },
-    transport::websocket,
+    limits::{connections::ConnectionLimiter, open::OpenConnections},
 };
 
-/// Everything this server answers, to serve at the root or to nest in any axum app.
+/// Returns all routes of the server, to serve at the root or to nest in any axum app.
 ///
-/// Limits per address need to know the address: an app that is served with
-/// `into_make_service_with_connect_info::<SocketAddr>()` tells it. Without that only [`Config::max_connections`] holds.
+/// Limits per address need [`ConnectInfo`](axum::extract::ConnectInfo), so serve the app with
+/// `into_make_service_with_connect_info::<SocketAddr>()`. Otherwise only
+/// [`Config::max_connections`] holds.
 ///
 /// ```
 /// use purrr_core::Hub;
 /// use purrr_server::{Config, router};
 ///
-/// let app: axum::Router = axum::Router::new().nest("/a/b", router(Hub::memory(), Config::default()));
+/// let chat = router(Hub::memory(), Config::default());
+/// let app: axum::Router = axum::Router::new().nest("/a/b", chat);
 /// # let _ = app;
 /// ```
 pub fn router<S>(hub: Hub, config: Config) -> Router<S>
@@ -52,7 +50,7 @@ where
     routes(hub, config, limiter)
 }
 
-/// The same behind a door that somebody else guards as well.
+/// Returns the routes with a limiter that the caller shares.
 pub(crate) fn routes<S>(hub: Hub, config: Config, limiter: Arc<ConnectionLimiter>) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
@@ -75,41 +73,34 @@ where
             Arc::clone(&limiter),
         ))
         .layer(cors);
-    let native = Native {
-        hub: hub.clone(),
-        config,
-        connections: connections.clone(),
-        limiter: Arc::clone(&limiter),
-    };
+    let native =
+        native::Native::new(hub.clone(), config, connections.clone(), Arc::clone(&limiter));
     let metrics = Arc::new(Metrics::new(hub.clone(), connections, limiter));
     let guarded = Router::new()
-        .route("/ws", any(enter_native))
+        .route("/ws", any(native::handle))
         .with_state(native)
         .route("/socket.io", socketio.clone())
         .route("/socket.io/", socketio)
-        .layer(middleware::from_fn_with_state(origins, admit));
+        .layer(middleware::from_fn_with_state(origins, check_origin));
     Router::new()
         .route("/assets/{name}", get(asset))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(health::ready))
         .route("/healthz", get(health::health))
         .route("/metrics", get(metrics::scrape).with_state(metrics))
-        // Also the root, which a router that is mounted as a service sees under two paths.
+        // Also for the root, which has two paths in a router that is mounted as a service.
         .fallback(index)
         .with_state(hub)
         .merge(guarded)
-        .layer(middleware::from_fn(name_host))
+        .layer(middleware::from_fn(require_host))
 }
 
-#[derive(Clone)]
-struct Native {
-    hub: Hub,
-    config: Arc<Config>,
-    limiter: Arc<ConnectionLimiter>,
-    connections: OpenConnections,
-}
-
-async fn admit(State(origins): State<Arc<Origins>>, request: Request, next: Next) -> Response {
+/// Refuses pages of other origins.
+async fn check_origin(
+    State(origins): State<Arc<Origins>>,
+    request: Request,
+    next: Next,
+) -> Response {
     if origins.admit(request.headers()) {
         return next.run(request).await;
     }
@@ -117,35 +108,22 @@ async fn admit(State(origins): State<Arc<Origins>>, request: Request, next: Next
     (StatusCode::FORBIDDEN, "pages of this origin may not connect here\n").into_response()
 }
 
-/// RFC 9112, section 3.2: a request over HTTP/1.1 names its host.
-async fn name_host(request: Request, next: Next) -> Response {
+/// Refuses HTTP/1.1 requests without `Host`, as RFC 9112, section 3.2 requires.
+async fn require_host(request: Request, next: Next) -> Response {
     if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
         return (StatusCode::BAD_REQUEST, "`Host` is missing\n").into_response();
     }
     next.run(request).await
 }
 
-async fn enter_native(State(native): State<Native>, request: Request) -> Response {
-    let Native { hub, config, connections, limiter } = native;
-    let permit = match limiter.admit(&request) {
-        Ok(permit) => permit,
-        Err(reason) => return reason.into_response(),
-    };
-    let max_payload = config.max_payload;
-    let reservation = permit.budget().reservation();
-    websocket::upgrade(request, Some(native::PROTOCOL), max_payload, reservation, move |socket| {
-        native::run(hub, &config, (connections.open(Dialect::Native), permit), socket)
-    })
-}
-
-async fn index(OriginalUri(asked): OriginalUri, request: Request) -> Response {
+async fn index(OriginalUri(uri): OriginalUri, request: Request) -> Response {
     if !matches!(request.uri().path(), "" | "/") {
         return StatusCode::NOT_FOUND.into_response();
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
-    let prefix = format!("{}/", asked.path().trim_end_matches('/'));
+    let prefix = format!("{}/", uri.path().trim_end_matches('/'));
     page::index(&prefix, request.headers())
 }
 

@@ -229,14 +229,17 @@ impl Rejection {
         match self {
             Self::Connections => "--max-connections is reached",
             Self::Address => {
-                "--max-connections-per-address is reached; if this is a proxy, name it with --trusted-proxy"
+                "--max-connections-per-address is reached; if this is a proxy, name it with \
+                 --trusted-proxy"
             }
             Self::Rate(_) => {
-                "--connects-per-second is exceeded; if this is a proxy, name it with --trusted-proxy"
+                "--connects-per-second is exceeded; if this is a proxy, name it with \
+                 --trusted-proxy"
             }
             Self::Sockets => {
-                "there are twice as many sockets as --max-connections or --max-connections-per-address \
-                 allow; if this is a proxy, name it with --trusted-proxy"
+                "there are twice as many sockets as --max-connections or \
+                 --max-connections-per-address allow; if this is a proxy, name it with \
+                 --trusted-proxy"
             }
         }
     }

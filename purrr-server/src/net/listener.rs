@@ -64,7 +64,8 @@ pub(crate) async fn accept(
             Err(error) => {
                 // Logged once, not at every attempt. Open connections are served meanwhile.
                 if !replace(&mut exhausted, true) {
-                    tracing::warn!(%error, "cannot accept connections; raise the limit of open files (ulimit -n)");
+                    let advice = "raise the limit of open files (ulimit -n)";
+                    tracing::warn!(%error, "cannot accept connections; {advice}");
                 }
                 sleep(ACCEPT_BACKOFF).await;
             }

@@ -1,7 +1,7 @@
 //! Checks of images that are not encrypted: media type, dimensions and frames.
 //!
 //! An SVG or an HTML page that calls itself an image can run scripts where it is opened. So the
-//! bytes decide and not the name. Nothing is decoded: only the first bytes and the headers are read.
+//! bytes decide and not the name. Nothing is decoded: only headers are read.
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;

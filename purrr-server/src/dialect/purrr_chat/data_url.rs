@@ -37,7 +37,7 @@ pub(super) fn encode(image: &Image, out: &mut String) {
     if *encrypted && let Ok(ciphertext) = std::str::from_utf8(bytes) {
         return write_string(ciphertext, out);
     }
-    // A ciphertext that is no text comes from a client that broke its own dialect. It still arrives.
+    // A ciphertext is text unless its sender broke its own dialect. It still arrives then.
     let mut url = format!("data:{mime};base64,");
     BASE64_STANDARD.encode_string(bytes, &mut url);
     write_string(&url, out);

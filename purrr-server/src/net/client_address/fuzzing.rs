@@ -1,4 +1,4 @@
-//! The target `client_address`: what proxies and clients write of where a request came from.
+//! The target `client_address`: headers of proxies and clients.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -12,8 +12,9 @@ const FORGED: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
 
 /// Checks that trust ends at the proxies.
 ///
-/// An untrusted peer is its own client. A hop that a client forges, left of the hops that trusted proxies wrote, changes
-/// nothing. Each line of the input is a header: `F` and a value of `Forwarded`, or else a value of `X-Forwarded-For`.
+/// An untrusted peer is its own client. A hop that a client forges, left of the hops that trusted
+/// proxies wrote, changes nothing. Each line of the input is a header: `F` and a value of
+/// `Forwarded`, or else a value of `X-Forwarded-For`.
 pub fn client_address(data: &[u8]) {
     let trusted = ["10.0.0.0/8", "2001:db8::/32"].map(|text| text.parse().expect("a network"));
     let trusts = |address| trusted.iter().any(|network: &Network| network.contains(address));

@@ -1,4 +1,4 @@
-//! The target `frames`: what a client sends after the upgrade, and what it is sent.
+//! The target `frames`: the bytes of a client after the upgrade, and those that it is sent.
 
 use std::{
     io,
@@ -17,10 +17,11 @@ use super::{
 };
 use crate::{limits::memory::MemoryBudget, transport::message::Message};
 
-/// Reads the same bytes at once, in pieces, and in the plainest way there is: all give the same messages and the same code
-/// to close with. What is written, in pieces as well, is read as it was meant.
+/// Checks the socket against a plain reader of RFC 6455, with the bytes at once and in pieces.
 ///
-/// The first byte says how much a message may have, and the next four how large the pieces are.
+/// All give the same messages and the same close code. Messages that are written, in pieces as
+/// well, are read as the same messages. The first byte of the input chooses the maximum payload,
+/// and the next four the sizes of the pieces.
 pub fn frames(data: &[u8]) {
     let Some((&[most, ref pieces @ ..], bytes)) = data.split_first_chunk::<5>() else { return };
     let most = [100, 1_000, 70_000][usize::from(most % 3)];
@@ -52,7 +53,7 @@ pub fn frames(data: &[u8]) {
 
 type Outcome = Result<SocketEvent, CloseCode>;
 
-/// A connection that gives and takes bytes in pieces of these sizes, over and over; all at once if there are none.
+/// A stream that reads and writes in pieces of these sizes, in turn. Without sizes, all at once.
 struct Pieces<'a> {
     unread: &'a [u8],
     written: Vec<u8>,
@@ -132,7 +133,7 @@ fn write(messages: Vec<Message>, sizes: &[u8]) -> Vec<u8> {
     socket.into_stream().written
 }
 
-// ---- The same, plainly ------------------------------------------------------------------------------------------
+// ---- The plain reader ---------------------------------------------------------------------------
 
 /// RFC 6455 for a server, with all the bytes at hand and no thought of cost.
 fn read_plainly(mut bytes: &[u8], most: usize) -> Vec<Outcome> {

@@ -298,7 +298,7 @@ mod tests {
     use super::*;
     use crate::limits::memory::MemoryBudget;
 
-    /// Queues a ping while the stream is blocked, without waiting for a flush. Reading must send it.
+    /// Queues a ping while the stream is blocked, and waits for no flush. Reading must send it.
     async fn blocked_ping_goes_out<S>(stream: S, mut client: DuplexStream, controls_only: bool)
     where
         S: AsyncRead + AsyncWrite + Unpin,

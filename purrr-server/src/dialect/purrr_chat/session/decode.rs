@@ -39,7 +39,7 @@ impl PurrrChat {
     pub(super) fn decode(&mut self, incoming: Incoming<transport::Message>) -> Result<Decoded, ()> {
         let text = match (incoming, self.pending_event.take()) {
             (Incoming::Refused, _) => {
-                // Only a message is as large, and the client's page shows it although it is refused.
+                // Only messages are as large. The client's page shows it although it is refused.
                 let is_late = self.is_before_barrier();
                 if let Some(chat) = self.chat.as_mut().filter(|_| !is_late) {
                     chat.index.push_refused();

@@ -1,4 +1,4 @@
-//! The target `events`: what a client of the Purrr.chat dialect says, and what its partner is told.
+//! The target `events`: packets of a Purrr.chat client, and what its partner is sent.
 
 use std::cell::RefCell;
 
@@ -22,10 +22,11 @@ use crate::{
     },
 };
 
-/// Reads Socket.IO packets, which `\x1e` separates. Whatever is relayed is meant for the running chat, arrives as it was said
-/// on this dialect, and can be read on the other; whatever is refused is refused in words of our own.
+/// Decodes Socket.IO packets, separated by `\x1e`.
 ///
-/// `m` and `l` are no packets: somebody is matched, and left. What begins with `b` is an attachment.
+/// Checks that frames are addressed to the current chat, arrive unchanged on this dialect, and can
+/// be parsed on the native one. Errors must be short. `m` and `l` are no packets: the client is
+/// matched, or its partner leaves. A packet that begins with `b` is an attachment.
 pub fn events(data: &[u8]) {
     thread_local! {
         static RUNTIME: Runtime =
@@ -33,7 +34,7 @@ pub fn events(data: &[u8]) {
         static CONFIG: RefCell<Config> = RefCell::default();
     }
     RUNTIME.with(|runtime| {
-        // A heartbeat has a timer, which needs somewhere to be.
+        // The timer of a heartbeat needs a runtime.
         let _entered = runtime.enter();
         CONFIG.with_borrow(|config| say(data, config));
     });
@@ -76,7 +77,7 @@ fn say(data: &[u8], config: &Config) {
             Ok(Ok(Some(command))) => {
                 if let Command::Send { chat, frame } = speaker.addressed(command) {
                     let current = speaker.chat.as_ref().map_or(ChatId::NONE, |chat| chat.id);
-                    assert_eq!(chat, Some(current), "meant for nobody else");
+                    assert_eq!(chat, Some(current), "addressed to the current chat");
                     hear(&mut partner, &frame, said.as_deref());
                     hear_natively(frame);
                 }
@@ -98,11 +99,11 @@ fn chat(id: ChatId) -> Chat {
     }
 }
 
-/// What the partner is told on this dialect.
+/// Checks what the partner is sent on this dialect.
 fn hear(partner: &mut PurrrChat, frame: &Frame, said: Option<&str>) {
     partner.encode(Event::Received(frame.clone()));
     let mut packets = std::mem::take(&mut partner.packets).into_iter();
-    // Of what the partner has not seen it is told nothing.
+    // A read mark for a message that the partner has not seen is not sent.
     let Some(Outgoing::Text(packet)) = packets.next() else {
         let nothing = matches!(frame.body, Body::Read { .. });
         return assert!(nothing, "nothing arrives of {:?}", frame.body);
@@ -120,19 +121,19 @@ fn hear(partner: &mut PurrrChat, frame: &Frame, said: Option<&str>) {
         assert_eq!(event[1]["body"].as_str(), text.as_deref(), "the text");
         assert_eq!(event[1]["image"].is_string(), image.is_some(), "the picture");
         assert!(event[1].get("reply").is_some(), "a page without it breaks");
-        // A field that nobody reads may hold what this reader does not take, such as half of a surrogate pair.
+        // An ignored field may hold what this parser refuses, such as half of a surrogate pair.
         if let Some(Ok(said)) = said.map(serde_json::from_str::<Value>) {
             assert_eq!(said[1]["image"].as_str(), event[1]["image"].as_str(), "the picture");
         }
     }
 }
 
-/// The array of an event's packet.
+/// Returns the array of an event's packet.
 fn event_of(packet: &str) -> &str {
     packet.find('[').map_or("", |at| &packet[at..])
 }
 
-/// What the partner is told on the native dialect can be read there.
+/// Checks that what the partner is sent on the native dialect can be parsed.
 fn hear_natively(frame: Frame) {
     let mut bytes_due = None;
     for message in native::encode(Event::Received(frame)) {

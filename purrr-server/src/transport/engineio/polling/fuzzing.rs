@@ -1,11 +1,12 @@
-//! The target `payloads`: what a client that polls brings in one request, and what it finds.
+//! The target `payloads`: the bodies of polling requests and responses.
 
 use bytes::Bytes;
 
 use super::{InvalidRequest, MAX_PACKETS, Outgoing, Packet, SEPARATOR, join};
 use crate::{limits::memory::MemoryBudget, transport::message::Message};
 
-/// What is understood is understood again as it was when it is written anew; and what two requests bring, one brings too.
+/// Checks that packets survive being written and parsed again, and that two bodies joined by a
+/// separator have the packets of both.
 pub fn payloads(data: &[u8]) {
     let Ok(packets) = split(Bytes::copy_from_slice(data)) else { return };
     assert!(packets.len() <= MAX_PACKETS);
