@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
-use std::{path::PathBuf, process::Output, time::Instant};
+use std::{path::PathBuf, process::Output};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt},
@@ -270,12 +270,10 @@ async fn a_mistake_in_the_file_is_shown_where_it_stands() {
 #[tokio::test]
 async fn a_signal_ends_an_idle_server_at_once() {
     for signal in ["TERM", "INT"] {
-        let server = Running::start(&[]).await;
-        let began = Instant::now();
+        let server = Running::start(&["--drain", "1h"]).await;
         server.signal(signal).await;
         let (status, log) = server.ended().await;
         assert_eq!(status, Some(0), "SIG{signal}: {log}");
-        assert!(began.elapsed().as_secs() < 10, "SIG{signal}: {:?}", began.elapsed());
     }
 }
 
@@ -333,10 +331,14 @@ async fn a_burst_of_connections_waits_until_the_server_has_time() {
     let mut burst = Vec::new();
     for _ in 0..500 {
         let connecting = soon("a connection", TcpStream::connect(server.address));
-        burst.push(connecting.await.unwrap());
+        let mut stream = connecting.await.unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        burst.push(stream);
     }
     server.signal("CONT").await;
-    Peer::connect(server.address, "the last one").await;
+    for (place, stream) in burst.into_iter().enumerate() {
+        assert_eq!(Answer::read(stream).await.status, 200, "number {place}");
+    }
 }
 
 #[tokio::test]

@@ -376,6 +376,7 @@ async fn whoever_does_not_get_on_with_a_request_is_cut_off() {
 #[tokio::test]
 async fn headers_without_end_are_cut_off() {
     let server = impatient().await;
+    let began = Instant::now();
     let mut stream = server.connect().await;
     stream.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
     let dripping = async {
@@ -388,6 +389,8 @@ async fn headers_without_end_are_cut_off() {
         }
     };
     soon("the end of a connection that drips", dripping).await;
+    let open = began.elapsed();
+    assert!((SHORT..8 * SHORT).contains(&open), "open for {open:?}");
 }
 
 #[tokio::test]
@@ -454,7 +457,13 @@ async fn whoever_asks_and_never_reads_is_cut_off() {
     config.idle_timeout = SHORT;
     let server = Server::with(config).await;
     let mut stream = server.connect().await;
-    let asking =
-        async { while stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.is_ok() {} };
+    // It goes on until all buffers are full. From then on nothing is written.
+    let mut written = Instant::now();
+    let asking = async {
+        while stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.is_ok() {
+            written = Instant::now();
+        }
+    };
     soon("the end of a connection that is not read from", asking).await;
+    assert!(written.elapsed() < 8 * SHORT, "open for {:?}", written.elapsed());
 }

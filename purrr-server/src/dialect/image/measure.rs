@@ -212,8 +212,8 @@ mod tests {
         bytes
     }
 
-    #[test]
-    fn headers_of_every_type_are_measured() {
+    /// An image of each type and form, and what it claims if up to 100 frames are counted.
+    fn samples() -> Vec<(&'static str, Vec<u8>, u64, u32)> {
         let chunk = |kind: &[u8; 4], data: &[u8]| {
             let length = (data.len() as u32).to_le_bytes();
             [&b"RIFF\0\0\0\0WEBP"[..], kind, &length, data].concat()
@@ -232,7 +232,7 @@ mod tests {
             boxed(b"ipco", &[ispe(10, 10), boxed(b"pixi", b"1234"), ispe(70_000, 2)].concat());
         let meta = [b"\0\0\0\0".to_vec(), boxed(b"hdlr", b""), boxed(b"iprp", &sizes)].concat();
         let avif = [boxed(b"ftyp", b"avif\0\0\0\0"), boxed(b"meta", &meta)].concat();
-        for (kind, bytes, pixels, frames) in [
+        vec![
             ("image/png", png_of(60_000, 60_000, &[b"\0\0\0\0IDATCRC!"]), 3_600_000_000, 1),
             ("image/png", png_of(5, 7, &[b"\0\0\0\x08acTL\0\0\x27\x10\0\0\0\0CRC!"]), 35, 10_000),
             ("image/png", png_of(5, 7, &[b"\0\0\0\x01tEXtxCRC!", b"\xff\xff\xff\xffIDAT"]), 35, 1),
@@ -251,7 +251,12 @@ mod tests {
             ("image/webp", chunk(b"VP8L", &[0x2f, 0x03, 0x40, 0x01, 0]), 4 * 6, 1),
             ("image/webp", moving.concat(), 100 * 200, 3),
             ("image/avif", avif, 140_000, 1),
-        ] {
+        ]
+    }
+
+    #[test]
+    fn headers_of_every_type_are_measured() {
+        for (kind, bytes, pixels, frames) in samples() {
             let measured = measure(kind, &bytes, 100);
             assert_eq!(measured, Measure { pixels, frames }, "{kind}");
             // A truncated image claims no more, and nothing panics.
@@ -261,17 +266,57 @@ mod tests {
         }
     }
 
+    /// Widths and heights have 16, 24 or 32 bits; frames are counted up to the limit and one more.
     #[test]
-    fn noise_is_measured_without_panic_and_in_time() {
-        fastrand::seed(1);
-        for kind in ["image/png", "image/gif", "image/jpeg", "image/webp", "image/avif"] {
-            for _ in 0..2_000 {
-                let noise: Vec<u8> = (0..200).map(|_| fastrand::u8(..)).collect();
-                measure(kind, &noise, 10);
+    fn corrupt_images_stay_within_format_bounds() {
+        const FRAMES: u32 = 10;
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut measured = 0;
+        for (kind, bytes, _, _) in samples() {
+            let side: u64 = match kind {
+                "image/gif" | "image/jpeg" => u16::MAX.into(),
+                "image/webp" => 1 << 24,
+                _ => u32::MAX.into(),
+            };
+            for _ in 0..200 {
+                let mut corrupt = bytes.clone();
+                for _ in 0..rng.usize(1..20) {
+                    let at = rng.usize(..corrupt.len());
+                    corrupt[at] = rng.u8(..);
+                }
+                let Measure { pixels, frames } = measure(kind, &corrupt, FRAMES);
+                assert!(pixels <= side * side, "{kind}: {pixels} pixels in {corrupt:?}");
+                // A PNG says how many frames it has. Those of the others are counted.
+                let is_counted = kind != "image/png";
+                assert!(!is_counted || frames <= FRAMES + 1, "{kind}: {frames} frames");
+                measured += u32::from(pixels > 0);
             }
-            // As many steps as there can be.
-            for byte in [0, 1, b'!', 0xff] {
-                measure(kind, &vec![byte; 1_000_000], 10);
+        }
+        assert!(measured > 400, "only {measured} of the corrupt images claim something");
+    }
+
+    /// Of a million bytes that are no image nothing is claimed, however many steps they make.
+    #[test]
+    fn long_garbage_claims_nothing() {
+        let repeated = |unit: &[u8]| unit.iter().copied().cycle().take(1_000_000).collect();
+        let garbage: [Vec<u8>; 7] = [
+            repeated(b"\0"),
+            repeated(b"\x01"),
+            repeated(b"!"),
+            repeated(b"\xff"),
+            // Empty chunks, segments and boxes.
+            repeated(b"\0\0\0\0tEXtCRC!"),
+            repeated(b"\xff\xe1\0\x02"),
+            repeated(b"\0\0\0\x08free"),
+        ];
+        for kind in ["image/png", "image/gif", "image/jpeg", "image/webp", "image/avif"] {
+            for bytes in &garbage {
+                assert_eq!(
+                    measure(kind, bytes, 10),
+                    Measure::default(),
+                    "{kind}: {:?}",
+                    &bytes[..12]
+                );
             }
         }
     }
