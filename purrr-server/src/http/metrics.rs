@@ -19,6 +19,7 @@ use prometheus_client::{
 use purrr_core::{Hub, model::Census};
 use tokio::runtime::Handle;
 
+use super::origin::Origins;
 use crate::limits::{
     connections::ConnectionLimiter,
     lock,
@@ -41,13 +42,19 @@ struct Sources {
     hub: Hub,
     open: OpenConnections,
     limiter: Arc<ConnectionLimiter>,
+    origins: Arc<Origins>,
     /// The census of the last scrape, since a collector cannot wait for the lobby.
     census: Mutex<Census>,
 }
 
 impl Metrics {
-    pub(crate) fn new(hub: Hub, open: OpenConnections, limiter: Arc<ConnectionLimiter>) -> Self {
-        let sources = Arc::new(Sources { hub, open, limiter, census: Mutex::default() });
+    pub(crate) fn new(
+        hub: Hub,
+        open: OpenConnections,
+        limiter: Arc<ConnectionLimiter>,
+        origins: Arc<Origins>,
+    ) -> Self {
+        let sources = Arc::new(Sources { hub, open, limiter, origins, census: Mutex::default() });
         let mut registry = Registry::with_prefix("purrr");
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of the server", version);
@@ -112,6 +119,12 @@ impl Collector for Sources {
         for (limit, count) in self.limiter.rejected() {
             let counter = ConstCounter::new(count);
             counter.encode(family.encode_family(&[("limit", limit)])?)?;
+        }
+        let (name, help) = ("requests_rejected", "Requests rejected, by reason.");
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (reason, count) in self.origins.refused() {
+            let counter = ConstCounter::new(count);
+            counter.encode(family.encode_family(&[("reason", reason)])?)?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use axum::{
     extract::{OriginalUri, Path, Request, State},
     http::{
         HeaderMap, Method, StatusCode, Version,
-        header::{CONTENT_TYPE, HOST, ORIGIN},
+        header::{CONTENT_TYPE, HOST},
     },
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -75,7 +75,7 @@ where
         .layer(cors);
     let native =
         native::Native::new(hub.clone(), config, connections.clone(), Arc::clone(&limiter));
-    let metrics = Arc::new(Metrics::new(hub.clone(), connections, limiter));
+    let metrics = Arc::new(Metrics::new(hub.clone(), connections, limiter, Arc::clone(&origins)));
     let guarded = Router::new()
         .route("/ws", any(native::handle))
         .with_state(native)
@@ -95,17 +95,16 @@ where
         .layer(middleware::from_fn(require_host))
 }
 
-/// Refuses pages of other origins.
+/// Refuses pages of other origins and sites.
 async fn check_origin(
     State(origins): State<Arc<Origins>>,
     request: Request,
     next: Next,
 ) -> Response {
-    if origins.admit(request.headers()) {
-        return next.run(request).await;
+    match origins.check(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
     }
-    debug_assert!(request.headers().contains_key(ORIGIN));
-    (StatusCode::FORBIDDEN, "pages of this origin may not connect here\n").into_response()
 }
 
 /// Refuses HTTP/1.1 requests without `Host`, as RFC 9112, section 3.2 requires.

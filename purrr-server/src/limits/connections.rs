@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use super::{
     address_quotas::{AddressQuotas, Quota},
     lock,
+    log_interval::LogInterval,
     memory::MemoryBudget,
     permits::{LimitReached, Permit, Permits},
 };
@@ -50,8 +51,7 @@ pub(crate) struct ConnectionLimiter {
     trusted_proxies: Vec<Network>,
     budget: MemoryBudget,
     rejected: [AtomicU64; Rejection::ALL.len()],
-    /// When a rejection was last logged.
-    logged: Mutex<Option<Instant>>,
+    log: LogInterval,
 }
 
 /// One admitted connection. Dropping it makes room for another.
@@ -73,9 +73,6 @@ pub(crate) enum Rejection {
     /// The number of sockets, in all or from this address.
     Sockets,
 }
-
-/// Minimum time between two log lines about rejections.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// When to try again after a number is reached, in seconds.
 const RETRY_SECONDS: u64 = 10;
@@ -107,7 +104,7 @@ impl ConnectionLimiter {
             trusted_proxies: config.trusted_proxy.clone(),
             budget,
             rejected: Default::default(),
-            logged: Mutex::default(),
+            log: LogInterval::default(),
         }
     }
 
@@ -165,10 +162,7 @@ impl ConnectionLimiter {
     /// Counts a rejection and logs which option would have admitted it.
     fn reject(&self, rejection: Rejection, address: Option<IpAddr>, now: Instant) -> Rejection {
         self.rejected[rejection.index()].fetch_add(1, Ordering::Relaxed);
-        let mut logged = lock(&self.logged);
-        if logged.is_none_or(|logged| now.duration_since(logged) >= LOG_INTERVAL) {
-            *logged = Some(now);
-            drop(logged);
+        if self.log.is_due(now) {
             let from = address.map_or_else(|| "an unknown address".to_owned(), for_logs);
             tracing::warn!(%from, "refused a connection: {}", rejection.advice());
         }

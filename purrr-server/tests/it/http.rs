@@ -321,6 +321,74 @@ async fn pages_of_other_origins_are_kept_out_and_those_allowed_let_in() {
     assert_eq!(server.ask("GET /ws", &UPGRADE).await.status, 101, "a program sends no origin");
 }
 
+#[tokio::test]
+async fn cross_site_requests_without_origin_are_refused() {
+    let server = Server::start().await;
+    let [polling, websocket] = ["polling", "websocket"]
+        .map(|transport| format!("/socket.io/?EIO=4&transport={transport}"));
+    for (site, admitted) in
+        [("cross-site", false), ("same-site", false), ("same-origin", true), ("none", true)]
+    {
+        let line = format!("Sec-Fetch-Site: {site}");
+        let upgrade = [&UPGRADE[..], &[line.as_str()]].concat();
+        for path in ["/ws", &websocket] {
+            let answer = server.ask(&format!("GET {path}"), &upgrade).await;
+            assert_eq!(answer.status, if admitted { 101 } else { 403 }, "{path}, {site}");
+        }
+        let answer = server.ask(&format!("GET {polling}"), &[&line]).await;
+        assert_eq!(answer.status, if admitted { 200 } else { 403 }, "{site}");
+        for method in ["POST", "OPTIONS", "HEAD", "PUT"] {
+            let answer = server.ask(&format!("{method} {polling}"), &[&line]).await;
+            assert_eq!(answer.status == 403, !admitted, "{method}, {site}: {answer:?}");
+        }
+        // The page and what it shows may be linked to from other sites.
+        assert_eq!(server.ask("GET /", &[&line]).await.status, 200, "{site}");
+    }
+    // A program sends neither header, and a page of another origin is known by `Origin`.
+    let lines = ["Origin: http://localhost:3000", "Sec-Fetch-Site: cross-site"];
+    assert_eq!(server.ask(&format!("GET {polling}"), &lines).await.status, 200);
+    let metrics = server.get("/metrics").await.body;
+    let expected = "purrr_requests_rejected_total{reason=\"cross-site\"} 14\n";
+    assert!(metrics.contains(expected), "{metrics}");
+}
+
+#[tokio::test]
+async fn duplicate_origin_is_refused() {
+    let server = Server::start().await;
+    let polling = "GET /socket.io/?EIO=4&transport=polling";
+    let (good, evil) = ("Origin: http://localhost:3000", "Origin: https://evil.example");
+    for pair in [
+        [good, evil],
+        [evil, good],
+        [good, good],
+        ["Sec-Fetch-Site: none", "Sec-Fetch-Site: cross-site"],
+    ] {
+        let upgrade = [&UPGRADE[..], &pair].concat();
+        for answer in [
+            server.ask(polling, &pair).await,
+            server.ask("GET /ws", &upgrade).await,
+            server.ask("GET /socket.io/?EIO=4&transport=websocket", &upgrade).await,
+        ] {
+            assert_eq!(answer.status, 400, "{pair:?}: {answer:?}");
+            assert_eq!(answer.header("access-control-allow-origin"), None, "{pair:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn cross_site_requests_to_a_nested_router_are_refused() {
+    let chat = purrr_server::router(Hub::memory(), Config::default());
+    let app: Router = Router::new().nest("/a/b", chat);
+    for (site, status) in [("cross-site", 403), ("same-origin", 200)] {
+        let request = Request::get("/a/b/socket.io/?EIO=4&transport=polling")
+            .header("host", "x")
+            .header("sec-fetch-site", site)
+            .body(Body::empty())
+            .unwrap();
+        assert_eq!(app.clone().oneshot(request).await.unwrap().status(), status, "{site}");
+    }
+}
+
 // ---- Handshakes -------------------------------------------------------------------------------------------------
 
 #[tokio::test]
