@@ -1,16 +1,23 @@
-//! The native dialect as JSON: [`parse`] reads a [`Command`](crate::Command), and an [`Event`](crate::Event)
-//! serialises to one object.
+//! The native dialect in JSON: [`parse`] reads a [`Command`](crate::Command), `Serialize` writes an
+//! [`Event`](crate::Event).
 //!
-//! These are the only parts of this crate that know a wire format.
+//! No other part of this crate knows a wire format.
 
-mod draft;
-#[doc(hidden)]
-pub mod json;
+mod json;
 mod parse;
 mod parsed;
+mod raw_fields;
 mod write;
 
 pub use self::{
     parse::parse,
     parsed::{ImageHead, Parsed},
 };
+
+/// Shared with the dialects of purrr-server of the same version. Not part of the public API.
+#[doc(hidden)]
+pub mod __private {
+    pub use super::json::{
+        FastReader, MAX_WASTE, Quoted, Scalar, slice, worth_sharing, write_string,
+    };
+}

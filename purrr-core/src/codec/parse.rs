@@ -1,4 +1,4 @@
-//! Reading: [`parse`], and [`Command`] out of any format of serde.
+//! Reads a [`Command`]: [`parse`] from JSON, `Deserialize` from any format of serde.
 
 use std::borrow::Cow;
 
@@ -8,9 +8,9 @@ use serde::{
     de::{self, Deserializer},
 };
 
-use super::draft::{DataFault, Draft, Field, Value};
+use super::raw_fields::{DataFault, Field, RawFields, Value};
 use crate::{
-    codec::json::{self, Glance},
+    codec::json::{self, FastReader},
     model::{
         frame::{Body, Frame, Message, Signal, SignalKind},
         ids::{ChatId, ResumeToken},
@@ -29,11 +29,11 @@ use crate::{
 
 /// Reads one JSON object of the native dialect.
 ///
-/// Texts without escapes are slices of `source`, so a message is not copied.
+/// Texts without escapes are slices of `source`, so that a message is not copied.
 ///
 /// # Errors
 ///
-/// A [`Problem`] of code `bad-message` or `unknown-type`, with the id of the message if it could be read.
+/// A [`Problem`] with code `bad-message` or `unknown-type`, and with the id of the message if it was readable.
 ///
 /// # Examples
 ///
@@ -49,34 +49,27 @@ use crate::{
 /// # Ok::<(), purrr_core::Problem>(())
 /// ```
 pub fn parse(source: &ByteString) -> Result<Parsed, Problem> {
-    message_at_a_glance(source).map_or_else(|| read(source), Ok)
+    read_message_fast(source).map_or_else(|| read(source), Ok)
 }
 
-/// Reads a text message as clients send it in earnest: the type first, flat, without escapes. `None` if it is not like
-/// that, or anything else.
-fn message_at_a_glance(source: &ByteString) -> Option<Parsed> {
-    let mut json = Glance::new(source);
+/// Reads a text message with its type first, flat and without escapes. Returns `None` at anything else.
+fn read_message_fast(source: &ByteString) -> Option<Parsed> {
+    let mut json = FastReader::new(source);
     if !json.word(r#"{"type":"message""#) {
         return None;
     }
     let (mut id, mut text, mut reply, mut chat) = (None, None, None, None);
-    while json.eat(b',') {
-        let name = json.string()?.plain()?;
-        if !json.eat(b':') {
-            return None;
-        }
+    json.rest_of_object(|json, name| {
         let first = match name {
             "text" => text.replace(json.string()?.plain()?).is_none(),
             "id" => id.replace(json.number().filter(|id| *id <= MAX_ID)?).is_none(),
             "reply" => reply.replace(json.number().filter(|id| *id <= MAX_ID)?).is_none(),
             "chat" => chat.replace(json.string()?.plain()?).is_none(),
-            _ => return None,
+            _ => false,
         };
-        if !first {
-            return None;
-        }
-    }
-    if !json.eat(b'}') || !json.is_over() {
+        first.then_some(())
+    })?;
+    if !json.is_over() {
         return None;
     }
     let message = Message { id, text: Some(part_of(source, text?)), image: None, reply };
@@ -84,19 +77,19 @@ fn message_at_a_glance(source: &ByteString) -> Option<Parsed> {
     Some(Parsed::Command(Command::Send { chat, frame: Frame::new(Body::Message(message)) }))
 }
 
-/// Reads whatever else there is.
+/// Reads any message.
 fn read(source: &ByteString) -> Result<Parsed, Problem> {
-    let mut draft = Draft::default();
-    if draft.fill_at_a_glance(source).is_none() {
-        draft = Draft::default();
+    let mut fields = RawFields::default();
+    if fields.fill_fast(source).is_none() {
+        fields = RawFields::default();
         let mut json = serde_json::Deserializer::from_str(source);
-        let filled = draft.fill(&mut json).and_then(|()| json.end());
+        let filled = fields.fill(&mut json).and_then(|()| json.end());
         filled.map_err(|error| Problem::not_json(&error))?;
     }
-    draft.finish(Some(source)).map_err(|problem| Problem { id: draft.id_if_any(), ..problem })
+    fields.finish(Some(source)).map_err(|problem| Problem { id: fields.id_if_any(), ..problem })
 }
 
-impl Draft<'_> {
+impl RawFields<'_> {
     fn finish(&self, source: Option<&ByteString>) -> Result<Parsed, Problem> {
         let kind = match self.value(Field::Type) {
             Some(Value::Text(kind)) => kind.as_ref(),
@@ -106,7 +99,7 @@ impl Draft<'_> {
         let command = match kind {
             "hello" => Command::Hello {
                 hello: Hello {
-                    // Kept for long, so they must not keep all that was read with them.
+                    // Must be copies: they outlive the message and would keep its buffer alive.
                     name: self.text(Field::Name, None)?,
                     public_key: self.text(Field::PublicKey, None)?,
                     encrypts: false,
@@ -154,10 +147,7 @@ impl Draft<'_> {
             "block" => Command::Block,
             "report" => Command::Unsupported { what: "report" },
             _ => {
-                return Err(Problem::new(
-                    Code::UnknownType,
-                    "this `type` is none that a client sends; see the list of messages",
-                ));
+                return Err(Problem::new(Code::UnknownType, "unknown message type"));
             }
         };
         Ok(Parsed::Command(command))
@@ -221,7 +211,7 @@ impl Draft<'_> {
             .ok_or_else(|| wrong(Field::Kind, "one of offer, answer, candidate, refuse and hangup"))
     }
 
-    /// A chat that is not spelled like one of ours is not the current one, which is all that matters.
+    /// Reads the chat's id. An invalid id is read as [`ChatId::NONE`], which is no current chat.
     fn chat(&self) -> Result<Option<ChatId>, Problem> {
         match self.value(Field::Chat) {
             None => Ok(None),
@@ -230,7 +220,7 @@ impl Draft<'_> {
         }
     }
 
-    /// What is not spelled like a token of ours is nobody's, and gets the same answer.
+    /// Reads the resume token. An invalid one is read as [`ResumeToken::NONE`], which gets the answer of an unknown one.
     fn resume(&self) -> Result<Option<ResumeToken>, Problem> {
         match self.value(Field::Resume) {
             None => Ok(None),
@@ -248,7 +238,7 @@ fn wrong(field: Field, wanted: &str) -> Problem {
     Problem::new(Code::BadMessage, format!("`{}` must be {wanted}", field.name()))
 }
 
-/// `source` is what was parsed, where it is at hand: a text without escapes is a part of it.
+/// Returns a text as a slice of the source if it is borrowed from it, else as a copy.
 #[expect(clippy::ptr_arg, reason = "whether the text is borrowed from the source is the question")]
 fn slice_or_copy(text: &Cow<'_, str>, source: Option<&ByteString>) -> ByteString {
     match (text, source) {
@@ -257,27 +247,27 @@ fn slice_or_copy(text: &Cow<'_, str>, source: Option<&ByteString>) -> ByteString
     }
 }
 
-/// A slice of the source, or a copy where that would keep much else.
+/// Returns a slice of the source, or a copy if the slice would waste too much of the buffer.
 fn part_of(source: &ByteString, text: &str) -> ByteString {
     json::slice(source, text).unwrap_or_else(|| text.into())
 }
 
 impl<'de> Deserialize<'de> for Command {
-    /// Reads a command that is complete in itself: everything but `image`, whose bytes come apart.
+    /// Reads a command other than `image`, whose bytes follow in another frame.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut draft = Draft::default();
-        draft.fill(deserializer)?;
-        match draft.finish(None).map_err(de::Error::custom)? {
+        let mut fields = RawFields::default();
+        fields.fill(deserializer)?;
+        match fields.finish(None).map_err(de::Error::custom)? {
             Parsed::Command(command) => Ok(command),
             Parsed::Image(_) => {
-                Err(de::Error::custom("the bytes of an `image` come apart from it"))
+                Err(de::Error::custom("the bytes of an `image` follow in a frame of their own"))
             }
         }
     }
 }
 
 impl Problem {
-    /// Says where the JSON went wrong without repeating any of it.
+    /// Creates a problem that locates the JSON error and repeats no input.
     fn not_json(error: &serde_json::Error) -> Self {
         let (line, column) = (error.line(), error.column());
         let message = match error.classify() {
@@ -289,8 +279,8 @@ impl Problem {
             }
             _ => format!("not JSON at line {line} column {column}"),
         };
-        let twice = matches!(DataFault::of(error), DataFault::TwiceTheSameField);
-        Self { unreadable: !twice, ..Self::new(Code::BadMessage, message) }
+        let duplicate = matches!(DataFault::of(error), DataFault::DuplicateField);
+        Self { unreadable: !duplicate, ..Self::new(Code::BadMessage, message) }
     }
 }
 
@@ -368,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn at_a_glance_is_seen_what_a_reading_finds() {
+    fn fast_path_agrees_with_serde_json() {
         for (seen, source) in [
             (true, r#"{"type":"message","text":"hi"}"#),
             (true, r#"{"type":"message" , "reply" : 0, "id":9007199254740991,"text":"é" } "#),
@@ -388,16 +378,16 @@ mod tests {
             (false, r#"{"type":"next"}"#),
         ] {
             let source = source.into();
-            let glance = message_at_a_glance(&source);
-            assert_eq!(glance.is_some(), seen, "{source}");
+            let fast = read_message_fast(&source);
+            assert_eq!(fast.is_some(), seen, "{source}");
             if seen {
-                assert_eq!(glance, read(&source).ok(), "{source}");
+                assert_eq!(fast, read(&source).ok(), "{source}");
             }
         }
     }
 
     #[test]
-    fn texts_without_escapes_are_slices_of_the_source() {
+    fn plain_text_is_a_slice_of_the_source() {
         let source = ByteString::from(r#"{"type":"message","text":"shared"}"#);
         let Parsed::Command(Command::Send { frame, .. }) = parse(&source).unwrap() else {
             panic!()
@@ -408,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_are_little_of_the_source_do_not_keep_it() {
+    fn small_text_is_copied_from_a_large_source() {
         let much = "x".repeat(10_000);
         for source in [
             format!(r#"{{"type":"message","text":"little"}}{}"#, " ".repeat(10_000)),
@@ -429,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn who_somebody_is_does_not_keep_what_was_read_with_it() {
+    fn hello_fields_are_copies() {
         let source = ByteString::from(r#"{"type":"hello","name":"Ann","publicKey":"k"}"#);
         let Parsed::Command(Command::Hello { hello, .. }) = parse(&source).unwrap() else {
             panic!("not a hello");
@@ -441,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_its_head_and_exactly_its_bytes() {
+    fn image_size_must_match_its_bytes() {
         let head = r#"{"type":"image","id":3,"mime":"image/png","size":2,"encrypted":true}"#;
         let Parsed::Image(head) = parse(&head.into()).unwrap() else { panic!() };
         let problem = head.clone().complete(Bytes::from_static(b"abc")).unwrap_err();
@@ -463,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_and_none_of_it_repeated() {
+    fn problems_name_the_error_and_repeat_no_input() {
         let deep = "[".repeat(100_000);
         let nested = format!(r#"{{"type":"next","x":{}{}}}"#, "[".repeat(200), "]".repeat(200));
         for (source, code, message, id) in [
@@ -475,12 +465,7 @@ mod tests {
             (&nested, Code::BadMessage, "not JSON at line 1 column 146", None),
             ("{}", Code::BadMessage, "a message needs the field `type`", None),
             (r#"{"type":1}"#, Code::BadMessage, "`type` must be a string", None),
-            (
-                r#"{"type":"__proto__"}"#,
-                Code::UnknownType,
-                "this `type` is none that a client sends; see the list of messages",
-                None,
-            ),
+            (r#"{"type":"__proto__"}"#, Code::UnknownType, "unknown message type", None),
             (
                 r#"{"type":"read","id":18446744073709551617}"#,
                 Code::BadMessage,
@@ -528,7 +513,7 @@ mod tests {
             let shown: String = source.chars().take(80).collect();
             let found = problem(source);
             assert_eq!(found.0, code, "{shown}");
-            // Columns are serde_json's; what matters is that the words are ours.
+            // Lines and columns are those of serde_json, so only the words are compared.
             let words = |text: &str| text.split(" (line").next().unwrap_or("").to_owned();
             let prefix = |text: &str| words(text).split(" at line").next().unwrap_or("").to_owned();
             assert_eq!(prefix(&found.1), prefix(message), "{shown}");

@@ -1,4 +1,4 @@
-//! What one text frame of the native dialect holds: [`Parsed`].
+//! The contents of a text frame of the native dialect: [`Parsed`].
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -10,39 +10,39 @@ use crate::model::{
     problem::{Code, Problem},
 };
 
-/// What one text frame of the native dialect holds.
+/// The contents of a text frame of the native dialect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parsed {
-    /// A command, complete.
+    /// A complete command.
     Command(Command),
-    /// The head of a picture. Its bytes come apart from it.
+    /// The head of a picture. Its bytes follow in a binary frame.
     Image(ImageHead),
 }
 
-/// All of a picture but its bytes.
+/// A picture without its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImageHead {
-    /// The chat this was meant for.
+    /// The chat that the picture is for.
     pub chat: Option<ChatId>,
     /// The message's id.
     pub id: u64,
     /// The media type.
     pub mime: ByteString,
-    /// How many bytes are to come.
+    /// The number of bytes that follow.
     pub size: u64,
     /// The id of the message this one answers.
     pub reply: Option<u64>,
-    /// Whether the bytes are a ciphertext.
+    /// True if the bytes are a ciphertext.
     pub encrypted: bool,
 }
 
 impl ImageHead {
-    /// Puts the head and the bytes together.
+    /// Combines the head with its bytes.
     ///
     /// # Errors
     ///
-    /// `bad-message` if there are more or fewer bytes than announced.
+    /// `bad-message` if the number of bytes differs from the announced one.
     pub fn complete(self, bytes: Bytes) -> Result<Command, Problem> {
         if bytes.len() as u64 != self.size {
             let message = format!(

@@ -1,4 +1,4 @@
-//! Writing: an [`Event`] as one JSON object.
+//! Writes an [`Event`] as one JSON object.
 
 use bytestring::ByteString;
 use serde::{Serialize, Serializer, ser::SerializeMap};
@@ -10,8 +10,9 @@ use crate::model::{
 };
 
 impl Serialize for Event {
-    /// Writes one object. Of a message with a text and a picture that is the picture's head: an object holds one of
-    /// the two, so whoever relays both writes the text as an event of its own before.
+    /// Writes one object. A message with a text and a picture is written as the picture's head.
+    ///
+    /// An object holds only one of the two, so the caller must write the text as an event of its own before.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         match self {
@@ -150,7 +151,7 @@ mod tests {
     };
 
     #[test]
-    fn every_event_is_written() {
+    fn every_event_serializes() {
         let chat = ChatId::from_bits(1);
         for (event, json) in [
             (

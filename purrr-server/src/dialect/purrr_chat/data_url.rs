@@ -2,7 +2,7 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytestring::ByteString;
-use purrr_core::{Code, Problem, codec::json::write_string, model::Image};
+use purrr_core::{Code, Problem, codec::__private::write_string, model::Image};
 
 use crate::{
     dialect::image::{ImageLimits, check, check_mime},

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 use bytestring::ByteString;
 use purrr_core::{
     Code, Problem,
-    codec::json::{self, Glance, Quoted},
+    codec::__private::{self as json, FastReader, Scalar},
 };
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
@@ -74,49 +74,34 @@ impl<'a> SendMessage<'a> {
     ///
     /// Returns `None` for any other or unusual event, which [`open`] and [`parse`] then handle.
     pub(super) fn parse_fast(array: &'a str) -> Option<Self> {
-        enum Value<'a> {
-            Null,
-            Text(Quoted<'a>),
-            Number(u64),
-        }
         let text = |value| match value {
-            None | Some(Value::Null) => Some(None),
-            Some(Value::Text(text)) => Some(Some(Text(text.unescape()?))),
-            Some(Value::Number(_)) => None,
+            None | Some(Scalar::Null) => Some(None),
+            Some(Scalar::Text(text)) => Some(Some(Text(text.unescape()?))),
+            Some(Scalar::Bool(_) | Scalar::Unsigned(_)) => None,
         };
-
-        let mut json = Glance::new(array);
+        let mut json = FastReader::new(array);
         if !json.eat(b'[') || json.string()?.plain()? != "send_message" || !json.eat(b',') {
             return None;
         }
-        let [mut message, mut image, mut reply] = [const { None }; 3];
-        let mut separator = b'{';
-        while json.eat(separator) {
-            let field = match json.string()?.plain()? {
+        let [mut message, mut image, mut reply] = [None; 3];
+        json.object(|json, name| {
+            let field = match name {
                 "message" => &mut message,
                 "image" => &mut image,
                 "reply" => &mut reply,
                 _ => return None,
             };
-            let value = match (json.eat(b':'), json.peek()?) {
-                (false, _) => return None,
-                (true, b'"') => Value::Text(json.string()?),
-                (true, b'n') if json.word("null") => Value::Null,
-                (true, _) => Value::Number(json.number()?),
-            };
-            if field.replace(value).is_some() {
-                return None;
-            }
-            separator = b',';
-        }
-        let ends = separator == b',' && json.eat(b'}') && json.eat(b']') && json.is_over();
+            field.replace(json.scalar()?).is_none().then_some(())
+        })?;
+        let ends = json.eat(b']') && json.is_over();
+        let empty = message.is_none() && image.is_none() && reply.is_none();
         let reply = match reply {
-            None | Some(Value::Null) => Index(None),
-            Some(Value::Number(index)) => Index(Some(index)),
-            Some(Value::Text(_)) => return None,
+            None | Some(Scalar::Null) => Index(None),
+            Some(Scalar::Unsigned(index)) => Index(Some(index)),
+            Some(Scalar::Text(_) | Scalar::Bool(_)) => return None,
         };
         let (message, image) = (text(message)?, text(image)?);
-        ends.then_some(Self { message, image, reply })
+        (ends && !empty).then_some(Self { message, image, reply })
     }
 }
 
@@ -228,12 +213,12 @@ mod tests {
             (false, r#"["send_message"]"#),
             (false, r#"["chat message",{"message":"hi"}]"#),
         ] {
-            let glance = said(SendMessage::parse_fast(array));
-            assert_eq!(glance.is_some(), seen, "{array}");
+            let fast = said(SendMessage::parse_fast(array));
+            assert_eq!(fast.is_some(), seen, "{array}");
             if seen {
                 let source = ByteString::from(array);
                 let (name, payload) = open(&source).unwrap();
-                assert_eq!(glance, said(parse(&name, payload).ok()), "{array}");
+                assert_eq!(fast, said(parse(&name, payload).ok()), "{array}");
             }
         }
     }

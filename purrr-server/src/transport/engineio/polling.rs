@@ -13,7 +13,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use bytestring::ByteString;
-use purrr_core::codec::json;
+use purrr_core::codec::__private::worth_sharing;
 use tokio::sync::{Notify, oneshot};
 
 use super::packet::{Outgoing, Packet};
@@ -309,9 +309,7 @@ impl Inbound {
     /// for the body, what is taken would not.
     pub(super) fn next(&mut self, budget: &MemoryBudget) -> Option<Packet> {
         Some(match self.packets.pop_front()? {
-            Packet::Message(Message::Text(text))
-                if !json::is_most_of(text.len(), self.body_bytes) =>
-            {
+            Packet::Message(Message::Text(text)) if !worth_sharing(text.len(), self.body_bytes) => {
                 Packet::Message(Message::Text(budget.hold_text(text.to_string())))
             }
             packet => packet,

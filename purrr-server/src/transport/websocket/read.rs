@@ -14,6 +14,7 @@ use std::{
 
 use bytes::{Buf, BufMut, BytesMut};
 use bytestring::ByteString;
+use purrr_core::codec::__private::MAX_WASTE;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 use tungstenite::protocol::frame::coding::Data;
@@ -77,7 +78,7 @@ const READ_BUFFER: usize = 16 * 1024;
 ///
 /// Each payload keeps its whole block from being freed. So the 256 frames that a queue holds by
 /// default keep no more than half of the bytes that it may hold, and one pong keeps a block.
-const BLOCK: usize = 2 * 1024;
+const BLOCK: usize = MAX_WASTE;
 
 /// Bytes from which a payload has an allocation of its own.
 const OWN_ALLOCATION: usize = BLOCK / 4;

@@ -3,7 +3,7 @@
 use bytestring::ByteString;
 use purrr_core::{
     Code, Event, Frame,
-    codec::json::write_string,
+    codec::__private::write_string,
     model::{Body, Message, Signal, SignalKind, Verbatim},
 };
 use serde_json::json;

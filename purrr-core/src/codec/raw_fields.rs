@@ -1,4 +1,4 @@
-//! The fields of a message before anybody knows what it means.
+//! The fields of a message before its type is known: [`RawFields`].
 
 use std::{borrow::Cow, fmt};
 
@@ -7,13 +7,13 @@ use serde::{
     de::{self, Deserializer, MapAccess, SeqAccess, Visitor},
 };
 
-use crate::codec::json::Glance;
+use crate::codec::json::{FastReader, Scalar};
 
-/// The fields of every message of the dialect together, each seen at most once.
+/// The values of all fields that messages of the dialect have, each at most once.
 #[derive(Default)]
-pub(super) struct Draft<'a>([Option<Value<'a>>; Field::COUNT]);
+pub(super) struct RawFields<'a>([Option<Value<'a>>; Field::COUNT]);
 
-/// A field's value before anybody knows which type is wanted.
+/// A field's value before its expected type is known.
 #[derive(Debug)]
 pub(super) enum Value<'a> {
     Null,
@@ -21,7 +21,7 @@ pub(super) enum Value<'a> {
     Unsigned(u64),
     Text(Cow<'a, str>),
     Texts(Vec<Cow<'a, str>>),
-    /// Something no field takes: an object, a fraction, a list of anything but strings.
+    /// A value that no field accepts: an object, a fraction, a list with anything but strings.
     Other,
 }
 
@@ -92,43 +92,31 @@ impl Field {
     }
 }
 
-impl<'de> Draft<'de> {
-    /// Reads one object. A draft is half a kilobyte, so it is filled where it is and not handed from layer to layer.
+impl<'de> RawFields<'de> {
+    /// Reads one object. Fills in place, because moving half a kilobyte from layer to layer costs more than reading.
     pub(super) fn fill<D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_map(Filling(self))
     }
 
-    /// Reads one object as clients send them in earnest: flat and without escapes. `None` if it is not like that, or wrong.
-    pub(super) fn fill_at_a_glance(&mut self, source: &'de str) -> Option<()> {
-        let mut json = Glance::new(source);
-        if !json.eat(b'{') {
-            return None;
-        }
-        let mut goes_on = !json.eat(b'}');
-        while goes_on {
-            let name = json.string()?.plain()?;
-            let value = match (json.eat(b':'), json.peek()?) {
-                (false, _) => return None,
-                (true, b'"') => Value::Text(Cow::Borrowed(json.string()?.plain()?)),
-                (true, b'n') if json.word("null") => Value::Null,
-                (true, b't') if json.word("true") => Value::Bool(true),
-                (true, b'f') if json.word("false") => Value::Bool(false),
-                (true, _) => Value::Unsigned(json.number()?),
+    /// Reads one flat object without escapes. Returns `None` at anything else, and then holds a part of the fields.
+    pub(super) fn fill_fast(&mut self, source: &'de str) -> Option<()> {
+        let mut json = FastReader::new(source);
+        json.object(|json, name| {
+            let value = match json.scalar()? {
+                Scalar::Null => Value::Null,
+                Scalar::Bool(flag) => Value::Bool(flag),
+                Scalar::Unsigned(number) => Value::Unsigned(number),
+                Scalar::Text(text) => Value::Text(Cow::Borrowed(text.plain()?)),
             };
-            if let Some(field) = Field::named(name)
-                && self.0[field as usize].replace(value).is_some()
-            {
-                return None;
+            match Field::named(name) {
+                Some(field) => self.0[field as usize].replace(value).is_none().then_some(()),
+                None => Some(()),
             }
-            goes_on = json.eat(b',');
-            if !goes_on && !json.eat(b'}') {
-                return None;
-            }
-        }
+        })?;
         json.is_over().then_some(())
     }
 
-    /// What a field holds; `null` is the same as nothing.
+    /// Returns a field's value. `null` counts as absent.
     pub(super) fn value(&self, field: Field) -> Option<&Value<'de>> {
         match &self.0[field as usize] {
             None | Some(Value::Null) => None,
@@ -137,7 +125,7 @@ impl<'de> Draft<'de> {
     }
 }
 
-struct Filling<'f, 'de>(&'f mut Draft<'de>);
+struct Filling<'f, 'de>(&'f mut RawFields<'de>);
 
 impl<'de> Visitor<'de> for Filling<'_, 'de> {
     type Value = ();
@@ -147,13 +135,13 @@ impl<'de> Visitor<'de> for Filling<'_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self(Draft(fields)) = self;
+        let Self(RawFields(fields)) = self;
         while let Some(Key(field)) = map.next_key()? {
             let value = map.next_value()?;
             if let Some(field) = field
                 && fields[field as usize].replace(value).is_some()
             {
-                return Err(de::Error::custom(DataFault::TWICE));
+                return Err(de::Error::custom(DataFault::DUPLICATE));
             }
         }
         Ok(())
@@ -182,12 +170,13 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-/// Lists longer than this are read to their end but kept only so far: more than any limit allows, so that the limit
-/// is what refuses them.
+/// Elements of a list that are kept. Longer lists are read to their end.
+///
+/// Must exceed every limit on lists, so that the limit refuses a list that is too long.
 const KEPT_TAGS: usize = 1_024;
 
-/// Recurses through `deserialize_any` even where the value is thrown away, since that is what `serde_json` guards
-/// with its limit of 128 levels.
+/// Recurses through `deserialize_any` even for values that are discarded, because `serde_json` applies its limit of
+/// 128 levels there.
 impl<'de> Deserialize<'de> for Value<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ValueVisitor;
@@ -250,18 +239,18 @@ impl<'de> Deserialize<'de> for Value<'de> {
     }
 }
 
-/// The two complaints of our own visitor that `serde_json` can only hand back as text.
+/// The errors of this module's visitors. `serde_json` returns them as text only.
 pub(super) enum DataFault {
     NotAnObject,
-    TwiceTheSameField,
+    DuplicateField,
 }
 
 impl DataFault {
-    const TWICE: &str = "the same field twice";
+    const DUPLICATE: &str = "the same field twice";
 
     pub(super) fn of(error: &serde_json::Error) -> Self {
-        if error.to_string().starts_with(Self::TWICE) {
-            Self::TwiceTheSameField
+        if error.to_string().starts_with(Self::DUPLICATE) {
+            Self::DuplicateField
         } else {
             Self::NotAnObject
         }
@@ -272,7 +261,7 @@ impl fmt::Display for DataFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotAnObject => "a message is one JSON object",
-            Self::TwiceTheSameField => Self::TWICE,
+            Self::DuplicateField => Self::DUPLICATE,
         })
     }
 }
