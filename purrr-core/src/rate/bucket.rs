@@ -1,4 +1,4 @@
-//! Token buckets: [`Buckets`].
+//! The token buckets of one peer: [`Buckets`].
 
 use std::{
     fmt,
@@ -13,30 +13,37 @@ use crate::{
     rate::cost::{Cost, Kind},
 };
 
-/// The buckets of one peer, or of those who share an allowance.
+/// One token bucket with lazy refill per [`Kind`], for one peer or for an [`Allowance`](crate::rate::Allowance).
+///
+/// The clock is read only when a bucket is too low, so at most 2 × `burst` can be spent back to back.
 #[derive(Clone)]
 pub(crate) struct Buckets {
-    made: Instant,
+    created: Instant,
     each: [Bucket; Kind::ALL.len()],
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
-    left: u32,
-    /// When it was last filled, in nanoseconds since the buckets were made.
-    filled: u64,
+    tokens: u32,
+    /// The time of the last refill, in nanoseconds since the buckets were created.
+    refilled: u64,
 }
 
 const SECOND: u128 = 1_000_000_000;
 
 impl Buckets {
-    /// Full buckets.
+    /// Creates full buckets.
     pub(crate) fn new(rates: &Rates, now: Instant) -> Self {
-        let full = |kind| Bucket { left: rates.of(kind).burst, filled: 0 };
-        Self { made: now, each: Kind::ALL.map(full) }
+        let full = |kind| Bucket { tokens: rates.of(kind).burst, refilled: 0 };
+        Self { created: now, each: Kind::ALL.map(full) }
     }
 
-    /// Takes what a command costs, all of it or nothing; says after which time there will be enough.
+    /// Returns the time since the buckets were created.
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.created)
+    }
+
+    /// Takes a cost, all or nothing. Returns the time to retry after if there are too few tokens.
     pub(crate) fn spend(
         &mut self,
         rates: &Rates,
@@ -50,14 +57,14 @@ impl Buckets {
         self.take(rates, Kind::Bytes, bytes, now).inspect_err(|_| self.give(rates, kind, 1))
     }
 
-    /// Gives back what was [spent](Self::spend).
+    /// Gives back a cost that was [spent](Self::spend).
     pub(crate) fn refund(&mut self, rates: &Rates, Cost { kind, bytes }: Cost) {
         self.give(rates, kind, 1);
         self.give(rates, Kind::Bytes, bytes);
     }
 
-    /// Takes what is left for refusals; says whether there was something.
-    pub(crate) fn forgive(
+    /// Takes tokens for a refusal. Returns false if there are too few.
+    pub(crate) fn spend_tolerance(
         &mut self,
         rates: &Rates,
         weight: u32,
@@ -76,36 +83,36 @@ impl Buckets {
         let rate = rates.of(kind);
         let amount = amount.min(rate.burst);
         let bucket = &mut self.each[kind as usize];
-        if bucket.left < amount {
-            bucket.fill(rate, now().saturating_duration_since(self.made));
+        if bucket.tokens < amount {
+            bucket.refill(rate, now().saturating_duration_since(self.created));
         }
-        match bucket.left.checked_sub(amount) {
-            Some(left) => bucket.left = left,
-            None => return Err(time_for(amount - bucket.left, rate)),
+        match bucket.tokens.checked_sub(amount) {
+            Some(rest) => bucket.tokens = rest,
+            None => return Err(time_for(amount - bucket.tokens, rate)),
         }
         Ok(())
     }
 
     pub(crate) fn give(&mut self, rates: &Rates, kind: Kind, amount: u32) {
         let bucket = &mut self.each[kind as usize];
-        bucket.left = bucket.left.saturating_add(amount).min(rates.of(kind).burst);
+        bucket.tokens = bucket.tokens.saturating_add(amount).min(rates.of(kind).burst);
     }
 }
 
 impl Bucket {
-    fn fill(&mut self, rate: Rate, age: Duration) {
-        // A process that runs for five hundred years may begin again.
+    fn refill(&mut self, rate: Rate, age: Duration) {
+        // Wraps after 584 years.
         let now = age.as_nanos() as u64;
         let per_second = u128::from(rate.per_second.max(1));
-        let gained = u128::from(now.saturating_sub(self.filled)) * per_second / SECOND;
-        let missing = rate.burst.saturating_sub(self.left);
+        let gained = u128::from(now.saturating_sub(self.refilled)) * per_second / SECOND;
+        let missing = rate.burst.saturating_sub(self.tokens);
         if gained >= u128::from(missing) {
-            *self = Self { left: self.left.max(rate.burst), filled: now };
+            *self = Self { tokens: self.tokens.max(rate.burst), refilled: now };
             return;
         }
-        // Less than what is missing, so both fit. Only the time that made something whole is used up.
-        self.left += gained as u32;
-        self.filled += (gained * SECOND).div_ceil(per_second) as u64;
+        // `gained` is less than `missing`, so both fit. Only the time of whole tokens is used up.
+        self.tokens += gained as u32;
+        self.refilled += (gained * SECOND).div_ceil(per_second) as u64;
     }
 }
 
@@ -114,22 +121,22 @@ fn time_for(amount: u32, rate: Rate) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// The time after which to try again, as it is told: in whole milliseconds and not at once.
+/// Returns a wait in whole milliseconds, rounded up and at least 1.
 pub(crate) fn retry_after_ms(wait: Duration) -> u64 {
     u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).max(1)
 }
 
-/// What the peer is told when it is too fast.
+/// Creates the problem for a request above its rate limit.
 pub(crate) fn too_fast(wait: Duration, id: Option<u64>) -> Problem {
     Problem::retry(
         Code::RateLimited,
-        "this comes too fast; wait for as long as `retryAfterMs` says and send it again",
+        "rate limit exceeded; retry after `retryAfterMs` ms",
         retry_after_ms(wait),
     )
     .about(id)
 }
 
-/// How full the buckets are is nothing that two sessions differ in.
+/// Prints no levels: they are not part of a session's logical state.
 impl fmt::Debug for Buckets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Buckets").finish_non_exhaustive()
@@ -151,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn time_is_asked_for_only_when_a_bucket_is_empty() {
+    fn clock_is_read_only_when_a_bucket_is_low() {
         let (start, asked) = (Instant::now(), Cell::new(0));
         let now = || {
             asked.set(asked.get() + 1);
@@ -168,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_as_long_as_it_is_told_is_let_through() {
+    fn retry_after_the_told_wait_passes() {
         let start = Instant::now();
         for (per_second, burst) in [(1, 1), (3, 7), (1_500, 10), (7, 1_000)] {
             let rates = rates(per_second, burst);
@@ -187,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_larger_than_a_bucket_goes_when_that_is_full() {
+    fn cost_above_burst_passes_when_full() {
         let start = Instant::now();
         let rates = Rates { byte_rate: Rate::new(100, 1_000), ..Rates::default() };
         let mut buckets = Buckets::new(&rates, start);
@@ -199,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_takes_nothing() {
+    fn refusal_takes_nothing() {
         let start = Instant::now();
         let rates = Rates { byte_rate: Rate::new(1, 10), ..rates(1, 3) };
         let mut buckets = Buckets::new(&rates, start);
@@ -214,10 +221,9 @@ mod tests {
     }
 
     proptest! {
-        /// Beside a bucket that is filled all the time: whoever that lets through is let through, and nobody ever gets more
-        /// than two of them together.
+        /// Compares with an ideal bucket: what that grants is granted, and never more than 2 × `burst` beyond the rate.
         #[test]
-        fn nobody_is_refused_without_need_or_let_through_without_end(
+        fn agrees_with_an_ideal_bucket(
             per_second in 1..2_000_u32,
             burst in 1..500_u32,
             pauses in prop::collection::vec((0..50_u64, 1..80_u32), 1..80),
@@ -225,7 +231,7 @@ mod tests {
             let rates = rates(per_second, burst);
             let start = Instant::now();
             let mut buckets = Buckets::new(&rates, start);
-            // In billionths. The two may be apart by one, for nobody is given a part of one.
+            // In billionths of a token. The two may differ by one token, because only whole tokens are granted.
             const SLACK: u128 = SECOND + SECOND / 20;
             let full = u128::from(burst) * SECOND;
             let (mut now, mut ideal, mut passed) = (start, full, 0_u64);

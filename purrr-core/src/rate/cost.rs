@@ -1,4 +1,4 @@
-//! What a command or a frame takes from the buckets: [`Cost`].
+//! The price of commands and frames: [`Cost`] and [`Kind`].
 
 use crate::model::{
     command::Command,
@@ -6,13 +6,14 @@ use crate::model::{
     limits::{Rate, Rates},
 };
 
-/// What a command takes from the buckets.
+/// The tokens that a command or frame takes: one of its kind, and its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cost {
     pub(crate) kind: Kind,
     pub(crate) bytes: u32,
 }
 
+/// The token buckets of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Messages,
@@ -20,11 +21,11 @@ pub(crate) enum Kind {
     Typing,
     Signals,
     Finds,
-    /// Counted in [`WHOLE`]s.
+    /// Refused requests, in units of 1/[`WHOLE`].
     Refusals,
 }
 
-/// A refusal, beside which a change of typing that nobody was told of weighs 1.
+/// The tokens that a refusal takes. A coalesced typing change takes 1.
 pub(crate) const WHOLE: u32 = 16;
 
 impl Rate {
@@ -64,8 +65,8 @@ impl Kind {
     pub(crate) const ALL: [Self; 6] =
         [Self::Messages, Self::Bytes, Self::Typing, Self::Signals, Self::Finds, Self::Refusals];
 
-    /// What is taken from an allowance at once: enough that its lock is taken seldom, and little beside what it holds.
-    pub(crate) const fn lot(self) -> u32 {
+    /// Returns the chunk that a lease takes from an allowance: large enough to lock it seldom, small beside its bursts.
+    pub(crate) const fn chunk(self) -> u32 {
         match self {
             Self::Messages | Self::Typing | Self::Signals => 32,
             Self::Bytes => 256 * 1024,
@@ -79,7 +80,7 @@ impl Cost {
         let kind = match command {
             Command::Send { frame, .. } => return Self::of_frame(frame),
             Command::Find(_) | Command::Next => Kind::Finds,
-            // Whoever could search but not say who it is would be met as somebody else.
+            // Must not share the limit of searches, or a peer could search but not introduce itself.
             Command::Hello { .. }
             | Command::Cancel
             | Command::Leave

@@ -1,4 +1,4 @@
-//! What several peers may do together: [`Allowance`], and each peer's [`Lease`] of it.
+//! Rate limits that several peers share: [`Allowance`], and each peer's [`Lease`] of it.
 
 use std::{
     fmt,
@@ -16,8 +16,9 @@ use crate::{
     sync::{Mutex, MutexGuard, lock},
 };
 
-/// What several peers may do together, such as those of one address. Given to each by
-/// [`Profile::allowance`](crate::Profile::allowance).
+/// Rate limits that several peers share, such as those of one address.
+///
+/// Passed to each peer by [`Profile::allowance`](crate::Profile::allowance).
 ///
 /// It is a multiple of what one peer may do. Peers take from it in small lots, so that they seldom
 /// meet at its lock. About 200 bytes.
@@ -26,12 +27,12 @@ pub struct Allowance {
     buckets: Mutex<Buckets>,
 }
 
-/// One peer's part of an [`Allowance`]: the rest of the lots that it has taken, which goes back when this is dropped.
+/// One peer's chunks of an [`Allowance`]. Unused tokens are returned on drop.
 #[derive(Debug)]
 pub(crate) struct Lease {
     allowance: Option<Arc<Allowance>>,
-    /// Nothing until something is taken.
-    left: Option<Box<[u32; Kind::ALL.len()]>>,
+    /// Unused tokens of each kind. Allocated when the first chunk is taken.
+    unused: Option<Box<[u32; Kind::ALL.len()]>>,
 }
 
 impl Allowance {
@@ -50,10 +51,10 @@ impl Allowance {
 
 impl Lease {
     pub(crate) const fn of(allowance: Option<Arc<Allowance>>) -> Self {
-        Self { allowance, left: None }
+        Self { allowance, unused: None }
     }
 
-    /// As [`Buckets::spend`], of what is shared.
+    /// Takes a cost from the shared buckets, as [`Buckets::spend`] does.
     pub(crate) fn spend(
         &mut self,
         Cost { kind, bytes }: Cost,
@@ -73,36 +74,36 @@ impl Lease {
         now: &impl Fn() -> Instant,
     ) -> Result<(), Duration> {
         let Some(allowance) = &self.allowance else { return Ok(()) };
-        let left = &mut self.left.get_or_insert_default()[kind as usize];
-        if *left < amount {
-            let missing = amount - *left;
+        let unused = &mut self.unused.get_or_insert_default()[kind as usize];
+        if *unused < amount {
+            let missing = amount - *unused;
             let mut shared = allowance.lock();
-            // Not more than is ever taken at once, or what was not paid for would be given back.
-            let lot = missing.max(kind.lot().min(allowance.rates.of(kind).burst));
-            if shared.take(&allowance.rates, kind, lot, now).is_ok() {
-                *left += lot;
+            // Must not exceed the burst: `take` caps its amount there, and more would be returned than was taken.
+            let chunk = missing.max(kind.chunk().min(allowance.rates.of(kind).burst));
+            if shared.take(&allowance.rates, kind, chunk, now).is_ok() {
+                *unused += chunk;
             } else {
                 shared.take(&allowance.rates, kind, missing, now)?;
-                *left += missing;
+                *unused += missing;
             }
         }
-        *left -= amount;
+        *unused -= amount;
         Ok(())
     }
 
     fn give_back(&mut self, kind: Kind) {
-        if let Some(left) = &mut self.left {
-            left[kind as usize] += 1;
+        if let Some(unused) = &mut self.unused {
+            unused[kind as usize] += 1;
         }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let (Some(allowance), Some(left)) = (&self.allowance, &self.left) else { return };
+        let (Some(allowance), Some(unused)) = (&self.allowance, &self.unused) else { return };
         let mut shared = allowance.lock();
-        for (kind, left) in Kind::ALL.into_iter().zip(**left) {
-            shared.give(&allowance.rates, kind, left);
+        for (kind, unused) in Kind::ALL.into_iter().zip(**unused) {
+            shared.give(&allowance.rates, kind, unused);
         }
     }
 }
@@ -126,9 +127,9 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_gives_back_no_more_than_it_took() {
+    fn lease_returns_no_more_than_it_took() {
         let start = Instant::now();
-        // Less than what a lease takes at once.
+        // Less than a chunk.
         let allowance = Arc::new(Allowance::new(&rates(1, 5), NonZeroU32::MIN, start));
         let said = (0..20).filter(|_| {
             let mut lease = Lease::of(Some(Arc::clone(&allowance)));
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn an_allowance_is_shared_and_what_was_not_used_of_it_goes_back() {
+    fn unused_tokens_return_to_the_allowance() {
         let start = Instant::now();
         let allowance = Arc::new(Allowance::new(&rates(1, 50), TWO, start));
         let lease = || Lease::of(Some(Arc::clone(&allowance)));

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    model::limits::Rates,
-    rate::{bucket::Buckets, cost::Cost},
+    model::limits::{Rate, Rates},
+    rate::{bucket::Buckets, cost::Cost, gcra::Gcra},
 };
 
 /// A peer's token buckets, allocated with its first command: most idle peers never send one.
@@ -14,8 +14,8 @@ pub(super) struct Throttle(Option<Box<State>>);
 #[derive(Debug)]
 struct State {
     buckets: Buckets,
-    /// When the last unreadable message came, and the one before.
-    garbled: [Option<Instant>; 2],
+    /// Limits unreadable messages.
+    garbled: Gcra,
 }
 
 /// The last typing change that exceeded its rate.
@@ -30,8 +30,10 @@ pub(super) enum Typing {
     Due(bool),
 }
 
-/// The third unreadable message within this time closes the session.
-const GARBLED_WINDOW: Duration = Duration::from_secs(10);
+/// The rate of unreadable messages, of which each costs [`GARBLED_COST`]: two at once, then one every 5 s.
+const GARBLED: Rate = Rate { per_second: 1, burst: 10 };
+
+const GARBLED_COST: u32 = 5;
 
 impl Throttle {
     /// Takes tokens for a command. If there are too few, takes none and returns how long to wait.
@@ -55,21 +57,19 @@ impl Throttle {
     /// Counts a refused command. Returns true if the peer is still within its tolerance.
     pub(super) fn penalize(&mut self, rates: Option<&Rates>, weight: u32, now: Instant) -> bool {
         let Some(rates) = rates else { return true };
-        self.state(rates, &|| now).buckets.forgive(rates, weight, &|| now)
+        self.state(rates, &|| now).buckets.spend_tolerance(rates, weight, &|| now)
     }
 
     /// Counts an unreadable message. Returns true if the peer is still within its tolerance.
     pub(super) fn penalize_garbled(&mut self, rates: Option<&Rates>, now: Instant) -> bool {
         let Some(rates) = rates else { return true };
         let state = self.state(rates, &|| now);
-        let [last, before] = state.garbled;
-        state.garbled = [Some(now), last];
-        before.is_none_or(|before| now.duration_since(before) >= GARBLED_WINDOW)
+        state.garbled.take(GARBLED, GARBLED_COST, state.buckets.age(now)).is_ok()
     }
 
     fn state(&mut self, rates: &Rates, now: &impl Fn() -> Instant) -> &mut State {
         self.0.get_or_insert_with(|| {
-            Box::new(State { buckets: Buckets::new(rates, now()), garbled: [None; 2] })
+            Box::new(State { buckets: Buckets::new(rates, now()), garbled: Gcra::default() })
         })
     }
 }

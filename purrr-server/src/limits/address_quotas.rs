@@ -3,7 +3,11 @@
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use hashlink::LruCache;
-use purrr_core::{Rates, rate::Allowance};
+use purrr_core::{
+    Rates,
+    model::Rate,
+    rate::{Allowance, Gcra},
+};
 use tokio::time::Instant;
 
 use super::memory::MemoryBudget;
@@ -19,7 +23,10 @@ const BURST: u32 = 2;
 /// The quotas of the most recent addresses.
 #[derive(Debug)]
 pub(super) struct AddressQuotas {
-    gcra: Gcra,
+    /// The rate of connections from one address.
+    connects: Rate,
+    /// Time zero of the limiters.
+    start: Instant,
     /// The rates of one client, and the multiple of them that an address has. None without a limit.
     rates: Option<(Rates, NonZeroU32)>,
     budget: MemoryBudget,
@@ -38,28 +45,8 @@ pub(super) struct Quota {
 
 #[derive(Debug)]
 struct Address {
-    /// The theoretical arrival time of the next connection.
-    arrival: Instant,
+    connects: Gcra,
     quota: Quota,
-}
-
-/// The generic cell rate algorithm: a token bucket that is stored as one instant.
-///
-/// The *theoretical arrival time* is when the bucket is full again. Each connection moves it by
-/// `interval`. A connection conforms if that leaves it within `burst` of now.
-#[derive(Clone, Copy, Debug)]
-struct Gcra {
-    interval: Duration,
-    burst: Duration,
-}
-
-impl Gcra {
-    /// Returns the next theoretical arrival time, or how long to wait before the next try.
-    fn check(self, arrival: Option<Instant>, now: Instant) -> Result<Instant, Duration> {
-        let next = arrival.map_or(now, |arrival| arrival.max(now)) + self.interval;
-        let wait = (next - now).saturating_sub(self.burst);
-        if wait.is_zero() { Ok(next) } else { Err(wait) }
-    }
 }
 
 impl AddressQuotas {
@@ -70,15 +57,16 @@ impl AddressQuotas {
         address_bytes: usize,
     ) -> Self {
         let per_second = per_second.get();
-        let interval = Duration::from_secs(1) / per_second;
-        let gcra = Gcra { interval, burst: interval * per_second.saturating_mul(BURST) };
-        Self { gcra, rates, budget, address_bytes, addresses: LruCache::new(ADDRESSES) }
+        let connects = Rate::new(per_second, per_second.saturating_mul(BURST));
+        let (start, addresses) = (Instant::now(), LruCache::new(ADDRESSES));
+        Self { connects, start, rates, budget, address_bytes, addresses }
     }
 
     /// Admits a connection and returns what it shares, or how long to wait before the next try.
     pub(super) fn admit(&mut self, address: IpAddr, now: Instant) -> Result<Quota, Duration> {
         let known = self.addresses.get(&address);
-        let arrival = self.gcra.check(known.as_ref().map(|known| known.arrival), now)?;
+        let mut connects = known.as_ref().map(|known| known.connects).unwrap_or_default();
+        connects.take(self.connects, 1, now.duration_since(self.start))?;
         let quota = known.map(|known| known.quota.clone());
         let quota = quota.unwrap_or_else(|| Quota {
             allowance: self
@@ -87,7 +75,7 @@ impl AddressQuotas {
                 .map(|(rates, clients)| Arc::new(Allowance::new(rates, *clients, now.into_std()))),
             budget: self.budget.with_quota(self.address_bytes),
         });
-        self.addresses.insert(address, Address { arrival, quota: quota.clone() });
+        self.addresses.insert(address, Address { connects, quota: quota.clone() });
         Ok(quota)
     }
 }

@@ -1,47 +1,36 @@
 //! A limit on frames that carry no message, such as pings and pongs: [`ControlFrameLimit`].
 
-use std::time::Duration;
-
+use purrr_core::{model::Rate, rate::Gcra};
 use tokio::time::Instant;
 
 use crate::config::Config;
 
-/// Frames in one window. Each is cheap to answer, and no real client sends a hundredth of this.
-const LIMIT: u32 = 1_000;
+/// The rate of control frames. Each is cheap to answer, and no real client sends a hundredth of this.
+const RATE: Rate = Rate { per_second: 100, burst: 1_000 };
 
-/// The length of a window.
-const WINDOW: Duration = Duration::from_secs(10);
-
-/// Counts one connection's pings, pongs and empty fragments.
-///
-/// A fixed window by count: the clock is read once every [`LIMIT`] frames.
+/// Limits one connection's pings, pongs and empty fragments to [`RATE`].
 #[derive(Debug)]
 pub(crate) struct ControlFrameLimit {
-    enabled: bool,
-    count: u32,
-    since: Instant,
+    limiter: Gcra,
+    /// Time zero of the limiter. `None` without rate limits.
+    start: Option<Instant>,
 }
 
 impl ControlFrameLimit {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { enabled: config.rate_limits, count: 0, since: Instant::now() }
+        Self { limiter: Gcra::default(), start: config.rate_limits.then(Instant::now) }
     }
 
-    /// Counts a frame. Returns true if more than [`LIMIT`] came within [`WINDOW`].
+    /// Counts a frame. Returns true if it exceeds the rate.
     pub(crate) fn is_exceeded(&mut self) -> bool {
-        self.count += 1;
-        if self.count <= LIMIT {
-            return false;
-        }
-        let now = Instant::now();
-        let exceeded = self.enabled && now.duration_since(self.since) < WINDOW;
-        (self.count, self.since) = (1, now);
-        exceeded
+        self.start.is_some_and(|start| self.limiter.take(RATE, 1, start.elapsed()).is_err())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -49,7 +38,7 @@ mod tests {
         let mut limit = ControlFrameLimit::new(&Config::default());
         for _ in 0..5_000 {
             assert!(!limit.is_exceeded());
-            tokio::time::advance(WINDOW / LIMIT).await;
+            tokio::time::advance(Duration::from_secs(1) / RATE.per_second).await;
         }
         assert!((0..2_000).any(|_| limit.is_exceeded()));
 

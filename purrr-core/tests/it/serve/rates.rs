@@ -388,7 +388,7 @@ fn garbage() -> Problem {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_third_that_is_no_message_in_ten_seconds_is_the_last() {
+async fn unreadable_messages_above_rate_end_session() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
     for _ in 0..10 {
