@@ -147,7 +147,7 @@ impl RawFields<'_> {
             "block" => Command::Block,
             "report" => Command::Unsupported { what: "report" },
             _ => {
-                return Err(Problem::new(Code::UnknownType, "unknown message type"));
+                return Err(Problem::new(Code::UnknownType, "unknown message `type`"));
             }
         };
         Ok(Parsed::Command(command))
@@ -465,7 +465,7 @@ mod tests {
             (&nested, Code::BadMessage, "not JSON at line 1 column 146", None),
             ("{}", Code::BadMessage, "a message needs the field `type`", None),
             (r#"{"type":1}"#, Code::BadMessage, "`type` must be a string", None),
-            (r#"{"type":"__proto__"}"#, Code::UnknownType, "unknown message type", None),
+            (r#"{"type":"__proto__"}"#, Code::UnknownType, "unknown message `type`", None),
             (
                 r#"{"type":"read","id":18446744073709551617}"#,
                 Code::BadMessage,
