@@ -23,7 +23,7 @@ pub mod fuzzing {
     pub use crate::{
         dialect::{image::fuzzing::image_header, purrr_chat::fuzzing::events},
         net::client_address::fuzzing::client_address,
-        transport::{engineio::polling::fuzzing::payloads, websocket::fuzzing::frames},
+        transport::{engineio::payload::fuzzing::payloads, websocket::fuzzing::frames},
     };
 }
 

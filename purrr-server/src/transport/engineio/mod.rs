@@ -8,9 +8,11 @@
 //! The protocol: <https://socket.io/docs/v4/engine-io-protocol/>.
 
 mod packet;
-pub(crate) mod polling;
+pub(crate) mod payload;
+mod polling;
 mod sessions;
 mod socket;
+mod table;
 
 pub(crate) use self::{
     packet::Outgoing,

@@ -1,8 +1,5 @@
 //! The state that a polling session's requests and its task share: [`Polling`].
 
-#[cfg(feature = "fuzzing")]
-pub(crate) mod fuzzing;
-
 use std::{
     collections::VecDeque,
     mem::{replace, take},
@@ -10,25 +7,20 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use bytestring::ByteString;
-use purrr_core::codec::__private::worth_sharing;
 use tokio::sync::{Notify, oneshot};
 
-use super::packet::{Outgoing, Packet};
+use super::{
+    packet::{Outgoing, Packet},
+    payload::{Inbound, InvalidRequest, join},
+};
 use crate::{
     limits::{lock, memory::MemoryBudget},
-    transport::{message::Message, websocket::MessageSocket},
+    transport::websocket::MessageSocket,
 };
 
 /// Bytes that may wait for the next poll before the session is blocked. One larger packet may.
 const MAX_OUTBOUND: usize = 1024 * 1024;
-
-/// Packets in one request: more than the client library sends, and few enough to cost nothing.
-const MAX_PACKETS: usize = 16_384;
-
-const SEPARATOR: char = '\u{1e}';
 
 /// What the requests of one session and its task share.
 ///
@@ -80,22 +72,11 @@ enum Upgrade {
     Complete(Box<MessageSocket>),
 }
 
-/// The request broke the protocol, which ends its session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct InvalidRequest;
-
 /// The WebSocket that takes over, and the packets that polling left over.
 pub(super) struct Successor {
     pub(super) socket: Box<MessageSocket>,
     pub(super) inbound: Inbound,
     pub(super) outbound: VecDeque<Outgoing>,
-}
-
-/// The packets of one request, which are slices of its body.
-#[derive(Debug, Default)]
-pub(super) struct Inbound {
-    packets: VecDeque<Packet>,
-    body_bytes: usize,
 }
 
 impl Polling {
@@ -154,7 +135,7 @@ impl Polling {
             let taken = self.inbound_taken.notified();
             {
                 let mut state = self.lock();
-                if state.inbound.packets.is_empty() || state.closed {
+                if state.inbound.is_empty() || state.closed {
                     state.posting = false;
                     return Ok(());
                 }
@@ -240,7 +221,7 @@ impl Polling {
                 // The client ends the session itself, so its poll gets a noop.
                 state.end("6");
             }
-            if state.inbound.packets.is_empty() {
+            if state.inbound.is_empty() {
                 self.inbound_taken.notify_waiters();
             }
             return Poll::Ready(Some(packet));
@@ -291,32 +272,6 @@ impl Polling {
     }
 }
 
-impl Inbound {
-    /// Splits the body of a request into its packets.
-    pub(super) fn parse(body: Bytes, budget: &MemoryBudget) -> Result<Self, InvalidRequest> {
-        let body_bytes = body.len();
-        Ok(Self { packets: split(body, budget)?.into(), body_bytes })
-    }
-
-    /// Returns what stands for a body that was discarded.
-    pub(super) fn refused() -> Self {
-        Self { packets: [Packet::Refused].into(), body_bytes: 0 }
-    }
-
-    /// Returns the next packet.
-    ///
-    /// Copied if a slice would keep much more of the body than itself: what is not taken yet pays
-    /// for the body, what is taken would not.
-    pub(super) fn next(&mut self, budget: &MemoryBudget) -> Option<Packet> {
-        Some(match self.packets.pop_front()? {
-            Packet::Message(Message::Text(text)) if !worth_sharing(text.len(), self.body_bytes) => {
-                Packet::Message(Message::Text(budget.hold_text(text.to_string())))
-            }
-            packet => packet,
-        })
-    }
-}
-
 impl State {
     /// Answers the waiting poll, if there is something to send or an upgrade needs it back.
     fn answer_poll(&mut self, budget: &MemoryBudget) {
@@ -362,48 +317,11 @@ impl State {
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State")
-            .field("inbound", &self.inbound.packets.len())
+            .field("inbound", &self.inbound.len())
             .field("outbound_bytes", &self.outbound_bytes)
             .field("closed", &self.closed)
             .finish_non_exhaustive()
     }
-}
-
-/// Splits the body of a request into its packets.
-fn split(body: Bytes, budget: &MemoryBudget) -> Result<Vec<Packet>, InvalidRequest> {
-    let body = ByteString::try_from(body).map_err(|_| InvalidRequest)?;
-    let mut packets = Vec::new();
-    for packet in body.split(SEPARATOR) {
-        if packets.len() == MAX_PACKETS {
-            return Err(InvalidRequest);
-        }
-        packets.push(match packet.strip_prefix('b') {
-            Some(base64) => {
-                let bytes = BASE64_STANDARD.decode(base64).map_err(|_| InvalidRequest)?;
-                Packet::Message(Message::Binary(budget.hold(bytes)))
-            }
-            None => Packet::parse(body.slice_ref(packet)).ok_or(InvalidRequest)?,
-        });
-    }
-    Ok(packets)
-}
-
-/// Joins packets into the body of a response.
-fn join(packets: &VecDeque<Outgoing>) -> String {
-    let mut payload = String::with_capacity(packets.iter().map(|packet| packet.len() + 1).sum());
-    for packet in packets {
-        if !payload.is_empty() {
-            payload.push(SEPARATOR);
-        }
-        match packet {
-            Outgoing::Text(text) => payload.push_str(text),
-            Outgoing::Binary(bytes) => {
-                payload.push('b');
-                BASE64_STANDARD.encode_string(bytes, &mut payload);
-            }
-        }
-    }
-    payload
 }
 
 #[cfg(test)]
@@ -412,29 +330,6 @@ mod tests {
 
     fn budget() -> MemoryBudget {
         MemoryBudget::unlimited()
-    }
-
-    #[test]
-    fn payload_is_split_at_separators() {
-        let packets =
-            split(Bytes::from_static("4héllo\u{1e}3\u{1e}bAQI=".as_bytes()), &budget()).unwrap();
-        assert_eq!(
-            packets,
-            [
-                Packet::Message(Message::Text("héllo".into())),
-                Packet::Pong,
-                Packet::Message(Message::Binary(Bytes::from_static(&[1, 2])))
-            ]
-        );
-        for wrong in ["", "abc", "b!", "4a\u{1e}\u{1e}4b", "9", "0{}", "bAQI"] {
-            assert_eq!(
-                split(Bytes::from_static(wrong.as_bytes()), &budget()),
-                Err(InvalidRequest),
-                "{wrong}"
-            );
-        }
-        assert_eq!(split(Bytes::from_static(&[b'4', 0xff]), &budget()), Err(InvalidRequest));
-        assert_eq!(split("4\u{1e}".repeat(50_000).into(), &budget()), Err(InvalidRequest));
     }
 
     #[tokio::test]
@@ -449,20 +344,6 @@ mod tests {
         let noop = Waker::noop();
         assert!(polling.poll_flush(&Context::from_waker(noop)).is_ready());
         assert_eq!(waiting.await.unwrap(), "4b");
-    }
-
-    #[test]
-    fn taken_packet_does_not_keep_body() {
-        let budget = budget();
-        let body = budget.hold(format!("4hi\u{1e}4{}", "x".repeat(100_000)).into_bytes());
-        let length = body.len();
-        let mut inbound = Inbound::parse(body, &budget).unwrap();
-        let little = inbound.next(&budget).unwrap();
-        assert_eq!((little, budget.held()), (Packet::Message(Message::Text("hi".into())), length));
-        let much = inbound.next(&budget).unwrap();
-        assert_eq!(budget.held(), length, "most of a body is a slice of it");
-        drop(much);
-        assert_eq!((inbound.next(&budget), budget.held()), (None, 0));
     }
 
     #[tokio::test]

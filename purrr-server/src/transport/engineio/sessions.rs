@@ -1,10 +1,6 @@
 //! Engine.IO sessions by id, and the requests that open, feed and end them: [`Sessions`].
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -13,7 +9,7 @@ use axum::{
     http::{Method, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use futures::{SinkExt, StreamExt};
@@ -22,14 +18,15 @@ use serde_json::json;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    polling::{Inbound, InvalidRequest, Polling},
+    payload::{Inbound, InvalidRequest},
+    polling::Polling,
     socket::{EioSocket, EioTransport, Link},
+    table::{SessionTable, new_sid},
 };
 use crate::{
     config::Config,
     limits::{
         connections::{ConnectionLimiter, ConnectionPermit},
-        lock,
         memory::{MemoryBudget, upload_timeout},
     },
     transport::{
@@ -38,19 +35,13 @@ use crate::{
     },
 };
 
-/// The sessions that poll, or were upgraded from polling, by id.
+/// Answers Engine.IO requests. Clones have the same sessions.
+
 #[derive(Clone, Debug)]
 pub(crate) struct Sessions {
     config: Arc<Config>,
     limiter: Arc<ConnectionLimiter>,
-    polling: Arc<Mutex<HashMap<String, Arc<Polling>>>>,
-}
-
-/// A polling session's entry in the table. Dropping it closes the session.
-pub(super) struct Record {
-    sid: String,
-    pub(super) polling: Arc<Polling>,
-    sessions: Sessions,
+    table: SessionTable,
 }
 
 /// A request under way. Dropping it unfinished closes the session: the client has gone.
@@ -80,7 +71,7 @@ enum Refusal {
 
 impl Sessions {
     pub(crate) fn new(config: Arc<Config>, limiter: Arc<ConnectionLimiter>) -> Self {
-        Self { config, limiter, polling: Arc::default() }
+        Self { config, limiter, table: SessionTable::default() }
     }
 
     /// Answers a request, and spawns `session` if the request opens one.
@@ -111,7 +102,7 @@ impl Sessions {
             _ => return Err(Refusal::TransportUnknown),
         };
         if let Some(sid) = query.sid {
-            let polling = self.lock().get(&sid).map(Arc::clone).ok_or(Refusal::SessionUnknown)?;
+            let polling = self.table.get(&sid).ok_or(Refusal::SessionUnknown)?;
             return match (websocket, request.method()) {
                 (true, _) => self.upgrade(request, polling),
                 (false, &Method::GET) => poll(&polling).await,
@@ -144,10 +135,10 @@ impl Sessions {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (sid, polling) = (new_sid(), Arc::new(Polling::new(permit.budget().clone())));
-        self.lock().insert(sid.clone(), Arc::clone(&polling));
-        let greeting = self.greeting(&sid, &["websocket"]);
-        let link = Link::Polling(Record { sid, polling, sessions: self.clone() });
+        let record = self.table.insert(Polling::new(permit.budget().clone()));
+        let greeting = self.greeting(record.sid(), &["websocket"]);
+        let link = Link::Polling(record);
+
         tokio::spawn(session(EioSocket::new(EioTransport::new(link, permit), &self.config)));
         payload(greeting)
     }
@@ -219,10 +210,6 @@ impl Sessions {
         };
         Ok(websocket::upgrade(request, None, max_payload, reservation, change_over))
     }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Polling>>> {
-        lock(&self.polling)
-    }
 }
 
 /// Reads a request's body. Returns `None` if the memory budget has no room for it.
@@ -271,11 +258,6 @@ async fn poll(polling: &Polling) -> Result<Response, Refusal> {
 
 fn payload(text: impl Into<Body>) -> Response {
     ([(CONTENT_TYPE, "text/plain; charset=UTF-8")], text.into()).into_response()
-}
-
-/// Returns an unguessable id: 120 random bits in 20 characters.
-fn new_sid() -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 15]>())
 }
 
 impl IntoResponse for Refusal {
@@ -331,12 +313,5 @@ impl UpgradeGuard {
 impl Drop for UpgradeGuard {
     fn drop(&mut self) {
         self.0.end_upgrade();
-    }
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        self.polling.close();
-        self.sessions.lock().remove(&self.sid);
     }
 }

@@ -14,8 +14,9 @@ use purrr_core::rate::Allowance;
 
 use super::{
     packet::{Outgoing, Packet},
-    polling::{Inbound, Successor},
-    sessions::Record,
+    payload::Inbound,
+    polling::Successor,
+    table::Record,
 };
 use crate::{
     limits::{connections::ConnectionPermit, memory::MemoryBudget},
@@ -108,7 +109,7 @@ impl EioTransport {
     #[inline]
     fn change_over(&mut self) {
         if let Link::Polling(record) = &self.link
-            && let Some(Successor { socket, inbound, outbound }) = record.polling.take_successor()
+            && let Some(Successor { socket, inbound, outbound }) = record.polling().take_successor()
         {
             (self.early, self.rest) = (inbound, outbound);
             if let Link::Polling(record) = replace(&mut self.link, Link::WebSocket(socket)) {
@@ -134,8 +135,8 @@ impl EioTransport {
         match &mut self.link {
             Link::Closed => Poll::Ready(None),
             Link::Polling(record) => {
-                let polled = record.polling.poll_next(cx);
-                if record.polling.take_activity() {
+                let polled = record.polling().poll_next(cx);
+                if record.polling().take_activity() {
                     heartbeat.handle_activity();
                 }
                 polled.map(|packet| packet.map(Incoming::Message))
@@ -250,7 +251,7 @@ impl Transport for EioTransport {
     fn handle_timeout(&mut self) {
         // Otherwise packets for the client would wait for a poll that does not come.
         if let Link::Polling(record) = &self.link {
-            record.polling.close();
+            record.polling().close();
         }
     }
 
@@ -271,7 +272,7 @@ impl Sink<Outgoing> for EioTransport {
                 Pin::new(&mut **socket).poll_ready(cx).map_err(io::Error::other)
             }
             Link::Polling(record) => {
-                if ready!(record.polling.poll_ready(cx)) {
+                if ready!(record.polling().poll_ready(cx)) {
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Err(io::ErrorKind::NotConnected.into()))
@@ -288,7 +289,7 @@ impl Sink<Outgoing> for EioTransport {
                 Pin::new(&mut **socket).start_send(packet.into_message()).map_err(io::Error::other)
             }
             Link::Polling(record) => {
-                record.polling.send(packet);
+                record.polling().send(packet);
                 Ok(())
             }
             Link::Closed => Err(io::ErrorKind::NotConnected.into()),
@@ -303,7 +304,7 @@ impl Sink<Outgoing> for EioTransport {
             Link::WebSocket(socket) => {
                 Pin::new(&mut **socket).poll_flush(cx).map_err(io::Error::other)
             }
-            Link::Polling(record) => record.polling.poll_flush(cx).map(Ok),
+            Link::Polling(record) => record.polling().poll_flush(cx).map(Ok),
             Link::Closed => Poll::Ready(Ok(())),
         }
     }
