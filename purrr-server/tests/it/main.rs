@@ -8,6 +8,7 @@ mod documents;
 mod engineio;
 mod holding;
 mod http;
+mod layers;
 mod native;
 mod peer;
 mod rates;

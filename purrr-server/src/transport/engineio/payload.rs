@@ -56,9 +56,7 @@ impl Inbound {
     /// for the body, what is taken would not.
     pub(super) fn next(&mut self, budget: &MemoryBudget) -> Option<Packet> {
         Some(match self.packets.pop_front()? {
-            Packet::Message(Message::Text(text))
-                if !worth_sharing(text.len(), self.body_bytes) =>
-            {
+            Packet::Message(Message::Text(text)) if !worth_sharing(text.len(), self.body_bytes) => {
                 Packet::Message(Message::Text(budget.hold_text(text.to_string())))
             }
             packet => packet,
