@@ -39,6 +39,11 @@ pub struct Config {
     ///
     /// An address is one IPv4 address or an IPv6 /64, here and below.
     pub max_connections_per_address: usize,
+    /// The limits of an IPv6 /56, in those of an address. Default: 4. 0 disables.
+    ///
+    /// A /48 has as many times the limits of a /56. Applies to all limits of an address, here and
+    /// below. Of the memory budget a /56 or /48 has at most half.
+    pub ipv6_prefix_factor: u32,
     /// New connections per second of one address. Default: 500. Range: from 1.
     ///
     /// The burst is twice as much. Worst case: 410 bytes for each of the last 65,536 addresses,
@@ -154,6 +159,7 @@ impl Default for Config {
             trusted_proxy: Vec::new(),
             max_connections: const { NonZeroUsize::new(100_000).unwrap() },
             max_connections_per_address: 1_000,
+            ipv6_prefix_factor: 4,
             connects_per_second: const { NonZeroU32::new(500).unwrap() },
             rates_per_address: 50,
             rate_limits: true,

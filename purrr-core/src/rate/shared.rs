@@ -25,6 +25,8 @@ use crate::{
 pub struct Allowance {
     rates: Rates,
     buckets: Mutex<Buckets>,
+    /// The allowance that this one is a part of.
+    wider: Option<Arc<Allowance>>,
 }
 
 /// One peer's chunks of an [`Allowance`]. Unused tokens are returned on drop.
@@ -41,7 +43,31 @@ impl Allowance {
     pub fn new(rates: &Rates, peers: NonZeroU32, now: Instant) -> Self {
         let rates = rates.times(peers.get());
         let buckets = Mutex::new(Buckets::new(&rates, now));
-        Self { rates, buckets }
+        Self { rates, buckets, wider: None }
+    }
+
+    /// Makes this a part of a wider allowance: tokens are taken from both, or from neither.
+    #[must_use]
+    pub fn within(self, wider: Arc<Self>) -> Self {
+        Self { wider: Some(wider), ..self }
+    }
+
+    /// Takes tokens here and from the wider allowances, all of them or none.
+    ///
+    /// Only one lock is held at a time.
+    fn take(&self, kind: Kind, amount: u32, now: &impl Fn() -> Instant) -> Result<(), Duration> {
+        self.lock().take(&self.rates, kind, amount, now)?;
+        let Some(wider) = &self.wider else { return Ok(()) };
+        wider.take(kind, amount, now).inspect_err(|_| {
+            self.lock().give(&self.rates, kind, amount);
+        })
+    }
+
+    /// Returns tokens that were taken.
+    fn give(&self, kind: Kind, amount: u32) {
+        for allowance in std::iter::successors(Some(self), |part| part.wider.as_deref()) {
+            allowance.lock().give(&allowance.rates, kind, amount);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Buckets> {
@@ -77,13 +103,12 @@ impl Lease {
         let unused = &mut self.unused.get_or_insert_default()[kind as usize];
         if *unused < amount {
             let missing = amount - *unused;
-            let mut shared = allowance.lock();
             // Must not exceed the burst: `take` caps its amount there, and more would be returned than was taken.
             let chunk = missing.max(kind.chunk().min(allowance.rates.of(kind).burst));
-            if shared.take(&allowance.rates, kind, chunk, now).is_ok() {
+            if allowance.take(kind, chunk, now).is_ok() {
                 *unused += chunk;
             } else {
-                shared.take(&allowance.rates, kind, missing, now)?;
+                allowance.take(kind, missing, now)?;
                 *unused += missing;
             }
         }
@@ -101,9 +126,10 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let (Some(allowance), Some(unused)) = (&self.allowance, &self.unused) else { return };
-        let mut shared = allowance.lock();
         for (kind, unused) in Kind::ALL.into_iter().zip(**unused) {
-            shared.give(&allowance.rates, kind, unused);
+            if unused > 0 {
+                allowance.give(kind, unused);
+            }
         }
     }
 }
@@ -161,5 +187,27 @@ mod tests {
         let mut late = Lease::of(Some(allowance));
         assert_eq!(late.spend(MESSAGE, &|| start), Err(Duration::from_millis(500)));
         assert_eq!(late.spend(MESSAGE, &|| start + Duration::from_millis(500)), Ok(()));
+    }
+
+    #[test]
+    fn allowance_within_another_takes_from_both() {
+        let start = Instant::now();
+        let wider = Arc::new(Allowance::new(&rates(1, 60), NonZeroU32::MIN, start));
+        let allowances: [_; 2] = std::array::from_fn(|_| {
+            let allowance = Allowance::new(&rates(1, 40), NonZeroU32::MIN, start);
+            Arc::new(allowance.within(Arc::clone(&wider)))
+        });
+        let spent = |lease: &mut Lease| {
+            (0..100).map_while(|_| lease.spend(MESSAGE, &|| start).ok()).count()
+        };
+        let [ann, bob] = allowances.clone().map(|allowance| Lease::of(Some(allowance)));
+        let (mut ann, mut bob) = (ann, bob);
+        assert_eq!((spent(&mut ann), spent(&mut bob)), (40, 20));
+        drop((ann, bob));
+        // Bob's own allowance still has tokens: what the wider one refused was returned.
+        assert_eq!(
+            allowances[1].lock().take(&allowances[1].rates, Kind::Messages, 20, &|| start),
+            Ok(())
+        );
     }
 }

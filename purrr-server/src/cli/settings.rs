@@ -98,6 +98,17 @@ const LIMITS: &[Setting] = &[
     .unit("connections")
     .details("Above it 503.")
     .memory("100 bytes for each connected address"),
+    setting!(
+        config.ipv6_prefix_factor,
+        "COUNT",
+        "Limits of an IPv6 /56, in those of a /64; 0 = no limit"
+    )
+    .unit("addresses")
+    .details(
+        "A /48 has as many times the limits of a /56. Applies to all limits of an address. Of \
+         --buffered-bytes a /56 or /48 has at most half.",
+    )
+    .memory("100 bytes for each /56 and /48 with connections"),
     setting!(config.max_payload, "BYTES", "Maximum size of a message on the wire")
         .details("Above it the connection is closed (1009) or the request refused (413).")
         .memory("one message in and one out for each connection, in `--buffered-bytes`"),

@@ -1,8 +1,11 @@
 //! What the connections of one address share, and how fast they may come: [`AddressQuotas`].
+//!
+//! A wider IPv6 network has quotas too, and those of its addresses are within them.
 
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use hashlink::LruCache;
+use ipnet::IpNet;
 use purrr_core::{
     Rates,
     model::Rate,
@@ -11,16 +14,18 @@ use purrr_core::{
 use tokio::time::Instant;
 
 use super::memory::MemoryBudget;
+use crate::net::client_address::{Scope, scopes};
 
-/// Addresses that are remembered, the most recent ones.
+/// Addresses and networks that are remembered, the most recent ones.
 ///
-/// Worst case: 27 MB, at about 410 bytes each. An address that was evicted starts afresh.
-pub(super) const ADDRESSES: usize = 65_536;
+/// Worst case: 27 MB, at about 410 bytes each. An address that was evicted starts afresh. Its wider
+/// networks are as recent as their last address, so one of them cannot evict its own quotas.
+pub(super) const NETWORKS: usize = 65_536;
 
 /// Connections that may come at once, in seconds of the rate.
 const BURST: u32 = 2;
 
-/// The quotas of the most recent addresses.
+/// The quotas of the most recent addresses and networks.
 #[derive(Debug)]
 pub(super) struct AddressQuotas {
     /// The rate of connections from one address.
@@ -30,9 +35,17 @@ pub(super) struct AddressQuotas {
     /// The rates of one client, and the multiple of them that an address has. None without a limit.
     rates: Option<(Rates, NonZeroU32)>,
     budget: MemoryBudget,
-    /// Bytes of the budget that one address may have.
-    address_bytes: usize,
-    addresses: LruCache<IpAddr, Address>,
+    bytes: ByteQuotas,
+    prefix_factor: u32,
+    networks: LruCache<IpNet, Network>,
+}
+
+/// Bytes of the budget that one address may have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ByteQuotas {
+    pub(super) address: usize,
+    /// The limit of a wider network, however many times `address` it may have.
+    pub(super) network: usize,
 }
 
 /// What the connections of one address share.
@@ -43,8 +56,8 @@ pub(super) struct Quota {
     pub(super) budget: MemoryBudget,
 }
 
-#[derive(Debug)]
-struct Address {
+#[derive(Clone, Debug)]
+struct Network {
     connects: Gcra,
     quota: Quota,
 }
@@ -54,29 +67,57 @@ impl AddressQuotas {
         per_second: NonZeroU32,
         rates: Option<(Rates, NonZeroU32)>,
         budget: MemoryBudget,
-        address_bytes: usize,
+        bytes: ByteQuotas,
+        prefix_factor: u32,
     ) -> Self {
         let per_second = per_second.get();
         let connects = Rate::new(per_second, per_second.saturating_mul(BURST));
-        let (start, addresses) = (Instant::now(), LruCache::new(ADDRESSES));
-        Self { connects, start, rates, budget, address_bytes, addresses }
+        let (start, networks) = (Instant::now(), LruCache::new(NETWORKS));
+        Self { connects, start, rates, budget, bytes, prefix_factor, networks }
     }
 
     /// Admits a connection and returns what it shares, or how long to wait before the next try.
+    ///
+    /// The widest network comes first: an address that it refuses evicts no other.
     pub(super) fn admit(&mut self, address: IpAddr, now: Instant) -> Result<Quota, Duration> {
-        let known = self.addresses.get(&address);
-        let mut connects = known.as_ref().map(|known| known.connects).unwrap_or_default();
-        connects.take(self.connects, 1, now.duration_since(self.start))?;
-        let quota = known.map(|known| known.quota.clone());
-        let quota = quota.unwrap_or_else(|| Quota {
-            allowance: self
-                .rates
-                .as_ref()
-                .map(|(rates, clients)| Arc::new(Allowance::new(rates, *clients, now.into_std()))),
-            budget: self.budget.with_quota(self.address_bytes),
+        let mut admitted = Vec::with_capacity(3);
+        let mut wider = Quota { allowance: None, budget: self.budget.clone() };
+        for scope in scopes(address, self.prefix_factor).rev() {
+            let known = self.networks.get(&scope.net).cloned();
+            let mut network = known.unwrap_or_else(|| self.network(scope, wider, now));
+            let since_start = now.duration_since(self.start);
+            network.connects.take(scaled(self.connects, scope.factor), 1, since_start)?;
+            wider = network.quota.clone();
+            admitted.push((scope.net, network));
+        }
+        self.networks.extend(admitted);
+        Ok(wider)
+    }
+
+    /// Returns the full quotas of a network, within those of a wider one.
+    fn network(&self, scope: Scope, wider: Quota, now: Instant) -> Network {
+        let allowance = self.rates.as_ref().map(|(rates, clients)| {
+            let clients = clients.saturating_mul(NonZeroU32::new(scope.factor).unwrap_or(*clients));
+            let allowance = Allowance::new(rates, clients, now.into_std());
+            Arc::new(match wider.allowance {
+                Some(wider) => allowance.within(wider),
+                None => allowance,
+            })
         });
-        self.addresses.insert(address, Address { connects, quota: quota.clone() });
-        Ok(quota)
+        let bytes = match scope.factor {
+            1 => self.bytes.address,
+            factor => self.bytes.address.saturating_mul(factor as usize).min(self.bytes.network),
+        };
+        let quota = Quota { allowance, budget: wider.budget.with_quota(bytes) };
+        Network { connects: Gcra::default(), quota }
+    }
+}
+
+/// Returns so many times a rate.
+pub(super) const fn scaled(rate: Rate, factor: u32) -> Rate {
+    Rate {
+        per_second: rate.per_second.saturating_mul(factor),
+        burst: rate.burst.saturating_mul(factor),
     }
 }
 
@@ -87,17 +128,18 @@ mod tests {
     use super::*;
 
     fn quotas(per_second: u32, rates: Option<(Rates, NonZeroU32)>) -> AddressQuotas {
-        AddressQuotas::new(per_second.try_into().unwrap(), rates, MemoryBudget::unlimited(), 1)
+        let (budget, bytes) = (MemoryBudget::unlimited(), ByteQuotas { address: 1, network: 2 });
+        AddressQuotas::new(per_second.try_into().unwrap(), rates, budget, bytes, 4)
     }
 
     #[test]
     fn remembered_addresses_are_bounded() {
         let mut quotas = quotas(1, None);
         let now = Instant::now();
-        for number in 0..u32::try_from(ADDRESSES).unwrap() + 10 {
+        for number in 0..u32::try_from(NETWORKS).unwrap() + 10 {
             quotas.admit(Ipv4Addr::from_bits(number).into(), now).unwrap();
         }
-        assert_eq!(quotas.addresses.len(), ADDRESSES);
+        assert_eq!(quotas.networks.len(), NETWORKS);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use purrr_core::{Rates, rate::Allowance};
 use tokio::time::Instant;
 
 use super::{
-    address_quotas::{AddressQuotas, Quota},
+    address_quotas::{AddressQuotas, ByteQuotas, Quota},
     lock,
     log_interval::LogInterval,
     memory::MemoryBudget,
@@ -32,7 +32,7 @@ use crate::{
     config::Config,
     net::{
         cidr::Network,
-        client_address::{client, counted, for_logs},
+        client_address::{client, for_logs},
     },
 };
 
@@ -41,7 +41,7 @@ use crate::{
 /// A connection is a WebSocket, or an Engine.IO session from its handshake to its end, however
 /// many requests that takes. Sockets are counted apart, since probes and pages need some and a
 /// client that polls has two. Memory: one entry for each address that has a connection, and one
-/// for each of the last [`ADDRESSES`](super::address_quotas::ADDRESSES) that asked for one.
+/// for each of the last [`NETWORKS`](super::address_quotas::NETWORKS) that asked for one.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimiter {
     connections: Arc<Permits>,
@@ -68,6 +68,8 @@ pub(crate) enum Rejection {
     Connections,
     /// The number of connections from this address.
     Address,
+    /// The number of connections from this IPv6 /56 or /48.
+    Prefix,
     /// The rate of connections from this address, and how long to wait.
     Rate(Duration),
     /// The number of sockets, in all or from this address.
@@ -89,17 +91,24 @@ impl ConnectionLimiter {
         let (total, each) = (config.max_connections.get(), config.max_connections_per_address);
         let budget = MemoryBudget::new(config.buffered_bytes, config.body_timeout);
         let sockets_each = if each == 0 { 0 } else { sockets(each, SPARE_ADDRESS_SOCKETS) };
+        let prefix_factor = config.ipv6_prefix_factor;
+        let sockets = Permits::new(sockets(total, SPARE_SOCKETS), sockets_each, prefix_factor);
         Self {
-            connections: Arc::new(Permits::new(total, each)),
-            sockets: Arc::new(Permits::new(sockets(total, SPARE_SOCKETS), sockets_each)),
+            connections: Arc::new(Permits::new(total, each, prefix_factor)),
+            sockets: Arc::new(sockets),
             quotas: config.rate_limits.then(|| {
                 let bytes = match config.buffered_bytes_per_address {
-                    0 => usize::MAX,
-                    limit => limit,
+                    0 => ByteQuotas { address: usize::MAX, network: usize::MAX },
+                    // Otherwise four addresses of one /56 could hold the whole budget.
+                    each => {
+                        ByteQuotas { address: each, network: each.max(config.buffered_bytes / 2) }
+                    }
                 };
                 let per_second = config.connects_per_second;
                 let rates = rates.zip(NonZeroU32::new(config.rates_per_address));
-                Mutex::new(AddressQuotas::new(per_second, rates, budget.clone(), bytes))
+                let budget = budget.clone();
+                let quotas = AddressQuotas::new(per_second, rates, budget, bytes, prefix_factor);
+                Mutex::new(quotas)
             }),
             trusted_proxies: config.trusted_proxy.clone(),
             budget,
@@ -128,7 +137,7 @@ impl ConnectionLimiter {
         // Behind a proxy there are many clients, which are counted when they connect.
         let proxy = self.trusted_proxies.iter().any(|network| network.contains(peer));
         let address = (!proxy).then_some(peer);
-        Permits::take(&self.sockets, address.map(counted))
+        Permits::take(&self.sockets, address)
             .map_err(|_| self.reject(Rejection::Sockets, address, Instant::now()))
     }
 
@@ -145,14 +154,15 @@ impl ConnectionLimiter {
     ) -> Result<ConnectionPermit, Rejection> {
         let mut quota = Quota { allowance: None, budget: self.budget.clone() };
         if let (Some(quotas), Some(address)) = (&self.quotas, address) {
-            let admitted = lock(quotas).admit(counted(address), now);
+            let admitted = lock(quotas).admit(address, now);
             quota =
                 admitted.map_err(|wait| self.reject(Rejection::Rate(wait), Some(address), now))?;
         }
-        let permit = Permits::take(&self.connections, address.map(counted)).map_err(|limit| {
+        let permit = Permits::take(&self.connections, address).map_err(|limit| {
             let rejection = match limit {
                 LimitReached::Total => Rejection::Connections,
                 LimitReached::Address => Rejection::Address,
+                LimitReached::Prefix => Rejection::Prefix,
             };
             self.reject(rejection, address, now)
         })?;
@@ -174,7 +184,7 @@ impl ConnectionPermit {
     /// Returns a permit of no server, with an unlimited budget.
     #[cfg(feature = "fuzzing")]
     pub(crate) fn unlimited() -> Self {
-        let permit = Permits::take(&Arc::new(Permits::new(1, 0)), None);
+        let permit = Permits::take(&Arc::new(Permits::new(1, 0, 0)), None);
         let permit = permit.expect("the pool has one permit");
         let quota = Quota { allowance: None, budget: MemoryBudget::unlimited() };
         Self { _permit: permit, quota }
@@ -197,8 +207,8 @@ const fn sockets(connections: usize, spare: usize) -> usize {
 }
 
 impl Rejection {
-    const ALL: [Self; 4] =
-        [Self::Connections, Self::Address, Self::Rate(Duration::ZERO), Self::Sockets];
+    const ALL: [Self; 5] =
+        [Self::Connections, Self::Address, Self::Rate(Duration::ZERO), Self::Sockets, Self::Prefix];
 
     const fn index(self) -> usize {
         match self {
@@ -206,6 +216,7 @@ impl Rejection {
             Self::Address => 1,
             Self::Rate(_) => 2,
             Self::Sockets => 3,
+            Self::Prefix => 4,
         }
     }
 
@@ -216,6 +227,7 @@ impl Rejection {
             Self::Address => "address",
             Self::Rate(_) => "rate",
             Self::Sockets => "sockets",
+            Self::Prefix => "prefix",
         }
     }
 
@@ -225,6 +237,9 @@ impl Rejection {
             Self::Address => {
                 "--max-connections-per-address is reached; if this is a proxy, name it with \
                  --trusted-proxy"
+            }
+            Self::Prefix => {
+                "--ipv6-prefix-factor times --max-connections-per-address is reached by a /56 or /48"
             }
             Self::Rate(_) => {
                 "--connects-per-second is exceeded; if this is a proxy, name it with \

@@ -34,10 +34,12 @@ const RETRY_AFTER: u64 = 1_000;
 #[derive(Clone, Debug)]
 pub(crate) struct MemoryBudget(Arc<Quota>);
 
-/// The bytes of one address. Nothing is set aside for it in the global budget.
+/// The bytes of one address or network. Nothing is set aside for it in the global budget.
 #[derive(Debug)]
 struct Quota {
     bytes: ByteLimit,
+    /// The quota of the wider network. None if there is none.
+    wider: Option<Arc<Quota>>,
     global: Arc<Global>,
 }
 
@@ -95,13 +97,13 @@ pub(crate) fn upload_timeout(timeout: Duration, received: usize) -> Duration {
 impl MemoryBudget {
     pub(crate) fn new(limit: usize, body_timeout: Duration) -> Self {
         let global = Arc::new(Global { bytes: ByteLimit::new(limit), body_timeout });
-        Self(Arc::new(Quota { bytes: ByteLimit::new(usize::MAX), global }))
+        Self(Arc::new(Quota { bytes: ByteLimit::new(usize::MAX), wider: None, global }))
     }
 
-    /// Returns this budget with a quota of its own of at most `limit` bytes.
+    /// Returns a quota of at most `limit` bytes of this budget, within its quota.
     pub(crate) fn with_quota(&self, limit: usize) -> Self {
-        let global = Arc::clone(&self.0.global);
-        Self(Arc::new(Quota { bytes: ByteLimit::new(limit), global }))
+        let (wider, global) = (Some(Arc::clone(&self.0)), Arc::clone(&self.0.global));
+        Self(Arc::new(Quota { bytes: ByteLimit::new(limit), wider, global }))
     }
 
     /// Returns a budget that is never exhausted.
@@ -146,12 +148,15 @@ impl MemoryBudget {
 }
 
 impl Quota {
-    /// Reserves bytes here and in the global budget. Returns false if either has no room.
+    /// Reserves bytes here and in all wider budgets. Returns false if one of them has no room.
     fn reserve(&self, bytes: usize) -> bool {
         if !self.bytes.reserve(bytes) {
             return false;
         }
-        let reserved = self.global.bytes.reserve(bytes);
+        let reserved = match &self.wider {
+            Some(wider) => wider.reserve(bytes),
+            None => self.global.bytes.reserve(bytes),
+        };
         if !reserved {
             self.bytes.release(bytes);
         }
@@ -160,15 +165,21 @@ impl Quota {
 
     /// Reserves bytes even if there is no room.
     fn add(&self, bytes: usize) {
-        for limit in [&self.bytes, &self.global.bytes] {
+        for limit in self.limits() {
             limit.held.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 
     fn release(&self, bytes: usize) {
-        for limit in [&self.bytes, &self.global.bytes] {
+        for limit in self.limits() {
             limit.release(bytes);
         }
+    }
+
+    /// Returns the limits that bytes count in, the narrowest first.
+    fn limits(&self) -> impl Iterator<Item = &ByteLimit> {
+        let quotas = std::iter::successors(Some(self), |quota| quota.wider.as_deref());
+        quotas.map(|quota| &quota.bytes).chain([&self.global.bytes])
     }
 }
 
@@ -340,5 +351,19 @@ mod tests {
         assert_eq!(global.held(), 0, "what was refused is not held");
         assert!(third.grow_to(6 * SMALL) && second.grow_to(4 * SMALL));
         assert_eq!((global.held(), one.held()), (10 * SMALL, 10 * SMALL));
+    }
+
+    #[test]
+    fn quotas_are_nested() {
+        let global = MemoryBudget::new(20 * SMALL, TIMEOUT);
+        let network = global.with_quota(10 * SMALL);
+        let [one, other] = [network.with_quota(6 * SMALL), network.with_quota(6 * SMALL)];
+        let [mut first, mut second] = [one.reservation(), other.reservation()];
+        assert!(first.grow_to(6 * SMALL) && !second.grow_to(6 * SMALL));
+        assert!(second.grow_to(4 * SMALL), "what was refused is not held");
+        assert_eq!(global.held(), 10 * SMALL);
+        drop((first, second));
+        assert_eq!(global.held(), 0);
+        assert!(other.reservation().grow_to(6 * SMALL));
     }
 }

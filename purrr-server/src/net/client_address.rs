@@ -12,11 +12,30 @@ use super::cidr::Network;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Returns the address that limits count by: a single IPv4 address, or an IPv6 /64.
+/// A network that limits count by, and what it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scope {
+    pub(crate) net: IpNet,
+    /// The limits of the network, in those of one address.
+    pub(crate) factor: u32,
+}
+
+/// Returns the networks that an address counts in, the narrowest first.
 ///
-/// A client with one IPv6 address usually has all 2^64 of its network.
-pub(crate) fn counted(address: IpAddr) -> IpAddr {
-    truncated(address, 32, 64).addr()
+/// An IPv4 address counts by itself. An IPv6 address counts as its /64, since a client with one of
+/// them usually has all 2^64; and in its /56, which is what a line usually gets, and in its /48. A
+/// /56 has `prefix_factor` times the limits of a /64, and a /48 as many times those of a /56. With
+/// 0 only the /64 counts.
+pub(crate) fn scopes(
+    address: IpAddr,
+    prefix_factor: u32,
+) -> impl DoubleEndedIterator<Item = Scope> + Clone {
+    let scope = move |v6, factor| Scope { net: truncated(address, 32, v6), factor };
+    let wider = prefix_factor > 0 && address.to_canonical().is_ipv6();
+    let wider = [(56, prefix_factor), (48, prefix_factor.saturating_mul(prefix_factor))]
+        .into_iter()
+        .filter(move |_| wider);
+    std::iter::once((64, 1)).chain(wider).map(move |(length, factor)| scope(length, factor))
 }
 
 /// Returns the network of an address for the log: an IPv4 /24 or an IPv6 /48.
@@ -85,8 +104,18 @@ mod tests {
     fn addresses_are_truncated_to_networks() {
         let [v4, v6, mapped] = ["192.0.2.77", "2001:db8:1:2:3::4", "::ffff:192.0.2.77"]
             .map(|text| text.parse().unwrap());
-        assert_eq!(counted(v6), "2001:db8:1:2::".parse::<IpAddr>().unwrap());
-        assert_eq!(counted(mapped), v4);
+        let counted = |address, factor| {
+            let scopes = scopes(address, factor).map(|scope| (scope.net.to_string(), scope.factor));
+            scopes.collect::<Vec<_>>()
+        };
+        let networks = |networks: &[(&str, u32)]| {
+            networks.iter().map(|(net, factor)| ((*net).to_owned(), *factor)).collect::<Vec<_>>()
+        };
+        let [one, wider, widest] =
+            [("2001:db8:1:2::/64", 1), ("2001:db8:1::/56", 4), ("2001:db8:1::/48", 16)];
+        assert_eq!(counted(v6, 4), networks(&[one, wider, widest]));
+        assert_eq!(counted(v6, 0), networks(&[one]));
+        assert_eq!(counted(mapped, 4), networks(&[("192.0.2.77/32", 1)]));
         assert_eq!(for_logs(v4), "192.0.2.0/24");
         assert_eq!(for_logs(v6), "2001:db8:1::/48");
     }
