@@ -44,6 +44,17 @@ pub struct Config {
     /// A /48 has as many times the limits of a /56. Applies to all limits of an address, here and
     /// below. Of the memory budget a /56 or /48 has at most half.
     pub ipv6_prefix_factor: u32,
+    /// The maximum number of polling sessions whose client has sent nothing. Default: 10,000.
+    ///
+    /// 0 disables. Above it a session of the network with the most is evicted, or 503. Worst case:
+    /// 60 MB, at 6 KB each.
+    pub provisional_sessions: usize,
+    /// The maximum number of those sessions of one address. Default: 500. 0 disables.
+    ///
+    /// Disabled without `rate_limits`.
+    pub provisional_sessions_per_address: usize,
+    /// The timeout for the first packet of a polling session. Default: 15 s. Range: above 0.
+    pub provisional_timeout: Duration,
     /// New connections per second of one address. Default: 500. Range: from 1.
     ///
     /// The burst is twice as much. Worst case: 410 bytes for each of the last 65,536 addresses,
@@ -160,6 +171,9 @@ impl Default for Config {
             max_connections: const { NonZeroUsize::new(100_000).unwrap() },
             max_connections_per_address: 1_000,
             ipv6_prefix_factor: 4,
+            provisional_sessions: 10_000,
+            provisional_sessions_per_address: 500,
+            provisional_timeout: Duration::from_secs(15),
             connects_per_second: const { NonZeroU32::new(500).unwrap() },
             rates_per_address: 50,
             rate_limits: true,
@@ -247,6 +261,7 @@ impl Config {
             ("chat-ping-interval", self.chat_ping_interval),
             ("chat-ping-timeout", self.chat_ping_timeout),
             ("connect-timeout", self.connect_timeout),
+            ("provisional-timeout", self.provisional_timeout),
             ("header-timeout", self.header_timeout),
             ("body-timeout", self.body_timeout),
             ("idle-timeout", self.idle_timeout),

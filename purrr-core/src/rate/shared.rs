@@ -26,7 +26,7 @@ pub struct Allowance {
     rates: Rates,
     buckets: Mutex<Buckets>,
     /// The allowance that this one is a part of.
-    wider: Option<Arc<Allowance>>,
+    wider: Option<Arc<Self>>,
 }
 
 /// One peer's chunks of an [`Allowance`]. Unused tokens are returned on drop.

@@ -65,6 +65,12 @@ const NETWORK: &[Setting] = &[
         "Timeout for a Socket.IO client to join its namespace"
     )
     .memory("one connection"),
+    setting!(
+        config.provisional_timeout,
+        "TIME",
+        "Timeout for the first packet of a polling session"
+    )
+    .memory("see `--provisional-sessions`"),
     setting!(config.ping_interval, "TIME", "Interval between pings to idle connections")
         .details("The first ping is jittered: it comes after 50 % to 100 % of the interval.")
         .memory("one connection"),
@@ -109,6 +115,25 @@ const LIMITS: &[Setting] = &[
          --buffered-bytes a /56 or /48 has at most half.",
     )
     .memory("100 bytes for each /56 and /48 with connections"),
+    setting!(
+        config.provisional_sessions,
+        "COUNT",
+        "Maximum polling sessions without a packet; 0 = no limit"
+    )
+    .unit("sessions")
+    .details(
+        "A polling session is provisional until its client has sent a packet or has upgraded. \
+         Above the limit a session of the network with the most is evicted, or 503.",
+    )
+    .memory("6 KB each, for `--provisional-timeout`: 60 MB"),
+    setting!(
+        config.provisional_sessions_per_address,
+        "COUNT",
+        "Maximum of those sessions per address; 0 = no limit"
+    )
+    .unit("sessions")
+    .details("Above it 503. Disabled by --rate-limits off.")
+    .memory("a part of `--provisional-sessions`"),
     setting!(config.max_payload, "BYTES", "Maximum size of a message on the wire")
         .details("Above it the connection is closed (1009) or the request refused (413).")
         .memory("one message in and one out for each connection, in `--buffered-bytes`"),

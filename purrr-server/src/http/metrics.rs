@@ -88,6 +88,11 @@ impl Collector for Sources {
                 "Bytes of large messages in memory.",
                 self.limiter.budget().held() as u64,
             ),
+            (
+                "provisional_sessions",
+                "Polling sessions whose client has sent nothing yet.",
+                self.limiter.provisional().count() as u64,
+            ),
             ("tasks", "Tasks of the runtime, including those of other services.", alive_tasks()),
         ] {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
@@ -119,6 +124,12 @@ impl Collector for Sources {
         for (limit, count) in self.limiter.rejected() {
             let counter = ConstCounter::new(count);
             counter.encode(family.encode_family(&[("limit", limit)])?)?;
+        }
+        let (name, help) = ("provisional_sessions_ended", "Provisional sessions ended, by reason.");
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (reason, count) in self.limiter.provisional().ended() {
+            let counter = ConstCounter::new(count);
+            counter.encode(family.encode_family(&[("reason", reason)])?)?;
         }
         let (name, help) = ("requests_rejected", "Requests rejected, by reason.");
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

@@ -27,6 +27,7 @@ use super::{
     log_interval::LogInterval,
     memory::MemoryBudget,
     permits::{LimitReached, Permit, Permits},
+    provisional::{ProvisionalPermit, ProvisionalSessions},
 };
 use crate::{
     config::Config,
@@ -48,6 +49,7 @@ pub(crate) struct ConnectionLimiter {
     sockets: Arc<Permits>,
     /// None without rate limits.
     quotas: Option<Mutex<AddressQuotas>>,
+    provisional: Arc<ProvisionalSessions>,
     trusted_proxies: Vec<Network>,
     budget: MemoryBudget,
     rejected: [AtomicU64; Rejection::ALL.len()],
@@ -57,7 +59,7 @@ pub(crate) struct ConnectionLimiter {
 /// One admitted connection. Dropping it makes room for another.
 #[derive(Debug)]
 pub(crate) struct ConnectionPermit {
-    _permit: Permit,
+    permit: Permit,
     quota: Quota,
 }
 
@@ -74,6 +76,8 @@ pub(crate) enum Rejection {
     Rate(Duration),
     /// The number of sockets, in all or from this address.
     Sockets,
+    /// The number of provisional sessions, in all or from this address.
+    Provisional,
 }
 
 /// When to try again after a number is reached, in seconds.
@@ -110,6 +114,7 @@ impl ConnectionLimiter {
                 let quotas = AddressQuotas::new(per_second, rates, budget, bytes, prefix_factor);
                 Mutex::new(quotas)
             }),
+            provisional: Arc::new(ProvisionalSessions::new(config)),
             trusted_proxies: config.trusted_proxy.clone(),
             budget,
             rejected: Default::default(),
@@ -141,6 +146,21 @@ impl ConnectionLimiter {
             .map_err(|_| self.reject(Rejection::Sockets, address, Instant::now()))
     }
 
+    /// Admits a polling session whose client has sent nothing yet.
+    pub(crate) fn admit_provisional(
+        &self,
+        connection: &ConnectionPermit,
+    ) -> Result<ProvisionalPermit, Rejection> {
+        let address = connection.permit.address();
+        ProvisionalSessions::admit(&self.provisional, address)
+            .map_err(|_| self.reject(Rejection::Provisional, address, Instant::now()))
+    }
+
+    /// Returns the polling sessions whose client has sent nothing yet.
+    pub(crate) fn provisional(&self) -> &ProvisionalSessions {
+        &self.provisional
+    }
+
     /// Returns the number of rejected connections and sockets by limit.
     pub(crate) fn rejected(&self) -> [(&'static str, u64); Rejection::ALL.len()] {
         Rejection::ALL
@@ -166,7 +186,7 @@ impl ConnectionLimiter {
             };
             self.reject(rejection, address, now)
         })?;
-        Ok(ConnectionPermit { _permit: permit, quota })
+        Ok(ConnectionPermit { permit, quota })
     }
 
     /// Counts a rejection and logs which option would have admitted it.
@@ -187,7 +207,7 @@ impl ConnectionPermit {
         let permit = Permits::take(&Arc::new(Permits::new(1, 0, 0)), None);
         let permit = permit.expect("the pool has one permit");
         let quota = Quota { allowance: None, budget: MemoryBudget::unlimited() };
-        Self { _permit: permit, quota }
+        Self { permit, quota }
     }
 
     /// Returns the rate limits that the connections of the address share.
@@ -207,8 +227,14 @@ const fn sockets(connections: usize, spare: usize) -> usize {
 }
 
 impl Rejection {
-    const ALL: [Self; 5] =
-        [Self::Connections, Self::Address, Self::Rate(Duration::ZERO), Self::Sockets, Self::Prefix];
+    const ALL: [Self; 6] = [
+        Self::Connections,
+        Self::Address,
+        Self::Rate(Duration::ZERO),
+        Self::Sockets,
+        Self::Prefix,
+        Self::Provisional,
+    ];
 
     const fn index(self) -> usize {
         match self {
@@ -217,6 +243,7 @@ impl Rejection {
             Self::Rate(_) => 2,
             Self::Sockets => 3,
             Self::Prefix => 4,
+            Self::Provisional => 5,
         }
     }
 
@@ -228,6 +255,7 @@ impl Rejection {
             Self::Rate(_) => "rate",
             Self::Sockets => "sockets",
             Self::Prefix => "prefix",
+            Self::Provisional => "provisional",
         }
     }
 
@@ -240,6 +268,10 @@ impl Rejection {
             }
             Self::Prefix => {
                 "--ipv6-prefix-factor times --max-connections-per-address is reached by a /56 or /48"
+            }
+            Self::Provisional => {
+                "--provisional-sessions or --provisional-sessions-per-address is reached; if this is a \
+                 proxy, name it with --trusted-proxy"
             }
             Self::Rate(_) => {
                 "--connects-per-second is exceeded; if this is a proxy, name it with \

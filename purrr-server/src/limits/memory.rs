@@ -39,7 +39,7 @@ pub(crate) struct MemoryBudget(Arc<Quota>);
 struct Quota {
     bytes: ByteLimit,
     /// The quota of the wider network. None if there is none.
-    wider: Option<Arc<Quota>>,
+    wider: Option<Arc<Self>>,
     global: Arc<Global>,
 }
 

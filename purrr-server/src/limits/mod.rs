@@ -7,6 +7,7 @@ pub(crate) mod log_interval;
 pub(crate) mod memory;
 pub(crate) mod open;
 mod permits;
+pub(crate) mod provisional;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

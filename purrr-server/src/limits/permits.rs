@@ -9,7 +9,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::lock;
-use crate::net::client_address::scopes;
+use crate::net::client_address::{Scope, scopes};
 
 /// A pool of permits. Holds one entry for each counted network that has a permit.
 #[derive(Debug)]
@@ -35,6 +35,13 @@ pub(crate) struct Permit {
     address: Option<IpAddr>,
 }
 
+impl Permit {
+    /// Returns the address that the permit was given to. None if it is unknown.
+    pub(super) const fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+}
+
 /// The limit that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LimitReached {
@@ -55,8 +62,7 @@ impl Permits {
         if taken.total >= this.total_limit {
             return Err(LimitReached::Total);
         }
-        let address = address.filter(|_| this.address_limit > 0);
-        let networks = address.into_iter().flat_map(|address| scopes(address, this.prefix_factor));
+        let networks = this.networks(address);
         for scope in networks.clone() {
             let count = taken.by_network.get(&scope.net).copied().unwrap_or(0);
             if count >= this.address_limit.saturating_mul(scope.factor as usize) {
@@ -71,6 +77,13 @@ impl Permits {
         Ok(Permit { pool: Arc::clone(this), address })
     }
 
+    /// Returns the networks that an address counts in. None without a limit.
+    fn networks(&self, address: Option<IpAddr>) -> impl Iterator<Item = Scope> + Clone + use<> {
+        let (address, prefix_factor) =
+            (address.filter(|_| self.address_limit > 0), self.prefix_factor);
+        address.into_iter().flat_map(move |address| scopes(address, prefix_factor))
+    }
+
     #[cfg(test)]
     pub(super) fn taken(&self) -> usize {
         lock(&self.taken).total
@@ -81,8 +94,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut taken = lock(&self.pool.taken);
         taken.total -= 1;
-        let Some(address) = self.address else { return };
-        for scope in scopes(address, self.pool.prefix_factor) {
+        for scope in self.pool.networks(self.address) {
             if let Entry::Occupied(mut entry) = taken.by_network.entry(scope.net) {
                 *entry.get_mut() -= 1;
                 if *entry.get() == 0 {

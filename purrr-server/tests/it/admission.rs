@@ -5,6 +5,7 @@
 use std::{
     net::SocketAddr,
     num::{NonZeroU32, NonZeroUsize},
+    time::{Duration, Instant},
 };
 
 use axum::Router;
@@ -187,6 +188,97 @@ async fn sockets_that_are_no_connections_have_a_limit_too() {
         while server.get("/livez").await.status != 200 {}
     })
     .await;
+}
+
+/// Sends a packet on a polling session.
+async fn post(server: &Server, sid: &str, packet: &str) -> Answer {
+    let request = format!(
+        "POST /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: x\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{packet}",
+        packet.len()
+    );
+    server.raw(request).await
+}
+
+#[tokio::test]
+async fn provisional_session_ends_unless_the_client_sends_a_packet() {
+    let server = limited(|config| config.provisional_timeout = Duration::from_millis(300)).await;
+    let [silent, polling, speaking] = [(); 3].map(|()| async { server.polling_session().await });
+    let (silent, polling, speaking) = (silent.await, polling.await, speaking.await);
+    assert_eq!(post(&server, &speaking, "40").await.status, 200);
+    let poll = async |sid: &str| server.ask(&format!("{POLLING}&sid={sid}"), &[]).await;
+    assert_eq!(poll(&speaking).await.status, 200);
+    let waited = Instant::now();
+    assert_eq!(poll(&polling).await.body, "1", "a client that only polls is told");
+    assert!(waited.elapsed() < Duration::from_secs(5));
+    counts(&server, 1).await;
+    assert_eq!(post(&server, &silent, "40").await.status, 400);
+    assert_eq!(post(&server, &speaking, r#"42["find_partner"]"#).await.status, 200);
+    assert_eq!(poll(&speaking).await.body, r#"42["waiting"]"#);
+    let metrics = server.get("/metrics").await.body;
+    for line in [
+        "purrr_provisional_sessions 0\n",
+        "purrr_provisional_sessions_ended_total{reason=\"expired\"} 2\n",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn upgraded_session_is_not_provisional() {
+    let server = limited(|config| config.provisional_timeout = Duration::from_millis(300)).await;
+    let sid = server.polling_session().await;
+    let path = format!("/socket.io/?EIO=4&transport=websocket&sid={sid}");
+    let mut wire = Wire::upgrade(server.address, server.connect().await, &path).await;
+    wire.say("2probe").await;
+    assert_eq!(wire.next().await.unwrap().payload, b"3probe");
+    wire.say("5").await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    wire.say("40").await;
+    assert!(wire.next().await.unwrap().payload.starts_with(b"40"));
+}
+
+#[tokio::test]
+async fn provisional_sessions_of_an_address_are_limited() {
+    let server = limited(|config| config.provisional_sessions_per_address = 3).await;
+    let mut sids = Vec::new();
+    for _ in 0..3 {
+        sids.push(server.polling_session().await);
+    }
+    let refused = server.ask(POLLING, &[]).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("10")));
+    let metrics = server.get("/metrics").await.body;
+    let expected = "purrr_connections_rejected_total{limit=\"provisional\"} 1\n";
+    assert!(metrics.contains(expected), "{metrics}");
+    assert_eq!(upgrade(&server, "x").await.0, 101, "a WebSocket is not provisional");
+    assert_eq!(post(&server, &sids[0], "40").await.status, 200);
+    server.polling_session().await;
+}
+
+#[tokio::test]
+async fn provisional_sessions_of_many_addresses_keep_out_no_other() {
+    let server = limited(|config| {
+        config.provisional_sessions = 20;
+        config.trusted_proxy = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let begin = async |client: &str| {
+        let line = format!("X-Forwarded-For: {client}");
+        server.ask(POLLING, &[&line]).await
+    };
+    for number in 0..40 {
+        // A /48 with 2^16 addresses counts as one client here.
+        begin(&format!("2001:db8:0:{number:x}::1")).await;
+        begin(&format!("198.51.100.{}", number % 2)).await;
+    }
+    for number in 0..5 {
+        let answer = begin(&format!("192.0.2.{number}")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let sid = answer.body.split('"').skip_while(|part| *part != "sid").nth(2).unwrap();
+        assert_eq!(post(&server, sid, "40").await.status, 200);
+    }
+    let metrics = server.get("/metrics").await.body;
+    assert!(metrics.contains("purrr_provisional_sessions 19\n"), "{metrics}");
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ use crate::{
     limits::{
         connections::{ConnectionLimiter, ConnectionPermit},
         memory::{MemoryBudget, upload_timeout},
+        provisional::ProvisionalPermit,
     },
     transport::{
         message::Message,
@@ -120,16 +121,19 @@ impl Sessions {
             Ok(permit) => permit,
             Err(reason) => return Ok(reason.into_response()),
         };
-        Ok(if websocket {
-            self.open_websocket(request, permit, session)
-        } else {
-            self.open_polling(permit, session)
+        if websocket {
+            return Ok(self.open_websocket(request, permit, session));
+        }
+        Ok(match self.limiter.admit_provisional(&permit) {
+            Ok(provisional) => self.open_polling(permit, provisional, session),
+            Err(rejection) => rejection.into_response(),
         })
     }
 
     fn open_polling<F>(
         &self,
         permit: ConnectionPermit,
+        provisional: ProvisionalPermit,
         session: impl FnOnce(EioSocket) -> F,
     ) -> Response
     where
@@ -137,9 +141,8 @@ impl Sessions {
     {
         let record = self.table.insert(Polling::new(permit.budget().clone()));
         let greeting = self.greeting(record.sid(), &["websocket"]);
-        let link = Link::Polling(record);
-
-        tokio::spawn(session(EioSocket::new(EioTransport::new(link, permit), &self.config)));
+        let transport = EioTransport::new(Link::Polling(record), permit).provisional(provisional);
+        tokio::spawn(session(EioSocket::new(transport, &self.config)));
         payload(greeting)
     }
 

@@ -19,7 +19,7 @@ use super::{
     table::Record,
 };
 use crate::{
-    limits::{connections::ConnectionPermit, memory::MemoryBudget},
+    limits::{connections::ConnectionPermit, memory::MemoryBudget, provisional::ProvisionalPermit},
     liveness::{Heartbeat, Incoming, Live, Transport},
     transport::{
         message::Message,
@@ -47,6 +47,8 @@ pub(crate) struct EioTransport {
     pongs: u64,
     /// Held until the session ends: it is one connection, on whatever transport.
     permit: ConnectionPermit,
+    /// Held by a polling session until its client has sent a packet or has upgraded.
+    provisional: Option<Box<ProvisionalPermit>>,
 }
 
 /// What a session runs on.
@@ -66,7 +68,14 @@ impl EioTransport {
             pings: 0,
             pongs: 0,
             permit,
+            provisional: None,
         }
+    }
+
+    /// Ends the session early if its client sends nothing.
+    pub(super) fn provisional(mut self, permit: ProvisionalPermit) -> Self {
+        self.provisional = Some(Box::new(permit));
+        self
     }
 
     /// Returns a closed session, for code that parses packets of its own.
@@ -111,7 +120,7 @@ impl EioTransport {
         if let Link::Polling(record) = &self.link
             && let Some(Successor { socket, inbound, outbound }) = record.polling().take_successor()
         {
-            (self.early, self.rest) = (inbound, outbound);
+            (self.early, self.rest, self.provisional) = (inbound, outbound, None);
             if let Link::Polling(record) = replace(&mut self.link, Link::WebSocket(socket)) {
                 self.record = Some(record);
             }
@@ -138,6 +147,15 @@ impl EioTransport {
                 let polled = record.polling().poll_next(cx);
                 if record.polling().take_activity() {
                     heartbeat.handle_activity();
+                }
+                if polled.is_ready() {
+                    self.provisional = None;
+                } else if let Some(provisional) = &mut self.provisional
+                    && provisional.poll_end(cx).is_ready()
+                {
+                    self.provisional = None;
+                    record.polling().close();
+                    return Poll::Ready(None);
                 }
                 polled.map(|packet| packet.map(Incoming::Message))
             }
