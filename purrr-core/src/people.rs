@@ -1,71 +1,86 @@
-//! Who has met whom, who has blocked whom, and by which token a person is known again: [`People`].
+//! Who is known, as a pure machine: blocks, recent partners and resume tokens. [`Registry`].
 //!
-//! Somebody who has met nobody costs one entry while being here and nothing afterwards. Whoever has met somebody is
-//! remembered for [`Limits::recent_for`], and whoever has blocked somebody or was blocked for [`Limits::resume_for`],
-//! counted from when they were last here.
+//! Contract of use: `handle_arrive` and `handle_depart` for every session, in between `handle_resume`, `handle_met` and
+//! `handle_block` as they happen. [`exclusions`](Registry::exclusions) and [`keeps_apart`](Registry::keeps_apart) say who
+//! must not meet. There is nothing to drain and no timeout: entries that have expired are evicted when others are added.
+//!
+//! A peer that has met no partner takes one entry while it is present, and nothing afterwards. A person who has met a partner
+//! is kept for [`Limits::recent_for`] after its last presence, and one who has blocked or was blocked for
+//! [`Limits::resume_for`].
 
-use crate::model::ids::ResumeToken;
-use crate::model::{ids::PersonId, limits::Limits, ticket::Exclusions};
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     time::Duration,
 };
+
+use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
-/// The memory of a hub.
-#[derive(Debug)]
-pub(crate) struct People {
-    bearers: HashMap<ResumeToken, Bearer>,
-    known: HashMap<PersonId, Known>,
-    /// Who is forgotten when.
+use crate::model::{
+    ids::{PersonId, ResumeToken},
+    limits::Limits,
+    ticket::Exclusions,
+};
+
+/// Persons and their tokens.
+///
+/// Invariants: every `known.token` is in `tokens`; every known person is in `expiring` exactly once, at `known.expires`; a
+/// token that is in `tokens` belongs to a present peer or is the `known.token` of its person.
+///
+/// The hash need not resist collisions that a client picks: all keys are drawn at random, or by the embedder.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    tokens: HashMap<ResumeToken, TokenOwner, RandomState>,
+    known: HashMap<PersonId, Known, RandomState>,
+    /// Known persons by the time of their eviction.
     expiring: BTreeSet<(Instant, PersonId)>,
 }
 
-/// Who has a token.
+/// The person that a token resumes.
 #[derive(Debug)]
-struct Bearer {
+struct TokenOwner {
     person: PersonId,
-    here: bool,
+    /// Whether the peer that was given the token is present.
+    present: bool,
 }
 
 /// What is remembered of a person.
 #[derive(Debug)]
 struct Known {
-    /// The partners of the last chats, latest first.
+    /// Recent partners with the time of their match, latest first.
     met: VecDeque<(PersonId, Instant)>,
-    /// Those it blocked, latest first.
+    /// Persons that this one blocked, latest first.
     blocked: VecDeque<PersonId>,
-    /// Somebody has blocked this person, who must be known again for that to hold.
+    /// Whether another person blocked this one, which holds only as long as this one is known.
     was_blocked: bool,
+    /// The token of the last peer of this person.
     token: Option<ResumeToken>,
-    until: Instant,
+    expires: Instant,
 }
 
-impl People {
-    pub(crate) fn new() -> Self {
-        Self { bearers: HashMap::new(), known: HashMap::new(), expiring: BTreeSet::new() }
-    }
-
-    /// A person comes, and can be known again by this token.
+impl Registry {
+    /// Registers a peer's token for its person.
     pub(crate) fn handle_arrive(&mut self, token: ResumeToken, person: PersonId) {
-        self.bearers.insert(token, Bearer { person, here: true });
-        self.entrust(person, token);
+        self.tokens.insert(token, TokenOwner { person, present: true });
+        self.bind_token(person, token);
     }
 
-    /// Whoever came with `token` turns out to be the bearer of another one, which is used up. `sure` is who that must be,
-    /// if somebody knows.
+    /// Redeems `other` for the peer that has `token`. Returns the person that it is from now on.
+    ///
+    /// Tokens are single use. Returns `None` if `other` is unknown, is `token` itself, or belongs to another person than
+    /// `authenticated`.
     pub(crate) fn handle_resume(
         &mut self,
         token: ResumeToken,
         other: ResumeToken,
-        sure: Option<PersonId>,
+        authenticated: Option<PersonId>,
     ) -> Option<PersonId> {
-        let person = self.bearers.get(&other)?.person;
-        if token == other || sure.is_some_and(|sure| sure != person) {
+        let person = self.tokens.get(&other)?.person;
+        if token == other || authenticated.is_some_and(|is| is != person) {
             return None;
         }
-        self.bearers.remove(&other);
-        if let Some(Bearer { person: before, .. }) = self.bearers.get(&token)
+        self.tokens.remove(&other);
+        if let Some(TokenOwner { person: before, .. }) = self.tokens.get(&token)
             && let Some(known) = self.known.get_mut(before)
             && known.token == Some(token)
         {
@@ -75,21 +90,21 @@ impl People {
         Some(person)
     }
 
-    /// Whoever came with this token has gone.
+    /// Marks the peer that has this token as gone.
     pub(crate) fn handle_depart(&mut self, limits: &Limits, now: Instant, token: ResumeToken) {
-        let Some(bearer) = self.bearers.get_mut(&token) else { return };
-        let person = bearer.person;
+        let Some(owner) = self.tokens.get_mut(&token) else { return };
+        let person = owner.person;
         match self.known.get(&person) {
             Some(known) if known.token.is_none_or(|latest| latest == token) => {
-                bearer.here = false;
-                self.entrust(person, token);
-                self.renew(limits, now, person);
+                owner.present = false;
+                self.bind_token(person, token);
+                self.touch(limits, now, person);
             }
-            _ => drop(self.bearers.remove(&token)),
+            _ => drop(self.tokens.remove(&token)),
         }
     }
 
-    /// A person who came with this token was paired.
+    /// Remembers the partner of a person that has this token.
     pub(crate) fn handle_met(
         &mut self,
         limits: &Limits,
@@ -100,14 +115,14 @@ impl People {
         if limits.recent_partners == 0 {
             return;
         }
-        let met = &mut self.acquaintance(limits, now, person, token).met;
+        let met = &mut self.known_or_new(limits, now, person, token).met;
         met.retain(|(other, _)| *other != partner);
         met.push_front((partner, now));
         met.truncate(limits.recent_partners);
-        self.renew(limits, now, person);
+        self.touch(limits, now, person);
     }
 
-    /// A person who came with this token never wants to meet the other again.
+    /// Blocks `other` for a person that has this token.
     pub(crate) fn handle_block(
         &mut self,
         limits: &Limits,
@@ -115,18 +130,18 @@ impl People {
         (person, token): (PersonId, ResumeToken),
         other: PersonId,
     ) {
-        let blocked = &mut self.acquaintance(limits, now, person, token).blocked;
+        let blocked = &mut self.known_or_new(limits, now, person, token).blocked;
         blocked.retain(|known| *known != other);
         blocked.push_front(other);
         blocked.truncate(limits.blocks);
-        self.renew(limits, now, person);
-        // Which token the other has is learned when it goes.
-        self.acquaintance(limits, now, other, ResumeToken::NONE).was_blocked = true;
-        self.renew(limits, now, other);
+        self.touch(limits, now, person);
+        // The other's token is not known here; it is bound when the other departs.
+        self.known_or_new(limits, now, other, ResumeToken::NONE).was_blocked = true;
+        self.touch(limits, now, other);
     }
 
-    /// Whom the person should not meet now.
-    pub(crate) fn avoided(&self, limits: &Limits, now: Instant, person: PersonId) -> Exclusions {
+    /// Returns whom a person must not meet now.
+    pub(crate) fn exclusions(&self, limits: &Limits, now: Instant, person: PersonId) -> Exclusions {
         let Some(known) = self.known.get(&person) else { return Exclusions::default() };
         let recent = known.met.iter().filter(|(_, met)| now - *met < limits.recent_for);
         let recent = recent.map(|(partner, _)| *partner);
@@ -135,7 +150,7 @@ impl People {
             .blocking(known.blocked.iter().copied())
     }
 
-    /// Whether either has blocked the other.
+    /// Returns true if either person has blocked the other.
     pub(crate) fn keeps_apart(&self, a: PersonId, b: PersonId) -> bool {
         let blocks = |a: PersonId, b: PersonId| {
             self.known.get(&a).is_some_and(|known| known.blocked.contains(&b))
@@ -143,7 +158,7 @@ impl People {
         blocks(a, b) || blocks(b, a)
     }
 
-    fn acquaintance(
+    fn known_or_new(
         &mut self,
         limits: &Limits,
         now: Instant,
@@ -151,62 +166,63 @@ impl People {
         token: ResumeToken,
     ) -> &mut Known {
         let newcomers = usize::from(!self.known.contains_key(&person));
-        self.forget(limits, now, newcomers);
-        // A token that was used elsewhere since is nobody's.
-        let token =
-            self.bearers.get(&token).filter(|bearer| bearer.person == person).map(|_| token);
+        self.evict(limits, now, newcomers);
+        // A token that was redeemed meanwhile belongs to no person.
+        let token = self.tokens.get(&token).filter(|owner| owner.person == person).map(|_| token);
         self.known.entry(person).or_insert_with(|| Known {
             met: VecDeque::new(),
             blocked: VecDeque::new(),
             was_blocked: false,
             token,
-            until: now,
+            expires: now,
         })
     }
 
-    /// From now on the person is known by this token only.
-    fn entrust(&mut self, person: PersonId, token: ResumeToken) {
+    /// Makes this the only token that resumes a known person.
+    fn bind_token(&mut self, person: PersonId, token: ResumeToken) {
         let Some(known) = self.known.get_mut(&person) else { return };
         if let Some(old) = known.token.replace(token)
             && old != token
         {
-            self.bearers.remove(&old);
+            self.tokens.remove(&old);
         }
     }
 
-    fn renew(&mut self, limits: &Limits, now: Instant, person: PersonId) {
+    /// Postpones the eviction of a known person.
+    fn touch(&mut self, limits: &Limits, now: Instant, person: PersonId) {
         let Some(known) = self.known.get_mut(&person) else { return };
-        let for_long = known.was_blocked || !known.blocked.is_empty();
-        let keep = if for_long { limits.resume_for } else { limits.recent_for };
-        self.expiring.remove(&(known.until, person));
-        known.until = later(now, keep);
-        self.expiring.insert((known.until, person));
+        let has_block = known.was_blocked || !known.blocked.is_empty();
+        let keep = if has_block { limits.resume_for } else { limits.recent_for };
+        self.expiring.remove(&(known.expires, person));
+        known.expires = after(now, keep);
+        self.expiring.insert((known.expires, person));
     }
 
-    /// Forgets whoever was not here for long enough, and the first of these early if there is no room for newcomers.
-    fn forget(&mut self, limits: &Limits, now: Instant, newcomers: usize) {
-        while let Some((until, person)) = self.expiring.first().copied() {
-            let crowded = self.known.len() + newcomers > limits.remembered.max(1);
-            if until > now && !crowded {
+    /// Evicts expired persons who are absent, and the first to expire while there is no room for newcomers.
+    fn evict(&mut self, limits: &Limits, now: Instant, newcomers: usize) {
+        while let Some((expires, person)) = self.expiring.first().copied() {
+            let is_full = self.known.len() + newcomers > limits.remembered.max(1);
+            if expires > now && !is_full {
                 return;
             }
             let token = self.known.get(&person).and_then(|known| known.token);
-            let here = token.and_then(|token| self.bearers.get(&token)).is_some_and(|it| it.here);
-            if here && !crowded {
-                self.renew(limits, now, person);
+            let owner = token.and_then(|token| self.tokens.get(&token));
+            let present = owner.is_some_and(|owner| owner.present);
+            if present && !is_full {
+                self.touch(limits, now, person);
                 continue;
             }
             self.expiring.pop_first();
             self.known.remove(&person);
-            if let (Some(token), false) = (token, here) {
-                self.bearers.remove(&token);
+            if let (Some(token), false) = (token, present) {
+                self.tokens.remove(&token);
             }
         }
     }
 }
 
-/// Not at once, lest somebody be forgotten while being remembered; and thirty years are as good as for ever.
-fn later(now: Instant, span: Duration) -> Instant {
+/// Clamped to 1 s to 30 years: zero would evict the entry that is being added, and large values overflow `Instant`.
+fn after(now: Instant, span: Duration) -> Instant {
     now + span.clamp(Duration::from_secs(1), Duration::from_secs(1_000_000_000))
 }
 
@@ -225,120 +241,120 @@ mod tests {
         Duration::from_secs(count)
     }
 
-    /// Person n comes with token n, unless told otherwise.
+    /// A registry in which person n has token n, unless a test says otherwise.
     struct Story {
-        memory: People,
+        registry: Registry,
         limits: Limits,
         start: Instant,
     }
 
     impl Story {
         fn new(limits: Limits) -> Self {
-            Self { memory: People::new(), limits, start: Instant::now() }
+            Self { registry: Registry::default(), limits, start: Instant::now() }
         }
         fn at(&self, second: u64) -> Instant {
             self.start + seconds(second)
         }
         fn met(&mut self, second: u64, person: PersonId, partner: PersonId) {
             let who = (person, token(u128::from(person.to_bits())));
-            self.memory.handle_met(&self.limits, self.at(second), who, partner);
+            self.registry.handle_met(&self.limits, self.at(second), who, partner);
         }
         fn block(&mut self, second: u64, person: PersonId, other: PersonId) {
             let who = (person, token(u128::from(person.to_bits())));
-            self.memory.handle_block(&self.limits, self.at(second), who, other);
+            self.registry.handle_block(&self.limits, self.at(second), who, other);
         }
         fn depart(&mut self, second: u64, token: ResumeToken) {
-            self.memory.handle_depart(&self.limits, self.at(second), token);
+            self.registry.handle_depart(&self.limits, self.at(second), token);
         }
-        fn avoided(&self, second: u64, person: PersonId) -> Exclusions {
-            self.memory.avoided(&self.limits, self.at(second), person)
+        fn exclusions(&self, second: u64, person: PersonId) -> Exclusions {
+            self.registry.exclusions(&self.limits, self.at(second), person)
         }
         fn sizes(&self) -> [usize; 3] {
-            [self.memory.bearers.len(), self.memory.known.len(), self.memory.expiring.len()]
+            [self.registry.tokens.len(), self.registry.known.len(), self.registry.expiring.len()]
         }
     }
 
     #[test]
-    fn the_last_partners_are_avoided_for_a_while() {
+    fn recent_partners_excluded_until_they_expire() {
         let mut story = Story::new(Limits::default());
         for partner in 10..20 {
             story.met(partner, ANN, PersonId::from_bits(partner));
         }
         let recent = |second| -> Vec<u64> {
-            story.avoided(second, ANN).recent.iter().map(|person| person.to_bits()).collect()
+            story.exclusions(second, ANN).recent.iter().map(|person| person.to_bits()).collect()
         };
         assert_eq!(recent(20), [19, 18, 17, 16, 15]);
         assert_eq!(recent(15 + 600), [19, 18, 17, 16]);
         assert!(recent(19 + 600).is_empty());
-        assert_eq!(story.avoided(20, BOB), Exclusions::default());
+        assert_eq!(story.exclusions(20, BOB), Exclusions::default());
     }
 
     #[test]
-    fn a_block_outlives_connections_of_either_side() {
+    fn block_survives_reconnects_of_either_side() {
         let mut story = Story::new(Limits::default());
-        story.memory.handle_arrive(token(1), ANN);
+        story.registry.handle_arrive(token(1), ANN);
         story.block(0, ANN, BOB);
         story.depart(10, token(1));
         let near_the_end = 10 + story.limits.resume_for.as_secs() - 1;
         story.met(near_the_end, BOB, PersonId::from_bits(3));
-        story.memory.handle_arrive(token(2), PersonId::from_bits(4));
-        assert_eq!(story.memory.handle_resume(token(2), token(1), None), Some(ANN));
-        assert!(story.avoided(near_the_end, ANN).blocks(BOB));
-        // Being here is enough to be remembered from then on.
+        story.registry.handle_arrive(token(2), PersonId::from_bits(4));
+        assert_eq!(story.registry.handle_resume(token(2), token(1), None), Some(ANN));
+        assert!(story.exclusions(near_the_end, ANN).blocks(BOB));
+        // Presence alone postpones the eviction.
         story.met(near_the_end + 5 * 86_400, BOB, PersonId::from_bits(3));
-        assert!(story.avoided(near_the_end, ANN).blocks(BOB));
+        assert!(story.exclusions(near_the_end, ANN).blocks(BOB));
     }
 
     #[test]
-    fn a_token_is_good_once_and_for_nobody_else() {
+    fn resume_token_single_use() {
         let mut story = Story::new(Limits::default());
-        story.memory.handle_arrive(token(1), ANN);
+        story.registry.handle_arrive(token(1), ANN);
         story.block(0, ANN, BOB);
-        story.memory.handle_arrive(token(2), BOB);
-        assert_eq!(story.memory.handle_resume(token(2), token(2), None), None);
-        assert_eq!(story.memory.handle_resume(token(2), ResumeToken::NONE, None), None);
-        // Also while the connection that it was given to seems to be there.
-        assert_eq!(story.memory.handle_resume(token(2), token(1), None), Some(ANN));
-        assert_eq!(story.memory.handle_resume(token(3), token(1), None), None);
+        story.registry.handle_arrive(token(2), BOB);
+        assert_eq!(story.registry.handle_resume(token(2), token(2), None), None);
+        assert_eq!(story.registry.handle_resume(token(2), ResumeToken::NONE, None), None);
+        // Also while the connection that it was given to still looks open.
+        assert_eq!(story.registry.handle_resume(token(2), token(1), None), Some(ANN));
+        assert_eq!(story.registry.handle_resume(token(3), token(1), None), None);
         story.depart(1, token(1));
-        assert!(story.avoided(1, ANN).blocks(BOB));
+        assert!(story.exclusions(1, ANN).blocks(BOB));
     }
 
     #[test]
-    fn whoever_turns_out_to_be_another_takes_nothing_along_that_ends() {
+    fn resume_after_chat_keeps_the_resumed_person() {
         let mut story = Story::new(Limits::default());
-        story.memory.handle_arrive(token(3), ANN);
+        story.registry.handle_arrive(token(3), ANN);
         story.block(0, ANN, BOB);
         story.depart(0, token(3));
-        // Comes as somebody new, meets somebody, and only then says who it is.
+        // Arrives as a new person, meets a partner, and resumes only then.
         let newcomer = PersonId::from_bits(4);
-        story.memory.handle_arrive(token(4), newcomer);
+        story.registry.handle_arrive(token(4), newcomer);
         story.met(1, newcomer, BOB);
-        assert_eq!(story.memory.handle_resume(token(4), token(3), None), Some(ANN));
+        assert_eq!(story.registry.handle_resume(token(4), token(3), None), Some(ANN));
         story.depart(2, token(4));
-        // The newcomer is forgotten, and Ann is not.
+        // The newcomer is evicted, and Ann is not.
         story.met(700, BOB, newcomer);
-        story.memory.handle_arrive(token(5), PersonId::from_bits(5));
-        assert_eq!(story.memory.handle_resume(token(5), token(4), None), Some(ANN));
-        assert!(story.avoided(700, ANN).blocks(BOB));
+        story.registry.handle_arrive(token(5), PersonId::from_bits(5));
+        assert_eq!(story.registry.handle_resume(token(5), token(4), None), Some(ANN));
+        assert!(story.exclusions(700, ANN).blocks(BOB));
     }
 
     #[test]
-    fn whoever_is_known_cannot_become_another() {
+    fn authenticated_person_cannot_resume_another() {
         let mut story = Story::new(Limits::default());
-        story.memory.handle_arrive(token(1), ANN);
-        story.memory.handle_arrive(token(2), BOB);
-        assert_eq!(story.memory.handle_resume(token(2), token(1), Some(BOB)), None);
-        story.memory.handle_arrive(token(3), ANN);
-        assert_eq!(story.memory.handle_resume(token(3), token(1), Some(ANN)), Some(ANN));
+        story.registry.handle_arrive(token(1), ANN);
+        story.registry.handle_arrive(token(2), BOB);
+        assert_eq!(story.registry.handle_resume(token(2), token(1), Some(BOB)), None);
+        story.registry.handle_arrive(token(3), ANN);
+        assert_eq!(story.registry.handle_resume(token(3), token(1), Some(ANN)), Some(ANN));
     }
 
     #[test]
-    fn who_met_nobody_leaves_nothing_behind_and_the_others_in_time() {
+    fn expired_persons_evicted() {
         let mut story = Story::new(Limits::default());
-        story.memory.handle_arrive(token(1), ANN);
-        story.memory.handle_arrive(token(2), BOB);
-        story.memory.handle_arrive(token(3), PersonId::from_bits(3));
+        story.registry.handle_arrive(token(1), ANN);
+        story.registry.handle_arrive(token(2), BOB);
+        story.registry.handle_arrive(token(3), PersonId::from_bits(3));
         story.met(0, ANN, BOB);
         story.met(0, BOB, ANN);
         for number in 1..=3 {
@@ -350,18 +366,18 @@ mod tests {
     }
 
     #[test]
-    fn no_more_are_remembered_than_the_limit_allows() {
+    fn remembered_limit_evicts_the_first_to_expire() {
         let mut story = Story::new(Limits { remembered: 100, blocks: 3, ..Limits::default() });
         for number in 0..1_000 {
             let person = PersonId::from_bits(number);
-            story.memory.handle_arrive(token(number.into()), person);
+            story.registry.handle_arrive(token(number.into()), person);
             for other in 0..10 {
                 story.block(number, person, PersonId::from_bits(5_000 + other));
             }
             story.depart(number, token(number.into()));
         }
         assert_eq!(story.sizes(), [90, 100, 100]);
-        let kept = story.avoided(1_000, PersonId::from_bits(999));
+        let kept = story.exclusions(1_000, PersonId::from_bits(999));
         assert!(
             kept.blocks(PersonId::from_bits(5_009)) && !kept.blocks(PersonId::from_bits(5_006))
         );

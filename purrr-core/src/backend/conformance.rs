@@ -1,12 +1,12 @@
-//! The contracts of [`Lobby`] and [`Relay`] as a test suite, for whoever writes a backend (feature `conformance`).
+//! A test suite for backends: the contracts of [`Lobby`](crate::Lobby), [`Relay`](crate::Relay) and
+//! [`People`](crate::backend::People), check by check (feature `conformance`).
 //!
 //! ```
-//! use std::sync::Arc;
-//! use purrr_core::backend::{MemoryLobby, MemoryRelay, conformance::{Backend, check_all}};
+//! use purrr_core::{Limits, backend::{Backend, conformance::check_all}};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
-//! let new = || Backend { lobby: Arc::new(MemoryLobby::default()), relay: Arc::new(MemoryRelay) };
+//! let new = || Backend::memory(&Limits::default());
 //! assert_eq!(check_all(&new).await, []);
 //! # }
 //! ```
@@ -17,53 +17,46 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     backend::{
-        lobby::{Lobby, LobbyError, Match, Place},
+        bundle::Backend,
+        lobby::{LobbyError, Match, Place},
+        people::Identity,
         pipe::{Pipe, Received},
-        relay::{Relay, RelayError},
+        relay::RelayError,
     },
     matching::{bucket::Bucket, rule::Pairing, rules::Anyone},
     model::{
         census::Census,
         frame::Frame,
-        ids::PeerId,
+        ids::{PeerId, PersonId, ResumeToken},
         reason::ChatEnd,
         ticket::{Exclusions, Ticket},
     },
 };
 
-/// A lobby and the relay that belongs to it, with nobody in them.
-#[derive(Clone, Debug)]
-pub struct Backend {
-    /// Who waits.
-    pub lobby: Arc<dyn Lobby>,
-    /// What flows.
-    pub relay: Arc<dyn Relay>,
-}
-
-/// A promise that was broken.
+/// A check that a backend failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{check}: {what}")]
 #[non_exhaustive]
 pub struct Violation {
-    /// The name of the check, which is the promise in short.
+    /// The name of the check: the promise in short.
     pub check: &'static str,
     /// What was seen instead.
     pub what: String,
 }
 
-/// How long anything that must happen may take. Against a paused clock it takes no time at all.
+/// How long anything that must happen may take. Takes no time with a paused clock.
 const SOON: Duration = Duration::from_secs(10);
 
-/// How long nothing may happen where nothing must.
+/// How long nothing must happen where nothing may.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// Longer than anybody waits here.
+/// Longer than any search of these checks.
 const LONG: Duration = Duration::from_secs(3600);
 
 type Checked<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
 type Check = (&'static str, fn(Backend) -> Checked<'static>);
 
-/// Runs every check, each on a backend of its own, and returns what was broken.
+/// Runs every check, each on a new and empty backend. Returns those that failed.
 pub async fn check_all(new: &(dyn Fn() -> Backend + Send + Sync)) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (check, run) in CHECKS {
@@ -74,7 +67,7 @@ pub async fn check_all(new: &(dyn Fn() -> Backend + Send + Sync)) -> Vec<Violati
     violations
 }
 
-const CHECKS: [Check; 13] = [
+const CHECKS: [Check; 19] = [
     ("both see one chat", |backend| Box::pin(both_see_one_chat(backend))),
     ("one place for a peer", |backend| Box::pin(one_place_for_a_peer(backend))),
     ("dropping a place leaves", |backend| Box::pin(dropping_a_place_leaves(backend))),
@@ -88,6 +81,12 @@ const CHECKS: [Check; 13] = [
     ("a search widens by itself", |backend| Box::pin(a_search_widens_by_itself(backend))),
     ("who has waited goes on", |backend| Box::pin(who_has_waited_goes_on(backend))),
     ("the census counts", |backend| Box::pin(the_census_counts(backend))),
+    ("a token is good once", |backend| Box::pin(a_token_is_good_once(backend))),
+    ("a token is its person's", |backend| Box::pin(a_token_is_its_persons(backend))),
+    ("blocks survive reconnects", |backend| Box::pin(blocks_survive_reconnects(backend))),
+    ("recent partners are excluded", |backend| Box::pin(recent_partners_are_excluded(backend))),
+    ("present peers are counted", |backend| Box::pin(present_peers_are_counted(backend))),
+    ("searches are counted", |backend| Box::pin(searches_are_counted(backend))),
 ];
 
 impl Backend {
@@ -118,6 +117,25 @@ impl Backend {
     async fn chat(&self) -> Result<(Pipe, Pipe), String> {
         let (ann, bob) = self.pair().await?;
         self.open_both(ann, bob).await
+    }
+
+    /// Registers a peer of a new person.
+    fn person(&self) -> Identity {
+        let peer = Identity::random();
+        self.people.arrive(peer);
+        peer
+    }
+
+    async fn resume(
+        &self,
+        peer: Identity,
+        token: ResumeToken,
+        authenticated: Option<PersonId>,
+    ) -> Result<Option<PersonId>, String> {
+        match timeout(SOON, self.people.resume(peer.token, token, authenticated)).await {
+            Ok(resumed) => resumed.map_err(to_text),
+            Err(_) => Err("a resume does not end".to_owned()),
+        }
     }
 }
 
@@ -326,6 +344,112 @@ async fn the_census_counts(backend: Backend) -> Result<(), String> {
     ensure(count().await? == Census::new(1, 1), "one waits and two chat, and the census differs")?;
     drop((pair, waiting));
     ensure(count().await? == Census::default(), "nobody is left, and the census differs")
+}
+
+async fn a_token_is_good_once(backend: Backend) -> Result<(), String> {
+    let ann = backend.person();
+    backend.people.block(ann, PersonId::from_bits(9)).await.map_err(to_text)?;
+    backend.people.depart(ann.token);
+    let [first, second] = [backend.person(), backend.person()];
+    let resumed = backend.resume(first, ann.token, None).await?;
+    ensure(resumed == Some(ann.person), "a token does not resume its person")?;
+    let again = backend.resume(second, ann.token, None).await?;
+    ensure(again.is_none(), "a token was redeemed twice")?;
+    // A token may be redeemed while its peer looks present, as after a half-open connection.
+    let taken_over = backend.resume(second, first.token, None).await?;
+    ensure(taken_over == Some(ann.person), "the token of a present peer does not resume its person")
+}
+
+async fn a_token_is_its_persons(backend: Backend) -> Result<(), String> {
+    let [ann, bob] = [backend.person(), backend.person()];
+    let unknown = backend.resume(bob, ResumeToken::random(), None).await?;
+    ensure(unknown.is_none(), "an unknown token was redeemed")?;
+    let own = backend.resume(bob, bob.token, None).await?;
+    ensure(own.is_none(), "a peer redeemed its own token")?;
+    let other = backend.resume(bob, ann.token, Some(bob.person)).await?;
+    ensure(other.is_none(), "an authenticated person became another one")?;
+    let refused = backend.resume(bob, ann.token, None).await?;
+    ensure(refused == Some(ann.person), "a refused resume used the token up")
+}
+
+async fn blocks_survive_reconnects(backend: Backend) -> Result<(), String> {
+    let [ann, bob] = [backend.person(), backend.person()];
+    backend.people.block(ann, bob.person).await.map_err(to_text)?;
+    for peer in [ann, bob] {
+        backend.people.depart(peer.token);
+    }
+    for peer in [ann, bob] {
+        let again = backend.person();
+        let resumed = backend.resume(again, peer.token, None).await?;
+        ensure(resumed == Some(peer.person), "a person of a block is not known again")?;
+    }
+    let exclusions = backend.people.exclusions(ann.person).await.map_err(to_text)?;
+    ensure(exclusions.blocks(bob.person), "a blocked person is not excluded")?;
+    for [a, b] in [[ann, bob], [bob, ann]] {
+        let apart = backend.people.keeps_apart(a.person, b.person).await.map_err(to_text)?;
+        ensure(apart, "a block does not keep both apart")?;
+    }
+    let apart = backend.people.keeps_apart(ann.person, PersonId::from_bits(9)).await;
+    ensure(!apart.map_err(to_text)?, "two persons are kept apart without a block")
+}
+
+async fn recent_partners_are_excluded(backend: Backend) -> Result<(), String> {
+    let ann = backend.person();
+    let partners = [7, 8].map(PersonId::from_bits);
+    for partner in partners {
+        backend.people.met(ann, partner).await.map_err(to_text)?;
+    }
+    let exclusions = backend.people.exclusions(ann.person).await.map_err(to_text)?;
+    let [first, second] = partners;
+    ensure(
+        *exclusions.recent == [second, first],
+        "recent partners are not excluded, latest first",
+    )?;
+    ensure(exclusions.blocked().is_empty(), "a recent partner is blocked")
+}
+
+async fn present_peers_are_counted(backend: Backend) -> Result<(), String> {
+    let people = &backend.people;
+    let ann = backend.person();
+    let bob = backend.person();
+    eventually(|| people.online() == 2, "two arrived, and are not both online").await?;
+    people.depart(ann.token);
+    eventually(|| people.online() == 1, "one departed, and is still online").await?;
+    ensure(people.queue_status().online == 1, "the queue status has another number online")?;
+    people.depart(bob.token);
+    eventually(|| people.online() == 0, "all departed, and one is still online").await
+}
+
+async fn searches_are_counted(backend: Backend) -> Result<(), String> {
+    const MANY: usize = 20;
+    let people = &backend.people;
+    for _ in 0..MANY {
+        people.begin_search();
+    }
+    let waiting = || people.queue_status().waiting;
+    eventually(|| waiting() == MANY as u64, "not all who search are waiting").await?;
+    ensure(people.queue_status().estimate.is_none(), "an estimate without a search that ended")?;
+    for _ in 0..MANY {
+        people.end_search(Some(LONG));
+    }
+    eventually(|| waiting() == 0, "a search that ended is still waiting").await?;
+    let estimate = || people.queue_status().estimate;
+    eventually(|| estimate() == Some(LONG), "many equal waits, and another estimate").await
+}
+
+/// Waits until something holds: a backend over a network may hear of numbers late.
+async fn eventually(holds: impl Fn() -> bool, otherwise: &str) -> Result<(), String> {
+    for _ in 0..SOON.as_millis() / QUIET.as_millis() {
+        if holds() {
+            return Ok(());
+        }
+        sleep(QUIET).await;
+    }
+    ensure(holds(), otherwise)
+}
+
+fn to_text(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }
 
 fn ensure(holds: bool, otherwise: &str) -> Result<(), String> {

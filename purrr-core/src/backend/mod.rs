@@ -1,15 +1,20 @@
-//! What a cluster replaces: the traits [`Lobby`] and [`Relay`], the bounded [`Pipe`], and the backend in memory.
+//! What a cluster replaces: the traits [`Lobby`], [`Relay`] and [`People`], together a [`Backend`], and the one in memory.
 
+pub(crate) mod bundle;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub(crate) mod lobby;
 pub(crate) mod memory;
+pub(crate) mod people;
 pub(crate) mod pipe;
+mod presence;
 pub(crate) mod relay;
 
 pub use self::{
+    bundle::Backend,
     lobby::{Lobby, LobbyError, Match, Place},
-    memory::{MemoryLobby, MemoryRelay},
+    memory::{MemoryLobby, MemoryPeople, MemoryRelay},
+    people::{Identity, People, PeopleError},
     pipe::{Pipe, Received, TrySendError},
     relay::{Relay, RelayError},
 };

@@ -1,10 +1,16 @@
-//! A running chat within this process: [`Chat`].
+//! A chat of a peer within this process: [`Chat`].
 
-use std::sync::Arc;
+use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use crate::{
-    backend::pipe::{Pipe, Received},
-    hub::{search::ActivePeer, shared::Phase},
+    backend::{
+        people::PeopleError,
+        pipe::{Pipe, Received},
+    },
+    hub::{
+        peer::{ActivePeer, Answer},
+        shared::Phase,
+    },
     model::{
         frame::Frame,
         ids::{ChatId, ResumeToken},
@@ -14,29 +20,29 @@ use crate::{
     },
 };
 
-/// A running chat, as one of its two peers has it. Dropping it tells the partner.
+/// One peer's side of a running chat. Dropping it parts, and the partner is told.
 #[derive(Debug)]
 pub struct Chat {
-    pub(super) guest: ActivePeer,
+    pub(super) peer: ActivePeer,
     pub(super) id: ChatId,
     pub(super) partner: Arc<Ticket>,
     pub(super) pipe: Pipe,
 }
 
-/// The chat is over; nothing more can be sent.
+/// An error for a frame that was sent after the end of its chat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the chat is over")]
 #[non_exhaustive]
 pub struct ChatOver;
 
 impl Chat {
-    /// Names the chat, the same for both.
+    /// Returns the chat's id, which is the same for both peers.
     #[must_use]
     pub const fn id(&self) -> ChatId {
         self.id
     }
 
-    /// Who the partner is.
+    /// Returns how the partner introduced itself.
     #[must_use]
     pub fn partner(&self) -> &Hello {
         &self.partner.hello
@@ -50,22 +56,22 @@ impl Chat {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before it is ready, nothing was sent.
+    /// If the future is dropped before it is ready, the frame was not sent.
     pub async fn send(&mut self, frame: Frame) -> Result<(), ChatOver> {
-        if self.guest.hub.phase() == Phase::Closed {
+        if self.peer.hub.phase() == Phase::Closed {
             return Err(ChatOver);
         }
         let weight = frame.weight();
         tokio::select! {
             biased;
             sent = self.pipe.send(frame) => sent.map_err(|_| ChatOver)?,
-            () = self.guest.hub.closed() => return Err(ChatOver),
+            () = self.peer.hub.closed() => return Err(ChatOver),
         }
-        self.guest.hub.stats.count_frame(weight);
+        self.peer.hub.stats.count_frame(weight);
         Ok(())
     }
 
-    /// Sends a text.
+    /// Sends a text message, waiting until the partner's queue has room.
     ///
     /// # Errors
     ///
@@ -82,7 +88,7 @@ impl Chat {
     ///
     /// # Errors
     ///
-    /// Why the chat is over, after everything that the partner sent before.
+    /// Returns why the chat ended, after every frame that the partner sent before.
     ///
     /// # Cancel safety
     ///
@@ -98,24 +104,43 @@ impl Chat {
                 }
                 Received::Parted(reason) => Err(reason),
             },
-            () = self.guest.hub.closed() => Err(ChatEnd::Ended),
+            () = self.peer.hub.closed() => Err(ChatEnd::Ended),
         }
     }
 
-    /// By which this person is known again: see [`Profile::resume`](crate::Profile::resume).
+    /// Returns the token by which this person resumes later, as [`Profile::resume`](crate::Profile::resume).
     #[must_use]
     pub const fn resume_token(&self) -> ResumeToken {
-        self.guest.token()
+        self.peer.token()
     }
 
-    /// Leaves the partner.
+    /// Leaves the partner, and tells it so.
     pub fn leave(self) {
         self.pipe.part(ChatEnd::Left);
     }
 
-    /// Leaves the partner, and never meets that person again. The partner sees that it was left.
-    pub fn block(self) {
-        self.guest.block(self.partner.person);
-        self.leave();
+    /// Leaves the partner, and blocks the person behind it. The partner is told that it was left.
+    ///
+    /// # Errors
+    ///
+    /// [`PeopleError`] if the backend could not store the block. The partner was left all the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before it is ready, the partner was left, and may have been blocked.
+    pub async fn block(self) -> Result<(), PeopleError> {
+        let Self { peer, partner, pipe, .. } = self;
+        let mut block = peer.block(partner.person);
+        // Asked for before the partner can search again.
+        let answer = poll_fn(|cx| Poll::Ready(block.as_mut().poll(cx))).await;
+        pipe.part(ChatEnd::Left);
+        let answer = match answer {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => block.await,
+        };
+        match answer {
+            Answer::Unavailable(error) => Err(error),
+            Answer::Done | Answer::Resumed(_) | Answer::UnknownToken => Ok(()),
+        }
     }
 }

@@ -1,32 +1,33 @@
-//! The face of the library: [`Hub`], and the [`HubBuilder`] that puts one together.
+//! The entry point of the library: [`Hub`] and its [`HubBuilder`].
 
 use futures::{Sink, Stream};
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 use crate::{
-    backend::{
-        lobby::{Lobby, LobbyError},
-        memory::{MemoryLobby, MemoryRelay},
-        relay::{Relay, RelayError},
-    },
+    backend::{bundle::Backend, lobby::LobbyError, people::PeopleError, relay::RelayError},
     hub::{
         chat::Chat,
         driver::serve,
+        peer::{ActivePeer, Answer},
         profile::Profile,
-        search::{ActivePeer, Found, SearchError},
+        search::{Found, SearchError},
         shared::{Phase, Shared},
         stats::Stats,
         transport::Input,
     },
     matching::{rule::Pairing, rules::Interests},
     model::{
-        census::Census, event::Event, ids::PeerId, limits::Limits, reason::CloseReason,
+        census::Census,
+        event::Event,
+        ids::{PeerId, ResumeToken},
+        limits::Limits,
+        reason::CloseReason,
         ticket::Ticket,
     },
 };
 
-/// Pairs peers and carries what they say to each other. Cheap to clone; all clones are the same hub.
+/// Matches peers and relays frames between them. Cheap to clone; all clones are the same hub.
 ///
 /// ```
 /// use purrr_core::{Hub, Profile};
@@ -43,23 +44,23 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Hub {
-    inner: Arc<Shared>,
+    shared: Arc<Shared>,
 }
 
-/// Puts a [`Hub`] together. Defaults: in memory, by [`Interests`], with the default [`Limits`].
+/// Builds a [`Hub`]. Defaults: a backend in memory, the rule [`Interests`], the default [`Limits`].
 #[derive(Debug, Default)]
 pub struct HubBuilder {
-    backend: Option<(Arc<dyn Lobby>, Arc<dyn Relay>)>,
+    backend: Option<Backend>,
     rule: Option<Arc<dyn Pairing>>,
     limits: Limits,
 }
 
-/// Why [`Hub::pair`] found nobody.
+/// Why [`Hub::pair`] found no partner.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PairError {
     /// The hub is being drained.
-    #[error("the hub is going away and makes no more pairs")]
+    #[error("the hub is draining and makes no more matches")]
     Draining,
     /// The lobby failed.
     #[error("the lobby failed")]
@@ -67,56 +68,67 @@ pub enum PairError {
     /// The relay failed.
     #[error("the relay failed")]
     Relay(#[source] RelayError),
+    /// The people backend failed.
+    #[error("the people backend failed")]
+    People(#[source] PeopleError),
 }
 
 impl Hub {
-    /// Puts a hub together.
+    /// Returns a builder with the defaults.
     #[must_use]
     pub fn builder() -> HubBuilder {
         HubBuilder::default()
     }
 
-    /// A hub in memory with all the defaults.
+    /// Creates a hub in memory with all the defaults.
     #[must_use]
     pub fn memory() -> Self {
         Self::builder().build()
     }
 
-    /// Waits for a partner. Of the profile, [`Profile::allowance`] and [`Profile::gate`] are for [`serve`](Self::serve) only,
-    /// and so are [`Limits::rates`]: an embedder that sends for somebody minds how fast.
+    /// Waits for a partner and returns the chat with it.
+    ///
+    /// [`Limits::rates`], [`Profile::allowance`] and [`Profile::gate`] are for [`serve`](Self::serve) only: an embedder limits
+    /// the rate of what it sends itself.
     ///
     /// # Errors
     ///
-    /// [`PairError::Draining`] once [`drain`](Self::drain) was called; otherwise what the backend failed with.
+    /// [`PairError::Draining`] once [`drain`](Self::drain) was called, otherwise the error of the backend.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the lobby. If a partner had just been found, it is told.
+    /// Dropping the future leaves the lobby. A partner that was just found is told.
     pub async fn pair(&self, profile: Profile) -> Result<Chat, PairError> {
         let Profile { hello, search, capabilities, person, resume, .. } = profile;
-        let guest = ActivePeer::arrive(&self.inner, person, resume);
+        let peer = ActivePeer::arrive(&self.shared, person);
         let ticket = Ticket { hello, search, capabilities, ..Ticket::new(PeerId::random()) };
-        let change = self.inner.phase_change();
+        let change = self.shared.phase_change();
         if self.is_draining() {
             return Err(PairError::Draining);
         }
+        let (peer, ticket) = match resume {
+            None => (peer, ticket),
+            // Boxed, otherwise every call would hold room for a resume while it waits.
+            Some(token) => Box::pin(resumed(peer, ticket, token)).await,
+        };
         tokio::select! {
-            // A chat that has begun has begun.
+            // A chat that has begun is returned, also if the drain begins in the same moment.
             biased;
-            found = guest.search(ticket) => match found {
-                Ok(Found { chat: id, partner, pipe }) => Ok(Chat { guest, id, partner, pipe }),
+            found = peer.search(ticket) => match found {
+                Ok(Found { chat: id, partner, pipe }) => Ok(Chat { peer, id, partner, pipe }),
                 Err(SearchError::Lobby(error)) => Err(PairError::Lobby(error)),
                 Err(SearchError::Relay(error)) => Err(PairError::Relay(error)),
+                Err(SearchError::People(error)) => Err(PairError::People(error)),
             },
             () = change => Err(PairError::Draining),
         }
     }
 
-    /// Runs one peer's session over a transport until either goes away.
+    /// Runs one peer's session over a transport until either ends. Returns why.
     ///
-    /// The transport is read only as fast as the partner reads, and written no faster than it takes; a stream that ends
-    /// and a sink that fails both mean that the connection is lost. How a transport that has a life of its own is polled
-    /// while no command is wanted, [`Gate`](crate::hub::Gate) says.
+    /// Backpressure goes both ways: the transport is read as fast as the partner reads, and written as fast as it takes. A
+    /// stream that ends and a sink that fails both mean that the connection is lost. With a [`Gate`](crate::hub::Gate) the
+    /// transport is polled for heartbeats even while no command is wanted.
     ///
     /// # Cancel safety
     ///
@@ -126,91 +138,98 @@ impl Hub {
         T: Stream<Item = I> + Sink<Event>,
         I: Into<Input>,
     {
-        serve(&self.inner, transport, profile)
+        serve(&self.shared, transport, profile)
     }
 
-    /// How many peers are here: sessions, and chats that were asked for by [`pair`](Self::pair).
+    /// Returns how many peers of this hub are present: sessions, and callers of [`pair`](Self::pair) with their chats.
     #[must_use]
     pub fn online(&self) -> u64 {
-        self.inner.online()
+        self.shared.peers.get()
     }
 
-    /// How many wait and how many chat.
+    /// Returns how many peers wait and how many chats run.
     ///
     /// # Errors
     ///
-    /// What the lobby failed with.
+    /// The error of the lobby.
     pub async fn census(&self) -> Result<Census, LobbyError> {
-        self.inner.lobby.census().await
+        self.shared.backend.lobby.census().await
     }
 
-    /// The limits this hub was built with.
+    /// Returns the limits that this hub was built with.
     #[must_use]
     pub fn limits(&self) -> &Limits {
-        &self.inner.limits
+        &self.shared.limits
     }
 
-    /// What happened so far.
+    /// Returns the counters of this hub.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.inner.stats.read()
+        self.shared.stats.read()
     }
 
-    /// Whether [`drain`](Self::drain) was called.
+    /// Returns true once [`drain`](Self::drain) was called.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.inner.phase() != Phase::Open
+        self.shared.phase() != Phase::Open
     }
 
-    /// Makes no more pairs, tells everyone, lets chats finish for `window` and then ends them. Returns when nobody is
-    /// here any more, or one second after the window at the latest.
+    /// Makes no more matches, lets chats finish for `window`, and then ends them.
     ///
-    /// Whoever has no chat is let go at some moment of the first half of the window, each at another one, and whoever
-    /// comes meanwhile at once. So nobody's next server is stormed.
+    /// Returns once no peer is present, or one second after the window at the latest. Sessions without a chat close at random
+    /// times within the first half of the window, to avoid a thundering herd of reconnects. Sessions that begin meanwhile
+    /// close at once.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, no more pairs are made, but nobody ends the chats.
+    /// If the future is dropped, no more matches are made, and running chats are not ended.
     pub async fn drain(&self, window: Duration) {
-        /// For the last words to be sent.
-        const GOODBYE: Duration = Duration::from_secs(1);
-        self.inner.begin_drain(window);
-        if timeout(window, self.inner.presence.empty()).await.is_err() {
-            self.inner.enter(Phase::Closed);
-            timeout(GOODBYE, self.inner.presence.empty()).await.ok();
+        /// Time for the last events to be written.
+        const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+        self.shared.begin_drain(window);
+        if timeout(window, self.shared.peers.empty()).await.is_err() {
+            self.shared.enter(Phase::Closed);
+            timeout(CLOSE_TIMEOUT, self.shared.peers.empty()).await.ok();
         }
     }
 }
 
 impl HubBuilder {
-    /// Uses another backend. Its lobby and its relay belong together.
+    /// Sets the backend. Its three parts belong together.
     #[must_use]
-    pub fn backend(mut self, lobby: Arc<dyn Lobby>, relay: Arc<dyn Relay>) -> Self {
-        self.backend = Some((lobby, relay));
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = Some(backend);
         self
     }
 
-    /// Pairs by another rule.
+    /// Sets the pairing rule.
     #[must_use]
     pub fn rule(mut self, rule: impl Pairing) -> Self {
         self.rule = Some(Arc::new(rule));
         self
     }
 
-    /// Accepts more or less.
+    /// Sets the limits.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// The hub.
+    /// Builds the hub.
     #[must_use]
     pub fn build(self) -> Hub {
         let Self { backend, rule, limits } = self;
-        let (lobby, relay) = backend
-            .unwrap_or_else(|| (Arc::new(MemoryLobby::new(limits.clone())), Arc::new(MemoryRelay)));
+        let backend = backend.unwrap_or_else(|| Backend::memory(&limits));
         let rule = rule.unwrap_or_else(|| Arc::new(Interests::default()));
-        Hub { inner: Arc::new(Shared::new((lobby, relay), rule, limits)) }
+        Hub { shared: Arc::new(Shared::new(backend, rule, limits)) }
     }
+}
+
+/// Redeems a token, and returns the peer as the person that it is from then on.
+async fn resumed(mut peer: ActivePeer, ticket: Ticket, token: ResumeToken) -> (ActivePeer, Ticket) {
+    if let Answer::Resumed(person) = peer.resume_on_arrival(token).await {
+        peer.set_person(person);
+    }
+    (peer, ticket)
 }

@@ -3,7 +3,7 @@
 pub(crate) mod chat;
 pub(crate) mod driver;
 pub(crate) mod handle;
-mod presence;
+mod peer;
 pub(crate) mod profile;
 mod search;
 pub(crate) mod shared;

@@ -1,4 +1,6 @@
-//! What is known of a peer when it arrives: [`Profile`].
+//! What an embedder knows of a peer that arrives: [`Profile`].
+
+use std::sync::Arc;
 
 use crate::{
     hub::transport::Gate,
@@ -8,37 +10,37 @@ use crate::{
     },
     rate::shared::Allowance,
 };
-use std::sync::Arc;
 
-/// What is known of a peer when it arrives.
+/// What an embedder knows of a peer that arrives.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Profile {
-    /// Who it is.
+    /// How the peer introduces itself.
     pub hello: Hello,
-    /// Whom it would like to meet.
+    /// Whom the peer searches for.
     pub search: Search,
-    /// What its client can take.
+    /// What its client supports.
     pub capabilities: Capabilities,
-    /// Who is behind the peer, if the embedder knows: the same person never meets itself, nor whom it has blocked.
-    /// Default: somebody nobody knows yet. A resume token of another person then changes nothing.
+    /// The person behind the peer, if the embedder vouches for it. Default: a new person.
+    ///
+    /// Two peers of one person are never matched, and neither are persons of whom one has blocked the other. A resume token
+    /// of another person is then not accepted.
     pub person: Option<PersonId>,
-    /// The token of an earlier session of the same person, if its transport knows one. One that is nobody's, or not any
-    /// more, changes nothing.
+    /// The resume token that came with the connection. One that is unknown or used up changes nothing. Default: none.
     pub resume: Option<ResumeToken>,
-    /// What several peers may do together, beside what [`Limits::rates`](crate::Limits::rates) says of each. Default: this one shares nothing.
+    /// The rates that the peer shares with others, beside [`Limits::rates`](crate::Limits::rates) of its own. Default: none.
     pub allowance: Option<Arc<Allowance>>,
-    /// Which the transport of the peer has a clone of. Default: it has none, and is not polled while its peer is held up.
+    /// The gate of which the transport has a clone. Default: none, so backpressure pauses the whole transport.
     pub gate: Option<Gate>,
 }
 
 impl Profile {
-    /// Somebody with a name who would meet anyone.
+    /// Creates the profile of a peer that has a name and searches for any partner.
     pub fn named(name: &str) -> Self {
         Self { hello: Hello::named(name), ..Self::default() }
     }
 
-    /// The same peer, looking for somebody in particular.
+    /// Returns the same profile with another search.
     #[must_use]
     pub fn seeking(mut self, search: Search) -> Self {
         self.search = search;

@@ -1,4 +1,4 @@
-//! A peer that is here and its search for a partner: [`ActivePeer`] and [`Searching`].
+//! The search of one peer for a partner: [`Searching`].
 
 use std::{
     future::Future,
@@ -8,129 +8,97 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::time::Instant;
 
 use crate::{
-    backend::{lobby::LobbyError, pipe::Pipe, relay::RelayError},
-    hub::{presence::PresenceGuard, shared::Shared},
-    model::{
-        ids::{ChatId, PersonId, ResumeToken},
-        ticket::Ticket,
+    backend::{
+        lobby::LobbyError,
+        people::{Identity, PeopleError},
+        pipe::Pipe,
+        relay::RelayError,
     },
+    hub::shared::Shared,
+    model::{ids::ChatId, ticket::Ticket},
 };
 
-/// A peer that is here, and the person behind it.
-#[derive(Debug)]
-pub(crate) struct ActivePeer {
-    pub(crate) hub: Arc<Shared>,
-    person: PersonId,
-    /// The embedder has said who it is, so nobody else can.
-    sure: bool,
-    token: ResumeToken,
-    _guard: PresenceGuard,
+/// A search under way. Dropping it gives up the place, the match or the chat that it has come to.
+pub(crate) struct Searching {
+    search: Pin<Box<dyn Future<Output = Result<Found, SearchError>> + Send>>,
+    opening: Arc<AtomicBool>,
 }
 
-/// What a search ends with when it ends well.
+/// The chat that a search ended with.
 pub(crate) struct Found {
     pub(crate) chat: ChatId,
     pub(crate) partner: Arc<Ticket>,
     pub(crate) pipe: Pipe,
 }
 
+/// Why a search failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SearchError {
     #[error(transparent)]
     Lobby(#[from] LobbyError),
     #[error(transparent)]
     Relay(#[from] RelayError),
+    #[error(transparent)]
+    People(#[from] PeopleError),
 }
 
-/// A search under way. Dropping it undoes whatever of it was done.
-pub(crate) struct Searching {
-    search: Pin<Box<dyn Future<Output = Result<Found, SearchError>> + Send>>,
+/// Counts a peer as waiting until it is dropped.
+struct WaitingGuard<'a> {
+    hub: &'a Shared,
+    began: Instant,
+    waited: Option<Duration>,
+}
+
+/// Begins a search when it is first polled.
+pub(super) fn search(hub: Arc<Shared>, peer: Identity, ticket: Ticket) -> Searching {
+    let opening = Arc::new(AtomicBool::new(false));
+    let search = Box::pin(find(hub, peer, ticket, Arc::clone(&opening)));
+    Searching { search, opening }
+}
+
+async fn find(
+    hub: Arc<Shared>,
+    peer: Identity,
+    mut ticket: Ticket,
     opening: Arc<AtomicBool>,
-}
-
-impl ActivePeer {
-    /// A peer arrives: a person who is known to the embedder, the one whom a token was given to, or one that nobody knows
-    /// yet.
-    pub(crate) fn arrive(
-        hub: &Arc<Shared>,
-        person: Option<PersonId>,
-        resume: Option<ResumeToken>,
-    ) -> Self {
-        let sure = person.is_some();
-        let person = person.unwrap_or_else(PersonId::random);
-        let token = ResumeToken::random();
-        hub.people().handle_arrive(token, person);
-        hub.stats.arrivals.add(1);
-        let presence = hub.presence.arrive();
-        let mut guest = Self { hub: Arc::clone(hub), person, sure, token, _guard: presence };
-        if let Some(token) = resume {
-            guest.resume(token);
+) -> Result<Found, SearchError> {
+    let people = &*hub.backend.people;
+    let waiting = WaitingGuard::new(&hub, ticket.waited);
+    ticket.person = peer.person;
+    let (began, before) = (Instant::now(), ticket.waited);
+    let (made, pipe) = loop {
+        ticket.exclusions = people.exclusions(peer.person).await?;
+        let place = hub.backend.lobby.enter(ticket.clone(), Arc::clone(&hub.rule)).await?;
+        let mut made = place.await?;
+        // Either person may have blocked the other by another connection while this one waited.
+        if !people.keeps_apart(peer.person, made.partner().person).await? {
+            opening.store(true, Ordering::Relaxed);
+            match hub.backend.relay.open(&mut made).await {
+                Ok(pipe) => break (made, pipe),
+                Err(RelayError::Gone) => opening.store(false, Ordering::Relaxed),
+                Err(error) => return Err(error.into()),
+            }
         }
-        guest
+        ticket.waited = before + began.elapsed();
+    };
+    let partner = Arc::clone(made.partner());
+    if let Err(error) = people.met(peer, partner.person).await {
+        // The chat has begun for both sides, so it goes on.
+        tracing::warn!(%error, "a partner was not remembered");
     }
-
-    /// By which the person is known again later.
-    pub(crate) const fn token(&self) -> ResumeToken {
-        self.token
-    }
-
-    /// The peer says that it is somebody who was here before. Whether that is so.
-    pub(crate) fn resume(&mut self, token: ResumeToken) -> bool {
-        let sure = self.sure.then_some(self.person);
-        let resumed = self.hub.people().handle_resume(self.token, token, sure);
-        self.person = resumed.unwrap_or(self.person);
-        resumed.is_some()
-    }
-
-    pub(crate) fn block(&self, other: PersonId) {
-        let Shared { limits, stats, .. } = &*self.hub;
-        let who = (self.person, self.token);
-        self.hub.people().handle_block(limits, Instant::now(), who, other);
-        stats.blocks.add(1);
-    }
-
-    /// Enters the lobby, waits and opens the chat.
-    pub(crate) fn search(&self, mut ticket: Ticket) -> Searching {
-        let (hub, person, token) = (Arc::clone(&self.hub), self.person, self.token);
-        let opening = Arc::new(AtomicBool::new(false));
-        let opens = Arc::clone(&opening);
-        let search = Box::pin(async move {
-            let search = hub.presence.search(ticket.waited);
-            ticket.person = person;
-            let (began, before) = (Instant::now(), ticket.waited);
-            let (made, pipe) = loop {
-                ticket.exclusions = hub.people().avoided(&hub.limits, Instant::now(), person);
-                let place = hub.lobby.enter(ticket.clone(), Arc::clone(&hub.rule)).await?;
-                let mut made = place.await?;
-                // Either may have blocked the other on another connection while this one waited.
-                if !hub.people().keeps_apart(person, made.partner().person) {
-                    opens.store(true, Ordering::Relaxed);
-                    match hub.relay.open(&mut made).await {
-                        Ok(pipe) => break (made, pipe),
-                        Err(RelayError::Gone) => opens.store(false, Ordering::Relaxed),
-                        Err(error) => return Err(error.into()),
-                    }
-                }
-                ticket.waited = before + began.elapsed();
-            };
-            let (now, partner) = (Instant::now(), Arc::clone(made.partner()));
-            let who = (person, token);
-            hub.people().handle_met(&hub.limits, now, who, partner.person);
-            hub.stats.matches.add(1);
-            search.succeed(now);
-            Ok(Found { chat: made.chat(), partner, pipe })
-        });
-        Searching { search, opening }
-    }
+    hub.stats.matches.add(1);
+    waiting.succeed();
+    Ok(Found { chat: made.chat(), partner, pipe })
 }
 
 impl Searching {
-    /// Whether somebody was found, who may have begun to chat meanwhile.
+    /// Returns true once a partner was found, which may have begun to chat.
     pub(crate) fn is_opening(&self) -> bool {
         self.opening.load(Ordering::Relaxed)
     }
@@ -144,9 +112,21 @@ impl Future for Searching {
     }
 }
 
-impl Drop for ActivePeer {
+impl<'a> WaitingGuard<'a> {
+    /// Counts a search that began `waited` ago, before it was interrupted.
+    fn new(hub: &'a Shared, waited: Duration) -> Self {
+        hub.backend.people.begin_search();
+        let now = Instant::now();
+        Self { hub, began: now.checked_sub(waited).unwrap_or(now), waited: None }
+    }
+
+    fn succeed(mut self) {
+        self.waited = Some(self.began.elapsed());
+    }
+}
+
+impl Drop for WaitingGuard<'_> {
     fn drop(&mut self) {
-        let Shared { limits, .. } = &*self.hub;
-        self.hub.people().handle_depart(limits, Instant::now(), self.token);
+        self.hub.backend.people.end_search(self.waited);
     }
 }

@@ -1,37 +1,29 @@
-//! What all clones of a hub share, and what a peer has of it while being here: [`Shared`] and [`ActivePeer`].
+//! What all clones of a hub share: [`Shared`].
 
-use super::{presence::Presence, stats::Counters};
-use crate::{
-    backend::{lobby::Lobby, relay::Relay},
-    matching::rule::Pairing,
-    model::{event::QueueStatus, limits::Limits},
-    people::People,
-    sync::{Mutex, MutexGuard, lock},
-};
 use std::{
     fmt,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
-use tokio::{
-    sync::{Notify, futures::Notified},
-    time::Instant,
+
+use tokio::sync::{Notify, futures::Notified};
+
+use crate::{
+    backend::bundle::Backend, hub::stats::Counters, matching::rule::Pairing, model::limits::Limits,
 };
 
 pub(crate) struct Shared {
-    pub(super) lobby: Arc<dyn Lobby>,
-    pub(super) relay: Arc<dyn Relay>,
+    pub(super) backend: Backend,
     pub(super) rule: Arc<dyn Pairing>,
     pub(crate) limits: Arc<Limits>,
     phase: AtomicU8,
     phase_changed: Notify,
-    /// For how long at most whoever has no chat stays once the hub drains. Set before the phase is.
-    longest_linger: OnceLock<Duration>,
-    pub(super) presence: Arc<Presence>,
-    people: Mutex<People>,
+    /// Upper bound of the drain jitter. Set before the phase is.
+    max_drain_jitter: OnceLock<Duration>,
+    pub(super) peers: PeerCount,
     pub(crate) stats: Counters,
 }
 
@@ -42,32 +34,25 @@ pub(crate) enum Phase {
     Closed = 2,
 }
 
+/// How many peers of this hub are present, for a drain to wait for.
+#[derive(Debug, Default)]
+pub(super) struct PeerCount {
+    count: AtomicU64,
+    emptied: Notify,
+}
+
 impl Shared {
-    pub(super) fn new(
-        (lobby, relay): (Arc<dyn Lobby>, Arc<dyn Relay>),
-        rule: Arc<dyn Pairing>,
-        limits: Limits,
-    ) -> Self {
+    pub(super) fn new(backend: Backend, rule: Arc<dyn Pairing>, limits: Limits) -> Self {
         Self {
-            lobby,
-            relay,
+            backend,
             rule,
             limits: Arc::new(limits),
             phase: AtomicU8::new(Phase::Open as u8),
             phase_changed: Notify::new(),
-            longest_linger: OnceLock::new(),
-            presence: Arc::default(),
-            people: Mutex::new(People::new()),
+            max_drain_jitter: OnceLock::new(),
+            peers: PeerCount::default(),
             stats: Counters::default(),
         }
-    }
-
-    pub(crate) fn online(&self) -> u64 {
-        self.presence.online()
-    }
-
-    pub(crate) fn queue_status(&self) -> QueueStatus {
-        self.presence.queue_status(Instant::now())
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -83,7 +68,7 @@ impl Shared {
         self.phase_changed.notified()
     }
 
-    /// Resolves once the hub's time is up.
+    /// Resolves once the drain period is over.
     pub(super) async fn closed(&self) {
         loop {
             let change = self.phase_change();
@@ -96,42 +81,66 @@ impl Shared {
 
     pub(super) fn enter(&self, phase: Phase) {
         let before = self.phase.fetch_max(phase as u8, Ordering::AcqRel);
-        // A session that has heard of a phase listens for the next one, and would spend its ear on a repetition.
+        // Notify only on change: each session registers for one notification per phase.
         if before < phase as u8 {
             self.phase_changed.notify_waiters();
         }
     }
 
-    /// Begins to drain. Of several windows the first one counts for those who have no chat.
-    pub(super) fn begin_drain(&self, window: Duration) {
-        self.longest_linger.get_or_init(|| window / 2);
+    /// Begins to drain. Of several drain periods the first one bounds the jitter.
+    pub(super) fn begin_drain(&self, period: Duration) {
+        self.max_drain_jitter.get_or_init(|| period / 2);
         self.enter(Phase::Draining);
     }
 
-    /// How much longer one session that has no chat stays: anything up to half the window, so that those who are sent
-    /// away do not all go, and then knock elsewhere, at once. None if there is no time for that.
-    pub(crate) fn linger(&self) -> Option<Duration> {
-        let longest = self.longest_linger.get().filter(|longest| !longest.is_zero())?;
+    /// Draws how much longer a session without a chat stays: up to half the drain period.
+    ///
+    /// Without it all clients would reconnect elsewhere at once. Returns `None` if there is no time for that.
+    pub(crate) fn drain_jitter(&self) -> Option<Duration> {
+        let longest = self.max_drain_jitter.get().filter(|longest| !longest.is_zero())?;
         Some(longest.mul_f64(fastrand::f64()))
     }
 
-    /// When to come back: spread over five seconds, so that those who were sent away do not all return at once.
+    /// Draws when a client is to reconnect: within 1 s to 6 s, so that clients do not all return at once.
     pub(crate) fn retry_after_ms(&self) -> u64 {
         fastrand::u64(1_000..=6_000)
-    }
-
-    pub(super) fn people(&self) -> MutexGuard<'_, People> {
-        lock(&self.people)
     }
 }
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub")
-            .field("lobby", &self.lobby)
+            .field("backend", &self.backend)
             .field("rule", &self.rule)
-            .field("online", &self.online())
+            .field("peers", &self.peers.get())
             .field("phase", &self.phase())
             .finish_non_exhaustive()
+    }
+}
+
+impl PeerCount {
+    pub(super) fn get(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn arrive(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn depart(&self) {
+        if self.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    /// Resolves once no peer is present.
+    pub(super) async fn empty(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.get() == 0 {
+                return;
+            }
+            emptied.await;
+        }
     }
 }

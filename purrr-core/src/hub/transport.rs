@@ -1,4 +1,4 @@
-//! What a transport hands to the hub and hears from it: [`Input`] and [`Gate`].
+//! What a transport yields to the hub, and how the hub pauses it: [`Input`] and [`Gate`].
 
 use std::sync::{
     Arc,
@@ -7,28 +7,28 @@ use std::sync::{
 
 use crate::model::{command::Command, problem::Problem};
 
-/// An item that a transport hands to [`Hub::serve`](crate::Hub::serve).
+/// An item that a transport yields to [`Hub::serve`](crate::Hub::serve).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     /// A command of the client.
     Command(Command),
     /// Input that is no command, in the order of arrival. The client is told the problem.
     Invalid(Problem),
-    /// No input: the client has taken some of its output, so it is slow but not stuck.
+    /// No input: the client has read some of its output, so it is slow but not stalled.
     WriteProgress,
-    /// No input: the client missed a heartbeat. While it waits, it is not matched until [`Responsive`](Self::Responsive).
+    /// No input: the client missed a heartbeat. A waiting client is not matched until [`Responsive`](Self::Responsive).
     Unresponsive,
-    /// The client was heard again after [`Unresponsive`](Self::Unresponsive).
+    /// No input: the client answered again after [`Unresponsive`](Self::Unresponsive).
     Responsive,
 }
 
-/// Tells a transport whether its session wants commands just now. Clones are the same gate.
+/// Pauses the commands of a transport, and nothing else of it. Clones are the same gate.
 ///
-/// To read no commands is how a peer is held up whose partner does not read. A transport does more than that, though: it
-/// asks whether the peer is there, hears answers, and takes what the peer is told. So one that has a clone of its session's
-/// [`Profile::gate`](crate::Profile::gate) goes on being polled while the gate is closed, and then yields no
-/// [`Command`](crate::Command) and nothing that was refused, but all the other kinds of [`Input`](crate::hub::Input), and its
-/// end. One that yields a command all the same is taken for broken.
+/// While the partner is a slow consumer, its peer's session reads no commands: that is the backpressure. A transport without
+/// a gate is then not polled at all. One that has a clone of its session's [`Profile::gate`](crate::Profile::gate) is polled
+/// on, so that heartbeats and writes go on as well. While the gate is closed it must yield no
+/// [`Command`](crate::hub::Input::Command) and no [`Invalid`](crate::hub::Input::Invalid), but every other [`Input`] and
+/// its end. The session of a transport that yields a command all the same ends as lost.
 ///
 /// ```
 /// let gate = purrr_core::hub::Gate::default();
@@ -50,14 +50,14 @@ impl From<Result<Command, Problem>> for Input {
 }
 
 impl Gate {
-    /// Whether no command is wanted.
+    /// Returns true while no command is wanted.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// A transport is polled by the task that owns its session, so that nothing more than the flag has to be seen.
-    pub(crate) fn close(&self, closed: bool) {
+    pub(crate) fn set_closed(&self, closed: bool) {
+        // Relaxed: the task that owns the session polls the transport as well, so it sees its own store.
         self.0.store(closed, Ordering::Relaxed);
     }
 }

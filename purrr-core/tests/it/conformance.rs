@@ -1,8 +1,9 @@
-//! The suite against our own backend, and against broken ones, each of which must fail the check for what it broke.
+//! Runs the suite on the backend in memory, and on broken ones, each of which must fail the check for its bug.
 
 use std::{
+    collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -12,11 +13,11 @@ use async_trait::async_trait;
 use purrr_core::{
     Anyone, Limits, Lobby, Pairing, Relay,
     backend::{
-        LobbyError, Match, MemoryLobby, MemoryRelay, Pipe, Place, RelayError,
-        conformance::{Backend, check_all},
+        Backend, Identity, LobbyError, Match, MemoryLobby, MemoryPeople, MemoryRelay, People,
+        PeopleError, Pipe, Place, RelayError, conformance::check_all,
     },
     matching::Bucket,
-    model::{Census, ChatId, PeerId, Ticket},
+    model::{Census, ChatId, Exclusions, PeerId, PersonId, QueueStatus, ResumeToken, Ticket},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,6 +35,14 @@ enum Bug {
     NeverWidens,
     ForgetsWaiting,
     CountsNobody,
+    TokensReused,
+    TokensOfAnyone,
+    BlocksForgotten,
+    BlocksOneSided,
+    PartnersForgotten,
+    NeverDeparts,
+    NeverWaits,
+    NoEstimate,
 }
 
 #[derive(Debug)]
@@ -137,6 +146,95 @@ impl Relay for BrokenRelay {
     }
 }
 
+#[derive(Debug)]
+struct BrokenPeople {
+    inner: MemoryPeople,
+    bug: Bug,
+    owners: Mutex<HashMap<ResumeToken, PersonId>>,
+}
+
+impl BrokenPeople {
+    fn new(bug: Bug) -> Self {
+        Self { inner: MemoryPeople::default(), bug, owners: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl People for BrokenPeople {
+    fn arrive(&self, peer: Identity) {
+        self.owners.lock().expect("no test panics under this lock").insert(peer.token, peer.person);
+        self.inner.arrive(peer);
+    }
+
+    fn depart(&self, token: ResumeToken) {
+        if self.bug != Bug::NeverDeparts {
+            self.inner.depart(token);
+        }
+    }
+
+    async fn resume(
+        &self,
+        token: ResumeToken,
+        other: ResumeToken,
+        authenticated: Option<PersonId>,
+    ) -> Result<Option<PersonId>, PeopleError> {
+        match self.bug {
+            Bug::TokensReused => {
+                Ok(self.owners.lock().expect("no test panics under this lock").get(&other).copied())
+            }
+            Bug::TokensOfAnyone => self.inner.resume(token, other, None).await,
+            _ => self.inner.resume(token, other, authenticated).await,
+        }
+    }
+
+    async fn exclusions(&self, person: PersonId) -> Result<Exclusions, PeopleError> {
+        self.inner.exclusions(person).await
+    }
+
+    async fn keeps_apart(&self, a: PersonId, b: PersonId) -> Result<bool, PeopleError> {
+        match self.bug {
+            Bug::BlocksOneSided => Ok(self.inner.exclusions(a).await?.blocks(b)),
+            _ => self.inner.keeps_apart(a, b).await,
+        }
+    }
+
+    async fn met(&self, peer: Identity, partner: PersonId) -> Result<(), PeopleError> {
+        match self.bug {
+            Bug::PartnersForgotten => Ok(()),
+            _ => self.inner.met(peer, partner).await,
+        }
+    }
+
+    async fn block(&self, peer: Identity, other: PersonId) -> Result<(), PeopleError> {
+        match self.bug {
+            Bug::BlocksForgotten => Ok(()),
+            _ => self.inner.block(peer, other).await,
+        }
+    }
+
+    fn begin_search(&self) {
+        if self.bug != Bug::NeverWaits {
+            self.inner.begin_search();
+        }
+    }
+
+    fn end_search(&self, waited: Option<Duration>) {
+        match self.bug {
+            Bug::NeverWaits => {}
+            Bug::NoEstimate => self.inner.end_search(None),
+            _ => self.inner.end_search(waited),
+        }
+    }
+
+    fn online(&self) -> u64 {
+        self.inner.online()
+    }
+
+    fn queue_status(&self) -> QueueStatus {
+        self.inner.queue_status()
+    }
+}
+
 async fn received(
     next: impl Future<Output = purrr_core::backend::Received>,
 ) -> Result<purrr_core::Frame, purrr_core::model::ChatEnd> {
@@ -147,13 +245,13 @@ async fn received(
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_memory_backend_keeps_every_promise() {
-    let new = || Backend { lobby: Arc::new(MemoryLobby::default()), relay: Arc::new(MemoryRelay) };
+async fn memory_backend_passes_every_check() {
+    let new = || Backend::memory(&Limits::default());
     assert_eq!(check_all(&new).await, []);
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_broken_backend_fails_the_check_for_what_it_broke() {
+async fn broken_backends_fail_the_check_for_their_bug() {
     for (bug, check) in [
         (Bug::OwnChat, "both see one chat"),
         (Bug::TwoPlaces, "one place for a peer"),
@@ -168,6 +266,14 @@ async fn each_broken_backend_fails_the_check_for_what_it_broke() {
         (Bug::NeverWidens, "a search widens by itself"),
         (Bug::ForgetsWaiting, "who has waited goes on"),
         (Bug::CountsNobody, "the census counts"),
+        (Bug::TokensReused, "a token is good once"),
+        (Bug::TokensOfAnyone, "a token is its person's"),
+        (Bug::BlocksForgotten, "blocks survive reconnects"),
+        (Bug::BlocksOneSided, "blocks survive reconnects"),
+        (Bug::PartnersForgotten, "recent partners are excluded"),
+        (Bug::NeverDeparts, "present peers are counted"),
+        (Bug::NeverWaits, "searches are counted"),
+        (Bug::NoEstimate, "searches are counted"),
     ] {
         let new = move || Backend {
             lobby: Arc::new(Broken {
@@ -176,6 +282,7 @@ async fn each_broken_backend_fails_the_check_for_what_it_broke() {
                 entered: AtomicU64::new(1),
             }),
             relay: Arc::new(BrokenRelay(bug)),
+            people: Arc::new(BrokenPeople::new(bug)),
         };
         let violations = check_all(&new).await;
         assert!(

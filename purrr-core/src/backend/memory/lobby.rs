@@ -1,4 +1,4 @@
-//! The backend for one process: [`MemoryLobby`] and [`MemoryRelay`].
+//! A lobby within one process: [`MemoryLobby`].
 
 use std::{fmt, future::pending, sync::Arc, time::Duration};
 
@@ -12,7 +12,6 @@ use crate::{
     backend::{
         lobby::{Lobby, LobbyError, Match, Place},
         pipe::Pipe,
-        relay::{Relay, RelayError},
     },
     matching::{
         matchmaker::{Made, Matchmaker, PlaceKey},
@@ -22,17 +21,13 @@ use crate::{
     sync::{Mutex, MutexGuard, lock},
 };
 
-/// A [`Lobby`] within one process: a [`Matchmaker`] behind a plain mutex that is never held across an await.
+/// A [`Lobby`] within one process: a [`Matchmaker`] behind a mutex that is never held across an await. Clones share it.
 ///
-/// There is no task behind it: each waiting [`Place`] keeps its own alarm for when its search goes on.
+/// There is no task behind it: each waiting [`Place`] has a timer of its own for when its search goes on.
 #[derive(Clone)]
 pub struct MemoryLobby {
     room: Arc<Room>,
 }
-
-/// The [`Relay`] that goes with [`MemoryLobby`]: its matches bring their pipe along.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct MemoryRelay;
 
 struct Room {
     machine: Mutex<Matchmaker<oneshot::Sender<Match>>>,
@@ -40,17 +35,17 @@ struct Room {
     opened: Instant,
 }
 
-/// A place that is being waited in; dropping it leaves.
+/// A waiting peer's key to the machine. Dropping it leaves the lobby.
 struct Seat {
     room: Arc<Room>,
     key: PlaceKey,
 }
 
-/// What the machine's clock shows when a lobby opens. Nobody can have waited since before that clock began.
+/// The machine's time when a lobby is created, so that a ticket may have waited for up to a year before.
 const HEAD_START: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl MemoryLobby {
-    /// An empty lobby whose chats are bounded by the `pipe_*` fields of `limits`.
+    /// Creates an empty lobby whose chats are bounded by the `queue_*` fields of `limits`.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let machine = Mutex::new(Matchmaker::new(rand::random()));
@@ -73,7 +68,7 @@ impl Lobby for MemoryLobby {
         let key = machine
             .handle_enter(room.now(), Arc::new(ticket), rule, seat)
             .map_err(|_| LobbyError::AlreadyHere)?;
-        let mut alarm = machine.poll_timeout_of(key);
+        let mut timeout = machine.poll_timeout_of(key);
         room.announce(machine);
         let seat = Seat { room, key };
         Ok(Place::new(async move {
@@ -81,7 +76,7 @@ impl Lobby for MemoryLobby {
                 tokio::select! {
                     biased;
                     made = &mut matched => return Ok(seat.expect(made)),
-                    () = seat.room.reaches(alarm) => alarm = seat.room.pass_time(seat.key),
+                    () = seat.room.reached(timeout) => timeout = seat.room.pass_time(seat.key),
                 }
             }
         }))
@@ -89,14 +84,6 @@ impl Lobby for MemoryLobby {
 
     async fn census(&self) -> Result<Census, LobbyError> {
         Ok(self.room.lock().census())
-    }
-}
-
-#[async_trait]
-impl Relay for MemoryRelay {
-    async fn open(&self, chat: &mut Match) -> Result<Pipe, RelayError> {
-        let mut pipe = chat.take_pipe().ok_or(RelayError::Foreign)?;
-        if pipe.begin().await { Ok(pipe) } else { Err(RelayError::Gone) }
     }
 }
 
@@ -109,25 +96,28 @@ impl Room {
         lock(&self.machine)
     }
 
-    /// Resolves at a time of the machine's, or never if there is none or it is beyond the clock's end.
-    async fn reaches(&self, alarm: Option<Duration>) {
-        match alarm.and_then(|alarm| self.opened.checked_add(alarm.saturating_sub(HEAD_START))) {
+    /// Resolves at a time of the machine, or never if there is none or it is beyond the clock's end.
+    async fn reached(&self, timeout: Option<Duration>) {
+        match timeout
+            .and_then(|timeout| self.opened.checked_add(timeout.saturating_sub(HEAD_START)))
+        {
             Some(due) => sleep_until(due).await,
             None => pending().await,
         }
     }
 
-    /// Lets searches go on, and returns when this place's next does.
+    /// Resumes the searches that are due. Returns when the next one of this place is.
     fn pass_time(self: &Arc<Self>, place: PlaceKey) -> Option<Duration> {
         let mut machine = self.lock();
         machine.handle_timeout(self.now());
-        let alarm = machine.poll_timeout_of(place);
+        let timeout = machine.poll_timeout_of(place);
         self.announce(machine);
-        alarm
+        timeout
     }
 
-    /// Tells everybody who was matched, with the lock released: a side that is gone drops its match, which takes the
-    /// lock again.
+    /// Hands out the matches that were made, and unlocks the machine before.
+    ///
+    /// The lock must be free then: a side that has left drops its match, which takes the lock again.
     fn announce(self: &Arc<Self>, mut machine: MutexGuard<'_, Matchmaker<oneshot::Sender<Match>>>) {
         let first = machine.poll_match();
         let rest: Vec<_> = std::iter::from_fn(|| machine.poll_match()).collect();
@@ -143,7 +133,7 @@ impl Room {
             let room = Arc::clone(self);
             Box::new(move || room.lock().handle_part(pair))
         });
-        // A side that has gone hands its match back; dropping it tells the other side.
+        // A side that has left returns its match. Dropping it tells the other side.
         drop(a.seat.send(Match::with_pipe(chat, Arc::clone(&b.ticket), pipe_a)));
         drop(b.seat.send(Match::with_pipe(chat, a.ticket, pipe_b)));
     }

@@ -1,0 +1,45 @@
+//! The three parts of a backend: [`Backend`].
+
+use std::sync::Arc;
+
+use crate::{
+    backend::{
+        lobby::Lobby,
+        memory::{MemoryLobby, MemoryPeople, MemoryRelay},
+        people::People,
+        relay::Relay,
+    },
+    model::limits::Limits,
+};
+
+/// A lobby with the relay and the people that belong to it. Clones share them.
+///
+/// ```
+/// use purrr_core::{Hub, Limits, backend::Backend};
+///
+/// // Two hubs of one process whose peers meet.
+/// let backend = Backend::memory(&Limits::default());
+/// let (one, other) = (Hub::builder().backend(backend.clone()).build(), Hub::builder().backend(backend).build());
+/// # let _ = (one, other);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// Who waits.
+    pub lobby: Arc<dyn Lobby>,
+    /// What flows.
+    pub relay: Arc<dyn Relay>,
+    /// Who is known.
+    pub people: Arc<dyn People>,
+}
+
+impl Backend {
+    /// Creates an empty backend within this process, bounded by these limits.
+    #[must_use]
+    pub fn memory(limits: &Limits) -> Self {
+        Self {
+            lobby: Arc::new(MemoryLobby::new(limits.clone())),
+            relay: Arc::new(MemoryRelay),
+            people: Arc::new(MemoryPeople::new(limits.clone())),
+        }
+    }
+}

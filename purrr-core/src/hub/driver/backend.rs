@@ -1,0 +1,155 @@
+//! Steps toward the backend and the clock: actions, the search, calls and timers.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    hub::{
+        driver::state::{Request, SessionCore, now},
+        peer::Answer,
+        search::{Found, SearchError},
+    },
+    session::Action,
+};
+
+impl SessionCore<'_> {
+    /// Does what the session wants, in order. Actions wait for a call of the backend that is under way.
+    #[inline]
+    pub(super) fn apply_actions(&mut self, cx: &mut Context<'_>) {
+        while !self.request.is_call()
+            && let Some(action) = self.session.poll_action()
+        {
+            self.apply(cx, action);
+        }
+    }
+
+    fn apply(&mut self, cx: &mut Context<'_>, action: Action) {
+        match action {
+            Action::Enter(mut ticket) => {
+                let since = *self.waiting_since.get_or_insert_with(Instant::now);
+                ticket.waited = since.elapsed();
+                self.request = Request::Search(self.peer.search(*ticket));
+                self.output.coalescing = true;
+            }
+            Action::Pause => self.end_search(),
+            Action::Leave => {
+                self.end_search();
+                self.waiting_since = None;
+            }
+            Action::Block(person) => {
+                self.request = Request::Call(self.peer.block(person));
+                self.drive_backend(cx);
+            }
+            Action::Resume(token) => {
+                self.request = Request::Call(self.peer.resume(token));
+                self.drive_backend(cx);
+            }
+            Action::Part(reason) => {
+                self.input.pending_frame = None;
+                self.output.unacknowledged = 0;
+                if let Some(pipe) = self.chat.take() {
+                    pipe.part(reason);
+                }
+            }
+            Action::Close(reason) => self.closing = Some(reason),
+        }
+    }
+
+    /// Polls a search that has found a partner. Must precede input and a change of phase.
+    ///
+    /// If the partner has begun to chat meanwhile, the chat has begun for both.
+    pub(super) fn poll_opening(&mut self, cx: &mut Context<'_>) {
+        if self.request.is_opening() {
+            self.drive_backend(cx);
+        }
+    }
+
+    /// Polls the search or the call that is under way. Returns true if it ended.
+    #[inline]
+    pub(super) fn drive_backend(&mut self, cx: &mut Context<'_>) -> bool {
+        !self.request.is_none() && self.poll_request(cx)
+    }
+
+    fn poll_request(&mut self, cx: &mut Context<'_>) -> bool {
+        match &mut self.request {
+            Request::None => false,
+            Request::Call(call) => match call.as_mut().poll(cx) {
+                Poll::Pending => false,
+                Poll::Ready(answer) => {
+                    self.request = Request::None;
+                    self.handle_answer(answer);
+                    true
+                }
+            },
+            Request::Search(search) => match Pin::new(search).poll(cx) {
+                Poll::Pending => false,
+                Poll::Ready(found) => {
+                    self.end_search();
+                    self.waiting_since = None;
+                    self.handle_found(found);
+                    true
+                }
+            },
+        }
+    }
+
+    fn handle_answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::Done => {}
+            Answer::Resumed(person) => self.peer.set_person(person),
+            Answer::UnknownToken => self.session.handle_unknown_token(),
+            Answer::Unavailable(error) => {
+                tracing::warn!(session = %self.session.peer(), %error, "a block or a resume failed");
+                self.session.handle_unavailable();
+            }
+        }
+    }
+
+    fn handle_found(&mut self, found: Result<Found, SearchError>) {
+        match found {
+            Ok(Found { chat, partner, pipe }) => {
+                self.chat = Some(pipe);
+                self.session.handle_matched(chat, partner);
+            }
+            Err(error) => {
+                tracing::warn!(session = %self.session.peer(), %error, "a search failed");
+                self.session.handle_search_failed();
+            }
+        }
+    }
+
+    pub(super) fn end_search(&mut self) {
+        if !self.request.is_call() {
+            self.request = Request::None;
+        }
+        self.output.coalescing = false;
+    }
+
+    /// Sleeps until the session's next timeout. Returns true if a timer expired.
+    #[inline]
+    pub(super) fn drive_timers(&mut self, cx: &mut Context<'_>) -> bool {
+        match self.session.poll_timeout() {
+            Some(due) => return self.poll_timer(cx, due.into()),
+            None if self.timer.is_some() => self.timer = None,
+            None => {}
+        }
+        false
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>, due: Instant) -> bool {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
+        }
+        if timer.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.session.handle_timeout(now());
+        true
+    }
+}

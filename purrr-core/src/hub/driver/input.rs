@@ -1,0 +1,214 @@
+//! The step from the client to the session and the partner.
+
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::Stream;
+
+use crate::{
+    backend::pipe::TrySendError,
+    hub::{
+        driver::state::{InputState, SessionCore, SessionDriver, now},
+        transport::Input,
+    },
+    model::{command::Command, frame::Frame, ids::ChatId, reason::CloseReason},
+    rate::cost::Cost,
+    session::Consumer,
+};
+
+/// Commands read before output gets its turn.
+const BATCH: usize = 16;
+
+/// Commands are not read while so many events wait to be written.
+const MAX_BACKLOG: usize = 16;
+
+impl<T, I> SessionDriver<'_, '_, T>
+where
+    T: Stream<Item = I>,
+    I: Into<Input>,
+{
+    /// Reads input, and goes on as long as it is frames that the partner has room for.
+    ///
+    /// Returns true if input was handled that the session may have an answer to, or if there may be more.
+    ///
+    /// # Errors
+    ///
+    /// Returns that the connection was lost.
+    pub(super) fn drive_input(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
+        let core = &mut *self.core;
+        let Some(mut transport) = self.transport.as_mut().as_pin_mut() else { return Ok(false) };
+        for _ in 0..BATCH {
+            if core.input.ended {
+                return if core.has_work_after_input() {
+                    Ok(false)
+                } else {
+                    Err(CloseReason::Lost)
+                };
+            }
+            let wants_commands = core.wants_commands();
+            if core.closing.is_some() || !core.input.may_poll(wants_commands) {
+                return Ok(false);
+            }
+            let input = match transport.as_mut().poll_next(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(None) if core.has_work_after_input() || core.output.coalescing => {
+                    core.input.ended = true;
+                    // A client may end its side of the connection and still read what its search has come to.
+                    core.end_search();
+                    return Ok(true);
+                }
+                Poll::Ready(None) => return Err(CloseReason::Lost),
+                Poll::Ready(Some(input)) => input.into(),
+            };
+            match input {
+                // A closed gate lets no command through, so this transport is broken.
+                Input::Command(_) | Input::Invalid(_) if !wants_commands => {
+                    return Err(CloseReason::Lost);
+                }
+                // Handled apart from other commands, since a frame is large to move.
+                Input::Command(Command::Send { chat, frame }) => {
+                    if !core.relay(cx, chat, frame) {
+                        return Ok(true);
+                    }
+                }
+                // Sent before the client knew of a partner that is just found, as is every frame.
+                Input::Invalid(problem) => {
+                    core.session.handle_invalid(problem, now());
+                    return Ok(true);
+                }
+                input => {
+                    core.poll_opening(cx);
+                    core.handle_input(input);
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl InputState {
+    /// Returns true if the transport may be polled. Without a gate, it may only while commands are wanted.
+    fn may_poll(&self, wants_commands: bool) -> bool {
+        let Some(gate) = &self.gate else { return wants_commands };
+        if gate.is_closed() == wants_commands {
+            gate.set_closed(!wants_commands);
+        }
+        true
+    }
+}
+
+impl SessionCore<'_> {
+    /// Returns true if there is room for what a command may bring.
+    fn wants_commands(&self) -> bool {
+        self.input.pending_frame.is_none()
+            && self.session.backlog() < MAX_BACKLOG
+            && !self.request.is_call()
+    }
+
+    /// Returns true if something that the client sent is not done yet. The stall timeout bounds how long that may take.
+    fn has_work_after_input(&self) -> bool {
+        self.input.pending_frame.is_some() || self.request.is_call()
+    }
+
+    /// Sends a frame to the partner if the session admits it. Returns true if it did.
+    fn relay(&mut self, cx: &Context<'_>, chat: Option<ChatId>, frame: Frame) -> bool {
+        let admitted = match self.spend(Cost::of_frame(&frame)) {
+            Ok(()) => self.session.admit(chat, &frame),
+            Err(wait) => {
+                self.session.handle_excess_send(chat, &frame, wait, now());
+                false
+            }
+        };
+        if admitted {
+            self.hub.stats.count_frame(frame.weight());
+            self.send(cx, frame);
+        }
+        admitted
+    }
+
+    /// Handles all input but frames and what is invalid.
+    fn handle_input(&mut self, input: Input) {
+        match input {
+            Input::Invalid(problem) => self.session.handle_invalid(problem, now()),
+            Input::WriteProgress => {
+                self.session.handle_progress(Consumer::Transport);
+                if let Some(pipe) = &mut self.chat {
+                    pipe.report_progress();
+                }
+            }
+            Input::Unresponsive => self.session.handle_unresponsive(),
+            Input::Responsive => self.session.handle_responsive(),
+            Input::Command(command) => {
+                let queue_status = || self.hub.backend.people.queue_status();
+                match self.spend(Cost::of(&command)) {
+                    Ok(()) => self.session.apply_command(command, queue_status),
+                    Err(wait) => self.session.handle_excess(command, wait, now(), queue_status),
+                }
+            }
+        }
+    }
+
+    /// Retries the frame that the partner's queue had no room for, or sends one that is due. Returns true if one was sent.
+    #[inline]
+    pub(super) fn flush_pending_frame(&mut self, cx: &Context<'_>) -> bool {
+        let mut progress = false;
+        if self.input.pending_frame.is_some() {
+            progress = self.retry_pending_frame(cx);
+        }
+        if self.input.pending_frame.is_none()
+            && let Some(frame) = self.session.poll_frame()
+        {
+            self.send_coalesced(cx, frame);
+            progress = true;
+        }
+        progress
+    }
+
+    fn retry_pending_frame(&mut self, cx: &Context<'_>) -> bool {
+        if let Some(frame) = self.input.pending_frame.take() {
+            self.send(cx, frame);
+        }
+        self.input.pending_frame.is_none()
+    }
+
+    /// Sends a frame that the session held back until its rate allowed it. The session has paid for it.
+    fn send_coalesced(&mut self, cx: &Context<'_>, frame: Frame) {
+        if let Err(wait) = self.spend_shared(Cost::of_frame(&frame)) {
+            return self.session.handle_excess_send(None, &frame, wait, now());
+        }
+        self.hub.stats.count_frame(frame.weight());
+        self.send(cx, frame);
+    }
+
+    /// Sends a frame to the partner, or keeps it while the partner's queue is full.
+    fn send(&mut self, cx: &Context<'_>, frame: Frame) {
+        let Some(pipe) = &mut self.chat else { return };
+        match pipe.poll_send(cx, frame) {
+            Ok(()) => self.session.handle_progress(Consumer::Partner),
+            Err(TrySendError::Full(frame)) => {
+                self.input.pending_frame = Some(frame);
+                if pipe.take_progress() {
+                    self.session.handle_progress(Consumer::Partner);
+                }
+                self.session.handle_stall(Consumer::Partner, now());
+            }
+            // The pipe yields the parting where it is received from.
+            Err(TrySendError::Parted(_)) => {}
+        }
+    }
+
+    /// Takes tokens for a command: the peer's own, then shared ones. If there are too few, takes none and returns how long to
+    /// wait. In this order, what exceeds the peer's own rate costs no other peer anything.
+    fn spend(&mut self, cost: Cost) -> Result<(), Duration> {
+        self.session.spend(cost, &now)?;
+        self.spend_shared(cost)
+    }
+
+    /// Takes shared tokens for what the peer has paid for, and refunds the peer if there are too few.
+    fn spend_shared(&mut self, cost: Cost) -> Result<(), Duration> {
+        self.lease.spend(cost, &now).inspect_err(|_| self.session.refund(cost))
+    }
+}

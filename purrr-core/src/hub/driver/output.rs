@@ -1,0 +1,143 @@
+//! The step from the session and the partner to the client.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures::Sink;
+
+use crate::{
+    backend::pipe::Received,
+    hub::driver::state::{BUDGET, SessionCore, SessionDriver, now},
+    model::{event::Event, reason::CloseReason},
+    session::Consumer,
+};
+
+impl<T: Sink<Event>> SessionDriver<'_, '_, T> {
+    /// Writes events and frames to the transport while it has room, and flushes it. Returns true if there may be more.
+    ///
+    /// # Errors
+    ///
+    /// Returns that the connection was lost.
+    pub(super) fn drive_output(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
+        let output = &self.core.output;
+        // Coalescing must not hold back what is in flight to the transport, otherwise a stall would not be noticed.
+        let holds_back = output.coalescing && !output.blocked && !output.unflushed;
+        if holds_back || self.core.is_flushed_for_close() {
+            return Ok(false);
+        }
+        let Some(mut transport) = self.transport.as_mut().as_pin_mut() else { return Ok(false) };
+        let mut progress = self.core.write_events(cx, transport.as_mut())?;
+        if self.core.output.unflushed {
+            progress |= self.core.flush(cx, transport)?;
+        }
+        Ok(progress)
+    }
+}
+
+impl SessionCore<'_> {
+    /// Writes until there is nothing more, or no room. Returns true if the budget ended first.
+    fn write_events<T: Sink<Event>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut transport: Pin<&mut T>,
+    ) -> Result<bool, CloseReason> {
+        for _ in 0..BUDGET {
+            if !self.output.blocked && !self.has_output(cx) {
+                return Ok(false);
+            }
+            match transport.as_mut().poll_ready(cx) {
+                Poll::Ready(Ok(())) => {
+                    // Only a transition from blocked to writable counts as progress.
+                    if std::mem::take(&mut self.output.blocked) {
+                        self.session.handle_progress(Consumer::Transport);
+                    }
+                }
+                Poll::Ready(Err(_)) => return Err(CloseReason::Lost),
+                Poll::Pending => {
+                    self.output.blocked = true;
+                    self.session.handle_stall(Consumer::Transport, now());
+                    return Ok(false);
+                }
+            }
+            let Some(event) = self.next_event(cx) else { return Ok(false) };
+            if let Event::Error(problem) = &event {
+                self.hub.stats.count_refused(problem.code);
+            }
+            transport.as_mut().start_send(event).map_err(|_| CloseReason::Lost)?;
+            self.session.handle_progress(Consumer::Transport);
+            self.output.unflushed = true;
+        }
+        Ok(true)
+    }
+
+    /// Flushes what was written. Returns true if that may have made room.
+    fn flush<T: Sink<Event>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut transport: Pin<&mut T>,
+    ) -> Result<bool, CloseReason> {
+        match transport.as_mut().poll_flush(cx) {
+            Poll::Ready(Ok(())) => {
+                self.handle_flushed();
+                // A transport with room again does not wake the task for it once more.
+                Ok(self.output.blocked)
+            }
+            Poll::Ready(Err(_)) => Err(CloseReason::Lost),
+            Poll::Pending => {
+                // If the transport has no room either, having room again will count as progress.
+                match transport.poll_ready(cx) {
+                    Poll::Ready(Err(_)) => return Err(CloseReason::Lost),
+                    ready => self.output.blocked = ready.is_pending(),
+                }
+                self.session.handle_stall(Consumer::Transport, now());
+                Ok(false)
+            }
+        }
+    }
+
+    fn handle_flushed(&mut self) {
+        self.output.unflushed = false;
+        self.session.handle_progress(Consumer::Transport);
+        let delivered = std::mem::take(&mut self.output.unacknowledged);
+        if let (1.., Some(pipe)) = (delivered, &mut self.chat) {
+            pipe.acknowledge(delivered);
+        }
+    }
+
+    /// Returns true if there may be something to write. If false, the task is woken when the partner sends.
+    fn has_output(&self, cx: &Context<'_>) -> bool {
+        self.session.has_event() || self.chat.as_ref().is_some_and(|pipe| pipe.is_readable(cx))
+    }
+
+    /// Returns the session's next event, or else what the partner sent.
+    fn next_event(&mut self, cx: &mut Context<'_>) -> Option<Event> {
+        loop {
+            if let Some(event) = self.session.poll_event() {
+                return Some(event);
+            }
+            let pipe = self.chat.as_mut()?;
+            let mut receipts = 0;
+            let received = pipe.poll_recv_and_receipts(cx, Some(&mut receipts));
+            self.session.handle_receipts(receipts);
+            match received {
+                Poll::Ready(Received::Frame(frame)) => {
+                    let owes_receipt = self.session.owes_receipt(&frame);
+                    self.output.unacknowledged += u64::from(owes_receipt);
+                    if let Some(event) = self.session.handle_frame(frame) {
+                        return Some(event);
+                    }
+                }
+                // Receipts must be told first, otherwise the end of the chat drops them. The pipe yields the parting again.
+                Poll::Ready(Received::Parted(_)) if receipts > 0 => {}
+                Poll::Ready(Received::Parted(reason)) => {
+                    self.session.handle_parted(reason);
+                    self.apply_actions(cx);
+                }
+                Poll::Pending if receipts == 0 => return None,
+                Poll::Pending => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What a session's driver holds: [`SessionDriver`], and its parts by direction.
+
+use std::pin::Pin;
+
+use tokio::time::{Instant, Sleep};
+
+use crate::{
+    backend::pipe::Pipe,
+    hub::{
+        peer::{ActivePeer, Call},
+        search::Searching,
+        shared::Shared,
+        transport::Gate,
+    },
+    model::{frame::Frame, reason::CloseReason},
+    rate::shared::Lease,
+    session::Session,
+};
+
+/// Frames and commands handled before other tasks get their turn.
+pub(super) const BUDGET: usize = 128;
+
+/// Drives a session over the transport that it has.
+pub(super) struct SessionDriver<'d, 'h, T> {
+    /// The client's connection. Present until the session ends.
+    pub(super) transport: Pin<&'d mut Option<T>>,
+    pub(super) core: &'d mut SessionCore<'h>,
+}
+
+/// All that a session has but its transport. Not generic, so that it is compiled once.
+pub(super) struct SessionCore<'h> {
+    pub(super) hub: &'h Shared,
+    pub(super) peer: ActivePeer,
+    pub(super) session: Session,
+    pub(super) input: InputState,
+    pub(super) output: OutputState,
+    pub(super) request: Request,
+    /// When the search began, pauses included.
+    pub(super) waiting_since: Option<Instant>,
+    pub(super) chat: Option<Pipe>,
+    /// What the peer may spend of the allowance that it shares with others.
+    pub(super) lease: Lease,
+    pub(super) timer: Option<Pin<Box<Sleep>>>,
+    /// Why the transport is to be closed, once it is.
+    pub(super) closing: Option<CloseReason>,
+    /// Whether the peer arrived during the drain. Such peers arrive one by one, so they need no drain jitter.
+    pub(super) joined_while_draining: bool,
+}
+
+/// From the client to the partner.
+pub(super) struct InputState {
+    /// A frame that the partner's full queue did not take. Until it does, no command is read.
+    pub(super) pending_frame: Option<Frame>,
+    /// Whether the transport ended while there was still something to send or to tell.
+    pub(super) ended: bool,
+    /// By which the transport is told to yield no commands, if it has one.
+    pub(super) gate: Option<Gate>,
+}
+
+/// From the session and the partner to the client.
+#[derive(Default)]
+pub(super) struct OutputState {
+    /// Whether the transport had no room when it was last asked.
+    pub(super) blocked: bool,
+    /// Whether events were written since the last flush.
+    pub(super) unflushed: bool,
+    /// Set for one scheduler turn after a search begins. Output is held back for that turn, so that an immediate match goes
+    /// out in the same write as `waiting`.
+    pub(super) coalescing: bool,
+    /// The partner's messages written since the last flush, which acknowledges them.
+    pub(super) unacknowledged: u64,
+}
+
+/// What is asked of the backend and not answered yet.
+///
+/// One at a time: a session searches only while it calls for nothing else, since actions wait for a call to end.
+pub(super) enum Request {
+    None,
+    Call(Call),
+    Search(Searching),
+}
+
+impl SessionCore<'_> {
+    /// Returns true once all events are flushed and only `poll_close` remains.
+    pub(super) fn is_flushed_for_close(&self) -> bool {
+        self.closing.is_some() && !self.output.unflushed && self.session.backlog() == 0
+    }
+}
+
+impl Request {
+    pub(super) const fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    pub(super) const fn is_call(&self) -> bool {
+        matches!(self, Self::Call(_))
+    }
+
+    /// Returns true if a search has found a partner, which may have begun to chat.
+    pub(super) fn is_opening(&self) -> bool {
+        matches!(self, Self::Search(search) if search.is_opening())
+    }
+}
+
+pub(super) fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
