@@ -30,7 +30,7 @@ pub enum CloseReason {
     Drained,
     /// The peer kept exceeding its [`Rates`](crate::Rates).
     Flooded,
-    /// The peer sent three unreadable messages within 10 s. Not enforced without [`Rates`](crate::Rates).
+    /// The peer kept sending unreadable messages. Not enforced without [`Rates`](crate::Rates).
     Garbled,
 }
 

@@ -64,7 +64,7 @@ impl Ticket {
     /// let ann = Ticket::new(PeerId::from_bits(1));
     /// let mut bob = Ticket::new(PeerId::from_bits(2));
     /// assert!(ann.may_meet(&bob) && !ann.may_meet(&ann));
-    /// bob.avoid = Exclusions::default().blocking([ann.person]);
+    /// bob.exclusions = Exclusions::default().blocking([ann.person]);
     /// assert!(!ann.may_meet(&bob) && !bob.may_meet(&ann));
     /// ```
     #[must_use]

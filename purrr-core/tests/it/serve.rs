@@ -5,6 +5,7 @@ mod draining;
 mod holding;
 mod invariants;
 mod peer;
+mod people;
 mod rates;
 mod slowness;
 mod wire;
