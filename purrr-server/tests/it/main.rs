@@ -10,6 +10,7 @@ mod holding;
 mod http;
 mod layers;
 mod native;
+mod nested;
 mod peer;
 mod rates;
 mod server;

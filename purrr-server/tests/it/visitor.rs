@@ -292,7 +292,7 @@ async fn open(address: SocketAddr, more: &str) -> WebSocketStream<TcpStream> {
     let stream = TcpStream::connect(address).await.expect("the server accepts connections");
     let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket{more}");
     let opened = soon("an upgrade", client_async(url, stream)).await;
-    opened.expect("the server capabilities WebSocket").0
+    opened.expect("the server speaks WebSocket").0
 }
 
 fn join(packets: &[Packet]) -> String {

@@ -39,16 +39,25 @@ impl Peer {
         name: &'static str,
         offered: Option<&'static str>,
     ) -> (Self, Option<String>) {
-        let mut request =
-            format!("ws://{address}/ws").into_client_request().expect("the address makes a URL");
+        Self::connect_at(address, "/ws", name, offered).await
+    }
+
+    /// Connects at any path, as [`connect_offering`](Self::connect_offering) does at its own.
+    pub(crate) async fn connect_at(
+        address: SocketAddr,
+        path: &str,
+        name: &'static str,
+        offered: Option<&'static str>,
+    ) -> (Self, Option<String>) {
+        let url = format!("ws://{address}{path}");
+        let mut request = url.into_client_request().expect("the address makes a URL");
         if let Some(offered) = offered {
             let offered = HeaderValue::from_static(offered);
             request.headers_mut().insert("sec-websocket-protocol", offered);
         }
         let stream = TcpStream::connect(address).await.expect("the server accepts connections");
-        let (socket, response) = soon(name, client_async(request, stream))
-            .await
-            .expect("the server capabilities WebSocket");
+        let (socket, response) =
+            soon(name, client_async(request, stream)).await.expect("the server speaks WebSocket");
         let agreed = response.headers().get("sec-websocket-protocol");
         let agreed = agreed.map(|value| value.to_str().expect("an ASCII header").to_owned());
         (Self { name, socket }, agreed)

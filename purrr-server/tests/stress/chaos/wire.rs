@@ -49,7 +49,7 @@ impl Wire {
             client_async(format!("ws://{address}{path}"), stream).await
         };
         let (socket, _) =
-            soon("a handshake", connecting).await.expect("the server capabilities WebSocket");
+            soon("a handshake", connecting).await.expect("the server speaks WebSocket");
         Self::WebSocket(Box::new(WebSocket { socket, outbox: VecDeque::new() }))
     }
 
