@@ -1,5 +1,6 @@
 //! The library's tests against its public API, in one program. Time is virtual: nothing waits.
 
+mod auto_traits;
 mod chance;
 #[cfg(feature = "conformance")]
 mod conformance;

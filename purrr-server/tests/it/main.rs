@@ -1,6 +1,7 @@
 //! The server's tests over real sockets, in one program.
 
 mod admission;
+mod auto_traits;
 mod bad_inputs;
 mod budget;
 mod cli;

@@ -1,0 +1,16 @@
+//! Public types can be shared between threads and moved while they are polled. Held by the compiler.
+
+use purrr_server::{cli, config, transport};
+
+const fn check<T: Send + Sync + Unpin>() {}
+
+const fn check_owned<T: Send + Unpin>() {}
+
+const _: () = {
+    check::<(config::Backend, config::BackendError, config::Config, config::ConfigError)>();
+    check::<(config::Network, config::NetworkError, config::Origin, config::OriginError)>();
+    check::<(cli::Action, cli::Cli, cli::CliError, cli::Settings)>();
+    check::<transport::Message>();
+    // It has one owner.
+    check_owned::<transport::Connection>();
+};
