@@ -68,7 +68,7 @@ impl Registry {
     /// Redeems `other` for the peer that has `token`. Returns the person that it is from now on.
     ///
     /// Tokens are single use. Returns `None` if `other` is unknown, is `token` itself, or belongs to another person than
-    /// `authenticated`.
+    /// `authenticated`, and if `token` itself was redeemed.
     pub(crate) fn handle_resume(
         &mut self,
         token: ResumeToken,
@@ -76,7 +76,9 @@ impl Registry {
         authenticated: Option<PersonId>,
     ) -> Option<PersonId> {
         let person = self.tokens.get(&other)?.person;
-        if token == other || authenticated.is_some_and(|is| is != person) {
+        // Must not be registered again, otherwise a redeemed token could be used a second time.
+        let is_redeemed = !self.tokens.contains_key(&token);
+        if token == other || is_redeemed || authenticated.is_some_and(|is| is != person) {
             return None;
         }
         self.tokens.remove(&other);
