@@ -8,6 +8,9 @@
 //! is kept for [`Limits::recent_for`] after its last presence, and one who has blocked or was blocked for
 //! [`Limits::resume_for`].
 
+#[cfg(test)]
+mod properties;
+
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     time::Duration,

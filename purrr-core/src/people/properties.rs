@@ -57,7 +57,7 @@ struct Remembered {
     blocked: Vec<PersonId>,
     was_blocked: bool,
     token: Option<ResumeToken>,
-    until: Instant,
+    expires: Instant,
 }
 
 impl Plain {
@@ -150,7 +150,7 @@ impl Plain {
     fn touch(&mut self, limits: &Limits, now: Instant, person: PersonId) {
         let known = self.get_mut(person).expect("only those known are touched");
         let for_long = known.was_blocked || !known.blocked.is_empty();
-        known.until = now + if for_long { limits.resume_for } else { limits.recent_for };
+        known.expires = now + if for_long { limits.resume_for } else { limits.recent_for };
     }
 
     fn is_here(&self, person: PersonId) -> bool {
@@ -166,7 +166,7 @@ impl Plain {
     ) -> &mut Remembered {
         let newcomers = usize::from(self.get(person).is_none());
         while let Some((until, first)) =
-            self.known.iter().map(|(person, known)| (known.until, *person)).min()
+            self.known.iter().map(|(person, known)| (known.expires, *person)).min()
         {
             let crowded = self.known.len() + newcomers > limits.remembered;
             if until > now && !crowded {
@@ -184,7 +184,7 @@ impl Plain {
         let token = Some(token).filter(|token| self.bearer(*token) == Some(person));
         if self.get(person).is_none() {
             let (met, blocked) = (Vec::new(), Vec::new());
-            let known = Remembered { met, blocked, was_blocked: false, token, until: now };
+            let known = Remembered { met, blocked, was_blocked: false, token, expires: now };
             self.known.push((person, known));
         }
         self.get_mut(person).expect("it was just pushed")
@@ -205,11 +205,11 @@ impl Plain {
 }
 
 /// The three maps agree, and none outgrows its bound.
-fn check_invariants(people: &People, limits: &Limits) {
+fn check_invariants(people: &Registry, limits: &Limits) {
     let expiring: Vec<_> =
         people.expiring.iter().map(|(until, person)| (*person, *until)).collect();
     let mut deadlines: Vec<_> =
-        people.known.iter().map(|(person, known)| (*person, known.until)).collect();
+        people.known.iter().map(|(person, known)| (*person, known.expires)).collect();
     deadlines.sort_by_key(|(person, until)| (*until, *person));
     assert_eq!(expiring, deadlines, "each person expires once, at its deadline");
     assert!(people.known.len() <= limits.remembered);
@@ -217,13 +217,13 @@ fn check_invariants(people: &People, limits: &Limits) {
         assert!(known.met.len() <= limits.recent_partners);
         assert!(known.blocked.len() <= limits.blocks);
         if let Some(token) = known.token {
-            let bearer = people.bearers.get(&token).map(|bearer| bearer.person);
+            let bearer = people.tokens.get(&token).map(|owner| owner.person);
             assert_eq!(bearer, Some(*person), "a known person's token is its own");
         }
     }
-    for (token, bearer) in &people.bearers {
-        let latest = people.known.get(&bearer.person).and_then(|known| known.token);
-        assert!(bearer.here || latest == Some(*token), "a token without connection or person");
+    for (token, owner) in &people.tokens {
+        let latest = people.known.get(&owner.person).and_then(|known| known.token);
+        assert!(owner.present || latest == Some(*token), "a token without connection or person");
     }
 }
 
@@ -233,7 +233,7 @@ proptest! {
     #[test]
     fn people_store_matches_plain_model(steps in steps()) {
         let limits = limits();
-        let (mut people, mut plain) = (People::new(), Plain::default());
+        let (mut people, mut plain) = (Registry::default(), Plain::default());
         let mut now = Instant::now();
         let mut sessions: Vec<(PersonId, ResumeToken)> = Vec::new();
         let mut tokens: Vec<ResumeToken> = Vec::new();
@@ -280,10 +280,10 @@ proptest! {
                 }
             }
             check_invariants(&people, &limits);
-            prop_assert_eq!(people.bearers.len(), plain.tokens.len());
+            prop_assert_eq!(people.tokens.len(), plain.tokens.len());
             let persons = || (1..7).map(PersonId::from_bits);
             for person in persons() {
-                let avoided = people.avoided(&limits, now, person);
+                let avoided = people.exclusions(&limits, now, person);
                 prop_assert_eq!(avoided, plain.avoided(&limits, now, person), "{:?}", person);
                 for other in persons() {
                     prop_assert_eq!(
