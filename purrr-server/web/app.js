@@ -1,33 +1,37 @@
 // The page. A person is at the start, waiting, in a chat, or at the end of one; this module holds which, and takes every
 // step from one to another.
 
+import { Question } from './ask.js';
+import { Attention } from './attention.js';
 import { Chat } from './chat.js';
 import { Chips } from './chips.js';
 import { Composer } from './composer.js';
 import { Connection } from './connection.js';
 import { Identity, canEncrypt } from './crypto.js';
+import { byId } from './dom.js';
+import { watchGestures } from './gestures.js';
+import { list, say, t, translate } from './i18n.js';
+import { follow } from './links.js';
 import { recall, remember } from './memory.js';
+import { offerOpeners } from './openers.js';
 import { keepToken, lastToken } from './session.js';
+import { beginSettings } from './settings.js';
+import { showSite, title } from './site.js';
 import { Transcript } from './transcript.js';
-import { Attention, Banner, byId, notice, show, showNumbers } from './view.js';
+import { Banner, clearNotice, hideNumbers, notice, show, showNumbers } from './view.js';
+import { view } from './viewer.js';
+import { Waiting } from './waiting.js';
 
 /** How often somebody who waits is told how many are here. */
 const CENSUS_EVERY = 10_000;
+/** For so long after a chat has ended no press starts another: a hand may be on its way to something else. */
+const ARMED_AFTER = 1_000;
+/** Copied, for so long, a button says so. */
+const COPIED_FOR = 2_000;
 
-const ENDINGS = {
-  left: (name) => `${name} left the chat.`,
-  next: (name) => `${name} moved on to somebody else.`,
-  lost: (name) => `${name} lost the connection.`,
-  ended: () => 'The server is going away and had to end this chat.',
-};
-
-const PRIVATE = 'What you say is encrypted between the two of you, and kept nowhere.';
-const NOT_PRIVATE =
-  'This page did not come over https, so your browser cannot encrypt. You will meet others without encryption, and ' +
-  'whoever runs the network or the server could read along.';
-const SAFETY =
-  'Read this code to each other some other way: if you both see the same, nobody in between can read along.';
-const NO_SAFETY = 'Nothing here is encrypted: whoever runs the network or the server could read along.';
+const ENDINGS = { left: 'over-left', next: 'over-next', lost: 'over-lost', ended: 'over-ended' };
+/** What came too late for what happened meanwhile, a past that the server has forgotten, and a probe of an older server. */
+const PASSED = ['already-paired', 'draining', 'not-paired', 'unknown-session', 'unknown-type'];
 
 /** `start`, `waiting`, `chat`, or `over`: a chat that has ended and can still be read. */
 let phase = 'start';
@@ -40,12 +44,16 @@ let token = await lastToken();
 /** Until the server has answered a `cancel`, a match from before it may still arrive. */
 let cancelling = false;
 let preparing = false;
+/** The person has stopped asking for shared interests in this search. */
+let anyone = false;
 
-const transcript = new Transcript(byId('log'), byId('newer'), (message) => {
-  if (phase === 'chat') {
-    composer.answer(message);
-    composer.focus({ asked: true });
-  }
+translate(document);
+showSite();
+const transcript = new Transcript(byId('log'), byId('newer'), {
+  reply: answer,
+  react: (emoji, message) => phase === 'chat' && chat.react(emoji, message),
+  view,
+  link: follow,
 });
 const composer = new Composer(transcript, {
   say: (text, answered) => chat.say(text, answered),
@@ -54,39 +62,56 @@ const composer = new Composer(transcript, {
   typing: (on) => phase === 'chat' && chat.typing(on),
   pictureBytes: () => chat.pictureBytes,
   complain: notice,
+  calm: clearNotice,
 });
-const attention = new Attention(() => chat?.seen());
-const banner = new Banner(() => connection.retry());
+const attention = new Attention(title, () => chat?.seen());
+const banner = new Banner(() => connection.check());
+const waiting = new Waiting();
+const question = new Question({ leave: () => leave(), next: find, block }, () => composer.focus());
 const interests = new Chips(byId('chips'), byId('interest'), (items) => remember('interests', items));
-const connection = new Connection(new URL('ws', document.baseURI), { frame: receive, lost });
+const connection = new Connection(new URL('ws', document.baseURI), {
+  frame: receive,
+  lost,
+  full: () => banner.full(),
+});
 begin();
 
 function begin() {
   byId('name').value = recall('name', '');
   interests.items = recall('interests', []);
-  byId('privacy').textContent = canEncrypt ? PRIVATE : NOT_PRIVATE;
+  say(byId('privacy'), canEncrypt ? 'private' : 'not-private');
   byId('privacy').classList.toggle('warning', !canEncrypt);
   byId('start-form').addEventListener('submit', (event) => {
     event.preventDefault();
     find();
   });
-  byId('cancel').addEventListener('click', cancel);
-  byId('next').addEventListener('click', find);
-  byId('leave').addEventListener('click', () => ask(true));
-  byId('stay').addEventListener('click', () => ask(false));
-  byId('really-leave').addEventListener('click', () => leave());
-  byId('block').addEventListener('click', block);
-  byId('block-last').addEventListener('click', blockLast);
-  byId('again').addEventListener('click', find);
-  byId('home').addEventListener('click', goHome);
+  const presses = {
+    cancel,
+    anyone: lookForAnyone,
+    next: () => (chat.conversed ? question.ask('next', chat.name) : find()),
+    leave: () => question.ask('leave', chat.name),
+    'block-now': () => question.ask('block', chat.name),
+    'block-last': blockLast,
+    again: find,
+    home: () => enter('start'),
+    'copy-chat': copyChat,
+  };
+  for (const [id, press] of Object.entries(presses)) {
+    byId(id).addEventListener('click', press);
+  }
   document.addEventListener('keydown', (event) => {
-    if (event.key === 'Escape' && !event.isComposing && !event.repeat) {
+    const repeated = event.isComposing || event.repeat || event.defaultPrevented;
+    if (event.key === 'Escape' && !repeated && !document.querySelector('dialog[open]')) {
       event.preventDefault();
       escape();
     }
   });
+  window.addEventListener('pagehide', sayGoodbye);
+  watchGestures(byId('log'), transcript, answer);
+  beginSettings();
+  document.body.classList.add('ready');
   // Asking again while one waits changes nothing, and is answered by how many are here.
-  setInterval(() => phase === 'waiting' && !preparing && seek('find'), CENSUS_EVERY);
+  setInterval(() => phase === 'waiting' && !preparing && !cancelling && seek('find'), CENSUS_EVERY);
 }
 
 /** Escape gives up what is being made, then asks whether to leave, then leaves, then searches. */
@@ -94,19 +119,31 @@ function escape() {
   if (phase === 'waiting') {
     cancel();
   } else if (phase === 'over') {
-    find();
+    if (!byId('again').disabled) {
+      find();
+    }
   } else if (phase === 'chat') {
-    if (!byId('ask').hidden) {
+    if (question.asked === 'leave') {
       leave();
+    } else if (question.open) {
+      question.close();
+      composer.focus();
     } else if (byId('safety').open) {
       byId('safety').open = false;
     } else if (!composer.giveUp()) {
-      ask(true);
+      question.ask('leave', chat.name);
     }
   }
 }
 
-/** Looks for somebody, leaving whoever is there. Without a connection, the search begins when there is one again. */
+function answer(message) {
+  if (phase === 'chat') {
+    composer.answer(message);
+    composer.focus({ asked: true });
+  }
+}
+
+/** Looks for a partner, leaving the one who is there. Without a connection, the search begins when there is one again. */
 async function find() {
   if (preparing || cancelling || phase === 'waiting') {
     return;
@@ -114,6 +151,7 @@ async function find() {
   remember('name', byId('name').value.trim());
   const newcomer = await prepare();
   const command = phase === 'chat' ? 'next' : 'find';
+  anyone = false;
   enter('waiting');
   introduce(newcomer);
   seek(command);
@@ -141,38 +179,36 @@ function seek(command) {
  * anybody does at once.
  */
 function wishes() {
-  const languages = new Set(navigator.languages.map((tag) => tag.split('-')[0]));
-  return {
-    interests: interests.items,
-    languages: interests.items.length > 0 ? [...languages].slice(0, limits.languages) : [],
-  };
+  const liked = anyone ? [] : interests.items;
+  const languages = navigator.languages.slice(0, limits?.languages);
+  return { interests: liked, languages: liked.length > 0 ? languages : undefined };
+}
+
+/** Begins the search anew, without interests. The server answers `idle` and then `waiting`. */
+function lookForAnyone() {
+  anyone = true;
+  waiting.widen();
+  byId('cancel').focus();
+  connection.send({ type: 'cancel' });
+  seek('find');
 }
 
 function cancel() {
+  // Without a connection there is nothing to wait for.
   cancelling = connection.open;
   connection.send({ type: 'cancel' });
   enter('start');
 }
 
-/** Asks whether to leave, or takes the question back. */
-function ask(asking) {
-  byId('ask').hidden = !asking;
-  if (asking) {
-    byId('stay').focus();
-  } else {
-    composer.focus();
-  }
-}
-
-function leave(why = 'You left the chat.') {
+function leave(key = 'over-self') {
   connection.send({ type: 'leave' });
-  endChat(why);
+  endChat(key);
 }
 
 /** Leaves, and never meets this person again. */
 function block() {
   connection.send({ type: 'block' });
-  endChat(`You left, and won’t meet ${chat.name} again.`);
+  endChat('over-blocked');
   byId('block-last').hidden = true;
 }
 
@@ -180,7 +216,7 @@ function block() {
 function blockLast() {
   connection.send({ type: 'block' });
   withdrawBlock();
-  notice(`You won’t meet ${chat.name} again.`);
+  notice('blocked', { name: chat.name });
 }
 
 /** The server knows whom the last chat was with for as long as the connection lasts, and no longer. */
@@ -192,8 +228,29 @@ function withdrawBlock() {
   button.hidden = true;
 }
 
-function goHome() {
-  enter('start');
+async function copyChat() {
+  const button = byId('copy-chat');
+  try {
+    await navigator.clipboard.writeText(transcript.text);
+    say(button, 'copied');
+  } catch {
+    say(button, 'copy-failed');
+  }
+  setTimeout(() => say(button, 'copy-chat'), COPIED_FOR);
+}
+
+/** A page that goes away says so; the partner need not wait for a line that was cut on purpose. */
+function sayGoodbye() {
+  if (phase === 'chat') {
+    connection.send({ type: 'leave' });
+  }
+  connection.close();
+}
+
+/** Browsers ask only if a page listens, so it listens only while there is something to lose. */
+function holdBack(event) {
+  event.preventDefault();
+  event.returnValue = '';
 }
 
 function receive(frame, bytes) {
@@ -201,7 +258,7 @@ function receive(frame, bytes) {
     case 'welcome':
       return arrive(frame);
     case 'waiting':
-      return showNumbers(frame);
+      return showNumbers(frame, phase === 'waiting' ? waiting.waitedMs : 0);
     case 'idle':
       cancelling = false;
       return allowFinding();
@@ -209,7 +266,7 @@ function receive(frame, bytes) {
       return phase === 'waiting' ? meet(frame) : connection.send({ type: 'leave' });
     case 'draining':
       connection.holdOff(frame.retryAfterMs);
-      return banner.say(`The server is about to restart. ${phase === 'chat' ? 'You can finish this chat.' : 'It takes a moment.'}`);
+      return banner.say(phase === 'chat' ? 'banner-draining-chat' : 'banner-draining');
     case 'error':
       return fail(frame);
     default:
@@ -225,6 +282,7 @@ async function arrive(welcome) {
   keepToken(token);
   limits = welcome.limits;
   interests.limit = limits.interests;
+  waiting.widens = welcome.search;
   showNumbers(welcome);
   banner.hide();
   allowFinding();
@@ -240,8 +298,9 @@ async function arrive(welcome) {
 function lost(retryAt) {
   cancelling = false;
   allowFinding();
+  hideNumbers();
   if (phase === 'chat') {
-    endChat('Your connection was lost, and the chat with it.');
+    endChat('over-lost-self');
   } else {
     withdrawBlock();
   }
@@ -249,21 +308,19 @@ function lost(retryAt) {
 }
 
 function fail(error) {
-  // What came too late for what happened meanwhile, and a past that the server has forgotten.
-  const passed = ['already-paired', 'draining', 'not-paired', 'unknown-session'].includes(error.code);
   if (error.id !== undefined) {
     chat?.handle(error);
   } else if (error.code === 'unavailable' && phase === 'waiting') {
     enter('start');
-    notice('Nobody can be found just now. Try again in a moment.');
+    notice('search-unavailable');
   } else if (error.code === 'rate-limited' && phase === 'waiting') {
-    // Whoever was to be left for somebody else may still be there.
+    // The partner who was to be left for another one may still be there.
     cancelling = connection.open;
     connection.send({ type: 'leave' });
     enter('start');
-    notice('That was too fast. Try again in a moment.');
-  } else if (!passed) {
-    notice(`The server could not do that: ${error.message}.`);
+    notice('search-too-fast');
+  } else if (!PASSED.includes(error.code)) {
+    notice('server-refused', { why: error.message });
   }
 }
 
@@ -278,42 +335,60 @@ function meet(matched) {
       typing: (on) => (byId('typing').hidden = !on),
       message: heard,
       secret: (code) => (byId('safety-code').textContent = code),
-      left: (reason) => endChat((ENDINGS[reason] ?? ENDINGS.left)(chat.name)),
-      broken: () => leave('The two of you could not agree on a key, so nothing can be said here.'),
+      signal: (frame) => refuseCall(frame),
+      away: (on) => transcript.note(on ? 'partner-away' : 'partner-back', { name: chat.name }),
+      left: (reason) => endChat(ENDINGS[reason] ?? ENDINGS.left),
+      broken: () => leave('over-no-key'),
     },
   });
   enter('chat');
   if (!attention.here) {
-    attention.announce(`${chat.name} is here`);
+    attention.announce('notify-here', { name: chat.name });
+  }
+}
+
+function refuseCall({ kind }) {
+  if (kind === 'offer') {
+    chat.signal('refuse');
+    transcript.note('call-refused-here', { name: chat.name });
   }
 }
 
 function heard() {
+  byId('openers').hidden = true;
   if (attention.here) {
     chat.seen();
   } else {
-    attention.add();
+    attention.add(chat.name);
   }
 }
 
 /** The chat is over; what was said can still be read. */
-function endChat(why) {
+function endChat(key) {
+  const values = { name: chat.name };
   chat.end();
-  byId('over-title').textContent = why;
+  say(byId('over-title'), key, values);
   byId('block-last').hidden = !connection.open;
   enter('over');
+  if (!attention.here) {
+    attention.announce(key, values);
+  }
 }
 
 /** The one place where a phase begins, and where everything of the last one goes. */
 function enter(next) {
   phase = next;
-  byId('ask').hidden = true;
+  question.close();
+  clearNotice();
   byId('typing').hidden = true;
   byId('over').hidden = next !== 'over';
-  composer.hidden = next !== 'chat';
   byId('actions').hidden = next !== 'chat';
-  composer.reset();
+  byId('openers').hidden = true;
+  connection.attended = next === 'waiting' || next === 'chat';
+  window[next === 'chat' ? 'addEventListener' : 'removeEventListener']('beforeunload', holdBack);
+  waiting.end();
   if (next === 'start' || next === 'waiting') {
+    composer.hide();
     chat?.forget();
     chat = null;
     attention.clear();
@@ -324,36 +399,53 @@ function enter(next) {
 
 function enterStart() {
   allowFinding();
-  byId('find').focus();
+  // A button that is disabled until the server has answered takes no focus.
+  (byId('find').disabled ? byId('start-title') : byId('find')).focus();
 }
 
 function enterWaiting() {
-  const wishes = interests.items;
-  const words = new Intl.ListFormat('en', { type: 'disjunction' }).format(wishes);
-  byId('waiting-about').textContent = wishes.length > 0 ? `Somebody who likes ${words}, if there is one.` : '';
+  waiting.begin(interests.items);
   byId('cancel').focus();
 }
 
 function enterChat() {
   transcript.open(chat.name);
-  byId('partner').textContent = chat.name;
-  byId('typing-text').textContent = `${chat.name} is typing`;
+  say(byId('partner'), 'partner', { name: chat.name });
+  say(byId('typing-text'), 'typing', { name: chat.name });
   byId('safety').open = false;
   byId('safety').classList.toggle('bare', !chat.encrypted);
-  byId('safety-summary').textContent = chat.encrypted ? 'Encrypted' : 'Not encrypted';
+  say(byId('safety-summary'), chat.encrypted ? 'encrypted' : 'not-encrypted');
   byId('safety-code').textContent = '';
-  byId('safety-text').textContent = chat.encrypted ? SAFETY : NO_SAFETY;
-  const common = new Intl.ListFormat('en').format(chat.shared);
-  transcript.note(`You are chatting with ${chat.name}.${common && ` You both like ${common}.`}`);
+  say(byId('safety-text'), chat.encrypted ? 'safety' : 'no-safety');
+  const shared = list(chat.shared);
+  transcript.note(shared ? 'chatting-shared' : 'chatting', { name: chat.name, shared });
+  composer.open();
+  offerOpeners((text) => {
+    byId('openers').hidden = true;
+    chat.say(text);
+    composer.focus();
+  });
   composer.focus();
 }
 
-/** Not the button: whoever is typing when the partner leaves would press it unawares. */
+/** Not the button: a person who is typing when the partner leaves would press it unawares. */
 function enterOver() {
-  byId('over').focus();
+  const writing = composer.busy;
+  composer.close();
+  if (!writing) {
+    byId('over').focus();
+  }
+  const again = byId('again');
+  again.disabled = true;
+  setTimeout(() => (again.disabled = false), ARMED_AFTER);
 }
 
 /** The search can begin once the server is there and has answered what came before. */
 function allowFinding() {
-  byId('find').disabled = !connection.open || !limits || cancelling;
+  const find = byId('find');
+  const focused = document.activeElement === byId('start-title');
+  find.disabled = !connection.open || !limits || cancelling;
+  if (focused && phase === 'start' && !find.disabled) {
+    find.focus();
+  }
 }

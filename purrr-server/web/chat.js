@@ -2,38 +2,48 @@
 // with it: nothing of one chat can show in the next.
 
 import { looksSealed, sealedBytes } from './crypto.js';
+import { t } from './i18n.js';
 import { PictureProblem, fromBytes, fromDataUrl, toDataUrl } from './pictures.js';
+import { cleanName, emojiCount } from './text.js';
 
-/** `typing` is said again this often while somebody types, and taken back when they pause this long. */
+/** `typing` is said again this often while the person types, and taken back when they pause this long. */
 const TYPING_EVERY = 3_000;
 const TYPING_PAUSE = 4_000;
-/** A call is refused once, though it is made of many frames. */
-const ONE_CALL = 10_000;
+/** Read marks of a burst are sent as one. */
+const READ_EVERY = 100;
+/** As many messages, of each side, can be named by an answer. */
+const NAMED = 1_000;
 
 export class Chat {
   #connection;
   #transcript;
   #limits;
   #secret = null;
-  #messages = [];
-  #highest = 0;
+  #names = { mine: new Map(), theirs: new Map() };
+  /** Own messages that are not read yet, oldest first. */
+  #open = [];
+  #ids;
   #outgoing;
   #incoming;
-  #unread = [];
+  #unread;
+  #readTimer = 0;
+  #last = null;
   #over = false;
   #hear;
   #typing = { said: 0, timer: 0 };
-  #lastCall = -ONE_CALL;
+  #said = { mine: 0, theirs: 0 };
 
   /**
    * `matched` is the frame that began it; `identity` is null where nothing can be encrypted. `hear` is told of what the
-   * partner does: `typing(on)`, `message()`, `left(reason)`; and `secret(code)` of the safety code, or `broken()` that there can be none.
+   * partner does: `typing(on)`, `message()`, `signal(frame)`, `away(on)`, `left(reason)`; of `secret(code)`, the safety code,
+   * or `broken()` that there can be none.
    */
   constructor({ matched, identity, connection, limits, transcript, hear }) {
     this.id = matched.chat;
-    this.name = matched.partner.name?.trim() || 'Stranger';
+    this.name = cleanName(matched.partner.name) || t('stranger');
     this.shared = matched.shared;
     this.encrypted = Boolean(identity && matched.partner.publicKey);
+    this.#ids = identifiers(identity?.publicKey, matched.partner.publicKey);
     this.#hear = hear;
     this.#connection = connection;
     this.#limits = limits;
@@ -51,7 +61,12 @@ export class Chat {
     return this.encrypted ? Math.floor((imageBytes - 256) * (9 / 16)) : imageBytes;
   }
 
-  /** Whether a text is short enough to be sent. */
+  /** True once both have said something. */
+  get conversed() {
+    return this.#said.mine > 0 && this.#said.theirs > 0;
+  }
+
+  /** True if a text is short enough to be sent. */
   fits(text) {
     const bytes = new TextEncoder().encode(text).length;
     return (this.encrypted ? sealedBytes(bytes) : bytes) <= this.#limits.messageBytes;
@@ -60,16 +75,27 @@ export class Chat {
   /** Sends a text, perhaps as the answer to a message. */
   say(text, answered) {
     this.typing(false);
-    const message = this.#compose({ text, answered });
-    this.#inTurn(message, async () => {
-      const sent = this.encrypted ? await this.#secret.seal(text) : text;
-      this.#send({ type: 'message', id: message.id, text: sent, reply: message.reply });
-    });
+    const message = this.#compose({ text }, answered);
+    this.#transcript.add(message);
+    this.#sendText(message);
+  }
+
+  /** Sends one emoji as the answer to a message. The page shows it at that message, older clients as a text. */
+  react(emoji, target) {
+    const message = this.#compose({ text: emoji }, target);
+    if (message.reply === undefined) {
+      this.#transcript.add(message);
+    } else {
+      message.reaction = target;
+      this.#transcript.react(target, true, emoji);
+    }
+    this.#sendText(message);
   }
 
   /** Sends a picture, perhaps as the answer to a message. */
   show(picture, answered) {
-    const message = this.#compose({ picture, answered, progress: 0 });
+    const message = this.#compose({ picture, progress: 0 }, answered);
+    this.#transcript.add(message);
     this.#inTurn(message, async () => {
       const bytes = this.encrypted
         ? new TextEncoder().encode(await this.#secret.seal(await toDataUrl(picture)))
@@ -106,31 +132,48 @@ export class Chat {
     this.#send({ type: 'typing', on });
   }
 
+  /** Sends a step of a call. */
+  signal(kind, data) {
+    this.#send({ type: 'signal', kind, data });
+  }
+
   /** A frame from the server that belongs to this chat. */
   handle(frame, bytes) {
     this.#incoming = this.#incoming.then(() => this.#over || this.#take(frame, bytes));
   }
 
-  /** The person has seen everything. */
+  /** The person has seen everything. A mark for one message covers those before it. */
   seen() {
-    for (const id of this.#unread.splice(0)) {
-      this.#send({ type: 'read', id });
+    if (this.#unread !== undefined && !this.#readTimer) {
+      this.#readTimer = setTimeout(() => {
+        this.#readTimer = 0;
+        this.#send({ type: 'read', id: this.#unread });
+        this.#unread = undefined;
+      }, READ_EVERY);
     }
   }
 
   /** Nothing more goes out or comes in. What was said stays to be read until `forget`. */
   end() {
     clearTimeout(this.#typing.timer);
+    clearTimeout(this.#readTimer);
+    if (this.#over) {
+      return;
+    }
     this.#over = true;
-    for (const message of this.#messages.filter(onItsWay)) {
-      this.#update(message, { state: 'failed' });
+    for (const message of this.#open.splice(0)) {
+      if (onItsWay(message)) {
+        this.#update(message, { state: 'failed' });
+      } else if (message.state === 'sent') {
+        this.#update(message, { state: 'undelivered' });
+      }
     }
   }
 
   /** Lets go of everything that was said. */
   forget() {
     this.end();
-    this.#messages = [];
+    this.#names = { mine: new Map(), theirs: new Map() };
     this.#transcript.clear();
   }
 
@@ -143,28 +186,36 @@ export class Chat {
     }
   }
 
-  #compose(content) {
-    this.#highest += 1;
-    const message = { ...content, id: this.#highest, mine: true, state: 'sending', reply: this.#nameOf(content.answered) };
-    this.#messages.push(message);
-    this.#transcript.add(message);
+  #compose(content, answered) {
+    const reply = this.#nameOf(answered);
+    const message = { ...content, id: this.#ids.next(), mine: true, state: 'sending', reply, answered, at: new Date() };
+    this.#said.mine += 1;
+    this.#open.push(message);
+    remember(this.#names.mine, message);
     return message;
   }
 
   /**
    * The id by which the partner finds a message. They look among their own first, so one of ours with an id that they chose
-   * as well, at the same moment, cannot be named.
+   * as well cannot be named.
    */
   #nameOf(message) {
-    const ambiguous = message?.mine && this.#find(message.id, false);
+    const ambiguous = message?.mine && this.#names.theirs.has(message.id);
     return ambiguous ? undefined : message?.id;
+  }
+
+  #sendText(message) {
+    this.#inTurn(message, async () => {
+      const text = this.encrypted ? await this.#secret.seal(message.text) : message.text;
+      this.#send({ type: 'message', id: message.id, text, reply: message.reply });
+    });
   }
 
   #inTurn(message, task) {
     this.#outgoing = this.#outgoing.then(async () => {
       if (!this.#over) {
         await task();
-        this.#update(message, { state: 'sent' });
+        this.#update(message, { state: this.#over ? 'failed' : 'sent' });
       }
     });
   }
@@ -178,9 +229,9 @@ export class Chat {
   async #take(frame, bytes) {
     switch (frame.type) {
       case 'message':
-        return this.#receive(frame, { text: frame.text });
+        return this.#receive(frame, () => this.#openText(frame.text));
       case 'image':
-        return this.#receive(frame, { bytes });
+        return this.#receive(frame, () => this.#openPicture(frame, bytes));
       case 'typing':
         return this.#hear.typing(frame.on);
       case 'delivered':
@@ -188,7 +239,10 @@ export class Chat {
       case 'read':
         return this.#mark(frame.id, 'read');
       case 'signal':
-        return this.#refuseCall(frame);
+        return this.#hear.signal(frame);
+      case 'away':
+      case 'back':
+        return this.#hear.away(frame.type === 'away');
       case 'error':
         return this.#fail(frame);
       case 'left':
@@ -196,22 +250,38 @@ export class Chat {
     }
   }
 
-  async #receive(frame, sent) {
-    const message = { id: frame.id, mine: false, answered: this.#answered(frame.reply) };
+  async #receive(frame, open) {
+    const answered = this.#answered(frame.reply);
+    const message = { id: frame.id, mine: false, answered, at: new Date() };
     try {
-      Object.assign(message, sent.bytes ? await this.#openPicture(frame, sent.bytes) : await this.#openText(sent.text));
+      Object.assign(message, await open());
     } catch (problem) {
-      const known = problem instanceof PictureProblem;
-      message.problem = known ? problem.message : 'A message came that could not be opened.';
+      const { key, values } = problem instanceof PictureProblem ? problem : { key: 'message-unreadable' };
+      message.problem = { key, values };
     }
-    this.#highest = Math.max(this.#highest, frame.id ?? 0);
-    this.#messages.push(message);
-    if (frame.id !== undefined && this.#unread.at(-1) !== frame.id) {
-      this.#unread.push(frame.id);
+    this.#said.theirs += 1;
+    if (frame.id !== undefined) {
+      this.#unread = frame.id;
     }
     this.#hear.typing(false);
-    this.#transcript.add(message);
+    this.#place(message);
     this.#hear.message();
+  }
+
+  #place(message) {
+    const last = this.#last;
+    if (message.picture && last?.id !== undefined && last.id === message.id && last.text && !last.picture) {
+      // One message of a Purrr.chat client: a picture and its caption.
+      last.picture = message.picture;
+      return this.#transcript.amend(last);
+    }
+    if (message.text && message.answered && emojiCount(message.text) === 1) {
+      this.#last = null;
+      return this.#transcript.react(message.answered, false, message.text.trim());
+    }
+    this.#last = message;
+    remember(this.#names.theirs, message);
+    this.#transcript.add(message);
   }
 
   /** A program on the other side may send plain text though it has a key; then the person is told. */
@@ -230,48 +300,65 @@ export class Chat {
   }
 
   #answered(id) {
-    return id === undefined ? undefined : (this.#find(id, true) ?? this.#find(id, false));
+    return id === undefined ? undefined : (this.#names.mine.get(id) ?? this.#names.theirs.get(id));
   }
 
-  #find(id, mine) {
-    return this.#messages.findLast((message) => message.id === id && message.mine === mine);
-  }
-
-  /** Whoever has taken or read a message has taken or read those before it. */
+  /** A partner that has taken or read a message has taken or read those before it. */
   #mark(id, state) {
-    const last = this.#messages.findLastIndex((message) => message.mine && message.id === id);
-    for (const message of this.#messages.slice(0, last + 1)) {
-      const marked = message.state === 'sent' || (message.state === 'delivered' && state === 'read');
-      if (message.mine && marked) {
+    const last = this.#open.findLastIndex((message) => message.id === id);
+    const marked = this.#open.slice(0, last + 1);
+    for (const message of marked) {
+      if (message.state === 'sent' || (message.state === 'delivered' && state === 'read')) {
         this.#update(message, { state });
       }
+    }
+    if (state === 'read') {
+      this.#open.splice(0, last + 1);
     }
   }
 
   #fail({ id, code, message: why }) {
-    const message = this.#messages.findLast((message) => message.mine && message.id === id);
+    const message = this.#names.mine.get(id);
     if (message) {
-      this.#update(message, { state: 'failed', why });
+      this.#open = this.#open.filter((other) => other !== message);
+      this.#update(message, { state: 'failed', why: code });
     } else if (code !== 'not-paired') {
-      this.#transcript.note(`The server could not do that: ${why}.`);
+      this.#transcript.note('server-refused', { why });
     }
   }
 
   #update(message, changes) {
     Object.assign(message, changes);
-    this.#transcript.update(message);
-  }
-
-  #refuseCall({ kind }) {
-    if (kind === 'offer' && performance.now() - this.#lastCall > ONE_CALL) {
-      this.#lastCall = performance.now();
-      this.#send({ type: 'signal', kind: 'refuse' });
-      this.#transcript.note(`${this.name} tried to call. There are no calls on this page.`);
+    if (message.reaction && message.state === 'failed') {
+      this.#transcript.react(message.reaction, true, null);
     }
+    this.#transcript.update(message);
   }
 }
 
-/** Whether a message of one's own has not left this browser altogether. */
+/** True if a message of one's own has not left this browser altogether. */
 export function onItsWay({ state, progress = 1 }) {
   return state === 'sending' || (state === 'sent' && progress < 1);
+}
+
+/**
+ * Counts the messages of one side. What the partner calls its own changes nothing here: an id of 2^53 - 1 would be the last.
+ * Where the two keys tell the sides apart, one of them counts in odd numbers and the other in even ones, so that each id
+ * names one message of the chat.
+ */
+function identifiers(ours, theirs) {
+  const [first, step] = ours && theirs && ours !== theirs ? [ours < theirs ? 1 : 2, 2] : [1, 1];
+  let id = first - step;
+  return { next: () => (id += step) };
+}
+
+function remember(names, message) {
+  if (message.id === undefined) {
+    return;
+  }
+  names.delete(message.id);
+  names.set(message.id, message);
+  if (names.size > NAMED) {
+    names.delete(names.keys().next().value);
+  }
 }

@@ -1,5 +1,11 @@
 // A field for several short things, such as interests.
 
+import { t } from './i18n.js';
+import { composing } from './keys.js';
+
+/** What stands between two things, in any script. */
+const SEPARATORS = /[,，、،;；\n]+/u;
+
 export class Chips {
   #list;
   #input;
@@ -14,7 +20,7 @@ export class Chips {
     this.#input = input;
     this.#changed = changed;
     input.addEventListener('keydown', (event) => {
-      if (event.isComposing) {
+      if (composing(event)) {
         return;
       }
       if (event.key === 'Enter' && input.value.trim()) {
@@ -25,7 +31,13 @@ export class Chips {
         this.#remove(this.#items.at(-1));
       }
     });
-    input.addEventListener('input', () => input.value.includes(',') && this.#takeTyped());
+    input.addEventListener('input', (event) => {
+      // While a syllable is being put together, the field belongs to the input method.
+      if (!event.isComposing && SEPARATORS.test(input.value)) {
+        this.#takeTyped();
+      }
+    });
+    input.addEventListener('compositionend', () => SEPARATORS.test(input.value) && this.#takeTyped());
     input.addEventListener('blur', () => this.#takeTyped());
     list.parentElement.addEventListener('click', (event) => event.target === list.parentElement && input.focus());
   }
@@ -42,7 +54,7 @@ export class Chips {
   }
 
   #takeTyped() {
-    const typed = this.#input.value.split(',').map((item) => item.trim().replace(/\s+/g, ' ').toLowerCase());
+    const typed = this.#input.value.split(SEPARATORS).map((item) => item.trim().replace(/\s+/gu, ' ').toLowerCase());
     this.#input.value = '';
     const all = new Set([...this.#items, ...typed.filter(Boolean)]);
     if (all.size > this.#items.length) {
@@ -67,7 +79,7 @@ export class Chips {
     const word = Object.assign(document.createElement('bdi'), { textContent: item });
     const button = Object.assign(document.createElement('button'), {
       type: 'button',
-      ariaLabel: `Take away ${item}`,
+      ariaLabel: t('interest-remove', { interest: item }),
       textContent: '✕',
     });
     button.addEventListener('click', () => this.#remove(item));

@@ -1,8 +1,10 @@
-// Where a message is made: its words, a picture with it, and the message that it answers.
+// Where a message is made: its words, the pictures with it, and the message that it answers.
 
-import { PictureProblem, redraw } from './pictures.js';
-import { inBrief } from './transcript.js';
-import { byId } from './view.js';
+import { Attachments } from './attachments.js';
+import { byId } from './dom.js';
+import { EmojiPicker } from './emoji.js';
+import { composing, isField, writes } from './keys.js';
+import { inBrief } from './message.js';
 
 /** Taller than this, in pixels, the field scrolls instead of growing. */
 const TALLEST = 160;
@@ -10,50 +12,74 @@ const TALLEST = 160;
 export class Composer {
   #form = byId('composer');
   #text = byId('text');
-  #picture = null;
   #answered = null;
-  /** Which choice of a picture is being worked on, so that one that was given up does not turn up later. */
-  #choice = 0;
+  /** What was written and not sent in the last chat. */
+  #draft = '';
+  /** `hidden`, `open`, or `closed`: the chat is over, and what was written can still be copied. */
+  #state = 'hidden';
   #handlers;
   #transcript;
+  #attachments;
+  #emoji;
 
   /**
    * `handlers.say(text, answered)` and `handlers.show(picture, answered)` send, and `handlers.typing(on)` hears of typing.
-   * `handlers.fits(text)` and `handlers.pictureBytes()` know how much can be sent at once. `handlers.complain(text)` says
-   * what went wrong.
+   * `handlers.fits(text)` and `handlers.pictureBytes()` know how much can be sent at once. `handlers.complain(key, values)`
+   * says what went wrong, and `handlers.calm()` that it is being put right.
    */
   constructor(transcript, handlers) {
     this.#transcript = transcript;
     this.#handlers = handlers;
+    this.#attachments = new Attachments({
+      usable: () => this.#state === 'open' && !byId('chat').hidden,
+      maxBytes: handlers.pictureBytes,
+      complain: handlers.complain,
+      insert: (text) => this.#insert(text),
+      chosen: () => this.#text.focus(),
+    });
+    this.#emoji = new EmojiPicker((emoji) => this.#insert(emoji));
     this.#form.addEventListener('submit', (event) => {
       event.preventDefault();
       this.#submit();
     });
     this.#text.addEventListener('keydown', (event) => this.#key(event));
-    this.#text.addEventListener('input', () => {
-      this.#grow();
-      handlers.typing(this.#text.value !== '');
-    });
+    this.#text.addEventListener('input', () => this.#changed());
     this.#text.addEventListener('blur', () => handlers.typing(false));
     byId('reply-cancel').addEventListener('click', () => this.answer(null));
-    byId('preview-cancel').addEventListener('click', () => this.#drop());
-    this.#takePictures();
+    byId('draft-use').addEventListener('click', () => this.#useDraft());
+    byId('draft-drop').addEventListener('click', () => this.#dropDraft());
+    byId('draft-copy').addEventListener('click', () => this.#copyDraft());
+    this.#takeKeys();
   }
 
-  /** Empties and opens it for a new chat. */
-  reset() {
-    this.#text.value = '';
-    this.#grow();
-    this.#drop();
+  /** Opens it, empty, for a new chat. */
+  open() {
+    this.#set('open');
+    this.#empty();
+    byId('draft').hidden = this.#draft === '';
+    byId('draft-text').textContent = this.#draft;
+  }
+
+  /** The chat is over. What was written stays where it is, to be copied. */
+  close() {
+    const written = this.#text.value;
+    this.#attachments.clear();
     this.answer(null);
+    this.#set('closed');
+    this.#form.classList.toggle('empty', written.trim() === '');
+    if (written.trim()) {
+      this.#draft = written;
+    }
   }
 
-  get hidden() {
-    return this.#form.hidden;
+  hide() {
+    this.#set('hidden');
+    this.#empty();
   }
 
-  set hidden(hidden) {
-    this.#form.hidden = hidden;
+  /** True if there is something written that was not sent, and the person is at it. */
+  get busy() {
+    return this.#text.value.trim() !== '' && document.activeElement === this.#text;
   }
 
   /** Brings up the keyboard of a phone only when the person asks for it. */
@@ -73,20 +99,42 @@ export class Composer {
     this.#transcript.mark(message);
   }
 
-  /** Gives up the answer or the picture, whichever is there. Returns whether there was one. */
+  /** Gives up what is being made, one thing at a time. Returns false if there was nothing. */
   giveUp() {
-    const had = this.#answered || this.#picture;
+    if (this.#emoji.open(false)) {
+      return true;
+    }
     if (this.#answered) {
       this.answer(null);
-    } else {
-      this.#drop();
+      return true;
     }
-    return Boolean(had);
+    return this.#attachments.clear();
+  }
+
+  #set(state) {
+    this.#state = state;
+    this.#form.hidden = state === 'hidden';
+    this.#form.classList.toggle('closed', state === 'closed');
+    this.#text.readOnly = state === 'closed';
+    for (const id of ['send', 'attach', 'camera', 'emoji-toggle']) {
+      byId(id).disabled = state === 'closed';
+    }
+    byId('draft').hidden = true;
+    byId('draft-copy').hidden = state !== 'closed';
+    this.#form.classList.remove('empty');
+    this.#emoji.open(false);
+  }
+
+  #empty() {
+    this.#text.value = '';
+    this.#grow();
+    this.#attachments.clear();
+    this.answer(null);
   }
 
   #key(event) {
     // While a syllable is being put together, Enter belongs to the input method.
-    if (event.isComposing) {
+    if (composing(event)) {
       return;
     }
     if (event.key === 'Enter' && !event.shiftKey) {
@@ -98,6 +146,24 @@ export class Composer {
     }
   }
 
+  /** What is typed where there is no field goes into this one. */
+  #takeKeys() {
+    let pointed = false;
+    document.addEventListener('pointerdown', () => (pointed = true));
+    document.addEventListener('keydown', (event) => {
+      const { target } = event;
+      const elsewhere = isField(target) || document.querySelector('dialog[open]') || target.closest?.('#ask, #emoji, .quick');
+      if (event.key === 'Tab') {
+        pointed = false;
+      }
+      // A button that was reached by keyboard is pressed with the space bar.
+      const presses = event.key === ' ' && target.closest?.('button, summary, a') && !pointed;
+      if (this.#state === 'open' && writes(event) && !elsewhere && !presses) {
+        this.#text.focus();
+      }
+    });
+  }
+
   /** Goes from message to message, to answer one. Past the newest there is none. */
   #step(by) {
     const messages = this.#transcript.answerable;
@@ -107,21 +173,30 @@ export class Composer {
 
   #submit() {
     const text = this.#text.value.trim();
-    const answered = this.#answered ?? undefined;
-    if (text && !this.#handlers.fits(text)) {
-      this.#handlers.complain('That is too long to be sent at once.');
+    let answered = this.#answered ?? undefined;
+    if (this.#state !== 'open') {
       return;
     }
-    if (this.#picture) {
-      this.#handlers.show(this.#picture, answered);
+    if (text && !this.#handlers.fits(text)) {
+      this.#handlers.complain('text-too-long');
+      return;
+    }
+    for (const picture of this.#attachments.take()) {
+      this.#handlers.show(picture, answered);
+      answered = undefined;
     }
     if (text) {
-      this.#handlers.say(text, this.#picture ? undefined : answered);
+      this.#handlers.say(text, answered);
     }
-    if (this.#picture || text) {
-      this.reset();
-    }
+    this.#empty();
+    this.#emoji.open(false);
     this.#text.focus();
+  }
+
+  #changed() {
+    this.#grow();
+    this.#handlers.calm();
+    this.#handlers.typing(this.#text.value !== '');
   }
 
   #grow() {
@@ -129,89 +204,26 @@ export class Composer {
     this.#text.style.height = `${Math.min(this.#text.scrollHeight, TALLEST)}px`;
   }
 
-  /** Pictures come in by the button, from the clipboard, and by being dropped anywhere on the page. */
-  #takePictures() {
-    const file = byId('file');
-    byId('attach').addEventListener('click', () => file.click());
-    file.addEventListener('change', () => {
-      this.#choose(file.files[0]);
-      // The same picture may be wanted twice.
-      file.value = '';
-    });
-    document.addEventListener('paste', (event) => {
-      const picture = pictureIn(event.clipboardData);
-      if (picture && !this.#unusable) {
-        event.preventDefault();
-        this.#choose(picture);
-      }
-    });
-    const target = byId('drop');
-    document.addEventListener('dragover', (event) => {
-      if (event.dataTransfer.types.includes('Files')) {
-        // Without this the browser would leave the page to show the file.
-        event.preventDefault();
-        target.hidden = this.#unusable;
-      }
-    });
-    document.addEventListener('dragleave', (event) => {
-      target.hidden ||= !event.relatedTarget;
-    });
-    document.addEventListener('drop', (event) => {
-      target.hidden = true;
-      if (event.dataTransfer.types.includes('Files')) {
-        event.preventDefault();
-        if (!this.#unusable) {
-          this.#choose(pictureIn(event.dataTransfer) ?? event.dataTransfer.files[0]);
-        }
-      }
-    });
-  }
-
-  get #unusable() {
-    return this.#form.hidden || byId('chat').hidden;
-  }
-
-  async #choose(file) {
-    if (!file) {
-      return;
-    }
-    this.#drop();
-    const choice = this.#choice;
-    try {
-      const picture = await redraw(file, this.#handlers.pictureBytes());
-      if (choice === this.#choice) {
-        this.#preview(picture);
-      }
-    } catch (problem) {
-      if (!(problem instanceof PictureProblem)) {
-        throw problem;
-      }
-      this.#handlers.complain(problem.message);
-    }
-  }
-
-  #preview(picture) {
-    this.#picture = picture;
-    byId('preview-image').src = URL.createObjectURL(picture);
-    byId('preview-text').textContent = `${sizeInWords(picture.size)}, without place, time or camera`;
-    byId('preview').hidden = false;
+  #insert(text) {
     this.#text.focus();
+    this.#text.setRangeText(text, this.#text.selectionStart, this.#text.selectionEnd, 'end');
+    this.#changed();
   }
 
-  #drop() {
-    this.#choice += 1;
-    this.#picture = null;
-    const image = byId('preview-image');
-    URL.revokeObjectURL(image.src);
-    image.removeAttribute('src');
-    byId('preview').hidden = true;
+  #useDraft() {
+    const draft = this.#draft;
+    this.#dropDraft();
+    this.#insert(draft);
   }
-}
 
-function pictureIn(transfer) {
-  return [...transfer.files].find((file) => file.type.startsWith('image/'));
-}
+  #dropDraft() {
+    this.#draft = '';
+    byId('draft').hidden = true;
+    this.focus();
+  }
 
-function sizeInWords(bytes) {
-  return bytes < 1_000_000 ? `${Math.ceil(bytes / 1000)} KB` : `${(bytes / 1_000_000).toFixed(1)} MB`;
+  #copyDraft() {
+    this.#text.select();
+    document.execCommand('copy');
+  }
 }

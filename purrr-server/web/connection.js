@@ -1,4 +1,4 @@
-// The native dialect over a WebSocket that comes back by itself.
+// The native dialect over a WebSocket that notices a dead line and comes back by itself.
 
 const PROTOCOL = 'purrr.v1';
 const FIRST_WAIT = 500;
@@ -6,6 +6,23 @@ const LONGEST_WAIT = 30_000;
 // A connection that lasted this long was a good one, and its end is no reason to wait longer than at first.
 const GOOD_AFTER = 10_000;
 const PROGRESS_EVERY = 100;
+
+/** A line on which nothing was heard for this long is probed with a `ping`. */
+const PROBE_AFTER = 4_000;
+/** A line is dead if nothing is heard for this long after a probe, or while it is being opened. */
+const PROBE_TIMEOUT = 5_000;
+const OPEN_TIMEOUT = 10_000;
+/** The same after the browser has said that the network changed, or that the page is looked at again. */
+const CHECK_TIMEOUT = 2_000;
+const TICK = 500;
+/** A timer that a browser held back says nothing about the line, so one tick counts no more than this. */
+const LONGEST_TICK = 1_000;
+/** A picture that is on its way in has the time that a slow line needs for it, up to a bound. */
+const SLOW_BYTES_PER_MS = 32;
+const LONGEST_PICTURE = 40_000;
+
+/** The server's answers to a handshake that say that it has no room. */
+const FULL = [429, 503];
 
 export class Connection {
   #url;
@@ -19,15 +36,25 @@ export class Connection {
   /** How many bytes this socket was given so far. */
   #given = 0;
   #earliest = 0;
+  /** How long nothing was heard, whether a probe is out, and what is allowed for its answer. */
+  #silence = { heard: 0, ticked: 0, probed: false, allowed: OPEN_TIMEOUT, buffered: 0 };
+
+  /** Whether a dead line matters now: somebody waits or chats. */
+  attended = false;
 
   /**
    * `handlers.frame(frame, bytes)` gets each frame; a picture's comes with its bytes. `handlers.lost(retryAt)` hears that
-   * there is no connection, and when the next attempt is due.
+   * there is no connection, and when the next attempt is due; `handlers.full()` that the server has no room.
    */
   constructor(url, handlers) {
     this.#url = Object.assign(new URL(url), { protocol: url.protocol.replace('http', 'ws') });
     this.#handlers = handlers;
-    window.addEventListener('online', () => this.retry());
+    const check = () => this.check();
+    window.addEventListener('online', check);
+    window.addEventListener('offline', check);
+    window.addEventListener('pageshow', check);
+    document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && this.check());
+    setInterval(() => this.#tick(), TICK);
     this.#connect();
   }
 
@@ -67,10 +94,19 @@ export class Connection {
     this.#earliest = Date.now() + milliseconds;
   }
 
-  /** Tries again now, if there is no connection. */
-  retry() {
+  /** Tries again now if there is no connection, and probes the one there is. */
+  check() {
     if (this.#timer) {
       this.#connect();
+    } else if (this.open && !this.#head) {
+      this.#probe(CHECK_TIMEOUT);
+    }
+  }
+
+  /** Says goodbye, so that the server does not wait for this client. */
+  close() {
+    if (this.open) {
+      this.#socket.close(1000);
     }
   }
 
@@ -84,17 +120,19 @@ export class Connection {
     this.#timer = 0;
     this.#head = null;
     this.#given = 0;
+    this.#silence = { heard: 0, ticked: performance.now(), probed: true, allowed: OPEN_TIMEOUT, buffered: 0 };
     const socket = new WebSocket(this.#url, PROTOCOL);
     socket.binaryType = 'arraybuffer';
-    socket.addEventListener('open', () => {
-      this.#opened = Date.now();
-    });
-    socket.addEventListener('message', ({ data }) => this.#receive(data));
-    socket.addEventListener('close', () => this.#lose());
+    // A socket that was given up may still speak; its words belong to a session that is over.
+    const ifCurrent = (handle) => (event) => socket === this.#socket && handle(event);
+    socket.addEventListener('open', ifCurrent(() => (this.#opened = Date.now())));
+    socket.addEventListener('message', ifCurrent(({ data }) => this.#receive(data)));
+    socket.addEventListener('close', ifCurrent(() => this.#lose()));
     this.#socket = socket;
   }
 
   #receive(data) {
+    this.#hear();
     if (typeof data !== 'string') {
       const head = this.#head;
       this.#head = null;
@@ -104,24 +142,81 @@ export class Connection {
       return;
     }
     const frame = JSON.parse(data);
-    if (frame.type === 'image') {
-      this.#head = frame;
-    } else {
-      this.#handlers.frame(frame);
+    switch (frame.type) {
+      case 'image':
+        this.#head = frame;
+        this.#silence.allowed = PROBE_TIMEOUT + Math.min(LONGEST_PICTURE, frame.size / SLOW_BYTES_PER_MS);
+        break;
+      case 'ping':
+        return this.send({ type: 'pong' });
+      case 'pong':
+        break;
+      default:
+        this.#handlers.frame(frame);
     }
   }
 
+  #hear() {
+    Object.assign(this.#silence, { heard: 0, probed: false, allowed: PROBE_TIMEOUT });
+  }
+
+  #probe(allowed) {
+    this.send({ type: 'ping' });
+    const { bufferedAmount } = this.#socket;
+    Object.assign(this.#silence, { heard: 0, probed: true, allowed, buffered: bufferedAmount });
+  }
+
+  #tick() {
+    const silence = this.#silence;
+    const now = performance.now();
+    silence.heard += Math.min(now - silence.ticked, LONGEST_TICK);
+    silence.ticked = now;
+    if (this.#timer || !this.#socket) {
+      return;
+    }
+    if (this.open && this.#socket.bufferedAmount < silence.buffered) {
+      // What is sent is taken by the line, so the answer to the probe only waits its turn.
+      silence.heard = 0;
+    }
+    silence.buffered = this.#socket.bufferedAmount;
+    if ((silence.probed || this.#head) && silence.heard >= silence.allowed) {
+      this.#abandon();
+    } else if (this.attended && !silence.probed && !this.#head && silence.heard >= PROBE_AFTER) {
+      this.#probe(PROBE_TIMEOUT);
+    }
+  }
+
+  /** Gives up a socket whose end would be heard of much later, if ever. */
+  #abandon() {
+    const socket = this.#socket;
+    this.#socket = null;
+    socket.close();
+    this.#lose();
+  }
+
   #lose() {
-    if (this.#opened && Date.now() - this.#opened >= GOOD_AFTER) {
+    if (!this.#opened) {
+      this.#askWhy();
+    } else if (Date.now() - this.#opened >= GOOD_AFTER) {
       this.#failures = 0;
     }
     this.#opened = 0;
     const longest = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.#failures);
     this.#failures += 1;
-    // Half of it by chance, so that a server which comes back is not met by everybody at once.
+    // Half of it by chance, so that a server which comes back is not met by all clients at once.
     const wait = longest * (0.5 + Math.random() / 2);
     const retryAt = Math.max(Date.now() + wait, this.#earliest);
+    clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#connect(), retryAt - Date.now());
     this.#handlers.lost(retryAt);
+  }
+
+  /** A browser does not say how a handshake was refused; the same request as an ordinary one is answered in the same way. */
+  async #askWhy() {
+    const url = Object.assign(new URL(this.#url), { protocol: this.#url.protocol.replace('ws', 'http') });
+    const response = await fetch(url, { cache: 'no-store' }).catch(() => null);
+    if (FULL.includes(response?.status) && !this.open) {
+      this.#handlers.full();
+    }
   }
 }

@@ -1,57 +1,127 @@
 // Pictures on their way out and in.
 //
 // Nothing of a chosen file is sent: it is drawn, and the drawing is sent. So where and with what a photograph was taken,
-// which cameras write into their files, never leaves this browser.
+// which cameras write into their files, never leaves this browser. One that moves is sent without its metadata instead.
 
 import { fromBase64 } from './base64.js';
+import { canvasIsHonest } from './canvas.js';
+import { number } from './i18n.js';
+import { imageSize } from './imagesize.js';
+import { strip } from './strip.js';
 
-/** What is tried, in this order, until a picture is small enough to be sent: the longer side, and the quality. */
+/** As small as this, in bytes, a picture of the full size is sent, even where more would fit. */
+const ENOUGH = 600_000;
+/** What is tried, in this order, until a picture is small enough: the longer side, the quality, and what is enough. */
 const ATTEMPTS = [
-  { side: 2048, quality: 0.86 },
-  { side: 1600, quality: 0.8 },
-  { side: 1200, quality: 0.7 },
-  { side: 800, quality: 0.6 },
+  { side: 2048, quality: 0.86, enough: ENOUGH },
+  { side: 2048, quality: 0.72, enough: ENOUGH },
+  { side: 2048, quality: 0.55, enough: ENOUGH },
+  { side: 2048, quality: 0.4, enough: Infinity },
+  { side: 1200, quality: 0.6, enough: Infinity },
+  { side: 800, quality: 0.5, enough: Infinity },
 ];
+/** A picture of more pixels takes a phone more memory than it has: 200 MB. */
+const MOST_PIXELS = 50_000_000;
+const MOVING = ['image/gif', 'image/webp'];
 
 const KINDS = ['image/jpeg', 'image/png', 'image/gif', 'image/webp', 'image/avif'];
 const DATA_URL = /^data:(image\/(?:jpeg|png|gif|webp|avif));base64,/;
 
-/** Something about a picture that the person should be told, in words meant for them. */
-export class PictureProblem extends Error {}
+/** Something about a picture that the person should be told: the key of a string, and its values. */
+export class PictureProblem extends Error {
+  constructor(key, values) {
+    super(key);
+    this.key = key;
+    this.values = values;
+  }
+}
 
-/** Draws the picture in `file` anew, upright and so small that it has at most `maxBytes`. */
-export async function redraw(file, maxBytes) {
-  const bitmap = await createImageBitmap(file, { imageOrientation: 'from-image' }).catch(() => {
-    throw new PictureProblem('This browser cannot open that as a picture.');
-  });
+/** Returns the picture in `file` without metadata, upright and so small that it has at most `maxBytes`. */
+export async function prepare(file, maxBytes) {
+  if (MOVING.includes(file.type)) {
+    const bytes = new Uint8Array(await file.arrayBuffer());
+    if (imageSize(bytes)?.frames > 1) {
+      return prepareMoving(bytes, file.type, maxBytes);
+    }
+  }
+  return redraw(file, maxBytes);
+}
+
+function prepareMoving(bytes, type, maxBytes) {
+  const blob = strip(bytes, type);
+  if (blob.size > maxBytes) {
+    throw new PictureProblem('picture-too-large');
+  }
+  return blob;
+}
+
+async function redraw(file, maxBytes) {
+  const source = await decode(file);
+  if (!(await canvasIsHonest())) {
+    source.close?.();
+    throw new PictureProblem('picture-canvas-blocked');
+  }
   try {
-    for (const { side, quality } of ATTEMPTS) {
-      const blob = await encode(draw(bitmap, side), file.type, quality);
-      if (blob && blob.size <= maxBytes) {
+    for (const { side, quality, enough } of ATTEMPTS) {
+      const blob = await encode(draw(source, side), file.type, quality);
+      if (blob?.size <= Math.min(maxBytes, enough)) {
         return blob;
       }
     }
   } finally {
-    bitmap.close();
+    source.close?.();
   }
-  throw new PictureProblem('That picture is too large to send.');
+  throw new PictureProblem('picture-too-large');
 }
 
-function draw(bitmap, side) {
-  const scale = Math.min(1, side / Math.max(bitmap.width, bitmap.height));
+/** Opens a picture, upright. Browsers that cannot turn a bitmap turn an image element. */
+async function decode(file) {
+  const bitmap = await createImageBitmap(file, { imageOrientation: 'from-image' }).catch(() => null);
+  if (bitmap) {
+    return bitmap;
+  }
+  const image = new Image();
+  const source = URL.createObjectURL(file);
+  image.src = source;
+  try {
+    await image.decode();
+    return image;
+  } catch {
+    throw new PictureProblem('picture-unreadable');
+  } finally {
+    URL.revokeObjectURL(source);
+  }
+}
+
+function draw(source, side) {
+  const [width, height] = [source.naturalWidth ?? source.width, source.naturalHeight ?? source.height];
+  const scale = Math.min(1, side / Math.max(width, height));
   const canvas = document.createElement('canvas');
-  canvas.width = Math.max(1, Math.round(bitmap.width * scale));
-  canvas.height = Math.max(1, Math.round(bitmap.height * scale));
+  canvas.width = Math.max(1, Math.round(width * scale));
+  canvas.height = Math.max(1, Math.round(height * scale));
   const context = canvas.getContext('2d');
   context.imageSmoothingQuality = 'high';
-  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  context.drawImage(source, 0, 0, canvas.width, canvas.height);
   return canvas;
 }
 
-/** Photographs stay JPEG; anything else may be see-through, which JPEG is not. A browser without WebP makes a PNG. */
-function encode(canvas, type, quality) {
+/** Photographs stay JPEG; anything else may be see-through, which JPEG is not. */
+async function encode(canvas, type, quality) {
   const wanted = type === 'image/jpeg' ? 'image/jpeg' : 'image/webp';
-  return new Promise((resolve) => canvas.toBlob(resolve, wanted, quality));
+  const blob = await toBlob(canvas, wanted, quality);
+  if (blob?.type === wanted || blob?.size <= ENOUGH) {
+    return blob;
+  }
+  // A browser without WebP makes a PNG of it, which is far too large for a photograph.
+  const context = canvas.getContext('2d');
+  context.globalCompositeOperation = 'destination-over';
+  context.fillStyle = '#fff';
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  return toBlob(canvas, 'image/jpeg', quality);
+}
+
+function toBlob(canvas, type, quality) {
+  return new Promise((resolve) => canvas.toBlob(resolve, type, quality));
 }
 
 /** The picture as a data URL, which is what is encrypted. */
@@ -68,15 +138,27 @@ export function toDataUrl(blob) {
 export function fromDataUrl(url) {
   const [start, type] = DATA_URL.exec(url) ?? [];
   if (!type) {
-    throw new PictureProblem('That was a kind of picture that is not shown here.');
+    throw new PictureProblem('picture-kind-not-shown');
   }
-  return new Blob([fromBase64(url.slice(start.length))], { type });
+  return checked(fromBase64(url.slice(start.length)), type);
 }
 
 /** The picture in the bytes of a stranger. Throws if it is of no kind that is shown. */
 export function fromBytes(bytes, type) {
   if (!KINDS.includes(type)) {
-    throw new PictureProblem('That was a kind of picture that is not shown here.');
+    throw new PictureProblem('picture-kind-not-shown');
+  }
+  return checked(bytes, type);
+}
+
+/** Refuses what would fill the memory of this browser as soon as it is looked at. */
+function checked(bytes, type) {
+  const size = imageSize(bytes);
+  if (!size) {
+    throw new PictureProblem('picture-broken');
+  }
+  if (size.width * size.height > MOST_PIXELS) {
+    throw new PictureProblem('picture-too-many-pixels', { width: number(size.width), height: number(size.height) });
   }
   return new Blob([bytes], { type });
 }

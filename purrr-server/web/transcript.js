@@ -1,39 +1,79 @@
-// What was said, as it stands on the page. Strangers' words get in as text and never as markup.
+// What was said, as it stands on the page. New lines are put there once a frame, and only as many as can be looked at: a
+// stranger who sends thousands must not stop the page.
 
+import { t } from './i18n.js';
+import { buildMessage, buildNote, inBrief } from './message.js';
+import { byId } from './dom.js';
 import { onItsWay } from './chat.js';
 
-const STATES = { sending: 'Sending', sent: 'Sent', delivered: 'Delivered', read: 'Read', failed: 'Not sent' };
-/** So near to its end, a transcript is being followed and scrolls along. */
+/** So near to its end, in pixels, a transcript is being followed and scrolls along. */
 const NEAR = 80;
+/** So many lines are on the page at least, and twice as many at most. */
+const SHOWN = 100;
+/** So many lines are kept, and so many bytes of texts and pictures; older ones are dropped. */
+const KEPT = 3_000;
+const KEPT_BYTES = 64 * 1024 * 1024;
+/** The states of own messages that say something of earlier messages too. */
+const RANKS = { sent: 1, delivered: 2, read: 3 };
+/** A hidden page is given no frames. */
+const HIDDEN_FRAME = 100;
+/** After a costly frame the next one waits for so many times its cost, so that the rest of the page has its turn. */
+const REST = 4;
+const COSTLY = 8;
+/** More lines than this in one frame come without being animated. */
+const ANIMATED = 5;
 
 export class Transcript {
   #log;
   #newer;
-  #reply;
+  #earlier;
+  #acts;
   #partner = '';
-  #lines = new Map();
-  #pictures = [];
+  /** Every line that is kept, oldest first: what was said, what it weighs, and its element if it has one. */
+  #lines = [];
+  #of = new Map();
+  /** Which of the lines are on the page: from the first up to, and without, the second. */
+  #from = 0;
+  #to = 0;
+  /** Whether the newest line was on the page after the last frame. */
+  #tail = true;
+  #bytes = 0;
+  #frame = 0;
+  #rest = 0;
+  #marked = null;
   /** Whether the newest line is in sight, as the person left it. */
   #atEnd = true;
-  /** How far the log was scrolled when it was last looked at. */
+  /** How far the log was scrolled, and how tall it was, when it was last looked at. */
   #top = 0;
+  #height = 0;
 
-  /** `reply(message)` is called when the person wants to answer a message. */
-  constructor(log, newer, reply) {
+  /**
+   * `acts` says what the person can do with a message: `reply(message)`, `react(emoji, message)`, `view(message)`, and
+   * `link(url)` when they follow a link.
+   */
+  constructor(log, newer, acts) {
     this.#log = log;
     this.#newer = newer;
-    this.#reply = reply;
+    this.#earlier = byId('earlier');
+    this.#acts = acts;
     newer.addEventListener('click', () => this.#follow());
+    this.#earlier.addEventListener('click', () => this.#showEarlier());
     log.addEventListener('scroll', () => {
       const { scrollHeight, scrollTop, clientHeight } = log;
-      // A picture may have grown between the scrolling and this event; only the person goes up.
-      const stayed = this.#atEnd && scrollTop >= this.#top;
-      this.#atEnd = stayed || scrollHeight - scrollTop - clientHeight < NEAR;
-      this.#top = scrollTop;
+      // A picture may have grown between the scrolling and this event; only the person goes up. A log that has got taller
+      // is moved by the browser.
+      const stayed = this.#atEnd && (scrollTop >= this.#top || clientHeight !== this.#height);
+      this.#atEnd = this.#tail && (stayed || scrollHeight - scrollTop - clientHeight < NEAR);
+      [this.#top, this.#height] = [scrollTop, clientHeight];
       newer.hidden ||= this.#atEnd;
+      if (!this.#tail && scrollHeight - scrollTop - clientHeight < NEAR) {
+        this.#showLater();
+      }
     });
-    // A keyboard that comes up, or a panel that opens, takes room below; whoever was at the end stays there.
+    // A keyboard that comes up, or a panel that opens, takes room below; a reader at the end stays there.
     new ResizeObserver(() => this.#keepUp()).observe(log);
+    // A picture gets its height only when it is decoded.
+    log.addEventListener('load', () => this.#keepUp(), true);
   }
 
   /** Begins anew, with this partner. */
@@ -43,140 +83,251 @@ export class Transcript {
   }
 
   clear() {
-    this.#pictures.splice(0).forEach((url) => URL.revokeObjectURL(url));
-    this.#lines.clear();
+    for (const line of this.#lines) {
+      line.built?.release();
+    }
+    this.#lines = [];
+    this.#of.clear();
+    [this.#from, this.#to, this.#bytes, this.#marked] = [0, 0, 0, null];
+    this.#earlier.hidden = true;
     this.#log.replaceChildren();
     this.#follow();
   }
 
   /** The messages, oldest first, that can be answered. */
   get answerable() {
-    return [...this.#lines.keys()];
+    return this.#lines.map(({ message }) => message).filter(Boolean);
+  }
+
+  /** The message that stands in this line. */
+  messageOf(element) {
+    return this.#lines.find(({ built }) => built?.element === element)?.message;
   }
 
   add(message) {
-    const line = element('article', { className: `message ${message.mine ? 'mine' : 'theirs'}` });
-    line.dataset.testid = 'message';
-    line.append(element('span', { className: 'unseen', textContent: message.mine ? 'You: ' : `${this.#partner}: ` }));
-    line.append(this.#bubble(message), this.#replyButton(message));
-    if (message.mine) {
-      line.append(element('p', { className: 'state' }));
-    } else if (message.bare) {
-      line.append(element('p', { className: 'state bare', textContent: 'Came without encryption' }));
-    }
-    this.#lines.set(message, line);
-    this.update(message);
-    this.#append(line, message.mine);
+    const line = { message, reactions: new Map(), bytes: weigh(message) };
+    this.#of.set(message, line);
+    this.#keep(line);
+  }
+
+  /** Says something in the page's own words. */
+  note(key, values) {
+    this.#keep({ note: { key, values }, bytes: 100 });
   }
 
   /** Shows how far a message of one's own has come. */
   update(message) {
-    const line = this.#lines.get(message);
-    if (!line || !message.mine) {
-      return;
-    }
-    const state = onItsWay(message) ? 'sending' : message.state;
-    line.dataset.state = state;
-    line.querySelector('.state').textContent = STATES[state] + (message.why ? `: ${message.why}` : '');
-    const progress = line.querySelector('progress');
-    if (progress) {
-      progress.value = message.progress;
-      progress.hidden = state !== 'sending';
+    this.#of.get(message)?.built?.update(message);
+    this.#schedule();
+  }
+
+  /** Shows what was added to a message. */
+  amend(message) {
+    const line = this.#of.get(message);
+    if (line) {
+      this.#bytes += weigh(message) - line.bytes;
+      line.bytes = weigh(message);
+      if (line.built) {
+        this.#replace(line);
+      }
+      this.#schedule();
     }
   }
 
-  /** Something the page itself has to say. */
-  note(text) {
-    this.#append(element('p', { className: 'note', textContent: text }), false);
+  /** Shows an emoji at a message; null takes it away. */
+  react(message, mine, emoji) {
+    const line = this.#of.get(message);
+    if (emoji) {
+      line?.reactions.set(mine, emoji);
+    } else {
+      line?.reactions.delete(mine);
+    }
+    line?.built?.react(line.reactions, this.#partner);
+    this.#keepUp();
   }
 
   /** Marks the message that is about to be answered; none unmarks. */
-  mark(marked) {
-    for (const [message, line] of this.#lines) {
-      line.classList.toggle('marked', message === marked);
-    }
-    this.#lines.get(marked)?.scrollIntoView({ block: 'nearest' });
+  mark(message) {
+    this.#of.get(this.#marked)?.built?.element.classList.remove('marked');
+    this.#marked = message;
+    const element = this.#of.get(message)?.built?.element;
+    element?.classList.add('marked');
+    element?.scrollIntoView({ block: 'nearest' });
   }
 
-  #bubble(message) {
-    const bubble = element('div', { className: 'bubble' });
-    if (message.answered) {
-      bubble.append(element('p', { className: 'quote', dir: 'auto', textContent: inBrief(message.answered) }));
-    }
-    if (message.problem) {
-      bubble.append(element('p', { className: 'problem', textContent: message.problem }));
-    } else if (message.picture) {
-      bubble.append(this.#picture(message));
-    } else {
-      bubble.append(element('p', { className: 'words', dir: 'auto', textContent: message.text }));
-    }
-    return bubble;
+  /** Everything that was said, as plain text. */
+  get text() {
+    return this.#lines
+      .map(({ message, note }) => {
+        if (note) {
+          return t(note.key, note.values);
+        }
+        const who = message.mine ? t('you') : this.#partner;
+        return `[${message.at.toLocaleTimeString()}] ${who}: ${inBrief(message)}`;
+      })
+      .join('\n');
   }
 
-  #picture({ picture, mine, progress }) {
-    const source = URL.createObjectURL(picture);
-    this.#pictures.push(source);
-    const alt = mine ? 'The picture you sent' : `A picture from ${this.#partner}`;
-    const image = element('img', { src: source, alt, decoding: 'async' });
-    image.addEventListener('load', () => this.#keepUp());
-    if (mine) {
-      const frame = element('div', { className: 'picture' });
-      const bar = element('progress', { max: 1, value: progress, ariaLabel: 'How much of the picture is sent' });
-      frame.append(image, bar);
-      return frame;
+  #keep(line) {
+    this.#lines.push(line);
+    this.#bytes += line.bytes;
+    // What is dropped goes at once, so that a burst between two frames is bounded as well.
+    while (this.#lines.length > KEPT || (this.#bytes > KEPT_BYTES && this.#lines.length > 1)) {
+      this.#drop();
     }
-    // Nobody sees a stranger's picture without asking for it.
-    image.alt = '';
-    const frame = element('button', { type: 'button', className: 'picture veiled', ariaPressed: 'false' });
-    frame.dataset.testid = 'picture';
-    const label = element('span', { className: 'veil', textContent: 'Show picture' });
-    frame.append(image, label);
-    frame.addEventListener('click', () => {
-      const veiled = frame.classList.toggle('veiled');
-      frame.ariaPressed = String(!veiled);
-      image.alt = veiled ? '' : alt;
-      label.textContent = veiled ? 'Show picture' : 'Hide picture';
-    });
-    return frame;
+    this.#schedule();
   }
 
-  #replyButton(message) {
-    const label = message.mine ? 'Answer your own message' : `Answer ${this.#partner}`;
-    const button = element('button', { type: 'button', className: 'icon reply', ariaLabel: label, title: 'Answer', textContent: '↩' });
-    button.dataset.testid = 'reply';
-    button.addEventListener('click', () => this.#reply(message));
-    return button;
+  #drop() {
+    const line = this.#lines.shift();
+    this.#bytes -= line.bytes;
+    this.#of.delete(line.message);
+    if (line.built) {
+      this.#unbuild(line);
+    }
+    this.#from = Math.max(0, this.#from - 1);
+    this.#to = Math.max(0, this.#to - 1);
   }
 
-  #append(line, mine) {
-    this.#log.append(line);
-    if (mine || this.#atEnd) {
+  #schedule() {
+    if (this.#frame) {
+      return;
+    }
+    const flush = () => {
+      cancelAnimationFrame(frame);
+      clearTimeout(this.#frame);
+      const began = performance.now();
+      this.#flush();
+      const cost = performance.now() - began;
+      this.#rest = cost > COSTLY ? cost * REST : 0;
+      this.#frame = 0;
+    };
+    const frame = this.#rest ? 0 : requestAnimationFrame(flush);
+    this.#frame = setTimeout(flush, this.#rest || HIDDEN_FRAME);
+    this.#rest = 0;
+  }
+
+  /** Puts the lines on the page that came since the last frame. */
+  #flush() {
+    const fresh = this.#lines.slice(this.#to);
+    this.#log.classList.toggle('still', fresh.length > ANIMATED);
+    if (this.#atEnd || fresh.some(({ message }) => message?.mine)) {
       this.#follow();
-    } else {
+    } else if (fresh.length > 0) {
       this.#newer.hidden = false;
+      // A reader further up gets a little more below, and the rest on the way down.
+      this.#show(this.#from, Math.min(this.#lines.length, this.#from + 2 * SHOWN));
+    }
+    this.#sayOnce();
+  }
+
+  #showEarlier() {
+    const { scrollHeight, scrollTop } = this.#log;
+    const from = Math.max(0, this.#from - SHOWN);
+    this.#atEnd = false;
+    this.#show(from, Math.min(this.#to, from + 2 * SHOWN));
+    this.#log.scrollTop = scrollTop + this.#log.scrollHeight - scrollHeight;
+    this.#newer.hidden = false;
+    this.#sayOnce();
+    this.#log.focus();
+  }
+
+  #showLater() {
+    const to = Math.min(this.#lines.length, this.#to + SHOWN);
+    this.#show(Math.max(this.#from, to - 2 * SHOWN), to);
+    this.#sayOnce();
+  }
+
+  /** Makes exactly these lines stand on the page. */
+  #show(from, to) {
+    const wanted = this.#lines.slice(from, to);
+    const stays = new Set(wanted);
+    for (const line of this.#lines.slice(this.#from, this.#to)) {
+      if (line.built && !stays.has(line)) {
+        this.#unbuild(line);
+      }
+    }
+    this.#place(wanted);
+    [this.#from, this.#to, this.#tail] = [from, to, to === this.#lines.length];
+    this.#earlier.hidden = from === 0;
+  }
+
+  /** Builds what is not there yet, before or behind what is. */
+  #place(wanted) {
+    const before = document.createDocumentFragment();
+    const behind = document.createDocumentFragment();
+    let target = before;
+    for (const line of wanted) {
+      if (line.built) {
+        target = behind;
+      } else {
+        target.append(this.#build(line));
+      }
+    }
+    if (target === before) {
+      this.#log.append(before);
+    } else {
+      this.#log.prepend(before);
+      this.#log.append(behind);
     }
   }
 
-  /** A picture gets its height only when it is decoded; whoever was at the end stays there. */
+  #build(line) {
+    const { message, note } = line;
+    line.built = note ? buildNote(note) : buildMessage(message, this.#partner, this.#acts);
+    if (message) {
+      line.built.react(line.reactions, this.#partner);
+      line.built.element.classList.toggle('marked', message === this.#marked);
+    }
+    return line.built.element;
+  }
+
+  #unbuild(line) {
+    line.built.element.remove();
+    line.built.release();
+    line.built = null;
+  }
+
+  #replace(line) {
+    const old = line.built;
+    old.element.replaceWith(this.#build(line));
+    old.release();
+  }
+
+  /** How far messages have come stands at the newest one it is true of, and at no other. */
+  #sayOnce() {
+    let said = 0;
+    for (const { message, built } of this.#lines.slice(this.#from, this.#to).reverse()) {
+      if (message?.mine && built) {
+        const rank = onItsWay(message) ? 0 : (RANKS[message.state] ?? 0);
+        built.quiet(rank > 0 && rank <= said);
+        said = Math.max(said, rank);
+      }
+    }
+  }
+
+  /** A reader at the end stays there. */
   #keepUp() {
     if (this.#atEnd) {
-      this.#follow();
+      this.#scrollDown();
     }
   }
 
   #follow() {
-    this.#log.scrollTop = this.#log.scrollHeight;
-    this.#top = this.#log.scrollTop;
+    const to = this.#lines.length;
+    const enough = to - this.#from <= 2 * SHOWN && this.#from <= to;
+    this.#show(enough ? this.#from : Math.max(0, to - SHOWN), to);
     this.#atEnd = true;
     this.#newer.hidden = true;
+    this.#scrollDown();
+  }
+
+  #scrollDown() {
+    this.#log.scrollTop = this.#log.scrollHeight;
+    [this.#top, this.#height] = [this.#log.scrollTop, this.#log.clientHeight];
   }
 }
 
-/** A message in a line: what stands above an answer to it. */
-export function inBrief({ text, picture }) {
-  return text ?? (picture ? 'a picture' : 'a message');
-}
-
-function element(name, properties) {
-  return Object.assign(document.createElement(name), properties);
+function weigh({ text, picture }) {
+  return 200 + (text?.length ?? 0) * 2 + (picture?.size ?? 0);
 }

@@ -1,13 +1,12 @@
-// What is on the screen: which part of the page, the banner above it, passing notices, and the title.
+// What is on the screen: which part of the page, the banner above it, notices, and how many people are here.
 
-const TITLE = 'purrr';
-const NOTICE_STAYS = 6_000;
+import { byId } from './dom.js';
+import { duration, say, t } from './i18n.js';
 
-let noticeTimer = 0;
+/** How many are here is said for no longer than it can be believed. */
+const CENSUS_HOLDS = 60_000;
 
-export function byId(id) {
-  return document.getElementById(id);
-}
+let censusTimer = 0;
 
 /** Shows one of the three parts of the page: start, waiting, chat. */
 export function show(part) {
@@ -17,36 +16,46 @@ export function show(part) {
   }
 }
 
-/** Says something that passes. */
-export function notice(text) {
-  const line = byId('notice');
-  line.textContent = text;
-  clearTimeout(noticeTimer);
-  noticeTimer = setTimeout(() => (line.textContent = ''), NOTICE_STAYS);
+/** Says something that went wrong, until its cause is gone. It takes room of its own and covers nothing. */
+export function notice(key, values) {
+  say(byId('notice-text'), key, values);
+  byId('notice').hidden = false;
 }
 
+export function clearNotice() {
+  byId('notice').hidden = true;
+  byId('notice-text').textContent = '';
+}
+
+byId('notice-close').addEventListener('click', clearNotice);
+
 /** Says how many people are here and how long a search takes, as far as that is known, in both places where it is said. */
-export function showNumbers({ online, estimateMs }) {
-  let words = online === 1 ? 'You are the only one here just now.' : `${online.toLocaleString()} people are here.`;
-  if (online > 1 && estimateMs !== undefined) {
-    words += ` It has lately taken ${duration(estimateMs)} to find somebody.`;
+export function showNumbers({ online, estimateMs }, waitedMs = 0) {
+  let words = online === 1 ? t('online-alone') : t('online', { count: online });
+  // An estimate that has passed was wrong.
+  if (online > 1 && estimateMs > waitedMs) {
+    words += ` ${t('estimate', { duration: duration(estimateMs / 1000) })}`;
   }
+  setNumbers(words);
+  clearTimeout(censusTimer);
+  censusTimer = setTimeout(hideNumbers, CENSUS_HOLDS);
+}
+
+/** Without a connection no number is known. */
+export function hideNumbers() {
+  setNumbers('');
+}
+
+function setNumbers(words) {
   for (const line of document.querySelectorAll('.online')) {
     line.textContent = words;
   }
 }
 
-function duration(milliseconds) {
-  const seconds = Math.ceil(milliseconds / 1000);
-  if (seconds <= 1) {
-    return 'a moment';
-  }
-  return seconds < 90 ? `about ${seconds} seconds` : `about ${Math.round(seconds / 60)} minutes`;
-}
-
 /** The banner above everything: how the connection is. */
 export class Banner {
   #timer = 0;
+  #full = false;
 
   constructor(retry) {
     byId('banner-retry').addEventListener('click', retry);
@@ -54,72 +63,43 @@ export class Banner {
 
   /** There is no connection, and the next attempt is due then. Counts down to it. */
   retrying(at) {
-    this.#show('The connection is lost.');
+    this.#show(this.#full ? 'banner-full' : 'banner-lost');
     byId('banner-retry').hidden = false;
     const count = () => {
       const seconds = Math.max(0, Math.ceil((at - Date.now()) / 1000));
-      byId('banner-countdown').textContent = seconds > 0 ? `Trying again in ${seconds} s` : 'Trying again…';
+      byId('banner-countdown').textContent = seconds > 0 ? t('banner-countdown', { seconds }) : t('banner-retrying');
     };
     count();
     this.#timer = setInterval(count, 250);
   }
 
-  /** Something about the server that stays for a while. */
-  say(text) {
-    this.#show(text);
+  /** There is no connection because the server has no room. */
+  full() {
+    this.#full = true;
+    say(byId('banner-text'), 'banner-full');
+  }
+
+  /** Says something about the server that stays for a while. */
+  say(key) {
+    this.#show(key);
     byId('banner-retry').hidden = true;
   }
 
   hide() {
+    this.#full = false;
     clearInterval(this.#timer);
     byId('banner').hidden = true;
     byId('banner-text').textContent = '';
   }
 
-  #show(text) {
+  #show(key) {
     clearInterval(this.#timer);
     byId('banner').hidden = false;
     byId('banner-countdown').textContent = '';
+    const words = t(key);
     // A screen reader repeats what is set again, even to the same.
-    if (byId('banner-text').textContent !== text) {
-      byId('banner-text').textContent = text;
+    if (byId('banner-text').textContent !== words) {
+      byId('banner-text').textContent = words;
     }
-  }
-}
-
-/** Whether the person is looking, and in the title how much they have not seen. */
-export class Attention {
-  #unseen = 0;
-
-  /** `looked` is called when they look again. */
-  constructor(looked) {
-    const look = () => {
-      if (this.here) {
-        this.clear();
-        looked();
-      }
-    };
-    document.addEventListener('visibilitychange', look);
-    window.addEventListener('focus', look);
-  }
-
-  get here() {
-    return document.visibilityState === 'visible' && document.hasFocus();
-  }
-
-  /** One more thing to look at. */
-  add() {
-    this.#unseen += 1;
-    document.title = `(${this.#unseen}) ${TITLE}`;
-  }
-
-  /** Calls somebody who is elsewhere back. */
-  announce(text) {
-    document.title = `${text} · ${TITLE}`;
-  }
-
-  clear() {
-    this.#unseen = 0;
-    document.title = TITLE;
   }
 }

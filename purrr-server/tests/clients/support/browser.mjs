@@ -25,7 +25,7 @@ export class Visitor {
   /** While the server is away, a failed connection is no fault of the page. */
   #expected = /^$/;
 
-  static async arrive(browser, url, { prepare, ...options } = {}) {
+  static async arrive(browser, url, { prepare, ready = true, ...options } = {}) {
     const context = await browser.newContext(options);
     context.setDefaultTimeout(PATIENCE);
     const visitor = new Visitor(await context.newPage(), url);
@@ -34,7 +34,9 @@ export class Visitor {
       await context.addInitScript(prepare);
     }
     await visitor.page.goto(url);
-    await visitor.page.locator('[data-testid=find]:enabled').waitFor();
+    if (ready) {
+      await visitor.page.locator('[data-testid=find]:enabled').waitFor();
+    }
     return visitor;
   }
 
@@ -116,7 +118,7 @@ export class Visitor {
 
   /** The picture that the partner sent last, as this page has it: its bytes, and how large it is shown. */
   async receivedPicture() {
-    const image = this.page.locator('.theirs .picture img').last();
+    const image = this.page.locator('.theirs .picture img[src^="blob:"]').last();
     await image.waitFor();
     const { base64, ...size } = await image.evaluate(async (element) => {
       await element.decode();
