@@ -7,6 +7,14 @@ import { recall } from './memory.js';
 export const LANGUAGES = {
   en: 'English',
   de: 'Deutsch',
+  fr: 'Français',
+  es: 'Español',
+  pt: 'Português',
+  ru: 'Русский',
+  ar: 'العربية',
+  hi: 'हिन्दी',
+  ja: '日本語',
+  zh: '中文',
 };
 
 const RIGHT_TO_LEFT = ['ar'];

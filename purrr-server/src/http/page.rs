@@ -10,7 +10,7 @@ use std::{
 use axum::{
     body::Body,
     http::{
-        HeaderMap, HeaderValue, StatusCode,
+        HeaderMap, HeaderName, HeaderValue, StatusCode,
         header::{
             CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
             REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
@@ -25,7 +25,11 @@ static WEB: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/web");
 /// The content security policy: only files of this server, and no framing.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
                       img-src 'self' blob: data:; connect-src 'self'; font-src 'self'; \
-                      base-uri 'self'; form-action 'none'; frame-ancestors 'none'";
+                      manifest-src 'self'; base-uri 'self'; form-action 'none'; \
+                      frame-ancestors 'none'";
+
+/// The header that lets a service worker, which is an asset, control the page.
+const SERVICE_WORKER_ALLOWED: HeaderName = HeaderName::from_static("service-worker-allowed");
 
 /// Returns the page for a server that is mounted at `prefix`, which ends in a slash.
 pub(crate) fn index(prefix: &str, headers: &HeaderMap) -> Response {
@@ -45,6 +49,8 @@ pub(crate) fn asset(name: &str, headers: &HeaderMap) -> Response {
     let content_type = match name.rsplit_once('.').map(|(_, extension)| extension) {
         Some("css") => "text/css; charset=utf-8",
         Some("js") => "text/javascript; charset=utf-8",
+        Some("json") => "application/json",
+        Some("png") => "image/png",
         Some("svg") => "image/svg+xml",
         Some("webmanifest") => "application/manifest+json",
         _ => return StatusCode::NOT_FOUND.into_response(),
@@ -77,6 +83,7 @@ fn with_headers(
         (CACHE_CONTROL, "no-cache"),
         (CONTENT_SECURITY_POLICY, POLICY),
         (REFERRER_POLICY, "no-referrer"),
+        (SERVICE_WORKER_ALLOWED, "../"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -97,8 +104,10 @@ fn is_current(headers: &HeaderMap, tag: &HeaderValue) -> bool {
 
 /// Returns a digest of a file. Each file is hashed once.
 fn digest(name: &str) -> Option<u64> {
-    static DIGESTS: LazyLock<HashMap<&Path, u64>> =
-        LazyLock::new(|| WEB.files().map(|file| (file.path(), hash(file.contents()))).collect());
+    static DIGESTS: LazyLock<HashMap<&Path, u64>> = LazyLock::new(|| {
+        let folders = WEB.dirs().flat_map(Dir::files);
+        WEB.files().chain(folders).map(|file| (file.path(), hash(file.contents()))).collect()
+    });
     DIGESTS.get(Path::new(name)).copied()
 }
 

@@ -83,7 +83,7 @@ where
         .route("/socket.io/", socketio)
         .layer(middleware::from_fn_with_state(origins, check_origin));
     Router::new()
-        .route("/assets/{name}", get(asset))
+        .route("/assets/{*name}", get(asset))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(health::ready))
         .route("/healthz", get(health::health))

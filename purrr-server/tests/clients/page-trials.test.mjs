@@ -437,6 +437,27 @@ pageStory('W21: cancel_leads_back_to_find', async ({ visit }) => {
   await ann.page.waitForFunction(() => document.activeElement.id === 'find');
 });
 
+pageStory('W23: page_speaks_the_language_of_the_browser_and_counts_in_it', async ({ visit }) => {
+  const cases = [
+    ['de-AT', 'ltr', 'Jemanden finden', '16.000'],
+    ['ar-EG', 'rtl', 'ابحث عن شخص', null],
+    ['nl-NL', 'ltr', 'Find someone', '16,000'],
+    ['zh-TW', 'ltr', '找人聊天', '16,000'],
+  ];
+  for (const [locale, dir, find, number] of cases) {
+    const ann = await visit({ locale });
+    assert.equal(await ann.the('find').textContent(), find);
+    const { lang, direction, formatted } = await ann.page.evaluate(async () => {
+      const { number } = await import(new URL('assets/i18n.js', document.baseURI));
+      const { lang, dir } = document.documentElement;
+      return { lang, direction: dir, formatted: number(16_000) };
+    });
+    assert.equal(direction, dir);
+    const expected = number ?? new Intl.NumberFormat('ar').format(16_000);
+    assert.equal(formatted, expected, `in ${lang}`);
+  }
+});
+
 pageStory('W24: forced_colours_keep_borders', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit, { forcedColors: 'active' });
   await bob.say('hi');
