@@ -3,6 +3,7 @@
 
 import { Question } from './ask.js';
 import { Attention } from './attention.js';
+import { CallView } from './call-view.js';
 import { Chat } from './chat.js';
 import { Chips } from './chips.js';
 import { Composer } from './composer.js';
@@ -67,6 +68,7 @@ const composer = new Composer(transcript, {
 const attention = new Attention(title, () => chat?.seen());
 const banner = new Banner(() => connection.check());
 const waiting = new Waiting();
+const calls = new CallView();
 const question = new Question({ leave: () => leave(), next: find, block }, () => composer.focus());
 const interests = new Chips(byId('chips'), byId('interest'), (items) => remember('interests', items));
 const connection = new Connection(new URL('ws', document.baseURI), {
@@ -283,6 +285,7 @@ async function arrive(welcome) {
   limits = welcome.limits;
   interests.limit = limits.interests;
   waiting.widens = welcome.search;
+  calls.configure(welcome.calls, welcome.iceServers);
   showNumbers(welcome);
   banner.hide();
   allowFinding();
@@ -335,7 +338,7 @@ function meet(matched) {
       typing: (on) => (byId('typing').hidden = !on),
       message: heard,
       secret: (code) => (byId('safety-code').textContent = code),
-      signal: (frame) => refuseCall(frame),
+      signal: (frame) => calls.handle(frame),
       away: (on) => transcript.note(on ? 'partner-away' : 'partner-back', { name: chat.name }),
       left: (reason) => endChat(ENDINGS[reason] ?? ENDINGS.left),
       broken: () => leave('over-no-key'),
@@ -347,11 +350,15 @@ function meet(matched) {
   }
 }
 
-function refuseCall({ kind }) {
-  if (kind === 'offer') {
-    chat.signal('refuse');
-    transcript.note('call-refused-here', { name: chat.name });
+function ring() {
+  if (!attention.here) {
+    attention.announce('notify-call', { name: chat.name });
   }
+}
+
+function refuseCall() {
+  chat.signal('refuse');
+  transcript.note('call-refused-here', { name: chat.name });
 }
 
 function heard() {
@@ -366,6 +373,7 @@ function heard() {
 /** The chat is over; what was said can still be read. */
 function endChat(key) {
   const values = { name: chat.name };
+  calls.end();
   chat.end();
   say(byId('over-title'), key, values);
   byId('block-last').hidden = !connection.open;
@@ -389,6 +397,7 @@ function enter(next) {
   waiting.end();
   if (next === 'start' || next === 'waiting') {
     composer.hide();
+    calls.end();
     chat?.forget();
     chat = null;
     attention.clear();
@@ -419,6 +428,7 @@ function enterChat() {
   say(byId('safety-text'), chat.encrypted ? 'safety' : 'no-safety');
   const shared = list(chat.shared);
   transcript.note(shared ? 'chatting-shared' : 'chatting', { name: chat.name, shared });
+  calls.begin(chat, { note: (key) => transcript.note(key, { name: chat.name }), ring, refuse: refuseCall });
   composer.open();
   offerOpeners((text) => {
     byId('openers').hidden = true;

@@ -5,9 +5,9 @@ import { say } from './i18n.js';
 
 /** What each question is called, and what its main button does. */
 const QUESTIONS = {
-  leave: { title: 'ask-leave', help: 'ask-leave-help', confirm: 'leave' },
-  next: { title: 'ask-next', help: 'ask-next-help', confirm: 'next' },
-  block: { title: 'ask-block', help: 'ask-block-help', confirm: 'block' },
+  leave: { question: 'ask-leave', help: 'ask-leave-help', confirm: 'leave' },
+  next: { question: 'ask-next', help: 'ask-next-help', confirm: 'next' },
+  block: { question: 'ask-block', help: 'ask-block-help', confirm: 'block' },
 };
 
 export class Question {
@@ -35,8 +35,8 @@ export class Question {
 
   ask(what, name) {
     this.#asked = what;
-    const { title, help, confirm } = QUESTIONS[what];
-    say(byId('ask-title'), title, { name });
+    const { question, help, confirm } = QUESTIONS[what];
+    say(byId('ask-title'), question, { name });
     say(byId('ask-help-text'), help, { name });
     say(byId('really-leave'), confirm);
     byId('ask-keys').hidden = what !== 'leave';

@@ -14,7 +14,7 @@ const PROBE_TIMEOUT = 5_000;
 const OPEN_TIMEOUT = 10_000;
 /** The same after the browser has said that the network changed, or that the page is looked at again. */
 const CHECK_TIMEOUT = 2_000;
-const TICK = 500;
+const TICK = 200;
 /** A timer that a browser held back says nothing about the line, so one tick counts no more than this. */
 const LONGEST_TICK = 1_000;
 /** A picture that is on its way in has the time that a slow line needs for it, up to a bound. */

@@ -1,0 +1,430 @@
+// A call of the two in a chat: WebRTC with perfect negotiation, over the chat's signals.
+//
+// What travels is the JSON of a session description, as the Purrr.chat frontend sends it: whole, and again with each candidate
+// that it finds. So a description that says nothing new brings candidates. This page waits for its candidates instead, and
+// marks its descriptions, for only another page can be asked to negotiate anew.
+
+/** So long a call rings, and so long its candidates are waited for. */
+const RINGS_FOR = 45_000;
+const GATHERS_FOR = 2_000;
+/** So long a call that broke off may take to come back. */
+const RECOVERS_FOR = 15_000;
+const WATCH_EVERY = 1_000;
+
+export class Call {
+  #send;
+  #servers;
+  #video;
+  #hear;
+  /** `idle`, `calling`, `incoming`, `connecting`, `active` or `recovering`. */
+  #state = 'idle';
+  #peer = null;
+  #streams = { microphone: null, camera: null };
+  #timer = 0;
+  #watch = 0;
+  /** Each attempt has a number, so that what was begun for an earlier one is dropped. */
+  #attempt = 0;
+  #offer = null;
+  #offered = '';
+  /** Which call was over last: the frontend may still be sending its candidates. */
+  #over = null;
+  #making = false;
+  #polite = false;
+  #withPage = false;
+  #candidates = [];
+  #frames = 0;
+
+  /**
+   * `send(kind, data)` sends a signal. `servers` are ICE servers, `video` tells whether this server allows more than voice.
+   * `hear` is told of each `state(state)`, of `note(key)` for the transcript, of the partner's `stream(stream)`, of
+   * `theirVideo(on)` and of the person's own camera, `camera(stream)`, null if it is off.
+   */
+  constructor({ send, servers, video, hear }) {
+    this.#send = send;
+    this.#servers = servers;
+    this.#video = video;
+    this.#hear = hear;
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  get #ringing() {
+    return this.#state === 'calling' || this.#state === 'incoming';
+  }
+
+  /** Asks the partner for a call. */
+  async start() {
+    if (this.#state === 'idle') {
+      this.#enter('calling');
+      const attempt = this.#attempt;
+      this.#polite = false;
+      if (await this.#open(attempt)) {
+        this.#peer.addTransceiver(this.#streams.microphone.getTracks()[0], { streams: [this.#streams.microphone] });
+        if (this.#video) {
+          this.#peer.addTransceiver('video');
+        }
+      }
+    }
+  }
+
+  /** Takes the call that the partner asks for. */
+  async accept() {
+    if (this.#state === 'incoming') {
+      this.#enter('connecting');
+      this.#polite = true;
+      if (await this.#open(this.#attempt)) {
+        await this.#answer(this.#offer);
+      }
+    }
+  }
+
+  refuse() {
+    if (this.#state === 'incoming') {
+      this.#send('refuse');
+      this.#close();
+    }
+  }
+
+  hangUp() {
+    if (this.#state !== 'idle') {
+      this.#send('hangup');
+      this.#close('call-ended');
+    }
+  }
+
+  /** The chat is over, and whatever call there was. */
+  end() {
+    this.#close();
+  }
+
+  mute(on) {
+    this.#streams.microphone?.getTracks().forEach((track) => (track.enabled = !on));
+  }
+
+  /** Turns the person's camera on or off. Rejects if the browser does not allow it. */
+  async camera(on, deviceId) {
+    const attempt = this.#attempt;
+    this.#stop('camera');
+    const stream = on ? await open({ video: device(deviceId) }) : null;
+    if (attempt !== this.#attempt) {
+      stream?.getTracks().forEach((track) => track.stop());
+      return;
+    }
+    this.#streams.camera = stream;
+    this.#hear.camera(stream);
+    await this.#sender('video')?.replaceTrack(stream?.getTracks()[0] ?? null);
+  }
+
+  /** Takes another microphone. Rejects if the browser does not allow it. */
+  async microphone(deviceId) {
+    const stream = await open({ audio: device(deviceId) });
+    const [track] = stream.getTracks();
+    track.enabled = this.#streams.microphone?.getTracks()[0]?.enabled ?? true;
+    this.#stop('microphone');
+    this.#streams.microphone = stream;
+    await this.#sender('audio')?.replaceTrack(track);
+  }
+
+  /** A signal of the partner. */
+  async handle({ kind, data }) {
+    switch (kind) {
+      case 'offer':
+        return this.#hearOffer(data);
+      case 'answer':
+        return this.#hearAnswer(data);
+      case 'candidate':
+        return this.#addCandidates([parse(data)]);
+      case 'refuse':
+        return this.#state === 'idle' || this.#close('call-refused');
+      case 'hangup':
+        return this.#state === 'idle' || this.#close(this.#state === 'incoming' ? 'call-missed' : 'call-ended');
+    }
+  }
+
+  async #hearOffer(data) {
+    const offer = parse(data);
+    if (offer?.type !== 'offer') {
+      return this.#send('refuse');
+    }
+    this.#withPage = offer.page === true;
+    if (this.#state === 'idle' || this.#state === 'incoming') {
+      if (credentials(offer) === this.#over) {
+        return undefined;
+      }
+      this.#offer = offer;
+      return this.#state === 'idle' && this.#enter('incoming');
+    }
+    if (!this.#peer || sameSession(offer, this.#peer.remoteDescription)) {
+      return this.#addCandidates(candidatesOf(offer));
+    }
+    if (this.#state === 'calling') {
+      // Both have called. Each knows both offers, so they agree on who gives way without a word.
+      this.#polite = this.#offered < data;
+    }
+    const collides = this.#making || this.#peer.signalingState !== 'stable';
+    if (collides && !this.#polite) {
+      return undefined;
+    }
+    if (this.#state === 'calling') {
+      this.#enter('connecting');
+    }
+    return this.#answer(offer);
+  }
+
+  async #hearAnswer(data) {
+    const answer = parse(data);
+    if (answer?.type !== 'answer' || !this.#peer) {
+      return;
+    }
+    if (this.#peer.signalingState === 'have-local-offer') {
+      this.#withPage = answer.page === true;
+      if (this.#state === 'calling') {
+        this.#enter('connecting');
+      }
+      await this.#peer.setRemoteDescription({ type: 'answer', sdp: answer.sdp }).catch(() => this.#fail());
+      await this.#addCandidates([]);
+    } else {
+      await this.#addCandidates(candidatesOf(answer));
+    }
+  }
+
+  /** Opens the microphone and a connection. Resolves to false if the call ended meanwhile. */
+  async #open(attempt) {
+    let microphone;
+    try {
+      microphone = await open({ audio: true });
+    } catch {
+      if (attempt === this.#attempt && this.#state !== 'idle') {
+        this.#send(this.#state === 'calling' ? 'hangup' : 'refuse');
+        this.#close('call-no-microphone');
+      }
+      return false;
+    }
+    if (attempt !== this.#attempt || this.#state === 'idle') {
+      microphone.getTracks().forEach((track) => track.stop());
+      return false;
+    }
+    this.#streams.microphone = microphone;
+    const peer = new RTCPeerConnection({ iceServers: this.#servers });
+    this.#peer = peer;
+    const theirs = new MediaStream();
+    peer.addEventListener('track', ({ track }) => {
+      theirs.addTrack(track);
+      this.#hear.stream(theirs);
+    });
+    peer.addEventListener('negotiationneeded', () => peer === this.#peer && !this.#polite && this.#makeOffer());
+    peer.addEventListener('connectionstatechange', () => peer === this.#peer && this.#follow(peer.connectionState));
+    this.#watch = setInterval(() => this.#watchVideo(peer), WATCH_EVERY);
+    return true;
+  }
+
+  async #makeOffer() {
+    const peer = this.#peer;
+    if (this.#state !== 'calling' && !this.#withPage) {
+      return;
+    }
+    try {
+      this.#making = true;
+      await peer.setLocalDescription();
+      await this.#describe(peer, 'offer');
+    } catch {
+      this.#fail();
+    } finally {
+      this.#making = false;
+    }
+  }
+
+  async #answer(offer) {
+    const peer = this.#peer;
+    try {
+      await peer.setRemoteDescription({ type: 'offer', sdp: offer.sdp });
+      this.#attachTracks();
+      await this.#addCandidates([]);
+      await peer.setLocalDescription();
+      await this.#describe(peer, 'answer');
+    } catch {
+      if (peer === this.#peer) {
+        this.#fail();
+      }
+    }
+  }
+
+  /** Puts the person's tracks where the partner's offer has room for them. */
+  #attachTracks() {
+    for (const transceiver of this.#peer.getTransceivers()) {
+      const { kind } = transceiver.receiver.track;
+      const stream = kind === 'audio' ? this.#streams.microphone : this.#streams.camera;
+      const wanted = kind === 'audio' || this.#video;
+      if (!transceiver.stopped && transceiver.mid !== null) {
+        transceiver.direction = wanted ? 'sendrecv' : 'inactive';
+        transceiver.sender.replaceTrack(stream?.getTracks()[0] ?? null);
+      }
+    }
+  }
+
+  /** Sends the local description once its candidates are known, and those that come later one by one. */
+  async #describe(peer, kind) {
+    await gathered(peer);
+    if (peer !== this.#peer || peer.localDescription?.type !== kind) {
+      return;
+    }
+    const data = JSON.stringify({ ...peer.localDescription.toJSON(), page: true });
+    if (kind === 'offer') {
+      this.#offered = data;
+    }
+    this.#send(kind, data);
+    peer.onicecandidate = ({ candidate }) => {
+      if (candidate && peer === this.#peer) {
+        this.#send(...(this.#withPage ? ['candidate', JSON.stringify(candidate)] : [kind, JSON.stringify(peer.localDescription)]));
+      }
+    };
+  }
+
+  async #addCandidates(candidates) {
+    this.#candidates.push(...candidates.filter(Boolean));
+    if (this.#peer?.remoteDescription) {
+      for (const candidate of this.#candidates.splice(0)) {
+        // One that does not fit is no reason to end a call that has others.
+        await this.#peer.addIceCandidate(candidate).catch(() => {});
+      }
+    }
+  }
+
+  #follow(connection) {
+    if (connection === 'connected') {
+      this.#enter('active');
+    } else if (connection === 'failed' || (connection === 'disconnected' && this.#state === 'active')) {
+      if (this.#state === 'active' && this.#withPage) {
+        this.#enter('recovering');
+        this.#peer.restartIce();
+      } else if (connection === 'failed') {
+        this.#fail();
+      }
+    }
+  }
+
+  #fail() {
+    this.#send('hangup');
+    this.#close('call-failed');
+  }
+
+  /** A partner whose camera is off sends no pictures, and no other sign of it. */
+  async #watchVideo(peer) {
+    let frames = 0;
+    for (const report of (await peer.getStats()).values()) {
+      if (report.type === 'inbound-rtp' && report.kind === 'video') {
+        frames += report.framesDecoded ?? 0;
+      }
+    }
+    if (peer === this.#peer) {
+      this.#hear.theirVideo(frames > this.#frames);
+      this.#frames = frames;
+    }
+  }
+
+  #sender(kind) {
+    return this.#peer?.getTransceivers().find(({ receiver }) => receiver.track.kind === kind)?.sender;
+  }
+
+  #enter(state) {
+    clearTimeout(this.#timer);
+    this.#state = state;
+    if (this.#ringing || state === 'connecting') {
+      this.#timer = setTimeout(() => this.#giveUp(), RINGS_FOR);
+    } else if (state === 'recovering') {
+      this.#timer = setTimeout(() => this.#fail(), RECOVERS_FOR);
+    }
+    this.#hear.state(state);
+  }
+
+  #giveUp() {
+    const notes = { calling: 'call-no-answer', incoming: 'call-missed' };
+    this.#send(this.#state === 'incoming' ? 'refuse' : 'hangup');
+    this.#close(notes[this.#state] ?? 'call-failed');
+  }
+
+  #close(note) {
+    if (this.#state === 'idle') {
+      return;
+    }
+    this.#attempt += 1;
+    this.#over = credentials(this.#offer) ?? this.#over;
+    clearInterval(this.#watch);
+    this.#stop('microphone');
+    this.#stop('camera');
+    this.#peer?.close();
+    [this.#peer, this.#offer, this.#offered, this.#candidates, this.#frames] = [null, null, '', [], 0];
+    this.#withPage = false;
+    this.#hear.camera(null);
+    this.#hear.theirVideo(false);
+    this.#enter('idle');
+    if (note) {
+      this.#hear.note(note);
+    }
+  }
+
+  #stop(name) {
+    this.#streams[name]?.getTracks().forEach((track) => track.stop());
+    this.#streams[name] = null;
+  }
+}
+
+function open(constraints) {
+  return navigator.mediaDevices ? navigator.mediaDevices.getUserMedia(constraints) : Promise.reject(new Error('insecure'));
+}
+
+function device(deviceId) {
+  return deviceId ? { deviceId: { exact: deviceId } } : true;
+}
+
+/** Resolves once all candidates are known, or enough have been waited for. */
+function gathered(peer) {
+  return new Promise((resolve) => {
+    const done = () => {
+      if (peer.iceGatheringState === 'complete') {
+        finish();
+      }
+    };
+    const finish = () => {
+      clearTimeout(timer);
+      peer.removeEventListener('icegatheringstatechange', done);
+      resolve();
+    };
+    const timer = setTimeout(finish, GATHERS_FOR);
+    peer.addEventListener('icegatheringstatechange', done);
+    done();
+  });
+}
+
+function parse(data) {
+  try {
+    return JSON.parse(data);
+  } catch {
+    return null;
+  }
+}
+
+function credentials(description) {
+  return /^a=ice-ufrag:(.*)$/m.exec(description?.sdp ?? '')?.[1]?.trim();
+}
+
+/** True if a description differs from one that is known by its candidates at most. */
+function sameSession(description, known) {
+  return known !== null && credentials(description) === credentials(known);
+}
+
+/** The candidates in a session description, each with the index of its media line. */
+function candidatesOf({ sdp }) {
+  let sdpMLineIndex = -1;
+  const candidates = [];
+  for (const line of sdp.split(/\r?\n/)) {
+    if (line.startsWith('m=')) {
+      sdpMLineIndex += 1;
+    } else if (line.startsWith('a=candidate:')) {
+      candidates.push({ candidate: line.slice(2), sdpMLineIndex });
+    }
+  }
+  return candidates;
+}
