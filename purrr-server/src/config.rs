@@ -125,7 +125,52 @@ pub struct Config {
     pub language_after: Duration,
     /// The time after which a search accepts anyone. Default: 20 s.
     pub anyone_after: Duration,
+    /// The calls that the page offers. Default: voice and video.
+    pub calls: Calls,
+    /// The STUN and TURN servers that the page uses for calls. Default: none.
+    pub ice_server: Vec<IceServer>,
+    /// The shared secret of the TURN servers. Default: none.
+    ///
+    /// With it each client is told credentials that expire after a day.
+    pub ice_secret: Secret,
+    /// The name of the site on the page. Default: `purrr`.
+    pub page_title: String,
+    /// A notice on the start page. Default: none.
+    pub page_notice: String,
+    /// Where the page's link to the rules leads. Default: none.
+    pub terms_url: PageUrl,
+    /// Where the page's link to the privacy statement leads. Default: none.
+    pub privacy_url: PageUrl,
+    /// Where the page's link to a contact leads. Default: none.
+    pub contact_url: PageUrl,
+    /// The minimum age that the page states, in years. Default: 0, which states none.
+    pub minimum_age: u32,
 }
+
+/// The calls that the page offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Calls {
+    /// None. Calls of other clients are relayed all the same.
+    Off,
+    /// Voice alone.
+    Voice,
+    /// Voice and video.
+    #[default]
+    Video,
+}
+
+/// The URL of a STUN or TURN server, such as `turn:turn.example:3478`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IceServer(String);
+
+/// A text that is not shown in logs.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+/// A link of the page, or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageUrl(String);
 
 /// Where peers wait and chats run, written as a URL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -155,6 +200,21 @@ pub struct ConfigError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be `memory:`{}", unknown_scheme(.0))]
 pub struct BackendError(String);
+
+/// A text that names none of [`Calls`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be off, voice or video")]
+pub struct CallsError;
+
+/// A text that is no [`IceServer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a URL such as stun:stun.example:3478 or turns:turn.example:5349")]
+pub struct IceServerError;
+
+/// A text that is no [`PageUrl`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must begin with https://, http://, mailto: or /")]
+pub struct PageUrlError;
 
 /// A text that is no [`Origin`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -194,6 +254,15 @@ impl Default for Config {
             drain: Duration::from_secs(20),
             language_after: Duration::from_secs(5),
             anyone_after: Duration::from_secs(20),
+            calls: Calls::default(),
+            ice_server: Vec::new(),
+            ice_secret: Secret::default(),
+            page_title: "purrr".to_owned(),
+            page_notice: String::new(),
+            terms_url: PageUrl::default(),
+            privacy_url: PageUrl::default(),
+            contact_url: PageUrl::default(),
+            minimum_age: 0,
         }
     }
 }
@@ -327,6 +396,110 @@ impl fmt::Display for Backend {
         f.write_str(match self {
             Self::Memory => "memory:",
         })
+    }
+}
+
+impl Calls {
+    /// Returns the word that names it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Voice => "voice",
+            Self::Video => "video",
+        }
+    }
+}
+
+impl FromStr for Calls {
+    type Err = CallsError;
+
+    fn from_str(text: &str) -> Result<Self, CallsError> {
+        let all = [Self::Off, Self::Voice, Self::Video];
+        all.into_iter().find(|calls| calls.as_str() == text).ok_or(CallsError)
+    }
+}
+
+impl fmt::Display for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl IceServer {
+    /// Returns the URL.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns true if it is a TURN server, which wants credentials.
+    #[must_use]
+    pub fn is_turn(&self) -> bool {
+        self.0.starts_with("turn")
+    }
+}
+
+impl FromStr for IceServer {
+    type Err = IceServerError;
+
+    fn from_str(url: &str) -> Result<Self, IceServerError> {
+        let (scheme, rest) = url.split_once(':').ok_or(IceServerError)?;
+        let known = ["stun", "stuns", "turn", "turns"].contains(&scheme);
+        let plain = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic());
+        if known && plain { Ok(Self(url.to_owned())) } else { Err(IceServerError) }
+    }
+}
+
+impl fmt::Display for IceServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Secret {
+    /// Returns the text.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "none" } else { "(secret)" })
+    }
+}
+
+impl PageUrl {
+    /// Returns the URL, or an empty string.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PageUrl {
+    type Err = PageUrlError;
+
+    fn from_str(url: &str) -> Result<Self, PageUrlError> {
+        let starts = ["https://", "http://", "mailto:", "/"];
+        if url.is_empty() || starts.iter().any(|start| url.starts_with(start)) {
+            return Ok(Self(url.to_owned()));
+        }
+        Err(PageUrlError)
+    }
+}
+
+impl fmt::Display for PageUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

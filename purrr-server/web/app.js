@@ -14,6 +14,7 @@ import { watchGestures } from './gestures.js';
 import { list, say, t, translate } from './i18n.js';
 import { follow } from './links.js';
 import { recall, remember } from './memory.js';
+import { keepForLater } from './offline.js';
 import { offerOpeners } from './openers.js';
 import { keepToken, lastToken } from './session.js';
 import { beginSettings } from './settings.js';
@@ -111,6 +112,7 @@ function begin() {
   window.addEventListener('pagehide', sayGoodbye);
   watchGestures(byId('log'), transcript, answer);
   beginSettings();
+  keepForLater();
   document.body.classList.add('ready');
   // Asking again while one waits changes nothing, and is answered by how many are here.
   setInterval(() => phase === 'waiting' && !preparing && !cancelling && seek('find'), CENSUS_EVERY);
@@ -182,8 +184,8 @@ function seek(command) {
  */
 function wishes() {
   const liked = anyone ? [] : interests.items;
-  const languages = navigator.languages.slice(0, limits?.languages);
-  return { interests: liked, languages: liked.length > 0 ? languages : undefined };
+  const languages = new Set(navigator.languages.map((tag) => tag.split('-')[0]));
+  return { interests: liked, languages: liked.length > 0 ? [...languages].slice(0, limits?.languages) : [] };
 }
 
 /** Begins the search anew, without interests. The server answers `idle` and then `waiting`. */

@@ -63,7 +63,7 @@ export class Banner {
 
   /** There is no connection, and the next attempt is due then. Counts down to it. */
   retrying(at) {
-    this.#show(this.#full ? 'banner-full' : 'banner-lost');
+    this.#show(this.#full ? 'banner-full' : navigator.onLine ? 'banner-lost' : 'offline');
     byId('banner-retry').hidden = false;
     const count = () => {
       const seconds = Math.max(0, Math.ceil((at - Date.now()) / 1000));

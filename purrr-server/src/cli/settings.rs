@@ -22,11 +22,12 @@ pub struct Settings {
 }
 
 /// The settings under the headings of the help.
-pub(super) const GROUPS: [(&str, &[Setting]); 5] = [
+pub(super) const GROUPS: [(&str, &[Setting]); 6] = [
     ("Network", NETWORK),
     ("Limits", LIMITS),
     ("Rates", RATES),
     ("Matching", MATCHING),
+    ("Page", PAGE),
     ("Running", RUNNING),
 ];
 
@@ -279,6 +280,22 @@ const MATCHING: &[Setting] = &[
         .memory("see `--recent-partners`"),
     setting!(limits.recent_relax, "TIME", "Wait before a recent partner is matched after all")
         .details("It applies while no other peer fits."),
+];
+
+const PAGE: &[Setting] = &[
+    setting!(config.calls, "KIND", "Calls that the page offers: off, voice or video")
+        .details("Calls of other clients are relayed all the same."),
+    setting!(config.ice_server, "URL", "STUN or TURN server for calls of the page; repeatable")
+        .unit("URLs")
+        .details("Without a TURN server a call between two strict firewalls does not connect."),
+    setting!(config.ice_secret, "SECRET", "Shared secret of the TURN servers")
+        .details("With it each client is told credentials that expire after a day."),
+    setting!(config.page_title, "TEXT", "Name of the site on the page"),
+    setting!(config.page_notice, "TEXT", "Notice on the start page"),
+    setting!(config.terms_url, "URL", "Where the page's link to the rules leads"),
+    setting!(config.privacy_url, "URL", "Where the page's link to the privacy statement leads"),
+    setting!(config.contact_url, "URL", "Where the page's link to a contact leads"),
+    setting!(config.minimum_age, "YEARS", "Minimum age that the page states; 0 = none"),
 ];
 
 const RUNNING: &[Setting] = &[

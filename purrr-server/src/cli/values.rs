@@ -10,7 +10,7 @@ use std::{
 
 use purrr_core::model::Rate;
 
-use crate::config::{Backend, Network, Origin};
+use crate::config::{Backend, Calls, IceServer, Network, Origin, PageUrl, Secret};
 
 /// A value that is read from texts and written as TOML, alike for flag, variable and file.
 pub(super) trait SettingValue: Sized {
@@ -133,6 +133,58 @@ impl SettingValue for Vec<Network> {
 
     fn write(&self) -> toml::Value {
         write_list(self)
+    }
+}
+
+impl SettingValue for Vec<IceServer> {
+    fn read(texts: &[&str]) -> Result<Self, String> {
+        read_list(texts)
+    }
+
+    fn write(&self) -> toml::Value {
+        write_list(self)
+    }
+}
+
+impl SettingValue for Calls {
+    fn read(texts: &[&str]) -> Result<Self, String> {
+        let text = single(texts)?;
+        text.parse().map_err(|error| format!("{error}, not {text:?}"))
+    }
+
+    fn write(&self) -> toml::Value {
+        self.to_string().into()
+    }
+}
+
+impl SettingValue for PageUrl {
+    fn read(texts: &[&str]) -> Result<Self, String> {
+        let text = single(texts)?;
+        text.parse().map_err(|error| format!("{error}, not {text:?}"))
+    }
+
+    fn write(&self) -> toml::Value {
+        self.to_string().into()
+    }
+}
+
+impl SettingValue for Secret {
+    fn read(texts: &[&str]) -> Result<Self, String> {
+        Ok(single(texts)?.to_owned().into())
+    }
+
+    fn write(&self) -> toml::Value {
+        self.reveal().into()
+    }
+}
+
+impl SettingValue for String {
+    fn read(texts: &[&str]) -> Result<Self, String> {
+        Ok(single(texts)?.to_owned())
+    }
+
+    fn write(&self) -> toml::Value {
+        self.as_str().into()
     }
 }
 

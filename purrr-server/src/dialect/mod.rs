@@ -5,3 +5,4 @@ pub(crate) mod image;
 pub(crate) mod native;
 mod p256_key;
 pub(crate) mod purrr_chat;
+mod welcome;

@@ -1,10 +1,12 @@
 //! The native dialect: JSON text frames over a WebSocket. An image is a head and a binary frame.
 
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::SystemTime,
 };
 
 use axum::{
@@ -20,11 +22,13 @@ use purrr_core::{
     hub::{Gate, Input},
     model::{Body, Message as Said, Verbatim},
 };
+use serde::Deserialize;
 
 use super::{
     close_code::close_code,
     image::{self, ImageLimits},
     p256_key::is_p256_key,
+    welcome::add_page_fields,
 };
 use crate::{
     config::Config,
@@ -45,6 +49,13 @@ const PROTOCOL: &str = "purrr.v1";
 
 /// Marks frames that may be relayed in the form in which they came.
 const DIALECT: &str = "native";
+
+/// The heartbeat that a client's program answers, and the answer.
+const PING: &str = r#"{"type":"ping"}"#;
+const PONG: &str = r#"{"type":"pong"}"#;
+
+/// A longer text is no heartbeat.
+const LONGEST_HEARTBEAT: usize = 64;
 
 /// What the route `/ws` needs.
 #[derive(Clone, Debug)]
@@ -75,7 +86,7 @@ pub(crate) async fn handle(State(native): State<Native>, request: Request) -> Re
     };
     let (max_payload, reservation) = (config.max_payload, permit.budget().reservation());
     websocket::upgrade(request, Some(PROTOCOL), max_payload, reservation, move |socket| {
-        run(hub, &config, (connections.open(Dialect::Native), permit), socket)
+        run(hub, config, (connections.open(Dialect::Native), permit), socket)
     })
 }
 
@@ -84,7 +95,7 @@ pub(crate) async fn handle(State(native): State<Native>, request: Request) -> Re
 /// The socket is wrapped before the future begins. Otherwise the future would hold it twice.
 fn run(
     hub: Hub,
-    config: &Config,
+    config: Arc<Config>,
     (counted, permit): (OpenConnection, ConnectionPermit),
     socket: Socket,
 ) -> impl Future<Output = ()> + use<> {
@@ -115,6 +126,37 @@ struct NativeSocket {
     image_limits: ImageLimits,
     /// The remaining frames of an event that takes several.
     rest: VecDeque<Message>,
+    /// What `welcome` is completed from, until it is sent.
+    config: Option<Arc<Config>>,
+    /// Set when the client has sent a `ping`, until its `pong` is sent.
+    pong_due: bool,
+}
+
+/// A heartbeat of a client's program, which its WebSocket library does not answer by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HeartbeatFrame {
+    Ping,
+    Pong,
+}
+
+impl HeartbeatFrame {
+    /// Returns the heartbeat that a text frame is, if it is one.
+    fn parse(text: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Typed<'a> {
+            #[serde(borrow)]
+            r#type: Cow<'a, str>,
+        }
+        // Every message passes here, so the common ones must cost next to nothing.
+        let plausible = text.len() <= LONGEST_HEARTBEAT
+            && (text.contains("\"ping\"") || text.contains("\"pong\""));
+        let typed: Typed<'_> = plausible.then(|| serde_json::from_str(text).ok()).flatten()?;
+        match typed.r#type.as_ref() {
+            "ping" => Some(Self::Ping),
+            "pong" => Some(Self::Pong),
+            _ => None,
+        }
+    }
 }
 
 /// What the next binary frame is.
@@ -126,10 +168,30 @@ enum Expected {
 }
 
 impl NativeSocket {
-    fn new(socket: Socket, config: &Config) -> Self {
-        let socket = LiveSocket::new(MessageSocket::new(socket, config), config);
-        let image_limits = ImageLimits::from_config(config);
-        Self { socket, expected: None, image_limits, rest: VecDeque::new() }
+    fn new(socket: Socket, config: Arc<Config>) -> Self {
+        let socket = LiveSocket::new(MessageSocket::new(socket, &config), &config);
+        let image_limits = ImageLimits::from_config(&config);
+        let (rest, config) = (VecDeque::new(), Some(config));
+        Self { socket, expected: None, image_limits, rest, config, pong_due: false }
+    }
+
+    /// Handles a heartbeat of the client's program.
+    ///
+    /// A client that sends one is probed in the same way from then on: a browser answers WebSocket
+    /// pings also while the page's script is frozen.
+    fn handle_heartbeat(&mut self, heartbeat: HeartbeatFrame) {
+        self.socket.transport_mut().probe_with(PING);
+        self.pong_due |= heartbeat == HeartbeatFrame::Ping;
+    }
+
+    /// Sends the `pong` that is due, if there is room for it. A further `ping` is answered with it.
+    fn poll_pong(&mut self, cx: &mut Context<'_>) -> Result<(), SocketError> {
+        if self.pong_due && Pin::new(&mut self.socket).poll_ready(cx)?.is_ready() {
+            self.pong_due = false;
+            Pin::new(&mut self.socket).start_send(Message::Text(ByteString::from_static(PONG)))?;
+            let _ = Pin::new(&mut self.socket).poll_flush(cx)?;
+        }
+        Ok(())
     }
 
     /// Decodes what came. Returns `None` if it was the head of an image.
@@ -259,9 +321,21 @@ impl Stream for NativeSocket {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
+            if this.poll_pong(cx).is_err() {
+                return Poll::Ready(None);
+            }
             let Some(incoming) = ready!(Pin::new(&mut this.socket).poll_next(cx)) else {
                 return Poll::Ready(None);
             };
+            if let Incoming::Message(Message::Text(text)) = &incoming
+                && let Some(heartbeat) = HeartbeatFrame::parse(text)
+            {
+                if !this.socket.transport_mut().count_control_frame() {
+                    return Poll::Ready(None);
+                }
+                this.handle_heartbeat(heartbeat);
+                continue;
+            }
             if let Some(input) = this.decode(incoming) {
                 return Poll::Ready(Some(input));
             }
@@ -291,6 +365,12 @@ impl Sink<Event> for NativeSocket {
             Event::Waiting(_) | Event::Matched { .. } => this.socket.set_active(true),
             Event::Idle | Event::Left { .. } => this.socket.set_active(false),
             _ => {}
+        }
+        if let Event::Welcome { .. } = event
+            && let Some(config) = this.config.take()
+        {
+            let welcome = add_page_fields(&json(&event), &config, SystemTime::now());
+            return Pin::new(&mut this.socket).start_send(Message::Text(welcome.into()));
         }
         let mut frames = encode(event).into_iter();
         if let Some(first) = frames.next() {

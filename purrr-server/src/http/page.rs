@@ -20,6 +20,8 @@ use axum::{
 };
 use include_dir::{Dir, include_dir};
 
+use crate::config::Config;
+
 static WEB: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/web");
 
 /// The content security policy: only files of this server, and no framing.
@@ -31,17 +33,50 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
 /// The header that lets a service worker, which is an asset, control the page.
 const SERVICE_WORKER_ALLOWED: HeaderName = HeaderName::from_static("service-worker-allowed");
 
+/// What the operator says on the page, as a part of its HTML.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    title: String,
+    /// The contents of `<meta name="purrr-site">`.
+    details: String,
+}
+
+impl Site {
+    pub(crate) fn new(config: &Config) -> Self {
+        let details = serde_json::json!({
+            "title": config.page_title,
+            "notice": config.page_notice,
+            "termsUrl": config.terms_url.as_str(),
+            "privacyUrl": config.privacy_url.as_str(),
+            "contactUrl": config.contact_url.as_str(),
+            "minimumAge": config.minimum_age,
+        });
+        Self { title: escape(&config.page_title), details: escape(&details.to_string()) }
+    }
+}
+
 /// Returns the page for a server that is mounted at `prefix`, which ends in a slash.
-pub(crate) fn index(prefix: &str, headers: &HeaderMap) -> Response {
+pub(crate) fn index(site: &Site, prefix: &str, headers: &HeaderMap) -> Response {
     let Some(page) = WEB.get_file("index.html").and_then(|file| file.contents_utf8()) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let tag = tag(&(digest("index.html"), prefix));
+    let Site { title, details } = site;
+    let tag = tag(&(digest("index.html"), prefix, title, details));
     let page = || {
-        let prefix = prefix.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
-        Body::from(page.replace("<base href=\"./\">", &format!("<base href=\"{prefix}\">")))
+        let prefix = escape(prefix);
+        let page = page
+            .replace("<base href=\"./\">", &format!("<base href=\"{prefix}\">"))
+            .replace("<title>purrr</title>", &format!("<title>{title}</title>"))
+            .replace("og:title\" content=\"purrr\"", &format!("og:title\" content=\"{title}\""))
+            .replace("purrr-site\" content=\"{}\"", &format!("purrr-site\" content=\"{details}\""));
+        Body::from(page)
     };
     with_headers("text/html; charset=utf-8", tag, headers, page)
+}
+
+/// Escapes a text for an attribute in double quotes, or between tags.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;")
 }
 
 /// Returns a file of the page, or 404.

@@ -6,7 +6,7 @@ use axum::{
     Router,
     extract::{OriginalUri, Path, Request, State},
     http::{
-        HeaderMap, Method, StatusCode, Version,
+        HeaderMap, Method, StatusCode, Uri, Version,
         header::{CONTENT_TYPE, HOST},
     },
     middleware::{self, Next},
@@ -20,7 +20,7 @@ use super::{
     health,
     metrics::{self, Metrics},
     origin::Origins,
-    page,
+    page::{self, Site},
 };
 use crate::{
     config::Config,
@@ -56,6 +56,7 @@ where
     S: Clone + Send + Sync + 'static,
 {
     let origins = Arc::new(Origins::new(config.allowed_origin.clone()));
+    let site = Arc::new(Site::new(&config));
     let config = Arc::new(config);
     let cors = {
         let origins = Arc::clone(&origins);
@@ -89,7 +90,9 @@ where
         .route("/healthz", get(health::health))
         .route("/metrics", get(metrics::scrape).with_state(metrics))
         // Also for the root, which has two paths in a router that is mounted as a service.
-        .fallback(index)
+        .fallback(async move |OriginalUri(uri): OriginalUri, request: Request| {
+            index(&site, &uri, &request)
+        })
         .with_state(hub)
         .merge(guarded)
         .layer(middleware::from_fn(require_host))
@@ -115,7 +118,7 @@ async fn require_host(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-async fn index(OriginalUri(uri): OriginalUri, request: Request) -> Response {
+fn index(site: &Site, uri: &Uri, request: &Request) -> Response {
     if !matches!(request.uri().path(), "" | "/") {
         return StatusCode::NOT_FOUND.into_response();
     }
@@ -123,7 +126,7 @@ async fn index(OriginalUri(uri): OriginalUri, request: Request) -> Response {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
     let prefix = format!("{}/", uri.path().trim_end_matches('/'));
-    page::index(&prefix, request.headers())
+    page::index(site, &prefix, request.headers())
 }
 
 async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {

@@ -88,6 +88,10 @@ impl<T: Transport> Live<T> {
         &self.transport
     }
 
+    pub(crate) const fn transport_mut(&mut self) -> &mut T {
+        &mut self.transport
+    }
+
     pub(crate) fn into_transport(self) -> T {
         self.transport
     }

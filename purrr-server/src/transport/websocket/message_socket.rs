@@ -5,6 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytestring::ByteString;
 use futures::{Sink, Stream};
 
 use super::{
@@ -27,6 +28,8 @@ pub(crate) struct MessageSocket {
     socket: Socket,
     control_frames: ControlFrameLimit,
     end: End,
+    /// The message that is sent instead of a ping.
+    probe: Option<&'static str>,
 }
 
 /// Why the server ends the connection.
@@ -42,12 +45,26 @@ enum End {
 
 impl MessageSocket {
     pub(crate) fn new(socket: Socket, config: &Config) -> Self {
-        Self { socket, control_frames: ControlFrameLimit::new(config), end: End::None }
+        Self { socket, control_frames: ControlFrameLimit::new(config), end: End::None, probe: None }
     }
 
     /// Notes a violation that was found in a message. It decides the close code.
     pub(crate) const fn set_violation(&mut self, code: CloseCode) {
         self.end = End::Violation(code);
+    }
+
+    /// Sends this message instead of pings from now on. The client's program must answer it.
+    pub(crate) const fn probe_with(&mut self, message: &'static str) {
+        self.probe = Some(message);
+    }
+
+    /// Counts a message that costs what a control frame does. Returns false if that is a violation.
+    pub(crate) fn count_control_frame(&mut self) -> bool {
+        let exceeded = self.control_frames.is_exceeded();
+        if exceeded {
+            self.set_violation(CloseCode::Policy);
+        }
+        !exceeded
     }
 
     /// Closes the connection: for a violation, else with `reason`, else by answering the client's
@@ -113,10 +130,9 @@ impl Transport for MessageSocket {
                 Some(Ok(SocketEvent::Message(message))) => Some(Incoming::Message(message)),
                 Some(Ok(SocketEvent::Refused)) => Some(Incoming::Refused),
                 Some(Ok(SocketEvent::Ping | SocketEvent::Pong | SocketEvent::EmptyFragment)) => {
-                    if !self.control_frames.is_exceeded() {
+                    if self.count_control_frame() {
                         continue;
                     }
-                    self.set_violation(CloseCode::Policy);
                     None
                 }
                 Some(Err(error)) => {
@@ -132,7 +148,13 @@ impl Transport for MessageSocket {
 
     fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         ready!(Pin::new(&mut self.socket).poll_ready(cx))?;
-        self.socket.queue_ping();
+        match self.probe {
+            Some(probe) => {
+                let probe = Message::Text(ByteString::from_static(probe));
+                Pin::new(&mut self.socket).start_send(probe)?;
+            }
+            None => self.socket.queue_ping(),
+        }
         // What cannot be written now goes with the next flush, or when the socket is next read.
         let _ = Pin::new(&mut self.socket).poll_flush(cx)?;
         Poll::Ready(Ok(()))

@@ -12,8 +12,11 @@ const ARGUMENTS = [
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',
+  '--use-fake-ui-for-media-stream',
+  '--use-fake-device-for-media-stream',
 ];
 const PATIENCE = 15_000;
+const NO_WORKER = /Service Worker registration blocked/;
 
 export function launch() {
   return chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ARGUMENTS });
@@ -26,7 +29,8 @@ export class Visitor {
   #expected = /^$/;
 
   static async arrive(browser, url, { prepare, ready = true, ...options } = {}) {
-    const context = await browser.newContext(options);
+    // What the page keeps for later would be served to the next steps of a story.
+    const context = await browser.newContext({ serviceWorkers: 'block', ...options });
     context.setDefaultTimeout(PATIENCE);
     const visitor = new Visitor(await context.newPage(), url);
     await context.addInitScript(keepBlobs);
@@ -45,7 +49,8 @@ export class Visitor {
     const { host } = new URL(url);
     page.on('pageerror', (error) => this.#problems.push(`error: ${error.message}`));
     page.on('console', (message) => {
-      if (['error', 'warning'].includes(message.type()) && !this.#expected.test(message.text())) {
+      const expected = this.#expected.test(message.text()) || NO_WORKER.test(message.text());
+      if (['error', 'warning'].includes(message.type()) && !expected) {
         this.#problems.push(`console: ${message.text()}`);
       }
     });
