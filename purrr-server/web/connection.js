@@ -151,6 +151,11 @@ export class Connection {
         return this.send({ type: 'pong' });
       case 'pong':
         break;
+      case 'welcome':
+        // A client that has said this is probed by messages. Pings below those a browser answers for a frozen script.
+        this.send({ type: 'ping' });
+        this.#handlers.frame(frame);
+        break;
       default:
         this.#handlers.frame(frame);
     }

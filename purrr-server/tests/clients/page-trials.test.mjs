@@ -71,6 +71,34 @@ for (const [name, happen] of [
   });
 }
 
+pageStory(
+  'W2: frozen_page_is_not_matched',
+  async ({ server, visit, native }) => {
+    const ann = await visit();
+    await ann.find('Ann');
+    await ann.sees('cancel');
+    // The script stands still; the browser still answers pings of its own accord.
+    const frozen = ann.page.evaluate(() => {
+      const end = performance.now() + 6_000;
+      while (performance.now() < end);
+    });
+    const waiting = async () => (await (await fetch(`${server.url}/healthz`)).json()).waiting;
+    while ((await waiting()) > 0);
+    const [bob, cleo] = [await native(), await native()];
+    bob.send({ type: 'hello', publicKey: (await Keys.generate()).publicKey }, { type: 'find' });
+    await untilType(bob, 'waiting');
+    await cleo.find('Cleo', (await Keys.generate()).publicKey);
+    const { partner } = await untilType(bob, 'matched');
+    assert.equal(partner.name, 'Cleo');
+    await frozen;
+    // Heard of again, it is found by the next one.
+    const dan = await native();
+    dan.send({ type: 'hello', publicKey: (await Keys.generate()).publicKey }, { type: 'find' });
+    assert.equal((await untilType(dan, 'matched')).partner.name, 'Ann');
+  },
+  { args: ['--chat-ping-interval', '200ms', '--chat-ping-timeout', '15s'] },
+);
+
 pageStory('W4: flood_of_3000_texts_leaves_the_page_usable', async (cast) => {
   const { ann, bob, secret } = await withNative(cast);
   await ann.page.evaluate(() => {

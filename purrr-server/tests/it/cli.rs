@@ -129,7 +129,7 @@ async fn help_names_every_option_with_its_variable_and_its_default() {
         let default = format!("[default: {value}");
         assert!(about.contains(&default), "{default} in: {about}");
     }
-    for heading in ["Network:", "Limits:", "Rates:", "Matching:", "Running:"] {
+    for heading in ["Network:", "Limits:", "Rates:", "Matching:", "Page:", "Running:"] {
         assert!(help.contains(heading), "{heading}");
     }
 }

@@ -29,7 +29,7 @@ async fn welcome_comes_first_and_tells_the_limits() {
     assert_eq!(
         welcome,
         format!(
-            r#"{{"type":"welcome","protocol":1,"session":"{session}","resume":"{resume}","online":1,"limits":{{"messageBytes":262144,"imageBytes":9500000,"signalBytes":262144,"nameChars":256,"interests":32,"interestChars":64,"languages":8,"languageChars":35}}}}"#
+            r#"{{"type":"welcome","protocol":1,"session":"{session}","resume":"{resume}","online":1,"limits":{{"messageBytes":262144,"imageBytes":9500000,"signalBytes":262144,"nameChars":256,"interests":32,"interestChars":64,"languages":8,"languageChars":35}},"calls":"video","iceServers":[],"search":{{"languageAfterMs":5000,"anyoneAfterMs":20000}}}}"#
         )
     );
     let (mut bob, _) = Peer::connect_offering(server.address, "Bob", None).await;

@@ -216,6 +216,24 @@ async fn whoever_is_silent_while_waiting_is_passed_by_and_then_gone() {
 }
 
 #[tokio::test]
+async fn frozen_script_is_suspended_although_its_browser_answers_pings() {
+    let server = Server::with(config(|config| {
+        config.chat_ping_interval = Duration::from_millis(200);
+        config.chat_ping_timeout = Duration::from_secs(4);
+    }))
+    .await;
+    let mut page = Peer::connect(server.address, "page").await;
+    page.send(r#"{ "type": "ping", "n": 1 }"#).await;
+    page.gets(r#"{"type":"pong"}"#).await;
+    page.finds().await;
+    // It is asked by a message, which only its script could answer.
+    page.gets(r#"{"type":"ping"}"#).await;
+    soon("the page is suspended", until_waiting(&server, 0)).await;
+    page.send(r#"{"type":"pong"}"#).await;
+    soon("the page is back", until_waiting(&server, 1)).await;
+}
+
+#[tokio::test]
 async fn a_partner_that_froze_is_lost_long_before_the_idle_are() {
     let server = Server::with(config(|config| {
         config.chat_ping_interval = Duration::from_millis(200);
