@@ -159,6 +159,7 @@ async fn documentation_holds_every_option_as_declared() {
 /// Returns a default as help and documentation show it.
 fn shown(value: &toml::Value) -> String {
     match value {
+        toml::Value::String(text) if text.is_empty() => "none".to_owned(),
         toml::Value::String(text) => text.clone(),
         toml::Value::Array(items) => {
             items.first().map_or("none", |item| item.as_str().unwrap()).to_owned()
