@@ -122,9 +122,18 @@ impl MemoryBudget {
         self.0.global.bytes.held.load(Ordering::Relaxed)
     }
 
+    /// Reserves for bytes that are about to be made. Returns `None` if the budget has no room.
+    pub(crate) fn reserve(&self, bytes: usize) -> Option<Reservation> {
+        let mut reservation = self.reservation();
+        reservation.grow_to(bytes).then_some(reservation)
+    }
+
     /// Reserves for another form of a message that was accepted, such as its decoded image.
     ///
-    /// Never refuses, since it takes the place of the first form. Both are held for a moment.
+    /// Never refuses, since it takes the place of the first form, which was reserved. Both are held
+    /// until the caller returns, so each worker thread exceeds the budget by at most one message.
+    /// The second form is at most 4/3 of the first (Base64), so what is held altogether is at most
+    /// 4/3 of the budget and a message for each worker thread.
     pub(crate) fn hold(&self, bytes: Vec<u8>) -> Bytes {
         if bytes.len() <= SMALL_MESSAGE {
             return bytes.into();
@@ -206,9 +215,8 @@ impl Reservation {
         if bytes <= SMALL_MESSAGE || bytes <= self.bytes {
             return true;
         }
-        let grown = self.budget.0.reserve(bytes - self.bytes);
+        let grown = self.extend_to(bytes);
         if grown {
-            self.bytes = bytes;
             if let Deadline::None = self.deadline {
                 self.deadline = Deadline::Since(Instant::now());
             }
@@ -216,6 +224,36 @@ impl Reservation {
             self.release();
         }
         grown
+    }
+
+    /// Reserves up to `bytes` in all, small or not, and without a deadline.
+    ///
+    /// Returns false if the budget is exhausted. What was reserved stays reserved then.
+    pub(crate) fn extend_to(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let extended = more == 0 || self.budget.0.reserve(more);
+        if extended {
+            self.bytes = self.bytes.max(bytes);
+        }
+        extended
+    }
+
+    /// Returns the number of reserved bytes.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Moves the reservation into the bytes that it was made for.
+    pub(crate) fn hold(self, bytes: Vec<u8>) -> Bytes {
+        if self.bytes == 0 {
+            return bytes.into();
+        }
+        Bytes::from_owner(Reserved { bytes, _reservation: self })
+    }
+
+    /// Moves the reservation into the text that it was made for.
+    pub(crate) fn hold_text(self, text: String) -> ByteString {
+        ByteString::try_from(self.hold(text.into_bytes())).expect("a string is UTF-8")
     }
 
     /// Moves the reservation into the bytes of the finished message. The next message begins.

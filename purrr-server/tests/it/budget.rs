@@ -2,18 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
 use purrr_server::Config;
 use serde_json::json;
-use tokio::net::TcpSocket;
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
 
 use crate::{
     support::{
-        Peer, Server, png_of, soon,
+        Answer, Peer, Server, png_of, soon,
         wire::{BINARY, CONTINUATION, FIN, Wire, frame, head},
     },
-    visitor::{Transport, Visitor},
+    visitor::{Line, Transport, Visitor},
 };
 
 /// A picture, of which there is room for one.
@@ -25,18 +28,16 @@ async fn server() -> Server {
     Server::with(config).await
 }
 
+/// Returns how many bytes the server says it holds.
+async fn held(server: &Server) -> usize {
+    let metrics = server.get("/metrics").await.body;
+    let line = metrics.lines().find_map(|line| line.strip_prefix("purrr_buffered_bytes "));
+    line.unwrap().parse().unwrap()
+}
+
 /// How many bytes the server says it holds, once that is as it should be.
 async fn holds(server: &Server, fits: impl Fn(usize) -> bool) {
-    soon("what is held", async {
-        loop {
-            let metrics = server.get("/metrics").await.body;
-            let line = metrics.lines().find_map(|line| line.strip_prefix("purrr_buffered_bytes "));
-            if fits(line.unwrap().parse().unwrap()) {
-                return;
-            }
-        }
-    })
-    .await;
+    soon("what is held", async { while !fits(held(server).await) {} }).await;
 }
 
 async fn pair(server: &Server) -> (Wire, Peer) {
@@ -180,4 +181,78 @@ async fn what_never_came_whole_is_given_back_with_the_connection() {
     drop(ann);
     bob.gets(r#"{"type":"left","reason":"lost"}"#).await;
     holds(&server, |held| held == 0).await;
+}
+
+/// Begins a poll on a connection with small buffers, and reads nothing of the answer.
+async fn begin_poll(server: &Server, session: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let stream = socket.connect(server.address).await.unwrap();
+    let request = format!(
+        "GET /socket.io/?EIO=4&transport=polling&sid={session} HTTP/1.1\r\nHost: x\r\n\
+         Connection: close\r\n\r\n"
+    );
+    let mut stream = stream;
+    tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Returns true if an answer has begun within a moment.
+async fn is_answered(stream: &TcpStream) -> bool {
+    let mut byte = [0];
+    matches!(timeout(Duration::from_millis(500), stream.peek(&mut byte)).await, Ok(Ok(1)))
+}
+
+#[tokio::test]
+async fn untaken_answers_to_polls_stay_in_budget() {
+    const BUDGET: usize = 2_000_000;
+    const TEXT: usize = 60_000;
+    let mut config = Config::default();
+    config.buffered_bytes = BUDGET;
+    config.rate_limits = false;
+    config.limits.stall = Duration::from_secs(60);
+    let server = Server::with(config).await;
+    let (mut ann, mut bob) =
+        Visitor::pair(&server, [Transport::WebSocket, Transport::Polling]).await;
+    let Line::Polling { session, .. } = &bob.line else { panic!("he polls") };
+    let session = session.clone();
+    let sending = tokio::spawn(async move {
+        for n in 0..150 {
+            let text = format!("{n:03}{}", "x".repeat(TEXT));
+            ann.emit(&format!(r#"["chat message","{text}"]"#)).await;
+        }
+        ann
+    });
+
+    let (mut answers, mut most) = (Vec::new(), 0);
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let answer = begin_poll(&server, &session).await;
+        let answered = is_answered(&answer).await;
+        answers.push(answer);
+        most = most.max(held(&server).await);
+        if !answered {
+            break;
+        }
+    }
+    assert!(most <= BUDGET, "{most} bytes are held of {BUDGET}");
+    assert_eq!(answers.len(), 2, "the second poll waits for the first answer to be taken");
+
+    // The client takes all that it was owed, in order.
+    let mut next = 0;
+    let mut expect = |packet: &str| {
+        assert!(packet.starts_with(&format!(r#"42["chat message","{next:03}"#)), "{next}");
+        next += 1;
+        next
+    };
+    for answer in answers {
+        let answer = soon("an answer", Answer::read(answer)).await;
+        assert_eq!(answer.status, 200);
+        answer.body.split('\u{1e}').filter(|packet| *packet != "2").for_each(|packet| {
+            expect(packet);
+        });
+    }
+    while expect(&bob.text().await) < 150 {}
+    holds(&server, |held| held == 0).await;
+    drop(sending.await.unwrap());
 }

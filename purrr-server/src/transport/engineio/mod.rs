@@ -7,6 +7,7 @@
 //!
 //! The protocol: <https://socket.io/docs/v4/engine-io-protocol/>.
 
+mod answer;
 mod packet;
 pub(crate) mod payload;
 mod polling;

@@ -1,4 +1,4 @@
-//! The bodies of polling requests and responses: [`Inbound`] and [`join`].
+//! The bodies of polling requests: [`Inbound`].
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
@@ -10,13 +10,14 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use purrr_core::codec::__private::worth_sharing;
 
-use super::packet::{Outgoing, Packet};
+use super::packet::Packet;
 use crate::{limits::memory::MemoryBudget, transport::message::Message};
 
 /// Packets in one request: more than the client library sends, and few enough to cost nothing.
 const MAX_PACKETS: usize = 16_384;
 
-const SEPARATOR: char = '\u{1e}';
+/// Separates packets in a body.
+pub(super) const SEPARATOR: char = '\u{1e}';
 
 /// The request broke the protocol, which ends its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,11 +54,14 @@ impl Inbound {
     /// Returns the next packet.
     ///
     /// Copied if a slice would keep much more of the body than itself: what is not taken yet pays
-    /// for the body, what is taken would not.
+    /// for the body, what is taken would not. Refused if the budget has no room for the copy.
     pub(super) fn next(&mut self, budget: &MemoryBudget) -> Option<Packet> {
         Some(match self.packets.pop_front()? {
             Packet::Message(Message::Text(text)) if !worth_sharing(text.len(), self.body_bytes) => {
-                Packet::Message(Message::Text(budget.hold_text(text.to_string())))
+                match budget.reserve(text.len()) {
+                    Some(room) => Packet::Message(Message::Text(room.hold_text(text.to_string()))),
+                    None => Packet::Refused,
+                }
             }
             packet => packet,
         })
@@ -65,6 +69,8 @@ impl Inbound {
 }
 
 /// Splits the body of a request into its packets.
+///
+/// A binary packet that the budget has no room for is refused.
 fn split(body: Bytes, budget: &MemoryBudget) -> Result<Vec<Packet>, InvalidRequest> {
     let body = ByteString::try_from(body).map_err(|_| InvalidRequest)?;
     let mut packets = Vec::new();
@@ -73,32 +79,17 @@ fn split(body: Bytes, budget: &MemoryBudget) -> Result<Vec<Packet>, InvalidReque
             return Err(InvalidRequest);
         }
         packets.push(match packet.strip_prefix('b') {
-            Some(base64) => {
-                let bytes = BASE64_STANDARD.decode(base64).map_err(|_| InvalidRequest)?;
-                Packet::Message(Message::Binary(budget.hold(bytes)))
-            }
+            Some(base64) => match budget.reserve(base64.len() / 4 * 3) {
+                Some(room) => {
+                    let bytes = BASE64_STANDARD.decode(base64).map_err(|_| InvalidRequest)?;
+                    Packet::Message(Message::Binary(room.hold(bytes)))
+                }
+                None => Packet::Refused,
+            },
             None => Packet::parse(body.slice_ref(packet)).ok_or(InvalidRequest)?,
         });
     }
     Ok(packets)
-}
-
-/// Joins packets into the body of a response.
-pub(super) fn join(packets: &VecDeque<Outgoing>) -> String {
-    let mut payload = String::with_capacity(packets.iter().map(|packet| packet.len() + 1).sum());
-    for packet in packets {
-        if !payload.is_empty() {
-            payload.push(SEPARATOR);
-        }
-        match packet {
-            Outgoing::Text(text) => payload.push_str(text),
-            Outgoing::Binary(bytes) => {
-                payload.push('b');
-                BASE64_STANDARD.encode_string(bytes, &mut payload);
-            }
-        }
-    }
-    payload
 }
 
 #[cfg(test)]

@@ -7,15 +7,17 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
 use super::{
     packet::{Outgoing, Packet},
-    payload::{Inbound, InvalidRequest, join},
+    payload::{Inbound, InvalidRequest},
 };
 use crate::{
-    limits::{lock, memory::MemoryBudget},
+    limits::{
+        lock,
+        memory::{MemoryBudget, Reservation, SMALL_MESSAGE},
+    },
     transport::websocket::MessageSocket,
 };
 
@@ -24,7 +26,7 @@ const MAX_OUTBOUND: usize = 1024 * 1024;
 
 /// What the requests of one session and its task share.
 ///
-/// Requests call [`poll`](Self::poll), [`begin_post`](Self::begin_post) with
+/// Requests call [`poll`](Self::poll) with [`handle_answer_end`](Self::handle_answer_end), [`begin_post`](Self::begin_post) with
 /// [`post`](Self::post), and for an upgrade [`begin_upgrade`](Self::begin_upgrade),
 /// [`handle_probe`](Self::handle_probe), [`complete_upgrade`](Self::complete_upgrade) and always
 /// [`end_upgrade`](Self::end_upgrade). The task first asks
@@ -33,7 +35,8 @@ const MAX_OUTBOUND: usize = 1024 * 1024;
 /// [`poll_flush`](Self::poll_flush).
 ///
 /// Worst case: the packets of one request, since the next one is answered only when they are
-/// taken, and [`MAX_OUTBOUND`] or one larger packet.
+/// taken, and twice [`MAX_OUTBOUND`] or one larger packet: those that wait, and those of the one
+/// answer under way. All but [`SMALL_MESSAGE`] bytes of each is reserved in the memory budget.
 #[derive(Debug)]
 pub(super) struct Polling {
     budget: MemoryBudget,
@@ -47,8 +50,14 @@ struct State {
     inbound: Inbound,
     outbound: VecDeque<Outgoing>,
     outbound_bytes: usize,
+    /// Bytes of the outbound packets that are small, so that they reserve nothing themselves.
+    small_bytes: usize,
+    /// Pays for small packets beyond [`SMALL_MESSAGE`] bytes. Boxed, since few sessions have any.
+    reservation: Option<Box<Reservation>>,
     /// The request that waits for something to send.
-    poll: Option<oneshot::Sender<Bytes>>,
+    poll: Option<oneshot::Sender<Reply>>,
+    /// Set until the client has taken the last answer with packets, or its connection has ended.
+    answering: bool,
     /// Set while a request brings packets.
     posting: bool,
     /// Set when part of a request body came.
@@ -72,7 +81,22 @@ enum Upgrade {
     Complete(Box<MessageSocket>),
 }
 
+/// The answer to a poll.
+pub(super) enum Reply {
+    Packets(Batch),
+    /// One packet of the transport's own.
+    Control(&'static str),
+}
+
+/// The packets of one answer, and what pays for the small ones.
+pub(super) struct Batch {
+    pub(super) packets: VecDeque<Outgoing>,
+    pub(super) reservation: Option<Box<Reservation>>,
+}
+
 /// The WebSocket that takes over, and the packets that polling left over.
+///
+/// Once they are sent, [`Polling::handle_rest_sent`] must be called.
 pub(super) struct Successor {
     pub(super) socket: Box<MessageSocket>,
     pub(super) inbound: Inbound,
@@ -89,22 +113,32 @@ impl Polling {
     }
 
     /// Begins a poll. The receiver fails if the session ends first.
-    pub(super) fn poll(&self) -> Result<oneshot::Receiver<Bytes>, InvalidRequest> {
+    ///
+    /// It is answered once the client has taken the answer before. An answer with packets must be
+    /// followed by [`handle_answer_end`](Self::handle_answer_end).
+    pub(super) fn poll(&self) -> Result<oneshot::Receiver<Reply>, InvalidRequest> {
         let mut state = self.lock();
         if state.closed {
             return Err(InvalidRequest);
         }
         if let Some(other) = state.poll.take() {
             // Two polls at once would get the packets in an undefined order.
-            other.send(Bytes::from_static(b"1")).ok();
+            other.send(Reply::Control("1")).ok();
             state.close();
             self.inbound_taken.notify_waiters();
             return Err(InvalidRequest);
         }
         let (answer, answered) = oneshot::channel();
         state.poll = Some(answer);
-        state.answer_poll(&self.budget);
+        state.answer_poll();
         Ok(answered)
+    }
+
+    /// Notes that the client has taken an answer, or never will. The next poll may be answered.
+    pub(super) fn handle_answer_end(&self) {
+        let mut state = self.lock();
+        state.answering = false;
+        state.answer_poll();
     }
 
     /// Begins a request that brings packets.
@@ -173,7 +207,7 @@ impl Polling {
             return Err(InvalidRequest);
         }
         state.upgrade = Upgrade::Probing;
-        state.answer_poll(&self.budget);
+        state.answer_poll();
         Ok(())
     }
 
@@ -213,6 +247,11 @@ impl Polling {
         Some(Successor { socket, inbound, outbound })
     }
 
+    /// Releases what pays for the packets that the WebSocket has taken over.
+    pub(super) fn handle_rest_sent(&self) {
+        self.lock().reservation = None;
+    }
+
     /// Polls for the next packet of the client. Returns `None` when the session is over.
     pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Packet>> {
         let mut state = self.lock();
@@ -239,10 +278,11 @@ impl Polling {
         if state.closed {
             return Poll::Ready(false);
         }
-        if state.outbound_bytes >= MAX_OUTBOUND {
-            state.answer_poll(&self.budget);
+        if state.has_room(&self.budget) {
+            return Poll::Ready(true);
         }
-        if state.outbound_bytes < MAX_OUTBOUND {
+        state.answer_poll();
+        if state.has_room(&self.budget) {
             return Poll::Ready(true);
         }
         state.task = Some(cx.waker().clone());
@@ -252,14 +292,18 @@ impl Polling {
     /// Queues a packet for the client.
     pub(super) fn send(&self, packet: Outgoing) {
         let mut state = self.lock();
-        state.outbound_bytes += packet.len();
+        let length = packet.len();
+        state.outbound_bytes += length;
+        if length <= SMALL_MESSAGE {
+            state.small_bytes += length;
+        }
         state.outbound.push_back(packet);
     }
 
     /// Polls until a request has taken all packets.
     pub(super) fn poll_flush(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        state.answer_poll(&self.budget);
+        state.answer_poll();
         if state.outbound.is_empty() || state.closed {
             return Poll::Ready(());
         }
@@ -273,24 +317,43 @@ impl Polling {
 }
 
 impl State {
+    /// Returns true if one more packet may be queued, and reserves for it.
+    fn has_room(&mut self, budget: &MemoryBudget) -> bool {
+        if self.outbound_bytes >= MAX_OUTBOUND {
+            return false;
+        }
+        if self.small_bytes < SMALL_MESSAGE {
+            return true;
+        }
+        let reservation = self.reservation.get_or_insert_with(|| Box::new(budget.reservation()));
+        // The budget is asked once for many packets.
+        reservation.bytes() > self.small_bytes
+            || reservation.extend_to(self.small_bytes + SMALL_MESSAGE)
+    }
+
     /// Answers the waiting poll, if there is something to send or an upgrade needs it back.
-    fn answer_poll(&mut self, budget: &MemoryBudget) {
+    ///
+    /// Only when the client has taken the answer before: otherwise it could have the server hold
+    /// any number of answers.
+    fn answer_poll(&mut self) {
         let releases = matches!(self.upgrade, Upgrade::Probing | Upgrade::Complete(_));
-        if self.outbound.is_empty() && !releases {
+        if self.answering || (self.outbound.is_empty() && !releases) {
             return;
         }
         let Some(poll) = self.poll.take() else { return };
-        let payload = match self.outbound.is_empty() {
-            true => Bytes::from_static(b"6"),
-            false => budget.hold(join(&self.outbound).into_bytes()),
+        let reply = if self.outbound.is_empty() {
+            Reply::Control("6")
+        } else {
+            self.answering = true;
+            (self.outbound_bytes, self.small_bytes) = (0, 0);
+            let (packets, reservation) = (take(&mut self.outbound), self.reservation.take());
+            Reply::Packets(Batch { packets, reservation })
         };
-        if poll.send(payload).is_err() {
+        if poll.send(reply).is_err() {
             // The client gave up the request, so what it would have received is lost.
             self.close();
             return;
         }
-        self.outbound.clear();
-        self.outbound_bytes = 0;
         self.wake();
     }
 
@@ -302,7 +365,7 @@ impl State {
     fn end(&mut self, last: &'static str) {
         self.closed = true;
         if let Some(poll) = self.poll.take() {
-            poll.send(Bytes::from_static(last.as_bytes())).ok();
+            poll.send(Reply::Control(last)).ok();
         }
         self.wake();
     }
@@ -326,10 +389,25 @@ impl std::fmt::Debug for State {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::{super::answer::join, *};
 
     fn budget() -> MemoryBudget {
         MemoryBudget::unlimited()
+    }
+
+    fn noop() -> Context<'static> {
+        Context::from_waker(Waker::noop())
+    }
+
+    fn text(reply: Reply) -> String {
+        match reply {
+            Reply::Packets(batch) => join(batch.packets),
+            Reply::Control(packet) => packet.to_owned(),
+        }
     }
 
     #[tokio::test]
@@ -337,13 +415,44 @@ mod tests {
         let polling = Polling::new(budget());
         polling.send(Outgoing::Text("4a".into()));
         polling.send(Outgoing::Binary(Bytes::from_static(&[1, 2])));
-        assert_eq!(polling.poll().unwrap().await.unwrap(), "4a\u{1e}bAQI=");
+        assert_eq!(text(polling.poll().unwrap().await.unwrap()), "4a\u{1e}bAQI=");
+        polling.handle_answer_end();
         let mut waiting = polling.poll().unwrap();
         assert!(waiting.try_recv().is_err());
         polling.send(Outgoing::Text("4b".into()));
-        let noop = Waker::noop();
-        assert!(polling.poll_flush(&Context::from_waker(noop)).is_ready());
-        assert_eq!(waiting.await.unwrap(), "4b");
+        assert!(polling.poll_flush(&noop()).is_ready());
+        assert_eq!(text(waiting.await.unwrap()), "4b");
+    }
+
+    #[tokio::test]
+    async fn poll_waits_until_last_answer_is_taken() {
+        let polling = Polling::new(budget());
+        polling.send(Outgoing::Text("4a".into()));
+        assert_eq!(text(polling.poll().unwrap().await.unwrap()), "4a");
+        polling.send(Outgoing::Text("4b".into()));
+        let mut second = polling.poll().unwrap();
+        assert!(polling.poll_flush(&noop()).is_pending());
+        assert!(second.try_recv().is_err(), "the first answer is under way");
+        polling.handle_answer_end();
+        assert_eq!(text(second.await.unwrap()), "4b");
+    }
+
+    #[tokio::test]
+    async fn small_packets_beyond_allowance_are_reserved() {
+        let budget = MemoryBudget::new(4 * SMALL_MESSAGE, Duration::MAX);
+        let polling = Polling::new(budget.clone());
+        let mut sent = 0;
+        while polling.poll_ready(&noop()).is_ready() {
+            polling.send(Outgoing::Text("4".repeat(1_000).into()));
+            sent += 1_000;
+        }
+        assert!(sent <= budget.held() + 2 * 1_000, "{sent} bytes, {} reserved", budget.held());
+        assert!((3 * SMALL_MESSAGE..5 * SMALL_MESSAGE).contains(&sent), "{sent}");
+        let reply = polling.poll().unwrap().await.unwrap();
+        assert!(polling.poll_ready(&noop()).is_ready(), "the first bytes need no budget");
+        assert!(budget.held() > 0, "the answer is under way");
+        drop(reply);
+        assert_eq!(budget.held(), 0);
     }
 
     #[tokio::test]
@@ -351,8 +460,7 @@ mod tests {
         let polling = Polling::new(budget());
         let first = polling.poll().unwrap();
         assert_eq!(polling.poll().map(drop), Err(InvalidRequest));
-        assert_eq!(first.await.unwrap(), "1");
-        let noop = Waker::noop();
-        assert_eq!(polling.poll_next(&Context::from_waker(noop)), Poll::Ready(None));
+        assert_eq!(text(first.await.unwrap()), "1");
+        assert_eq!(polling.poll_next(&noop()), Poll::Ready(None));
     }
 }

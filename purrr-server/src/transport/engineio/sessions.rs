@@ -18,8 +18,9 @@ use serde_json::json;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
+    answer::Answer,
     payload::{Inbound, InvalidRequest},
-    polling::Polling,
+    polling::{Polling, Reply},
     socket::{EioSocket, EioTransport, Link},
     table::{SessionTable, new_sid},
 };
@@ -106,7 +107,7 @@ impl Sessions {
             let polling = self.table.get(&sid).ok_or(Refusal::SessionUnknown)?;
             return match (websocket, request.method()) {
                 (true, _) => self.upgrade(request, polling),
-                (false, &Method::GET) => poll(&polling).await,
+                (false, &Method::GET) => poll(polling).await,
                 (false, &Method::POST) => self.post(request, &polling).await,
                 (false, _) => Err(Refusal::BadMethod),
             };
@@ -251,12 +252,15 @@ async fn read_body(
     }
 }
 
-async fn poll(polling: &Polling) -> Result<Response, Refusal> {
-    let answer = polling.poll().map_err(|InvalidRequest| Refusal::BadRequest)?;
-    let guard = RequestGuard(polling);
-    let answer = answer.await;
+async fn poll(polling: Arc<Polling>) -> Result<Response, Refusal> {
+    let reply = polling.poll().map_err(|InvalidRequest| Refusal::BadRequest)?;
+    let guard = RequestGuard(&polling);
+    let reply = reply.await;
     guard.finish();
-    answer.map(payload).map_err(|_| Refusal::SessionUnknown)
+    match reply.map_err(|_| Refusal::SessionUnknown)? {
+        Reply::Control(packet) => Ok(payload(packet)),
+        Reply::Packets(batch) => Ok(payload(Body::new(Answer::new(polling, batch)))),
+    }
 }
 
 fn payload(text: impl Into<Body>) -> Response {

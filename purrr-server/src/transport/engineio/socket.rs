@@ -122,6 +122,9 @@ impl EioTransport {
         {
             (self.early, self.rest, self.provisional) = (inbound, outbound, None);
             if let Link::Polling(record) = replace(&mut self.link, Link::WebSocket(socket)) {
+                if self.rest.is_empty() {
+                    record.polling().handle_rest_sent();
+                }
                 self.record = Some(record);
             }
         }
@@ -215,6 +218,9 @@ impl EioTransport {
                     socket.as_mut().start_send(packet.into_message()).map_err(io::Error::other)?;
                 }
                 if self.rest.is_empty() {
+                    if let Some(record) = &self.record {
+                        record.polling().handle_rest_sent();
+                    }
                     let _ = socket.as_mut().poll_flush(cx).map_err(io::Error::other)?;
                 }
             }

@@ -2,8 +2,14 @@
 
 use bytes::Bytes;
 
-use super::{InvalidRequest, MAX_PACKETS, Outgoing, Packet, SEPARATOR, join};
-use crate::{limits::memory::MemoryBudget, transport::message::Message};
+use super::{InvalidRequest, MAX_PACKETS, Packet, SEPARATOR};
+use crate::{
+    limits::memory::MemoryBudget,
+    transport::{
+        engineio::{answer::join, packet::Outgoing},
+        message::Message,
+    },
+};
 
 /// Checks that packets survive being written and parsed again, and that two bodies joined by a
 /// separator have the packets of both.
@@ -11,7 +17,7 @@ pub fn payloads(data: &[u8]) {
     let Ok(packets) = split(Bytes::copy_from_slice(data)) else { return };
     assert!(packets.len() <= MAX_PACKETS);
     let written: Vec<_> = packets.iter().map(write).collect();
-    let payload = join(&written.into());
+    let payload = join(written.into());
     assert_eq!(split(payload.into()).as_ref(), Ok(&packets), "written anew");
 
     let Ok(data) = std::str::from_utf8(data) else { panic!("it was understood") };
