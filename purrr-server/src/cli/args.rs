@@ -6,10 +6,10 @@ use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource, value_parse
 use toml::Value;
 
 use super::{
-    error::CliError,
+    error::{CliError, unknown},
     file::{self, File},
-    setting::Setting,
-    settings::{self, GROUPS, Settings},
+    setting::{Setting, Settings},
+    settings::{self, GROUPS},
     values::SettingValue,
 };
 
@@ -177,16 +177,6 @@ fn check_variables(names: impl Iterator<Item = String>) -> Result<(), CliError> 
         }
     }
     Ok(())
-}
-
-/// Returns the error for a name that is none of the known ones.
-pub(super) fn unknown(name: &str, known: impl Iterator<Item = String>) -> CliError {
-    let nearest = known
-        .map(|known| (strsim::damerau_levenshtein(name, &known), known))
-        .min()
-        .filter(|(distance, known)| *distance <= known.len() / 2)
-        .map(|(_, known)| known);
-    CliError::Unknown { name: name.to_owned(), nearest }
 }
 
 #[cfg(test)]

@@ -48,3 +48,13 @@ pub enum CliError {
 fn hint(nearest: &Option<String>) -> String {
     nearest.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }
+
+/// Returns the error for a name that is none of the known ones.
+pub(super) fn unknown(name: &str, known: impl Iterator<Item = String>) -> CliError {
+    let nearest = known
+        .map(|known| (strsim::damerau_levenshtein(name, &known), known))
+        .min()
+        .filter(|(distance, known)| *distance <= known.len() / 2)
+        .map(|(_, known)| known);
+    CliError::Unknown { name: name.to_owned(), nearest }
+}

@@ -7,7 +7,10 @@ use std::{
 
 use toml::{Spanned, Value};
 
-use super::{args::unknown, error::CliError, settings};
+use super::{
+    error::{CliError, unknown},
+    settings,
+};
 
 /// A file whose keys are names of settings. Its values are not parsed yet.
 #[derive(Debug, Default)]

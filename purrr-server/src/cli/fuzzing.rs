@@ -2,11 +2,7 @@
 
 use std::path::Path;
 
-use super::{
-    error::CliError,
-    file::File,
-    settings::{self, Settings},
-};
+use super::{error::CliError, file::File, setting::Settings, settings};
 
 /// Checks that a file is refused with a message or gives settings that can be served.
 ///

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 pub use self::{
     args::{Action, Cli},
     error::CliError,
-    settings::Settings,
+    setting::Settings,
 };
 use self::{reference::reference, signals::Signals};
 

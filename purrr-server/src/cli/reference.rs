@@ -2,8 +2,8 @@
 
 use super::{
     file::texts,
-    setting::Setting,
-    settings::{GROUPS, Settings},
+    setting::{Setting, Settings},
+    settings::GROUPS,
 };
 
 /// Returns a table of each group of settings, in Markdown.

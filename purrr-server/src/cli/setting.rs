@@ -1,6 +1,16 @@
-//! What one setting is: [`Setting`], and [`setting!`], which makes it from a field.
+//! What one setting is: [`Setting`], and [`setting!`], which makes it from a field of [`Settings`].
 
-use super::settings::Settings;
+use super::log::Log;
+use crate::config::Config;
+
+/// What the program is set to.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Settings {
+    /// What the server does and allows.
+    pub config: Config,
+    pub(super) log: Log,
+}
 
 /// One setting. Flag, variable and key of the file are made from the field's name.
 pub(super) struct Setting {

@@ -1,25 +1,14 @@
-//! Every setting, declared once: [`Settings`] and [`GROUPS`].
+//! Every setting, declared once: [`GROUPS`].
 //!
-//! A row names a field of [`Config`], [`Limits`](purrr_core::Limits) or
+//! A row names a field of [`Config`](crate::config::Config), [`Limits`](purrr_core::Limits) or
 //! [`Rates`](purrr_core::Rates). Its flag, variable and key of the file follow from that name, and
 //! its default is the field's. `--help` and the tables of `docs/configuration.md` are made from the
 //! rows. To add a setting, add a field and a row, and print the tables anew.
 
 use super::{
-    log::Log,
-    setting::{Setting, setting},
+    setting::{Setting, Settings, setting},
     values::SettingValue,
 };
-use crate::config::Config;
-
-/// What the program is set to.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct Settings {
-    /// What the server does and allows.
-    pub config: Config,
-    pub(super) log: Log,
-}
 
 /// The settings under the headings of the help.
 pub(super) const GROUPS: [(&str, &[Setting]); 6] = [
