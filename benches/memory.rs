@@ -15,9 +15,9 @@ use std::{
 
 use counting::BYTES;
 use purrr_core::{
-    Interests, Lobby, Search,
+    Interests, Limits, Lobby, Search,
     backend::MemoryLobby,
-    matching::Matchmaker,
+    matching::{Matchmaker, Request},
     model::{Interest, PeerId, PersonId, Ticket},
 };
 use tokio::runtime::Builder;
@@ -60,8 +60,8 @@ fn machine(crowd: u64, tags: u64) -> Matchmaker<u64> {
     let mut machine = Matchmaker::new(1);
     let rule = Arc::new(Interests::default());
     for peer in 0..crowd {
-        let ticket = Arc::new(ticket(peer, tags));
-        let entered = machine.handle_enter(Duration::ZERO, ticket, rule.clone(), peer);
+        let request = Request::new(Arc::new(ticket(peer, tags)), rule.clone());
+        let entered = machine.handle_enter(Duration::ZERO, request, peer);
         entered.expect("every peer enters once");
     }
     machine
@@ -69,7 +69,9 @@ fn machine(crowd: u64, tags: u64) -> Matchmaker<u64> {
 
 /// The lobby with its places.
 fn lobby(crowd: u64, tags: u64) -> impl Sized {
-    let lobby = MemoryLobby::default();
+    let mut limits = Limits::default();
+    limits.waiting_per_person = 0;
+    let lobby = MemoryLobby::new(limits);
     let rule = Arc::new(Interests::default());
     let runtime = Builder::new_current_thread().enable_time().build();
     let runtime = runtime.expect("a runtime without sockets needs nothing that could be missing");

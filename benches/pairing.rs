@@ -38,9 +38,9 @@ use criterion::{
     measurement::WallTime,
 };
 use purrr_core::{
-    Anyone, Bytes, Interests, Lobby, Pairing, Search,
+    Anyone, Bytes, Interests, Limits, Lobby, Pairing, Search,
     backend::{Match, MemoryLobby, Place},
-    matching::Matchmaker,
+    matching::{Matchmaker, Request},
     model::{Interest, PeerId, PersonId, Ticket},
 };
 use tokio::{
@@ -141,7 +141,9 @@ impl People {
 
 impl LobbyRoom {
     fn new(people: People) -> Self {
-        Self { lobby: MemoryLobby::default(), people }
+        let mut limits = Limits::default();
+        limits.waiting_per_person = 0;
+        Self { lobby: MemoryLobby::new(limits), people }
     }
 }
 
@@ -345,7 +347,8 @@ impl Machine {
 
     fn enter(&mut self, peer: u64) {
         let (ticket, rule) = (Arc::new(self.people.ticket(peer)), Arc::clone(&self.people.rule));
-        let entered = self.matchmaker.handle_enter(Duration::ZERO, ticket, rule, peer);
+        let entered =
+            self.matchmaker.handle_enter(Duration::ZERO, Request::new(ticket, rule), peer);
         entered.expect("every peer is in one place at a time");
     }
 

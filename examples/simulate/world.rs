@@ -9,7 +9,7 @@ use std::{
 
 use purrr_core::{
     Pairing, Search,
-    matching::{Made, Matchmaker, PairKey, PlaceKey},
+    matching::{Made, Matchmaker, PairKey, PlaceKey, Request},
     model::{PeerId, PersonId, Ticket},
 };
 
@@ -160,7 +160,11 @@ impl World {
             ticket.exclusions.recent = recent.collect();
             ticket.exclusions.relax_after = RELAX_AFTER;
         }
-        let entered = self.machine.handle_enter(now, Arc::new(ticket), Arc::clone(&self.rule), id);
+        let entered = self.machine.handle_enter(
+            now,
+            Request::new(Arc::new(ticket), Arc::clone(&self.rule)),
+            id,
+        );
         let place = entered.expect("a person searches only when they neither wait nor chat");
         person.place = Some(place);
         let due = now.saturating_add(self.crowd.patience());

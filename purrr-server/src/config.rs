@@ -280,6 +280,9 @@ impl Config {
         let rule = Interests::default().widen_after(self.language_after, self.anyone_after);
         let mut limits = self.limits.clone();
         limits.rates = limits.rates.filter(|_| self.rate_limits);
+        if !self.rate_limits {
+            (limits.waiting_per_person, limits.waiting_per_address) = (0, 0);
+        }
         let builder = Hub::builder().rule(rule).limits(limits);
         match self.backend {
             // The builder's own default.

@@ -78,6 +78,9 @@ pub enum LobbyError {
     /// The peer has a place or a chat already.
     #[error("the peer waits or chats already")]
     AlreadyHere,
+    /// The person or the address has as many waiting places as [`Limits`](crate::Limits) allow.
+    #[error("too many waiting places of one person or address")]
+    TooManyWaiting,
     /// The backend failed.
     #[error("the lobby cannot be reached")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -99,9 +99,10 @@ impl Hub {
     ///
     /// Dropping the future leaves the lobby. A partner that was just found is told.
     pub async fn pair(&self, profile: Profile) -> Result<Chat, PairError> {
-        let Profile { hello, search, capabilities, person, resume, .. } = profile;
+        let Profile { hello, search, capabilities, person, resume, origin, .. } = profile;
         let peer = ActivePeer::arrive(&self.shared, person);
-        let ticket = Ticket { hello, search, capabilities, ..Ticket::new(PeerId::random()) };
+        let ticket =
+            Ticket { hello, search, capabilities, origin, ..Ticket::new(PeerId::random()) };
         let change = self.shared.phase_change();
         if self.is_draining() {
             return Err(PairError::Draining);

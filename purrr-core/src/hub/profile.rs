@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     hub::transport::Gate,
     model::{
-        ids::{PersonId, ResumeToken},
+        ids::{OriginKey, PersonId, ResumeToken},
         profile::{Capabilities, Hello, Search},
     },
     rate::shared::Allowance,
@@ -28,6 +28,9 @@ pub struct Profile {
     pub person: Option<PersonId>,
     /// The resume token that came with the connection. One that is unknown or used up changes nothing. Default: none.
     pub resume: Option<ResumeToken>,
+    /// The client's address as a keyed hash, for [`Limits::waiting_per_address`](crate::Limits::waiting_per_address).
+    /// Default: none, so its waiting places do not count.
+    pub origin: OriginKey,
     /// The rates that the peer shares with others, beside [`Limits::rates`](crate::Limits::rates) of its own. Default: none.
     pub allowance: Option<Arc<Allowance>>,
     /// The gate of which the transport has a clone. Default: none, so backpressure pauses the whole transport.

@@ -11,30 +11,34 @@
 //! | [`handle_part`](Matchmaker::handle_part) | a pair ends |
 //! | [`handle_timeout`](Matchmaker::handle_timeout) | at the time that `poll_timeout` names |
 //!
-//! After `handle_enter` and `handle_timeout`, drain [`poll_match`](Matchmaker::poll_match) until it returns `None`. Then
+//! `handle_enter` takes a [`Request`]. Build it before the lock is taken: it calls the rule and hashes the interests. After
+//! `handle_enter` and `handle_timeout`, drain [`poll_match`](Matchmaker::poll_match) until it returns `None`. Then
 //! ask [`poll_timeout`](Matchmaker::poll_timeout) when to call `handle_timeout`. An owner adds the lock, the clock and the
 //! channels; [`MemoryLobby`](crate::backend::MemoryLobby) is such an owner.
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};
-//! use purrr_core::{Anyone, matching::Matchmaker, model::{PeerId, Ticket}};
+//! use purrr_core::{Anyone, matching::{Matchmaker, Request}, model::{PeerId, Ticket}};
 //!
 //! let mut machine = Matchmaker::new(0);
 //! let enter = |machine: &mut Matchmaker<&'static str>, peer, seat| {
 //!     let ticket = Arc::new(Ticket::new(PeerId::from_bits(peer)));
-//!     machine.handle_enter(Duration::ZERO, ticket, Arc::new(Anyone), seat)
+//!     machine.handle_enter(Duration::ZERO, Request::new(ticket, Arc::new(Anyone)), seat)
 //! };
 //! enter(&mut machine, 1, "ann")?;
 //! assert!(machine.poll_match().is_none());
 //! enter(&mut machine, 2, "bob")?;
 //! let made = machine.poll_match().expect("two who fit");
 //! assert_eq!(made.sides.map(|side| side.seat), ["ann", "bob"]);
-//! # Ok::<(), purrr_core::matching::AlreadyHere>(())
+//! # Ok::<(), purrr_core::matching::EnterError>(())
 //! ```
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque, hash_map::Entry},
     fmt,
+    hash::Hash,
+    iter,
+    num::NonZeroU64,
     sync::Arc,
     time::Duration,
 };
@@ -42,14 +46,18 @@ use std::{
 use foldhash::fast::FixedState;
 use slotmap::{SlotMap, new_key_type};
 
-use self::search::{Candidate, INITIAL_SCAN, NoMatch, RESUME_AFTER, RESUMED_SCAN};
+use self::search::{Candidate, INITIAL_SCAN, NoMatch, RESUME_AFTER, RESUMED_SCAN, SCAN_BUDGET};
 use super::queue::{self, WaitQueue};
 use crate::{
     matching::{
         bucket::Bucket,
         rule::{Pairing, buckets_of},
     },
-    model::{census::Census, ids::PeerId, ticket::Ticket},
+    model::{
+        census::Census,
+        ids::{OriginKey, PeerId, PersonId},
+        ticket::Ticket,
+    },
 };
 
 mod search;
@@ -70,18 +78,22 @@ new_key_type! {
 ///
 /// Two peers can meet if they share a bucket, both rules accept and [`Ticket::may_meet`] allows. A search goes through
 /// the peer's buckets kind by kind, best first. Within a kind the candidate that shares most buckets wins; among equals
-/// the rule's [`choice`](Pairing::choice) decides. A recent partner is skipped until both have waited for their
+/// partners of another origin come first, and then the rule's [`choice`](Pairing::choice) decides. An origin with more
+/// than 4 waiting places comes after the others. A recent partner is skipped until both have waited for their
 /// [`Exclusions::relax_after`](crate::model::Exclusions::relax_after).
 ///
 /// # Cost
 ///
-/// Entering, leaving and matching take the same time however many peers wait. A search visits the 16 entries at the front
-/// of each bucket. If all of them are refused, it visits the next 256 every 100 ms. With an acceptable partner among n
-/// entries of one bucket, a peer therefore waits at most ⌈(n - 16) / 256⌉ × 100 ms, and not at all if n is at most 16. A
-/// search starts over, and may take as long again, when a recent partner need not be avoided any longer.
+/// The work of one call does not grow with the number of waiting peers, nor with the number of their tags beyond one
+/// index entry for each. A search visits at most 256 entries of all its buckets together, those it refuses included, and
+/// makes at most 8 random probes for each kind of one bucket. The first search visits at most 16 entries of each bucket.
+/// If it finds no partner, it visits the next 256 every 100 ms. A timeout resumes searches until they have visited 4,096.
 ///
-/// Worst case: 1 KiB for a place with five interests, ticket included, and 1.2 KiB if no other place shares any of them
-/// (measured by `benches/memory.rs`).
+/// With n entries in all buckets of a peer together, an acceptable partner among them is therefore found within
+/// ⌈(n - 16) / 256⌉ × 100 ms, and at once if n is at most 16. A search starts over, and may take as long again, when a
+/// recent partner need not be avoided any longer.
+///
+/// Worst case: @@MEM@@ (measured by `benches/memory.rs`).
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub struct Matchmaker<S> {
@@ -89,6 +101,11 @@ pub struct Matchmaker<S> {
     pairs: SlotMap<PairKey, [PeerId; 2]>,
     peers: HashMap<PeerId, PeerState, FixedState>,
     queues: HashMap<Bucket, WaitQueue<PlaceKey>, FixedState>,
+    limits: PlaceLimits,
+    /// The number of waiting places of each person, if that is limited.
+    persons: HashMap<PersonId, u32, FixedState>,
+    /// The number of waiting places of each origin.
+    origins: HashMap<OriginKey, u32, FixedState>,
     /// The next search of each waiting place that has one ahead.
     timeouts: BTreeSet<(Duration, PlaceKey)>,
     made: VecDeque<Made<S>>,
@@ -120,14 +137,47 @@ pub struct Side<S> {
     pub seat: S,
 }
 
-/// An error for a peer that waits or chats already. Nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the peer is waiting or chatting already")]
-#[non_exhaustive]
-pub struct AlreadyHere;
+/// A ticket with its rule and the buckets of its whole wait.
+#[derive(Clone, Debug)]
+pub struct Request {
+    ticket: Arc<Ticket>,
+    rule: Arc<dyn Pairing>,
+    /// All buckets in the order of the last widening step, each with the wait after which it is searched.
+    buckets: Vec<(Bucket, Duration)>,
+}
 
-/// The number of searches that one timeout resumes. Bounds the time that the owner's lock is held.
+/// The maximum numbers of waiting places. 0 disables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlaceLimits {
+    /// Waiting places of one person.
+    pub per_person: u32,
+    /// Waiting places of one [origin](Ticket::origin).
+    pub per_origin: u32,
+}
+
+/// The reason for which a peer was not added. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnterError {
+    /// The peer waits or chats already.
+    #[error("the peer is waiting or chatting already")]
+    AlreadyHere,
+    /// The person has as many waiting places as [`PlaceLimits::per_person`].
+    #[error("limit of waiting places per person reached")]
+    PersonLimit,
+    /// The origin has as many waiting places as [`PlaceLimits::per_origin`].
+    #[error("limit of waiting places per address reached")]
+    OriginLimit,
+}
+
+/// The entries that the searches of one timeout visit. Bounds the time that the owner's lock is held.
+const TIMEOUT_BUDGET: usize = 4_096;
+
+/// The searches that one timeout resumes. Bounds the matches that the owner announces.
 const SEARCHES_PER_TIMEOUT: usize = 64;
+
+/// The waiting places of an origin from which on others are preferred among equals.
+const CROWDED: u32 = 4;
 
 #[derive(Clone, Copy, Debug)]
 enum PeerState {
@@ -153,9 +203,46 @@ struct Waiting<S> {
 #[cfg_attr(test, derive(Clone))]
 struct Slot {
     bucket: Bucket,
-    number: u64,
-    /// The slot at which the search of this queue resumes. All entries before it were visited.
+    /// The slot's number, once the place is queued in this bucket.
+    number: Option<NonZeroU64>,
+    /// If queued, the slot at which the search resumes: all entries before it were visited. If not, the wait in
+    /// nanoseconds after which this bucket is searched.
     cursor: u64,
+}
+
+impl Slot {
+    /// Returns true if a place that has waited for this long searches this bucket.
+    const fn is_active(&self, waited: u64) -> bool {
+        self.number.is_some() || self.cursor <= waited
+    }
+
+    /// Returns the slot from which to search.
+    const fn search_from(&self) -> u64 {
+        if self.number.is_some() { self.cursor } else { 0 }
+    }
+}
+
+impl Request {
+    /// Asks the rule for the buckets of every widening step.
+    #[must_use]
+    pub fn new(ticket: Arc<Ticket>, rule: Arc<dyn Pairing>) -> Self {
+        let steps: Vec<Duration> =
+            iter::once(Duration::ZERO).chain(rule.widen_at().iter().copied()).collect();
+        let mut buckets: Vec<(Bucket, Duration)> = Vec::new();
+        for due in steps.into_iter().rev() {
+            let step = buckets_of(&*rule, &ticket, due);
+            if buckets.is_empty() {
+                buckets = step.into_iter().map(|bucket| (bucket, due)).collect();
+                continue;
+            }
+            for (bucket, earliest) in &mut buckets {
+                if step.contains(bucket) {
+                    *earliest = due;
+                }
+            }
+        }
+        Self { ticket, rule, buckets }
+    }
 }
 
 impl<S> Matchmaker<S> {
@@ -170,12 +257,22 @@ impl<S> Matchmaker<S> {
             pairs: SlotMap::with_key(),
             peers: HashMap::with_hasher(FixedState::with_seed(seed)),
             queues: HashMap::with_hasher(FixedState::with_seed(seed)),
+            limits: PlaceLimits::default(),
+            persons: HashMap::with_hasher(FixedState::with_seed(seed)),
+            origins: HashMap::with_hasher(FixedState::with_seed(seed)),
             timeouts: BTreeSet::new(),
             made: VecDeque::new(),
             random: fastrand::Rng::with_seed(seed),
             candidates: Vec::new(),
             table: Vec::new(),
         }
+    }
+
+    /// Sets the limits of waiting places. Must be called before the first peer enters.
+    #[must_use]
+    pub const fn with_limits(mut self, limits: PlaceLimits) -> Self {
+        self.limits = limits;
+        self
     }
 
     /// Adds a waiting peer and searches for its partner. Drain [`poll_match`](Self::poll_match) afterwards.
@@ -185,24 +282,55 @@ impl<S> Matchmaker<S> {
     ///
     /// # Errors
     ///
-    /// [`AlreadyHere`] if the peer waits or is paired.
+    /// [`EnterError`] if the peer waits or is paired, or if a limit of waiting places is reached.
     pub fn handle_enter(
         &mut self,
         now: Duration,
-        ticket: Arc<Ticket>,
-        rule: Arc<dyn Pairing>,
+        Request { ticket, rule, buckets }: Request,
         seat: S,
-    ) -> Result<PlaceKey, AlreadyHere> {
-        match self.peers.entry(ticket.peer) {
-            Entry::Occupied(_) => return Err(AlreadyHere),
-            Entry::Vacant(entry) => entry.insert(PeerState::Waiting),
-        };
+    ) -> Result<PlaceKey, EnterError> {
+        if self.peers.contains_key(&ticket.peer) {
+            return Err(EnterError::AlreadyHere);
+        }
+        self.count_in(&ticket)?;
+        self.peers.insert(ticket.peer, PeerState::Waiting);
         let since = now.saturating_sub(ticket.waited);
-        let slots = Vec::new();
+        let slot =
+            |(bucket, due): (Bucket, Duration)| Slot { bucket, number: None, cursor: nanos(due) };
+        let slots = buckets.into_iter().map(slot).collect();
         let place = Waiting { ticket, rule, since, slots, timeout: None, relaxes_at: None, seat };
         let key = self.waiting.insert(place);
         self.search(now, key, INITIAL_SCAN);
         Ok(key)
+    }
+
+    /// Counts a waiting place of its person and its origin, if their limits allow.
+    fn count_in(&mut self, ticket: &Ticket) -> Result<(), EnterError> {
+        let PlaceLimits { per_person, per_origin } = self.limits;
+        let reached =
+            |count: Option<&u32>, limit| limit > 0 && count.is_some_and(|it| *it >= limit);
+        if reached(self.persons.get(&ticket.person), per_person) {
+            return Err(EnterError::PersonLimit);
+        }
+        if ticket.origin != OriginKey::NONE {
+            if reached(self.origins.get(&ticket.origin), per_origin) {
+                return Err(EnterError::OriginLimit);
+            }
+            *self.origins.entry(ticket.origin).or_default() += 1;
+        }
+        if per_person > 0 {
+            *self.persons.entry(ticket.person).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    fn count_out(&mut self, ticket: &Ticket) {
+        if ticket.origin != OriginKey::NONE {
+            decrement(&mut self.origins, ticket.origin);
+        }
+        if self.limits.per_person > 0 {
+            decrement(&mut self.persons, ticket.person);
+        }
     }
 
     /// Removes a waiting peer. Does nothing if it was matched or has left.
@@ -221,13 +349,15 @@ impl<S> Matchmaker<S> {
 
     /// Resumes the searches that are due. Drain [`poll_match`](Self::poll_match) afterwards.
     ///
-    /// At most 64 searches are resumed. If more are due, [`poll_timeout`](Self::poll_timeout) stays in the past.
+    /// Resumes at most 64 searches, and none after they have visited 4,096 entries together. If more are due,
+    /// [`poll_timeout`](Self::poll_timeout) stays in the past.
     pub fn handle_timeout(&mut self, now: Duration) {
+        let mut visits = 0;
         for _ in 0..SEARCHES_PER_TIMEOUT {
             match self.timeouts.first() {
-                Some(&(due, key)) if due <= now => {
+                Some(&(due, key)) if due <= now && visits < TIMEOUT_BUDGET => {
                     self.timeouts.pop_first();
-                    self.resume_search(now, key);
+                    visits += self.resume_search(now, key);
                 }
                 _ => return,
             }
@@ -257,24 +387,31 @@ impl<S> Matchmaker<S> {
         Census::new(self.waiting.len() as u64, self.pairs.len() as u64)
     }
 
-    fn resume_search(&mut self, now: Duration, key: PlaceKey) {
-        let Some(place) = self.waiting.get_mut(key) else { return };
+    /// Returns the number of visited entries.
+    fn resume_search(&mut self, now: Duration, key: PlaceKey) -> usize {
+        let Some(place) = self.waiting.get_mut(key) else { return 0 };
         place.timeout = None;
         if place.relaxes_at.is_some_and(|relaxes_at| relaxes_at <= now) {
             place.relaxes_at = None;
-            place.slots.iter_mut().for_each(|slot| slot.cursor = 0);
+            let queued = place.slots.iter_mut().filter(|slot| slot.number.is_some());
+            queued.for_each(|slot| slot.cursor = 0);
         }
-        self.search(now, key, RESUMED_SCAN);
+        self.search(now, key, RESUMED_SCAN)
     }
 
     /// Searches the buckets of the place's current widening step, and queues it in them if it found no partner.
-    fn search(&mut self, now: Duration, key: PlaceKey, depth: usize) {
-        let Some(seeker) = self.waiting.get(key) else { return };
-        let waited = now.saturating_sub(seeker.since);
-        let buckets = buckets_of(&*seeker.rule, &seeker.ticket, waited);
-        match self.find_partner(now, key, &buckets, depth) {
-            Ok(partner) => self.pair(key, partner),
-            Err(no_match) => self.enqueue(now, key, &buckets, &no_match),
+    ///
+    /// Returns the number of visited entries.
+    fn search(&mut self, now: Duration, key: PlaceKey, depth: usize) -> usize {
+        match self.find_partner(now, key, depth) {
+            Ok(partner) => {
+                self.pair(key, partner);
+                SCAN_BUDGET
+            }
+            Err(no_match) => {
+                self.enqueue(now, key, &no_match);
+                no_match.visits
+            }
         }
     }
 
@@ -293,23 +430,23 @@ impl<S> Matchmaker<S> {
     }
 
     /// Queues a place in buckets where it is not queued yet, keeps its cursors, and schedules its next search.
-    fn enqueue(&mut self, now: Duration, key: PlaceKey, buckets: &[Bucket], no_match: &NoMatch) {
+    fn enqueue(&mut self, now: Duration, key: PlaceKey, no_match: &NoMatch) {
         let Some(place) = self.waiting.get_mut(key) else { return };
-        let since = place.since.as_nanos() as u64;
-        let entry = queue::Entry { key, person: place.ticket.person, since };
-        place.slots.reserve_exact(buckets.len().saturating_sub(place.slots.len()));
-        for (bucket, cursor) in buckets.iter().zip(&no_match.cursors) {
-            if let Some(slot) = place.slots.iter_mut().find(|slot| slot.bucket == *bucket) {
-                slot.cursor = *cursor;
-            } else {
-                let number = self.queues.entry(*bucket).or_default().join(entry);
-                place.slots.push(Slot { bucket: *bucket, number, cursor: *cursor });
+        let waited = nanos(now.saturating_sub(place.since));
+        let entry = queue::Entry { key, person: place.ticket.person, since: nanos(place.since) };
+        let mut widens = None;
+        for (slot, cursor) in place.slots.iter_mut().zip(&no_match.cursors) {
+            if !slot.is_active(waited) {
+                widens = Some(widens.map_or(slot.cursor, |widens| slot.cursor.min(widens)));
+                continue;
             }
+            if slot.number.is_none() {
+                let number = self.queues.entry(slot.bucket).or_default().join(entry);
+                slot.number = NonZeroU64::new(number);
+            }
+            slot.cursor = *cursor;
         }
-        let schedule = place.rule.widen_at();
-        let waited = now.saturating_sub(place.since);
-        let widens = schedule.get(schedule.partition_point(|due| *due <= waited));
-        let widens_at = widens.map(|due| place.since.saturating_add(*due));
+        let widens_at = widens.map(|due| place.since.saturating_add(Duration::from_nanos(due)));
         place.relaxes_at = [place.relaxes_at, no_match.relaxes_at].into_iter().flatten().min();
         let resumes_at = no_match.truncated.then(|| now.saturating_add(RESUME_AFTER));
         place.timeout = [place.relaxes_at, widens_at, resumes_at].into_iter().flatten().min();
@@ -325,20 +462,30 @@ impl<S> Matchmaker<S> {
             self.timeouts.remove(&(due, key));
         }
         for slot in &place.slots {
+            let Some(number) = slot.number else { continue };
             let Entry::Occupied(mut queue) = self.queues.entry(slot.bucket) else { continue };
-            let moves = queue.get_mut().leave(slot.number);
-            for moved in &moves {
-                let Some(place) = self.waiting.get_mut(moved.key) else { continue };
-                for other in place.slots.iter_mut().filter(|other| other.bucket == slot.bucket) {
-                    other.number = moved.to;
-                    other.cursor = queue::renumber(&moves, other.cursor);
-                }
-            }
+            queue.get_mut().leave(number.get());
             if queue.get().is_empty() {
                 queue.remove();
             }
         }
+        self.count_out(&place.ticket);
         Some(place)
+    }
+}
+
+/// Converts to nanoseconds. Saturates after 584 years.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Decrements a count, and removes it at zero.
+fn decrement<K: Eq + Hash>(counts: &mut HashMap<K, u32, FixedState>, key: K) {
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
     }
 }
 

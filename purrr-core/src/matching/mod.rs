@@ -8,7 +8,7 @@ pub(crate) mod rules;
 
 pub use self::{
     bucket::{Bucket, Partition},
-    matchmaker::{AlreadyHere, Made, Matchmaker, PairKey, PlaceKey, Side},
+    matchmaker::{EnterError, Made, Matchmaker, PairKey, PlaceKey, PlaceLimits, Request, Side},
     rule::{Choice, Pairing, buckets_of},
     rules::{And, Anyone, Interests, Languages, PairingExt, Widening},
 };

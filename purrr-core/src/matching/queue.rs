@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use crate::model::ids::PersonId;
 
-/// A FIFO queue with stable slot numbers, from which any entry leaves in O(1).
+/// A FIFO queue with stable slot numbers, from which any entry leaves in O(log n).
 ///
-/// Slots are numbered from front to back. Most queues hold one entry; such a queue allocates nothing.
+/// Slot numbers ascend from front to back and never change. Most queues hold one entry; such a queue allocates nothing.
 #[derive(Debug, Default)]
 #[cfg_attr(test, derive(Clone))]
 pub(super) enum WaitQueue<K> {
@@ -26,8 +26,45 @@ pub(super) struct Entry<K> {
     pub(super) since: u64,
 }
 
+/// A scan of a queue, from a slot to the back.
+///
+/// It skips at most `hops` tombstones or runs of them. If it ends early for that, it can be continued at its
+/// [`cursor`](Self::cursor).
+#[derive(Debug)]
+pub(super) struct Scan<'a, K> {
+    queue: &'a WaitQueue<K>,
+    cursor: u64,
+    /// The position of the cursor in a queue of many: which part, and the index within it.
+    position: (usize, usize),
+    hops: usize,
+}
+
+/// The slots of a queue with more than one entry.
+///
+/// Removal leaves a tombstone. Runs of tombstones store their length at both ends, so that a scan from the front skips a
+/// run in O(1). Without the skip, one unmatchable entry at the front would make every scan O(removed).
+///
+/// When tombstones outnumber entries, the queue is compacted in small steps, one at each removal. A step moves the front
+/// of the second part to the back of the first and drops tombstones. So a removal does a bounded amount of work, and at
+/// most 3 slots are held for each entry, plus 32.
+#[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
+pub(super) struct Slots<K> {
+    /// Slots with ascending numbers. The first part is empty unless the queue is being compacted.
+    parts: [VecDeque<Slot<K>>; 2],
+    /// The number of the next slot at the back.
+    next: u64,
+    occupied: usize,
+}
+
 #[derive(Clone, Copy, Debug)]
-enum Slot<K> {
+struct Slot<K> {
+    number: u64,
+    state: State<K>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State<K> {
     Taken(Entry<K>),
     /// An empty slot within a run of empty slots.
     ///
@@ -39,30 +76,11 @@ enum Slot<K> {
     },
 }
 
-/// The new slot number of an entry after compaction.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Renumbered<K> {
-    pub(super) key: K,
-    pub(super) from: u64,
-    pub(super) to: u64,
-}
-
-/// The slots of a queue with more than one entry.
-///
-/// Removal leaves a tombstone. Runs of tombstones store their length at both ends, so that a scan skips a run in O(1).
-/// Without the skip, one unmatchable entry at the front would make every scan O(removed). The queue is compacted when
-/// tombstones outnumber entries.
-#[derive(Debug)]
-#[cfg_attr(test, derive(Clone))]
-pub(super) struct Slots<K> {
-    slots: VecDeque<Slot<K>>,
-    /// The number of the slot at the front.
-    first: u64,
-    occupied: usize,
-}
-
 /// The number of a queue's first slot. Far from both ends of the range, since a queue grows at either.
 const MIDDLE: u64 = 1 << 62;
+
+/// Slots, or runs of tombstones, that one removal moves or drops while the queue is compacted.
+const COMPACTION_STEP: usize = 8;
 
 impl<K: Copy> WaitQueue<K> {
     /// Adds an entry and returns its slot number.
@@ -75,25 +93,21 @@ impl<K: Copy> WaitQueue<K> {
                 MIDDLE
             }
             Self::One(only) => {
-                let slots = VecDeque::from([Slot::Taken(*only)]);
-                let mut slots = Slots { slots, first: MIDDLE, occupied: 1 };
-                let slot = slots.join(entry);
+                let mut slots = Slots::new(*only);
+                let number = slots.join(entry);
                 *self = Self::Many(Box::new(slots));
-                slot
+                number
             }
             Self::Many(slots) => slots.join(entry),
         }
     }
 
-    /// Empties a slot. Returns the new numbers of all entries if the queue was compacted, else nothing.
-    pub(super) fn leave(&mut self, slot: u64) -> Vec<Renumbered<K>> {
+    /// Empties a slot.
+    pub(super) fn leave(&mut self, number: u64) {
         match self {
-            Self::One(_) if slot == MIDDLE => {
-                *self = Self::Empty;
-                Vec::new()
-            }
-            Self::Empty | Self::One(..) => Vec::new(),
-            Self::Many(slots) => slots.leave(slot),
+            Self::One(_) if number == MIDDLE => *self = Self::Empty,
+            Self::Empty | Self::One(..) => {}
+            Self::Many(slots) => slots.leave(number),
         }
     }
 
@@ -106,14 +120,23 @@ impl<K: Copy> WaitQueue<K> {
         }
     }
 
-    /// Returns the entries at or behind a slot, each with its slot number.
-    pub(super) fn from(&self, slot: u64) -> impl Iterator<Item = (u64, Entry<K>)> {
-        let (one, many) = match self {
-            Self::Empty => (None, None),
-            Self::One(entry) => ((MIDDLE >= slot).then_some((MIDDLE, *entry)), None),
-            Self::Many(slots) => (None, Some(slots.from(slot))),
+    /// Returns the number of slots that are held, tombstones included.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::One(..) => 1,
+            Self::Many(slots) => slots.len(),
+        }
+    }
+
+    /// Scans the entries at or behind a slot.
+    pub(super) fn scan(&self, from: u64, hops: usize) -> Scan<'_, K> {
+        let position = match self {
+            Self::Many(slots) => slots.position(from),
+            Self::Empty | Self::One(_) => (0, 0),
         };
-        one.into_iter().chain(many.into_iter().flatten())
+        Scan { queue: self, cursor: from, position, hops }
     }
 
     /// Draws an entry uniformly at random.
@@ -126,67 +149,148 @@ impl<K: Copy> WaitQueue<K> {
     }
 }
 
-impl<K: Copy> Slots<K> {
-    fn join(&mut self, entry: Entry<K>) -> u64 {
-        self.occupied += 1;
-        // The front slot is never a tombstone: `leave` pops them.
-        if let Some(Slot::Taken(front)) = self.slots.front()
-            && entry.since < front.since
-        {
-            self.first -= 1;
-            self.slots.push_front(Slot::Taken(entry));
-            return self.first;
-        }
-        let slot = self.first + self.slots.len() as u64;
-        self.slots.push_back(Slot::Taken(entry));
-        slot
-    }
-
-    fn leave(&mut self, slot: u64) -> Vec<Renumbered<K>> {
-        let index = usize::try_from(slot - self.first).unwrap_or(usize::MAX);
-        if let Some(Slot::Taken(_)) = self.slots.get(index) {
-            self.bury(index);
-            self.occupied -= 1;
-        }
-        while let Some(Slot::Tombstone { .. }) = self.slots.front() {
-            self.slots.pop_front();
-            self.first += 1;
-        }
-        if self.slots.len() > 2 * self.occupied + 16 { self.compact() } else { Vec::new() }
-    }
-
-    /// Replaces an entry with a tombstone and merges it with the runs on either side.
-    fn bury(&mut self, index: usize) {
-        let before = match index.checked_sub(1).map(|index| self.slots[index]) {
-            Some(Slot::Tombstone { behind, .. }) => behind,
-            Some(Slot::Taken(_)) | None => 0,
+impl<K: Copy> Scan<'_, K> {
+    /// Returns the next entry.
+    pub(super) fn next(&mut self) -> Option<Entry<K>> {
+        let slots = match self.queue {
+            WaitQueue::Empty => return None,
+            WaitQueue::One(entry) => {
+                let ahead = self.cursor <= MIDDLE;
+                self.cursor = MIDDLE + 1;
+                return ahead.then_some(*entry);
+            }
+            WaitQueue::Many(slots) => slots,
         };
-        let after = match self.slots.get(index + 1) {
-            Some(Slot::Tombstone { ahead, .. }) => *ahead,
-            Some(Slot::Taken(_)) | None => 0,
-        };
-        self.slots[index] = Slot::Tombstone { ahead: 1 + after, behind: 1 + before };
-        if let Slot::Tombstone { ahead, .. } = &mut self.slots[index - before] {
-            *ahead = before + 1 + after;
-        }
-        if let Slot::Tombstone { behind, .. } = &mut self.slots[index + after] {
-            *behind = before + 1 + after;
-        }
-    }
-
-    fn from(&self, slot: u64) -> impl Iterator<Item = (u64, Entry<K>)> {
-        let mut index = usize::try_from(slot.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        std::iter::from_fn(move || {
-            loop {
-                match self.slots.get(index)? {
-                    Slot::Tombstone { ahead, .. } => index += ahead,
-                    Slot::Taken(entry) => {
-                        index += 1;
-                        return Some((self.first + index as u64 - 1, *entry));
-                    }
+        loop {
+            let (part, index) = self.position;
+            match slots.parts[part].get(index) {
+                None if part == 0 => self.position = (1, 0),
+                None => {
+                    self.cursor = slots.next;
+                    return None;
+                }
+                Some(Slot { number, state: State::Tombstone { ahead, .. } }) => {
+                    self.cursor = *number;
+                    self.hops = self.hops.checked_sub(1)?;
+                    self.position.1 += ahead;
+                }
+                Some(Slot { number, state: State::Taken(entry) }) => {
+                    self.cursor = number + 1;
+                    self.position.1 += 1;
+                    return Some(*entry);
                 }
             }
-        })
+        }
+    }
+
+    /// Returns the slot at which another scan continues after this one.
+    pub(super) const fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
+    /// Returns the hops that are left.
+    pub(super) const fn hops(&self) -> usize {
+        self.hops
+    }
+
+    /// Returns true if no slot is left to visit.
+    pub(super) fn is_over(&self) -> bool {
+        match self.queue {
+            WaitQueue::Empty => true,
+            WaitQueue::One(_) => self.cursor > MIDDLE,
+            WaitQueue::Many(slots) => {
+                let (part, index) = self.position;
+                (part..2).zip([index, 0]).all(|(part, index)| index >= slots.parts[part].len())
+            }
+        }
+    }
+}
+
+impl<K: Copy> Slots<K> {
+    fn new(only: Entry<K>) -> Self {
+        let slot = Slot { number: MIDDLE, state: State::Taken(only) };
+        Self { parts: [VecDeque::new(), VecDeque::from([slot])], next: MIDDLE + 1, occupied: 1 }
+    }
+
+    fn len(&self) -> usize {
+        self.parts[0].len() + self.parts[1].len()
+    }
+
+    /// Returns the position of the first slot with this number or a greater one.
+    fn position(&self, number: u64) -> (usize, usize) {
+        let part = usize::from(self.parts[0].back().is_none_or(|last| last.number < number));
+        (part, self.parts[part].partition_point(|slot| slot.number < number))
+    }
+
+    fn front_part(&mut self) -> &mut VecDeque<Slot<K>> {
+        let part = usize::from(self.parts[0].is_empty());
+        &mut self.parts[part]
+    }
+
+    fn join(&mut self, entry: Entry<K>) -> u64 {
+        self.occupied += 1;
+        let state = State::Taken(entry);
+        // The front slot is never a tombstone: `leave` drops them.
+        if let Some(Slot { number, state: State::Taken(front) }) = self.front_part().front()
+            && entry.since < front.since
+        {
+            let number = number - 1;
+            self.front_part().push_front(Slot { number, state });
+            return number;
+        }
+        let number = self.next;
+        self.next += 1;
+        self.parts[1].push_back(Slot { number, state });
+        number
+    }
+
+    fn leave(&mut self, number: u64) {
+        let (part, index) = self.position(number);
+        let slots = &mut self.parts[part];
+        if let Some(Slot { number: found, state: State::Taken(_) }) = slots.get(index)
+            && *found == number
+        {
+            bury(slots, index);
+            self.occupied -= 1;
+        }
+        self.drop_front_tombstones();
+        if !self.parts[0].is_empty() || self.len() > 2 * self.occupied + 16 {
+            self.compact_step();
+            self.drop_front_tombstones();
+        }
+    }
+
+    /// Drops the run of tombstones at the front, if there is one. A part that becomes empty may expose another.
+    fn drop_front_tombstones(&mut self) {
+        for part in &mut self.parts {
+            if let Some(Slot { state: State::Tombstone { ahead, .. }, .. }) = part.front() {
+                let ahead = *ahead;
+                part.drain(..ahead);
+            }
+            if !part.is_empty() {
+                break;
+            }
+        }
+    }
+
+    fn compact_step(&mut self) {
+        let [compacted, rest] = &mut self.parts;
+        for _ in 0..COMPACTION_STEP {
+            match rest.front() {
+                Some(Slot { state: State::Tombstone { ahead, .. }, .. }) => {
+                    let ahead = *ahead;
+                    rest.drain(..ahead);
+                }
+                Some(slot) => {
+                    compacted.push_back(*slot);
+                    rest.pop_front();
+                }
+                None => break,
+            }
+        }
+        if rest.is_empty() {
+            *rest = std::mem::take(compacted);
+        }
     }
 
     fn draw(&self, random: &mut fastrand::Rng) -> Option<Entry<K>> {
@@ -194,29 +298,37 @@ impl<K: Copy> Slots<K> {
             return None;
         }
         loop {
-            // About every second slot is taken, or `leave` would have compacted the queue.
-            if let Slot::Taken(entry) = self.slots[random.usize(..self.slots.len())] {
+            // At least every third slot is taken, see `Slots`.
+            let index = random.usize(..self.len());
+            let first = self.parts[0].len();
+            let slot = match index.checked_sub(first) {
+                None => &self.parts[0][index],
+                Some(index) => &self.parts[1][index],
+            };
+            if let State::Taken(entry) = slot.state {
                 return Some(entry);
             }
         }
     }
-
-    fn compact(&mut self) -> Vec<Renumbered<K>> {
-        let first = self.first + self.slots.len() as u64;
-        let moves = (first..).zip(self.from(0));
-        let moves =
-            moves.map(|(to, (from, entry))| Renumbered { key: entry.key, from, to }).collect();
-        self.first = first;
-        self.slots.retain(|slot| matches!(slot, Slot::Taken(_)));
-        self.slots.shrink_to(2 * self.occupied);
-        moves
-    }
 }
 
-/// Returns what a slot number has become after compaction: as many entries lie before it as before.
-pub(super) fn renumber<K>(moves: &[Renumbered<K>], slot: u64) -> u64 {
-    let before = moves.partition_point(|moved| moved.from < slot);
-    moves.first().map_or(slot, |front| front.to + before as u64)
+/// Replaces an entry with a tombstone and merges it with the runs on either side.
+fn bury<K: Copy>(slots: &mut VecDeque<Slot<K>>, index: usize) {
+    let before = match index.checked_sub(1).map(|index| slots[index].state) {
+        Some(State::Tombstone { behind, .. }) => behind,
+        Some(State::Taken(_)) | None => 0,
+    };
+    let after = match slots.get(index + 1).map(|slot| slot.state) {
+        Some(State::Tombstone { ahead, .. }) => ahead,
+        Some(State::Taken(_)) | None => 0,
+    };
+    slots[index].state = State::Tombstone { ahead: 1 + after, behind: 1 + before };
+    if let State::Tombstone { ahead, .. } = &mut slots[index - before].state {
+        *ahead = before + 1 + after;
+    }
+    if let State::Tombstone { behind, .. } = &mut slots[index + after].state {
+        *behind = before + 1 + after;
+    }
 }
 
 #[cfg(test)]
@@ -227,6 +339,16 @@ mod tests {
 
     const fn entry(key: usize, since: u64) -> Entry<usize> {
         Entry { key, person: PersonId::from_bits(0), since }
+    }
+
+    /// All entries at or behind a slot, with their slot numbers.
+    fn all(queue: &WaitQueue<usize>, from: u64) -> Vec<(usize, u64)> {
+        let mut scan = queue.scan(from, usize::MAX);
+        let entries =
+            std::iter::from_fn(|| scan.next().map(|entry| (entry.key, scan.cursor() - 1)));
+        let entries = entries.collect();
+        assert!(scan.is_over());
+        entries
     }
 
     proptest! {
@@ -243,64 +365,85 @@ mod tests {
                     plain.push((key, queue.join(entry(key, 1_000))));
                 } else {
                     let (_, slot) = plain.remove(step % plain.len());
-                    let looked_at = plain.get(step % plain.len().max(1)).map(|(key, _)| *key);
-                    let number = |plain: &[(usize, u64)]| {
-                        plain.iter().find(|it| Some(it.0) == looked_at).map(|it| it.1)
-                    };
-                    let before = number(&plain);
-                    let moves = queue.leave(slot);
-                    for moved in &moves {
-                        let entries = plain.iter_mut().filter(|(key, _)| *key == moved.key);
-                        entries.for_each(|entry| entry.1 = moved.to);
-                    }
-                    prop_assert_eq!(
-                        before.map(|before| renumber(&moves, before)),
-                        number(&plain)
-                    );
+                    queue.leave(slot);
                 }
-                let there: Vec<_> =
-                    queue.from(0).map(|(slot, entry)| (entry.key, slot)).collect();
-                prop_assert_eq!(&there, &plain);
+                prop_assert_eq!(&all(&queue, 0), &plain);
                 prop_assert_eq!(queue.is_empty(), plain.is_empty());
                 if let Some((_, slot)) = plain.get(step % plain.len().max(1)) {
                     let behind = plain.iter().filter(|(_, other)| other >= slot).count();
-                    prop_assert_eq!(queue.from(*slot).count(), behind);
+                    prop_assert_eq!(all(&queue, *slot).len(), behind);
+                    // Cut short after any number of hops, a scan continues where it stopped.
+                    let (mut found, mut from) = (0, 0);
+                    while from < u64::MAX {
+                        let mut scan = queue.scan(from, 1 + step % 3);
+                        while scan.next().is_some() {
+                            found += 1;
+                        }
+                        from = if scan.is_over() { u64::MAX } else { scan.cursor() };
+                    }
+                    prop_assert_eq!(found, plain.len());
                 }
                 if let WaitQueue::Many(slots) = &queue {
-                    prop_assert!(slots.slots.len() <= 2 * plain.len() + 16);
-                    prop_assert_eq!(skipped(slots), runs(slots));
+                    prop_assert!(slots.len() <= 3 * plain.len() + 32);
+                    for part in &slots.parts {
+                        prop_assert_eq!(skipped(part), runs(part));
+                    }
                 }
             }
         }
     }
 
     /// The length of each run of tombstones, counted slot by slot.
-    fn runs(slots: &Slots<usize>) -> Vec<usize> {
+    fn runs(slots: &VecDeque<Slot<usize>>) -> Vec<usize> {
         let kinds: Vec<bool> =
-            slots.slots.iter().map(|slot| matches!(slot, Slot::Tombstone { .. })).collect();
+            slots.iter().map(|slot| matches!(slot.state, State::Tombstone { .. })).collect();
         kinds.chunk_by(|a, b| a == b).filter(|run| run[0]).map(<[bool]>::len).collect()
     }
 
     /// The length of each skip that a scan from the front makes.
-    fn skipped(slots: &Slots<usize>) -> Vec<usize> {
+    fn skipped(slots: &VecDeque<Slot<usize>>) -> Vec<usize> {
         let mut skips = Vec::new();
         let mut index = 0;
-        while let Some(slot) = slots.slots.get(index) {
-            index += match slot {
-                Slot::Taken(_) => 1,
-                Slot::Tombstone { ahead, .. } => {
-                    skips.push(*ahead);
-                    *ahead
+        while let Some(slot) = slots.get(index) {
+            index += match slot.state {
+                State::Taken(_) => 1,
+                State::Tombstone { ahead, .. } => {
+                    skips.push(ahead);
+                    ahead
                 }
             };
         }
         skips
     }
 
+    /// Joins and removals of any kind, each followed by a check of the slots that are held.
+    #[test]
+    fn compaction_keeps_up_with_removal() {
+        for seed in 0..20 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let (mut queue, mut present) = (WaitQueue::default(), VecDeque::new());
+            for key in 0..20_000 {
+                present.push_back(queue.join(entry(key, 0)));
+                // Grows for a while, then shrinks from the front, the back or anywhere.
+                while present.len() > 1 && (key / 2_000) % 2 == 1 && random.u32(..3) > 0 {
+                    let index = match seed % 3 {
+                        0 => 1,
+                        1 => present.len() - 1,
+                        _ => random.usize(..present.len()),
+                    };
+                    queue.leave(present.remove(index).unwrap());
+                    if let WaitQueue::Many(slots) = &queue {
+                        assert!(slots.len() <= 3 * present.len() + 32, "{seed} {key}");
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn tombstone_is_as_small_as_an_entry() {
         type Key = slotmap::DefaultKey;
-        assert_eq!(size_of::<Slot<Key>>(), size_of::<Entry<Key>>());
+        assert_eq!(size_of::<Slot<Key>>(), size_of::<Entry<Key>>() + 8);
         assert_eq!(size_of::<WaitQueue<Key>>(), size_of::<Entry<Key>>() + 8);
     }
 
@@ -320,7 +463,7 @@ mod tests {
             drawn[queue.draw(&mut random).unwrap().key] += 1;
         }
         let expected = (DRAWS / PEOPLE) as f64;
-        let there: Vec<f64> = queue.from(0).map(|(_, entry)| drawn[entry.key] as f64).collect();
+        let there: Vec<f64> = all(&queue, 0).iter().map(|(key, _)| drawn[*key] as f64).collect();
         assert_eq!(there.len(), PEOPLE);
         let chi_square: f64 = there.iter().map(|drawn| (drawn - expected).powi(2) / expected).sum();
         // 19 degrees of freedom: one honest run in a thousand is above this. The seed is fixed.

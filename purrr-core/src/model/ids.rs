@@ -73,6 +73,11 @@ id! {
 }
 
 id! {
+    /// Names a client's address without telling it: a hash with a key that only the server knows.
+    OriginKey(u64)
+}
+
+id! {
     /// Names a chat: 128 bits that cannot be guessed.
     ChatId(u128)
 }
@@ -87,6 +92,11 @@ hex_text!(ResumeToken, ParseResumeTokenError, "a resume token is 32 hexadecimal 
 
 impl ChatId {
     /// Names no chat: the value that an unknown chat is read as.
+    pub const NONE: Self = Self(0);
+}
+
+impl OriginKey {
+    /// Names no address: the value for a client whose waiting places do not count.
     pub const NONE: Self = Self(0);
 }
 
@@ -111,6 +121,19 @@ impl fmt::Debug for PeerId {
 impl fmt::Debug for PersonId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:04x}…", self.0 >> 48)
+    }
+}
+
+impl Default for OriginKey {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+/// Prints nothing of the hash: a log must not tell which clients share an address.
+impl fmt::Debug for OriginKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OriginKey(…)")
     }
 }
 

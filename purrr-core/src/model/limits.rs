@@ -50,6 +50,12 @@ pub struct Limits {
     ///
     /// Worst case: 8 bytes each. Above it a message that asks for a receipt is refused.
     pub receipts: usize,
+    /// The maximum number of waiting places of one person. Default: 4. 0 disables.
+    pub waiting_per_person: u32,
+    /// The maximum number of waiting places of one client address. Default: 200. 0 disables.
+    ///
+    /// Counts peers with a [`Profile::origin`](crate::Profile::origin).
+    pub waiting_per_address: u32,
     /// The number of recent partners to avoid. Default: 5. 0 disables.
     pub recent_partners: usize,
     /// The time for which recent partners are avoided. Default: 10 min.
@@ -127,6 +133,8 @@ impl Default for Limits {
             queue_items: 256,
             queue_bytes: 1024 * 1024,
             receipts: 4_096,
+            waiting_per_person: 4,
+            waiting_per_address: 200,
             recent_partners: 5,
             recent_for: Duration::from_secs(600),
             recent_relax: Duration::from_secs(3),

@@ -16,7 +16,9 @@ pub use self::{
     command::Command,
     event::{Event, QueueStatus},
     frame::{Body, Frame, Image, MAX_ID, Message, Signal, SignalKind, Verbatim},
-    ids::{ChatId, ParseChatIdError, ParseResumeTokenError, PeerId, PersonId, ResumeToken},
+    ids::{
+        ChatId, OriginKey, ParseChatIdError, ParseResumeTokenError, PeerId, PersonId, ResumeToken,
+    },
     limits::{Limits, Rate, Rates},
     problem::{Code, Problem},
     profile::{Capabilities, Hello, Interest, Search},

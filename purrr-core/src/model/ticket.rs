@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::model::{
-    ids::{PeerId, PersonId},
+    ids::{OriginKey, PeerId, PersonId},
     profile::{Capabilities, Hello, Interest, Search},
 };
 
@@ -17,6 +17,8 @@ pub struct Ticket {
     pub person: PersonId,
     /// The introduction that the partner receives.
     pub hello: Hello,
+    /// The client's address as a keyed hash. Never shown to a client or in a log.
+    pub origin: OriginKey,
     /// The interests and languages to match by.
     pub search: Search,
     /// The features of its client.
@@ -46,6 +48,7 @@ impl Ticket {
         Self {
             peer,
             person: PersonId::from_bits(peer.to_bits()),
+            origin: OriginKey::NONE,
             hello: Hello::default(),
             search: Search::default(),
             capabilities: Capabilities::default(),

@@ -76,6 +76,9 @@ impl Kind {
 }
 
 impl Cost {
+    /// One search.
+    pub(crate) const SEARCH: Self = Self { kind: Kind::Finds, bytes: 0 };
+
     pub(crate) fn of(command: &Command) -> Self {
         let kind = match command {
             Command::Send { frame, .. } => return Self::of_frame(frame),

@@ -11,7 +11,7 @@ use crate::{
         command::Command,
         event::{Event, QueueStatus},
         frame::{Body, Frame},
-        ids::{ChatId, PeerId, PersonId, ResumeToken},
+        ids::{ChatId, OriginKey, PeerId, PersonId, ResumeToken},
         limits::{Limits, Rates},
         problem::{Code, Problem},
         profile::{Capabilities, Hello, Interest, Search},
@@ -90,6 +90,11 @@ impl Session {
         }
     }
 
+    /// Sets the client's address as a keyed hash. Must be called before the first search.
+    pub const fn set_origin(&mut self, origin: OriginKey) {
+        self.ticket.origin = origin;
+    }
+
     /// Tells the client of its session. Must be the first call, so that `welcome` is the first event.
     pub fn welcome(&mut self, resume: ResumeToken, online: u64) {
         let limits = Box::new(Limits::clone(&self.limits));
@@ -141,7 +146,7 @@ impl Session {
         if let Command::Send { chat, frame } = command {
             return self.handle_send(chat, &frame, now).then_some(frame);
         }
-        match self.spend(Cost::of(&command), &now) {
+        match self.spend(self.cost_of(&command), &now) {
             Ok(()) => self.apply_command(command, queue_status),
             Err(wait) => self.handle_excess(command, wait, now(), queue_status),
         }
@@ -218,6 +223,16 @@ impl Session {
         self.penalize(WHOLE, now);
         if garbled && !self.throttle.penalize_garbled(rates(&self.limits), now) {
             self.end(CloseReason::Garbled);
+        }
+    }
+
+    /// Returns the price of a command.
+    ///
+    /// A peer that introduces itself while it waits enters the lobby again, so that costs a search.
+    pub(crate) fn cost_of(&self, command: &Command) -> Cost {
+        match (command, &self.state) {
+            (Command::Hello { .. }, State::Waiting { .. }) => Cost::SEARCH,
+            _ => Cost::of(command),
         }
     }
 
@@ -377,6 +392,14 @@ impl Session {
         self.state = State::Paired { chat, partner };
         self.chatted = true;
         self.tell(Event::Matched { chat, name, public_key, shared });
+    }
+
+    /// Ends the search, because the person or the address has too many waiting places.
+    pub fn handle_search_refused(&mut self) {
+        self.state = State::Idle { last_partner: None };
+        let text = "too many searches of this person or address; end one and try again";
+        self.refuse(Problem::new(Code::TooMany, text));
+        self.tell(Event::Idle);
     }
 
     /// Ends the search, because the backend failed.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use purrr_core::{
     Anyone,
-    matching::Matchmaker,
+    matching::{Matchmaker, Request},
     model::{PeerId, PersonId, Ticket},
 };
 
@@ -22,8 +22,11 @@ impl Room {
     fn enter(&mut self, peer: u64, person: u64) {
         let mut ticket = Ticket::new(PeerId::from_bits(peer));
         ticket.person = PersonId::from_bits(person);
-        let entered =
-            self.machine.handle_enter(Duration::ZERO, Arc::new(ticket), Arc::new(Anyone), peer);
+        let entered = self.machine.handle_enter(
+            Duration::ZERO,
+            Request::new(Arc::new(ticket), Arc::new(Anyone)),
+            peer,
+        );
         entered.expect("every peer comes once");
         while let Some(made) = self.machine.poll_match() {
             self.pairs.push(made.sides.map(|side| side.seat));

@@ -262,6 +262,12 @@ const RATES: &[Setting] = &[
 const MATCHING: &[Setting] = &[
     setting!(config.language_after, "TIME", "When a search widens to a shared language"),
     setting!(config.anyone_after, "TIME", "When a search widens to anyone"),
+    setting!(limits.waiting_per_person, "COUNT", "Waiting places of one user; 0 = no limit")
+        .unit("places")
+        .details("Above it `too-many`. Counts all connections with tokens of one user."),
+    setting!(limits.waiting_per_address, "COUNT", "Waiting places of one address; 0 = no limit")
+        .unit("places")
+        .details("Above it `too-many`. Large enough for a school behind one address."),
     setting!(limits.recent_partners, "COUNT", "Recent partners to avoid; 0 = none")
         .unit("users")
         .memory("24 bytes each, for all of `--remembered`"),

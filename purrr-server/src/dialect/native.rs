@@ -115,6 +115,7 @@ fn run(
 fn profile(permit: &ConnectionPermit, gate: Gate) -> Profile {
     let mut profile = Profile::default();
     (profile.allowance, profile.gate) = (permit.allowance(), Some(gate));
+    profile.origin = permit.origin();
     profile
 }
 

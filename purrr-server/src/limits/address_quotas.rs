@@ -2,13 +2,19 @@
 //!
 //! A wider IPv6 network has quotas too, and those of its addresses are within them.
 
-use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
+};
 
 use hashlink::LruCache;
 use ipnet::IpNet;
 use purrr_core::{
     Rates,
-    model::Rate,
+    model::{OriginKey, Rate},
     rate::{Allowance, Gcra},
 };
 use tokio::time::Instant;
@@ -38,6 +44,8 @@ pub(super) struct AddressQuotas {
     bytes: ByteQuotas,
     prefix_factor: u32,
     networks: LruCache<IpNet, Network>,
+    /// The key of the hashes that name addresses. Random, so that no hash can be traced back to its address.
+    key: RandomState,
 }
 
 /// Bytes of the budget that one address may have.
@@ -54,6 +62,8 @@ pub(super) struct Quota {
     /// The shared rate limits. None if there are none.
     pub(super) allowance: Option<Arc<Allowance>>,
     pub(super) budget: MemoryBudget,
+    /// The IPv4 address or the IPv6 /56 as a keyed hash.
+    pub(super) origin: OriginKey,
 }
 
 #[derive(Clone, Debug)]
@@ -73,7 +83,8 @@ impl AddressQuotas {
         let per_second = per_second.get();
         let connects = Rate::new(per_second, per_second.saturating_mul(BURST));
         let (start, networks) = (Instant::now(), LruCache::new(NETWORKS));
-        Self { connects, start, rates, budget, bytes, prefix_factor, networks }
+        let key = RandomState::new();
+        Self { connects, start, rates, budget, bytes, prefix_factor, networks, key }
     }
 
     /// Admits a connection and returns what it shares, or how long to wait before the next try.
@@ -81,7 +92,8 @@ impl AddressQuotas {
     /// The widest network comes first: an address that it refuses evicts no other.
     pub(super) fn admit(&mut self, address: IpAddr, now: Instant) -> Result<Quota, Duration> {
         let mut admitted = Vec::with_capacity(3);
-        let mut wider = Quota { allowance: None, budget: self.budget.clone() };
+        let mut wider =
+            Quota { allowance: None, budget: self.budget.clone(), origin: OriginKey::NONE };
         for scope in scopes(address, self.prefix_factor).rev() {
             let known = self.networks.get(&scope.net).cloned();
             let mut network = known.unwrap_or_else(|| self.network(scope, wider, now));
@@ -108,7 +120,14 @@ impl AddressQuotas {
             1 => self.bytes.address,
             factor => self.bytes.address.saturating_mul(factor as usize).min(self.bytes.network),
         };
-        let quota = Quota { allowance, budget: wider.budget.with_quota(bytes) };
+        // The addresses of a /56 have one origin: most often they are one line.
+        let origin = match scope.net {
+            IpNet::V6(net) if net.prefix_len() > 56 && wider.origin != OriginKey::NONE => {
+                wider.origin
+            }
+            net => OriginKey::from_bits(self.key.hash_one(net)),
+        };
+        let quota = Quota { allowance, budget: wider.budget.with_quota(bytes), origin };
         Network { connects: Gcra::default(), quota }
     }
 }

@@ -18,7 +18,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use purrr_core::{Rates, rate::Allowance};
+use purrr_core::{Rates, model::OriginKey, rate::Allowance};
 use tokio::time::Instant;
 
 use super::{
@@ -172,7 +172,8 @@ impl ConnectionLimiter {
         address: Option<IpAddr>,
         now: Instant,
     ) -> Result<ConnectionPermit, Rejection> {
-        let mut quota = Quota { allowance: None, budget: self.budget.clone() };
+        let mut quota =
+            Quota { allowance: None, budget: self.budget.clone(), origin: OriginKey::NONE };
         if let (Some(quotas), Some(address)) = (&self.quotas, address) {
             let admitted = lock(quotas).admit(address, now);
             quota =
@@ -206,13 +207,19 @@ impl ConnectionPermit {
     pub(crate) fn unlimited() -> Self {
         let permit = Permits::take(&Arc::new(Permits::new(1, 0, 0)), None);
         let permit = permit.expect("the pool has one permit");
-        let quota = Quota { allowance: None, budget: MemoryBudget::unlimited() };
+        let quota =
+            Quota { allowance: None, budget: MemoryBudget::unlimited(), origin: OriginKey::NONE };
         Self { permit, quota }
     }
 
     /// Returns the rate limits that the connections of the address share.
     pub(crate) fn allowance(&self) -> Option<Arc<Allowance>> {
         self.quota.allowance.clone()
+    }
+
+    /// Returns the address as a keyed hash, or none without rate limits.
+    pub(crate) const fn origin(&self) -> OriginKey {
+        self.quota.origin
     }
 
     /// Returns the memory budget with the quota of the address.

@@ -14,7 +14,7 @@ use crate::{
         pipe::Pipe,
     },
     matching::{
-        matchmaker::{Made, Matchmaker, PlaceKey},
+        matchmaker::{EnterError, Made, Matchmaker, PlaceKey, PlaceLimits, Request},
         rule::Pairing,
     },
     model::{census::Census, ids::ChatId, limits::Limits, ticket::Ticket},
@@ -23,16 +23,26 @@ use crate::{
 
 /// A [`Lobby`] within one process: a [`Matchmaker`] behind a mutex that is never held across an await. Clones share it.
 ///
-/// There is no task behind it: each waiting [`Place`] has a timer of its own for when its search goes on.
+/// There is no task behind it: each waiting [`Place`] has a timer of its own for its next search. The rule is asked, and
+/// interests are hashed, before the lock is taken. The work under the lock is bounded, see [`Matchmaker`].
+///
+/// While more searches are due than one timeout resumes, timeouts are 10 ms apart. About 400,000 entries are then visited
+/// per second, for the searches in the order in which they were due.
 #[derive(Clone)]
 pub struct MemoryLobby {
     room: Arc<Room>,
 }
 
 struct Room {
-    machine: Mutex<Matchmaker<oneshot::Sender<Match>>>,
+    machine: Mutex<Paced>,
     limits: Limits,
     opened: Instant,
+}
+
+/// The machine, and the time until which no search is resumed.
+struct Paced {
+    matchmaker: Matchmaker<oneshot::Sender<Match>>,
+    paused_until: Duration,
 }
 
 /// A waiting peer's key to the machine. Dropping it leaves the lobby.
@@ -44,11 +54,22 @@ struct Seat {
 /// The machine's time when a lobby is created, so that a ticket may have waited for up to a year before.
 const HEAD_START: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// The pause between two timeouts while more searches are due than one resumes.
+const PACE: Duration = Duration::from_millis(10);
+
+/// The longest pause before a place whose search is overdue asks again.
+const OVERDUE_RETRY: Duration = Duration::from_millis(100);
+
 impl MemoryLobby {
-    /// Creates an empty lobby whose chats are bounded by the `queue_*` fields of `limits`.
+    /// Creates an empty lobby with the `waiting_*` fields of `limits`, and with the `queue_*` fields for its chats.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        let machine = Mutex::new(Matchmaker::new(rand::random()));
+        let places = PlaceLimits {
+            per_person: limits.waiting_per_person,
+            per_origin: limits.waiting_per_address,
+        };
+        let matchmaker = Matchmaker::new(rand::random()).with_limits(places);
+        let machine = Mutex::new(Paced { matchmaker, paused_until: Duration::ZERO });
         Self { room: Arc::new(Room { machine, limits, opened: Instant::now() }) }
     }
 }
@@ -64,11 +85,10 @@ impl Lobby for MemoryLobby {
     async fn enter(&self, ticket: Ticket, rule: Arc<dyn Pairing>) -> Result<Place, LobbyError> {
         let room = Arc::clone(&self.room);
         let (seat, mut matched) = oneshot::channel();
+        let request = Request::new(Arc::new(ticket), rule);
         let mut machine = room.lock();
-        let key = machine
-            .handle_enter(room.now(), Arc::new(ticket), rule, seat)
-            .map_err(|_| LobbyError::AlreadyHere)?;
-        let mut timeout = machine.poll_timeout_of(key);
+        let key = machine.matchmaker.handle_enter(room.now(), request, seat)?;
+        let mut timeout = machine.matchmaker.poll_timeout_of(key);
         room.announce(machine);
         let seat = Seat { room, key };
         Ok(Place::new(async move {
@@ -83,7 +103,7 @@ impl Lobby for MemoryLobby {
     }
 
     async fn census(&self) -> Result<Census, LobbyError> {
-        Ok(self.room.lock().census())
+        Ok(self.room.lock().matchmaker.census())
     }
 }
 
@@ -92,7 +112,7 @@ impl Room {
         HEAD_START + self.opened.elapsed()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Matchmaker<oneshot::Sender<Match>>> {
+    fn lock(&self) -> MutexGuard<'_, Paced> {
         lock(&self.machine)
     }
 
@@ -106,11 +126,11 @@ impl Room {
         }
     }
 
-    /// Resumes the searches that are due. Returns when the next one of this place is.
+    /// Resumes searches that are due. Returns when this place must call again.
     fn pass_time(self: &Arc<Self>, place: PlaceKey) -> Option<Duration> {
+        let now = self.now();
         let mut machine = self.lock();
-        machine.handle_timeout(self.now());
-        let timeout = machine.poll_timeout_of(place);
+        let timeout = machine.pass_time(now, place);
         self.announce(machine);
         timeout
     }
@@ -118,9 +138,9 @@ impl Room {
     /// Hands out the matches that were made, and unlocks the machine before.
     ///
     /// The lock must be free then: a side that has left drops its match, which takes the lock again.
-    fn announce(self: &Arc<Self>, mut machine: MutexGuard<'_, Matchmaker<oneshot::Sender<Match>>>) {
-        let first = machine.poll_match();
-        let rest: Vec<_> = std::iter::from_fn(|| machine.poll_match()).collect();
+    fn announce(self: &Arc<Self>, mut machine: MutexGuard<'_, Paced>) {
+        let first = machine.matchmaker.poll_match();
+        let rest: Vec<_> = std::iter::from_fn(|| machine.matchmaker.poll_match()).collect();
         drop(machine);
         for made in first.into_iter().chain(rest) {
             self.introduce(made);
@@ -131,11 +151,39 @@ impl Room {
         let chat = ChatId::random();
         let (pipe_a, pipe_b) = Pipe::pair(&self.limits, || {
             let room = Arc::clone(self);
-            Box::new(move || room.lock().handle_part(pair))
+            Box::new(move || room.lock().matchmaker.handle_part(pair))
         });
         // A side that has left returns its match. Dropping it tells the other side.
         drop(a.seat.send(Match::with_pipe(chat, Arc::clone(&b.ticket), pipe_a)));
         drop(b.seat.send(Match::with_pipe(chat, a.ticket, pipe_b)));
+    }
+}
+
+impl Paced {
+    fn pass_time(&mut self, now: Duration, place: PlaceKey) -> Option<Duration> {
+        if self.paused_until <= now {
+            self.matchmaker.handle_timeout(now);
+            if self.matchmaker.poll_timeout().is_some_and(|due| due <= now) {
+                self.paused_until = now.saturating_add(PACE);
+            }
+        }
+        let due = self.matchmaker.poll_timeout_of(place)?;
+        if due > now {
+            return Some(due);
+        }
+        // Other searches were due before. The more places wait, the later each asks again, so that one timeout does not
+        // wake them all.
+        let waiting = u32::try_from(self.matchmaker.census().waiting).unwrap_or(u32::MAX);
+        Some(now.saturating_add((PACE * (1 + (waiting / 64).min(9))).min(OVERDUE_RETRY)))
+    }
+}
+
+impl From<EnterError> for LobbyError {
+    fn from(error: EnterError) -> Self {
+        match error {
+            EnterError::AlreadyHere => Self::AlreadyHere,
+            EnterError::PersonLimit | EnterError::OriginLimit => Self::TooManyWaiting,
+        }
     }
 }
 
@@ -147,12 +195,14 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.room.lock().handle_leave(self.key);
+        self.room.lock().matchmaker.handle_leave(self.key);
     }
 }
 
 impl fmt::Debug for MemoryLobby {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryLobby").field("census", &self.room.lock().census()).finish()
+        f.debug_struct("MemoryLobby")
+            .field("census", &self.room.lock().matchmaker.census())
+            .finish()
     }
 }

@@ -9,6 +9,7 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
+    backend::LobbyError,
     hub::{
         driver::state::{Request, SessionCore, now},
         peer::Answer,
@@ -115,6 +116,9 @@ impl SessionCore<'_> {
             Ok(Found { chat, partner, pipe }) => {
                 self.chat = Some(pipe);
                 self.session.handle_matched(chat, partner);
+            }
+            Err(SearchError::Lobby(LobbyError::TooManyWaiting)) => {
+                self.session.handle_search_refused();
             }
             Err(error) => {
                 tracing::warn!(session = %self.session.peer(), %error, "a search failed");

@@ -143,7 +143,7 @@ impl SessionCore<'_> {
             Input::Responsive => self.session.handle_responsive(),
             Input::Command(command) => {
                 let queue_status = || self.hub.backend.people.queue_status();
-                match self.spend(Cost::of(&command)) {
+                match self.spend(self.session.cost_of(&command)) {
                     Ok(()) => self.session.apply_command(command, queue_status),
                     Err(wait) => self.session.handle_excess(command, wait, now(), queue_status),
                 }

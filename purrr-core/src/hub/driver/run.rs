@@ -46,10 +46,11 @@ where
     T: Stream<Item = I> + Sink<Event>,
     I: Into<Input>,
 {
-    let Profile { hello, search, capabilities, person, resume, allowance, gate } = profile;
+    let Profile { hello, search, capabilities, person, resume, origin, allowance, gate } = profile;
     let peer = ActivePeer::arrive(hub, person);
     let limits = Arc::clone(&hub.limits);
     let mut session = Session::new(PeerId::random(), hello, search, capabilities, limits);
+    session.set_origin(origin);
     session.welcome(peer.token(), hub.backend.people.online());
     let mut core = SessionCore {
         hub,

@@ -135,7 +135,9 @@ impl Situation {
                 self.known[peer] = Known::Waiting { since: self.ticks - waited, place };
                 Ok(Some(peer))
             }
-            (Err(AlreadyHere), Known::Waiting { .. } | Known::Paired { .. }) => Ok(None),
+            (Err(EnterError::AlreadyHere), Known::Waiting { .. } | Known::Paired { .. }) => {
+                Ok(None)
+            }
             (answer, state) => Err(format!("{peer} entered and got {answer:?} while {state:?}")),
         }
     }

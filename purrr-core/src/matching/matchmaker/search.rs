@@ -3,7 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
-    iter, mem,
+    mem,
     sync::Arc,
     time::Duration,
 };
@@ -11,14 +11,23 @@ use std::{
 use foldhash::fast::FixedState;
 use slotmap::{Key, SlotMap};
 
-use super::{Matchmaker, PlaceKey, Waiting};
-use crate::matching::{bucket::Bucket, queue::WaitQueue, rule::Choice};
+use super::{CROWDED, Matchmaker, PlaceKey, Slot, Waiting, nanos};
+use crate::{
+    matching::{bucket::Bucket, queue::WaitQueue, rule::Choice},
+    model::ids::OriginKey,
+};
 
-/// The entries of each bucket that the first search of a place visits.
+/// The most entries of each bucket that the first search of a place visits.
 pub(super) const INITIAL_SCAN: usize = 16;
 
-/// The entries of each bucket that a resumed or widened search visits.
+/// The most entries of each bucket that a resumed or widened search visits.
 pub(super) const RESUMED_SCAN: usize = 256;
+
+/// The most entries of all buckets together that any search visits.
+pub(super) const SCAN_BUDGET: usize = 256;
+
+/// The most runs of tombstones that any search skips.
+const HOPS: usize = 1_024;
 
 /// The time after which a search resumes where it stopped.
 pub(super) const RESUME_AFTER: Duration = Duration::from_millis(100);
@@ -39,12 +48,26 @@ pub(super) struct Candidate {
 /// The outcome of a search that found no partner.
 #[derive(Default)]
 pub(super) struct NoMatch {
-    /// The slot of each bucket at which the search resumes.
+    /// The slot of each active bucket at which the search resumes, in the order of the place's slots.
     pub(super) cursors: Vec<u64>,
+    /// The number of visited entries.
+    pub(super) visits: usize,
     /// Some entries were not visited.
     pub(super) truncated: bool,
     /// The earliest time at which a candidate need not be avoided any longer.
     pub(super) relaxes_at: Option<Duration>,
+}
+
+/// The order of equally good candidates, best first.
+///
+/// Otherwise the peers of one address could meet nearly every other peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Preference {
+    /// Another origin than the seeker's, or an unknown one.
+    OtherOrigin,
+    /// Another origin, with many waiting places.
+    CrowdedOrigin,
+    SameOrigin,
 }
 
 /// Whether two waiting places may be paired.
@@ -58,9 +81,12 @@ enum Verdict {
 struct Search<'a, S> {
     now: Duration,
     seeker: &'a Waiting<S>,
+    waited: u64,
     depth: usize,
+    hops: usize,
     waiting: &'a SlotMap<PlaceKey, Waiting<S>>,
     queues: &'a HashMap<Bucket, WaitQueue<PlaceKey>, FixedState>,
+    origins: &'a HashMap<OriginKey, u32, FixedState>,
     random: &'a mut fastrand::Rng,
     candidates: &'a mut Vec<Candidate>,
     table: &'a mut Vec<usize>,
@@ -73,20 +99,36 @@ impl<S> Matchmaker<S> {
         &mut self,
         now: Duration,
         key: PlaceKey,
-        buckets: &[Bucket],
         depth: usize,
     ) -> Result<PlaceKey, NoMatch> {
-        let Self { waiting, queues, random, candidates, table, .. } = self;
-        let no_match = NoMatch::default();
+        let Self { waiting, queues, origins, random, candidates, table, .. } = self;
+        let mut no_match = NoMatch::default();
         let Some(seeker) = waiting.get(key) else { return Err(no_match) };
-        let mut search =
-            Search { now, seeker, depth, waiting, queues, random, candidates, table, no_match };
-        for kind in buckets.chunk_by(|a, b| a.kind() == b.kind()) {
-            if let Some(found) = search.probe_random(kind) {
+        no_match.cursors.reserve_exact(seeker.slots.len());
+        let waited = nanos(now.saturating_sub(seeker.since));
+        let mut search = Search {
+            now,
+            seeker,
+            waited,
+            depth,
+            hops: HOPS,
+            waiting,
+            queues,
+            origins,
+            random,
+            candidates,
+            table,
+            no_match,
+        };
+        for kind in seeker.slots.chunk_by(|a, b| a.bucket.kind() == b.bucket.kind()) {
+            let probed = search.probe_random(kind);
+            if let Some((found, Preference::OtherOrigin)) = probed {
                 return Ok(found);
             }
             search.scan_buckets(kind);
-            if let Some(found) = search.best_match() {
+            let scanned = search.best_match();
+            let found = [probed, scanned].into_iter().flatten().min_by_key(|(_, it)| *it);
+            if let Some((found, _)) = found {
                 return Ok(found);
             }
         }
@@ -96,51 +138,97 @@ impl<S> Matchmaker<S> {
 
 impl<S> Search<'_, S> {
     /// Draws a few entries of a kind's only bucket, if the rule chooses at random.
-    fn probe_random(&mut self, kind: &[Bucket]) -> Option<PlaceKey> {
-        let [bucket] = kind else { return None };
+    fn probe_random(&mut self, kind: &[Slot]) -> Option<(PlaceKey, Preference)> {
         if self.seeker.rule.choice() != Choice::Random {
             return None;
         }
-        let queue = self.queues.get(bucket)?;
-        (0..RANDOM_PROBES).find_map(|_| {
-            let drawn = queue.draw(self.random)?;
-            let fits = drawn.person != self.seeker.ticket.person && self.fits(drawn.key);
-            fits.then_some(drawn.key)
-        })
+        let mut active = kind.iter().filter(|slot| slot.is_active(self.waited));
+        let (Some(slot), None) = (active.next(), active.next()) else { return None };
+        let queue = self.queues.get(&slot.bucket)?;
+        let mut found: Option<(PlaceKey, Preference)> = None;
+        for _ in 0..RANDOM_PROBES {
+            let Some(drawn) = queue.draw(self.random) else { break };
+            if drawn.person != self.seeker.ticket.person && self.fits(drawn.key) {
+                let preference = self.preference(drawn.key);
+                if found.is_none_or(|(_, known)| preference < known) {
+                    found = Some((drawn.key, preference));
+                }
+                if preference == Preference::OtherOrigin {
+                    break;
+                }
+            }
+        }
+        found
     }
 
-    /// Visits the next entries of each bucket of a kind, and collects those of other persons as candidates.
-    fn scan_buckets(&mut self, kind: &[Bucket]) {
+    /// Visits the next entries of each active bucket of a kind, and collects those of other persons as candidates.
+    ///
+    /// The buckets share what is left of the budget equally.
+    fn scan_buckets(&mut self, kind: &[Slot]) {
         let at_random = self.seeker.rule.choice() == Choice::Random;
         self.candidates.clear();
-        for bucket in kind {
-            let slot = self.seeker.slots.iter().find(|slot| slot.bucket == *bucket);
-            let mut cursor = slot.map_or(0, |slot| slot.cursor);
-            if let Some(queue) = self.queues.get(bucket) {
-                let mut entries = queue.from(cursor);
-                for (number, entry) in entries.by_ref().take(self.depth) {
-                    cursor = number + 1;
+        let mut buckets = kind.iter().filter(|slot| slot.is_active(self.waited)).count();
+        let several = buckets > 1;
+        for slot in kind {
+            let mut cursor = slot.search_from();
+            if slot.is_active(self.waited)
+                && let Some(queue) = self.queues.get(&slot.bucket)
+            {
+                let share = (SCAN_BUDGET - self.no_match.visits).div_ceil(buckets);
+                let mut scan = queue.scan(cursor, self.hops);
+                for _ in 0..share.min(self.depth) {
+                    let Some(entry) = scan.next() else { break };
+                    self.no_match.visits += 1;
                     if entry.person != self.seeker.ticket.person {
                         let tie = if at_random { self.random.u64(..) } else { entry.since };
                         self.candidates.push(Candidate::new(entry.key, tie));
                     }
                 }
-                self.no_match.truncated |= entries.next().is_some();
+                (cursor, self.hops) = (scan.cursor(), scan.hops());
+                self.no_match.truncated |= !scan.is_over();
             }
+            buckets -= usize::from(slot.is_active(self.waited));
             self.no_match.cursors.push(cursor);
         }
-        if kind.len() > 1 {
+        if several {
             count_shared(self.candidates, self.table);
         }
     }
 
-    /// Returns the greatest candidate that fits.
-    fn best_match(&mut self) -> Option<PlaceKey> {
+    /// Returns the candidate that fits, shares most buckets and is preferred among those.
+    fn best_match(&mut self) -> Option<(PlaceKey, Preference)> {
         // The greatest one fits nearly always, so a heap is cheaper than sorting.
         let mut heap = BinaryHeap::from(mem::take(self.candidates));
-        let found = iter::from_fn(|| heap.pop()).find(|candidate| self.fits(candidate.key.0));
+        let mut found: Option<(Candidate, Preference)> = None;
+        while let Some(candidate) = heap.pop() {
+            if found.is_some_and(|(known, _)| known.shared > candidate.shared) {
+                break;
+            }
+            if self.fits(candidate.key.0) {
+                let preference = self.preference(candidate.key.0);
+                if found.is_none_or(|(_, known)| preference < known) {
+                    found = Some((candidate, preference));
+                }
+                if preference == Preference::OtherOrigin {
+                    break;
+                }
+            }
+        }
         *self.candidates = heap.into_vec();
-        Some(found?.key.0)
+        found.map(|(candidate, preference)| (candidate.key.0, preference))
+    }
+
+    /// Ranks a candidate among equals by its origin.
+    fn preference(&self, candidate: PlaceKey) -> Preference {
+        let origin = self.waiting.get(candidate).map(|place| place.ticket.origin);
+        match origin {
+            None | Some(OriginKey::NONE) => Preference::OtherOrigin,
+            Some(origin) if origin == self.seeker.ticket.origin => Preference::SameOrigin,
+            Some(origin) => match self.origins.get(&origin) {
+                Some(places) if *places > CROWDED => Preference::CrowdedOrigin,
+                _ => Preference::OtherOrigin,
+            },
+        }
     }
 
     /// Returns true if the two may be paired now. Notes when they may, if that is later.

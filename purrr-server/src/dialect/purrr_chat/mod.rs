@@ -16,7 +16,7 @@ use axum::{
     response::Response,
 };
 use futures::{SinkExt, StreamExt};
-use purrr_core::{Hub, Profile, hub::Gate, rate::Allowance};
+use purrr_core::{Hub, Profile, hub::Gate, model::OriginKey, rate::Allowance};
 use serde::Deserialize;
 use tokio::time::timeout;
 
@@ -78,7 +78,7 @@ async fn run(hub: Hub, config: Arc<Config>, _counted: OpenConnection, mut socket
     };
     let mut chat =
         PurrrChat::new(socket, hub.limits(), ImageLimits::from_config(&config), auto_pair);
-    let shared = (chat.allowance(), chat.gate());
+    let shared = (chat.allowance(), chat.gate(), chat.origin());
     // The profile is built in place: in a variable, the future would hold it to the end.
     let ended = hub.serve(&mut chat, profile(pid, shared)).await;
     let garbled = "not Socket.IO";
@@ -99,10 +99,13 @@ fn close(
 }
 
 /// Returns what is known of a client when it connects.
-fn profile(pid: Option<String>, (allowance, gate): (Option<Arc<Allowance>>, Gate)) -> Profile {
+fn profile(
+    pid: Option<String>,
+    (allowance, gate, origin): (Option<Arc<Allowance>>, Gate, OriginKey),
+) -> Profile {
     let mut profile = Profile::default();
     (profile.capabilities.candidates, profile.capabilities.receipts) = (false, false);
-    (profile.allowance, profile.gate) = (allowance, Some(gate));
+    (profile.allowance, profile.gate, profile.origin) = (allowance, Some(gate), origin);
     // An invalid token is no error: the client may have been evicted from memory.
     profile.resume = pid.and_then(|token| token.parse().ok());
     profile

@@ -18,7 +18,7 @@ use futures::{Sink, SinkExt, Stream, StreamExt};
 use purrr_core::{
     Command, Event, Limits, Search,
     hub::{Gate, Input},
-    model::ChatId,
+    model::{ChatId, OriginKey},
     rate::Allowance,
 };
 
@@ -98,6 +98,10 @@ impl PurrrChat {
 
     pub(super) fn allowance(&self) -> Option<Arc<Allowance>> {
         self.socket.transport().allowance()
+    }
+
+    pub(super) fn origin(&self) -> OriginKey {
+        self.socket.transport().origin()
     }
 
     pub(super) fn into_socket(self) -> EioSocket {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::Sink;
-use purrr_core::rate::Allowance;
+use purrr_core::{model::OriginKey, rate::Allowance};
 
 use super::{
     packet::{Outgoing, Packet},
@@ -92,6 +92,11 @@ impl EioTransport {
     /// Returns the rate limits that the connections of the address share.
     pub(crate) fn allowance(&self) -> Option<Arc<Allowance>> {
         self.permit.allowance()
+    }
+
+    /// Returns the client's address as a keyed hash.
+    pub(crate) const fn origin(&self) -> OriginKey {
+        self.permit.origin()
     }
 
     /// Returns the number of the last ping.

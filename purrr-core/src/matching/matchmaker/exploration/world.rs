@@ -74,7 +74,7 @@ impl World {
         (now, waited): (u32, u32),
         peer: usize,
         met: Option<usize>,
-    ) -> Result<PlaceKey, AlreadyHere> {
+    ) -> Result<PlaceKey, EnterError> {
         let role = &cast.peers[peer];
         self.entered += 1;
         let id = if self.bug == Bug::SecondPlace { u64::from(self.entered) } else { peer as u64 };
@@ -108,7 +108,11 @@ impl World {
             }
             _ => {}
         }
-        let entered = self.machine.handle_enter(time(now), Arc::new(ticket), Arc::new(rule), peer);
+        let entered = self.machine.handle_enter(
+            time(now),
+            Request::new(Arc::new(ticket), Arc::new(rule)),
+            peer,
+        );
         if entered.is_err() && self.bug == Bug::SelfMatch {
             self.twice = Some(peer);
         }
