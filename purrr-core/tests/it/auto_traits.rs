@@ -25,7 +25,7 @@ const _: () = {
     check::<(model::ResumeToken, model::Signal, model::SignalKind, model::Ticket)>();
     check::<model::Verbatim>();
     // Machines.
-    check::<(matching::AlreadyHere, matching::And<Anyone, Anyone>, matching::Bucket)>();
+    check::<(matching::EnterError, matching::And<Anyone, Anyone>, matching::Bucket)>();
     check::<(matching::Choice, matching::Made<u8>, matching::Matchmaker<u8>, matching::PairKey)>();
     check::<(matching::Partition, matching::PlaceKey, matching::Side<u8>)>();
     check::<(matching::Widening<Anyone, Anyone>, rate::Allowance)>();
