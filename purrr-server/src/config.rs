@@ -107,7 +107,7 @@ pub struct Config {
     ///
     /// Worst case: 32 KB of a head for each connection.
     pub header_timeout: Duration,
-    /// The timeout of a request body, a WebSocket message over 64 KiB or an Engine.IO upgrade.
+    /// The timeout of a request body, a WebSocket message or an Engine.IO upgrade.
     ///
     /// Default: 10 s. Range: above 0. Extended by 1 s per 8 KiB received, a minimum rate of
     /// 8 KiB/s. Worst case: `max_payload` bytes for each connection.

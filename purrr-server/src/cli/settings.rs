@@ -40,9 +40,9 @@ const NETWORK: &[Setting] = &[
     setting!(config.header_timeout, "TIME", "Timeout of a request head and between two requests")
         .details("It covers the first byte and the handshake.")
         .memory("32 KB of a head for each connection"),
-    setting!(config.body_timeout, "TIME", "Timeout of a request body, large message or upgrade")
+    setting!(config.body_timeout, "TIME", "Timeout of a request body, message or upgrade")
         .details(
-            "It applies to a request body (408), a WebSocket message over 64 KiB (1008) and an \
+            "It applies to a request body (408), a WebSocket message (1008) and an \
              Engine.IO upgrade. Extended by 1 s per 8 KiB received: a minimum rate of 8 KiB/s.",
         )
         .memory("`--max-payload` for each connection, in `--buffered-bytes`"),

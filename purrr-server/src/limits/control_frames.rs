@@ -8,7 +8,7 @@ use crate::config::Config;
 /// The rate of control frames. Each is cheap to answer, and no real client sends a hundredth of this.
 const RATE: Rate = Rate { per_second: 100, burst: 1_000 };
 
-/// Limits one connection's pings, pongs and empty fragments to [`RATE`].
+/// Limits one connection's pings, pongs and small fragments to [`RATE`].
 #[derive(Debug)]
 pub(crate) struct ControlFrameLimit {
     limiter: Gcra,

@@ -59,9 +59,11 @@ struct ByteLimit {
 
 /// The bytes that one message has taken of the budget. Dropping it gives them back.
 ///
-/// For each message: [`grow_to`](Self::grow_to) as its bytes come, [`is_overdue`](Self::is_overdue)
+/// For each message: [`begin`](Self::begin) when it does not come whole,
+/// [`grow_to`](Self::grow_to) as its bytes come, [`is_overdue`](Self::is_overdue)
 /// after each read, [`pause_deadline`](Self::pause_deadline) while the connection is not read, and
-/// at the end [`attach`](Self::attach), after which the next message begins.
+/// at the end [`attach`](Self::attach) or [`discard`](Self::discard), after which the next message
+/// begins.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     budget: MemoryBudget,
@@ -72,9 +74,9 @@ pub(crate) struct Reservation {
 /// Since when a message has a minimum rate.
 #[derive(Debug)]
 enum Deadline {
-    /// The message is small.
+    /// No message has begun.
     None,
-    /// The message became large then, or was read again then after a pause.
+    /// The message began then, or was read again then after a pause.
     Since(Instant),
     /// The connection is not read. The time starts anew when it is.
     Paused,
@@ -208,6 +210,19 @@ impl ByteLimit {
 }
 
 impl Reservation {
+    /// Begins the time of a message, unless it has begun.
+    pub(crate) fn begin(&mut self) {
+        if let Deadline::None = self.deadline {
+            self.deadline = Deadline::Since(Instant::now());
+        }
+    }
+
+    /// Ends the time of a message of which nothing is kept.
+    pub(crate) fn discard(&mut self) {
+        self.deadline = Deadline::None;
+        self.release();
+    }
+
     /// Reserves for a message that has grown to `bytes`.
     ///
     /// Returns false if the budget is exhausted. What was reserved is released then.
@@ -216,11 +231,7 @@ impl Reservation {
             return true;
         }
         let grown = self.extend_to(bytes);
-        if grown {
-            if let Deadline::None = self.deadline {
-                self.deadline = Deadline::Since(Instant::now());
-            }
-        } else {
+        if !grown {
             self.release();
         }
         grown
@@ -258,17 +269,18 @@ impl Reservation {
 
     /// Moves the reservation into the bytes of the finished message. The next message begins.
     pub(crate) fn attach(&mut self, bytes: BytesMut) -> Bytes {
+        self.deadline = Deadline::None;
         if self.bytes == 0 {
             return bytes.freeze();
         }
         let reservation = self.budget.reservation_of(take(&mut self.bytes));
-        self.deadline = Deadline::None;
         Bytes::from_owner(Reserved { bytes, _reservation: reservation })
     }
 
-    /// Returns true if a large message arrives more slowly than [`upload_timeout`] allows.
+    /// Returns true if a message arrives more slowly than [`upload_timeout`] allows.
     ///
-    /// Without a minimum rate, slow uploads would hold the whole budget (slowloris).
+    /// Without a minimum rate, slow uploads would hold the whole budget (slowloris), or small ones
+    /// a connection each.
     pub(crate) fn is_overdue(&mut self, received: usize) -> bool {
         let since = match self.deadline {
             Deadline::None => return false,
@@ -289,7 +301,6 @@ impl Reservation {
     }
 
     fn release(&mut self) {
-        self.deadline = Deadline::None;
         self.budget.0.release(take(&mut self.bytes));
     }
 }
@@ -319,12 +330,18 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(10);
 
     #[tokio::test(start_paused = true)]
-    async fn large_message_has_minimum_rate() {
+    async fn message_has_minimum_rate() {
         let budget = MemoryBudget::new(10 * SMALL, TIMEOUT);
         let mut message = budget.reservation();
-        assert!(message.grow_to(SMALL));
         tokio::time::advance(10 * TIMEOUT).await;
-        assert!(!message.is_overdue(SMALL), "small messages have no deadline");
+        message.begin();
+        tokio::time::advance(TIMEOUT).await;
+        message.begin();
+        assert!(!message.is_overdue(0), "it began late");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(message.is_overdue(0) && !message.is_overdue(1_000));
+        message.discard();
+        message.begin();
         assert!(message.grow_to(2 * SMALL));
         let due = TIMEOUT + Duration::from_secs(2 * SMALL as u64 / 8_192);
         tokio::time::advance(due).await;

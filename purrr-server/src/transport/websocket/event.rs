@@ -14,8 +14,8 @@ pub(crate) enum SocketEvent {
     /// A ping, whose pong is queued already.
     Ping,
     Pong,
-    /// A fragment without payload.
-    EmptyFragment,
+    /// A fragment of few bytes, which costs as much as a control frame.
+    SmallFragment,
 }
 
 /// Why a socket cannot be used any longer.

@@ -14,6 +14,7 @@ use super::{
     Socket,
     close_code::{CloseCode, check_close},
     event::{SocketError, SocketEvent},
+    read::SMALL_FRAGMENT,
 };
 use crate::{limits::memory::MemoryBudget, transport::message::Message};
 
@@ -173,8 +174,8 @@ fn read_plainly(mut bytes: &[u8], most: usize) -> Vec<Outcome> {
             return outcomes;
         }
         if !last {
-            if first == 0 && payload.is_empty() {
-                outcomes.push(Ok(SocketEvent::EmptyFragment));
+            if first == 0 && payload.len() < SMALL_FRAGMENT {
+                outcomes.push(Ok(SocketEvent::SmallFragment));
             }
             begun = Some((opcode, message));
             continue;

@@ -129,7 +129,7 @@ impl Transport for MessageSocket {
             return Poll::Ready(match ready!(polled) {
                 Some(Ok(SocketEvent::Message(message))) => Some(Incoming::Message(message)),
                 Some(Ok(SocketEvent::Refused)) => Some(Incoming::Refused),
-                Some(Ok(SocketEvent::Ping | SocketEvent::Pong | SocketEvent::EmptyFragment)) => {
+                Some(Ok(SocketEvent::Ping | SocketEvent::Pong | SocketEvent::SmallFragment)) => {
                     if self.count_control_frame() {
                         continue;
                     }

@@ -83,6 +83,9 @@ const BLOCK: usize = MAX_WASTE;
 /// Bytes from which a payload has an allocation of its own.
 const OWN_ALLOCATION: usize = BLOCK / 4;
 
+/// Bytes below which a fragment counts like a control frame. A header costs as much to read.
+pub(super) const SMALL_FRAGMENT: usize = 64;
+
 /// Initial capacity for a large payload. It grows as bytes come, since an announced length is no
 /// proof that the client will send as much.
 const INITIAL_CAPACITY: usize = 64 * 1024;
@@ -241,6 +244,7 @@ impl ReadState {
             let capacity = header.length.min(INITIAL_CAPACITY.max(payload.len()));
             let mut begun = BytesMut::with_capacity(capacity);
             begun.put_slice(payload);
+            self.reservation.begin();
             self.partial = Some((header, begun));
             return Ok(Some((bytes.len(), None)));
         };
@@ -291,6 +295,10 @@ impl ReadState {
                 }
                 self.activity = true;
                 discarding.frame += read;
+                let received = discarding.fragments + discarding.frame;
+                if self.reservation.is_overdue(received) {
+                    return Poll::Ready(Err(SocketError::Violation(CloseCode::Policy)));
+                }
                 continue;
             }
             let mut room = (&mut *payload).limit(missing);
@@ -308,6 +316,9 @@ impl ReadState {
         }
         if let Some((header, payload)) = &mut frame {
             unmask(payload, header.mask);
+            if header.is_control() && self.fragments.is_none() {
+                self.reservation.discard();
+            }
         }
         Poll::Ready(Ok(frame))
     }
@@ -317,7 +328,9 @@ impl ReadState {
     /// Asked when a ping or a pong comes instead. A client that sends nothing at all is found by
     /// the heartbeat.
     pub(super) fn is_overdue_between_fragments(&mut self) -> bool {
-        self.fragments.as_ref().is_some_and(|(_, whole)| self.reservation.is_overdue(whole.len()))
+        let discarded = self.discarding.as_ref().map_or(0, |discarding| discarding.fragments);
+        let whole = self.fragments.as_ref().map(|(_, whole)| whole.len() + discarded);
+        whole.is_some_and(|received| self.reservation.is_overdue(received))
     }
 
     /// Adds a data frame to its message, and returns the message if it is complete.
@@ -335,6 +348,7 @@ impl ReadState {
                 if let Some(discarding) = &mut self.discarding {
                     discarding.fragments = header.length;
                 }
+                self.reservation.begin();
                 self.fragments = Some((data, payload));
                 Ok(None)
             }
@@ -356,22 +370,23 @@ impl ReadState {
         }
         if self.discarding.is_none() && self.reservation.grow_to(length) {
             whole.put(payload);
-            if self.reservation.is_overdue(length) {
-                return Err(CloseCode::Policy);
-            }
         } else {
             self.discarding = Some(Box::new(Discarding { frame: 0, fragments: length }));
             whole = BytesMut::new();
+        }
+        if self.reservation.is_overdue(length) {
+            return Err(CloseCode::Policy);
         }
         if header.is_final {
             return self.complete(data, whole).map(Some);
         }
         self.fragments = Some((data, whole));
-        Ok((header.length == 0).then_some(SocketEvent::EmptyFragment))
+        Ok((header.length < SMALL_FRAGMENT).then_some(SocketEvent::SmallFragment))
     }
 
     fn complete(&mut self, data: Data, payload: BytesMut) -> Result<SocketEvent, CloseCode> {
         if self.discarding.take().is_some() {
+            self.reservation.discard();
             return Ok(SocketEvent::Refused);
         }
         let payload = self.reservation.attach(payload);

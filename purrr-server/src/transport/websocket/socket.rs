@@ -363,6 +363,43 @@ mod tests {
         assert_eq!(pongs, 10 + 100_000 / 8_192 + 1);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn small_message_has_deadline() {
+        // A frame that comes a byte at a time, and fragments of a byte with pongs between them.
+        let fragment: &[u8] = &[0x00, 0x81, 0, 0, 0, 0, b'x', 0x8a, 0x80, 0, 0, 0, 0];
+        let stories: [(&[u8], &[u8]); 2] =
+            [(&[0x82, 0xe4, 0, 0, 0, 0], b"x"), (&[0x02, 0x81, 0, 0, 0, 0, b'x'], fragment)];
+        for (begin, more) in stories {
+            let budget = MemoryBudget::new(1_000_000, Duration::from_secs(10));
+            let (stream, mut client) = duplex(1_000);
+            let mut socket = Socket::on(stream, BytesMut::new(), 1_000, budget.reservation());
+            client.write_all(begin).await.unwrap();
+            let began = tokio::time::Instant::now();
+            let trickle = async {
+                for _ in 0..50 {
+                    tokio::time::sleep(Duration::from_secs(3)).await;
+                    client.write_all(more).await.unwrap();
+                }
+            };
+            let end = async {
+                loop {
+                    match socket.next().await {
+                        Some(Ok(SocketEvent::Pong | SocketEvent::SmallFragment)) => {}
+                        end => break end,
+                    }
+                }
+            };
+            tokio::select! {
+                () = trickle => panic!("it went on for {:?}", began.elapsed()),
+                end = end => assert!(
+                    matches!(end, Some(Err(SocketError::Violation(CloseCode::Policy)))),
+                    "{end:?}"
+                ),
+            }
+            assert_eq!(began.elapsed().as_secs(), 12);
+        }
+    }
+
     #[tokio::test]
     async fn pongs_into_lower_layer_are_no_progress() {
         let (stream, mut client) = duplex(8);
