@@ -82,7 +82,7 @@ fn whom(made: &Match) -> (ChatId, u64) {
 }
 
 #[test]
-fn two_who_come_at_once_are_both_told_of_the_same_chat() {
+fn simultaneous_enter_gives_both_the_same_match() {
     model(|lobby| {
         let ann = spawn(lobby, |lobby| block_on(enter(&lobby, 1).unwrap()).unwrap());
         let bob = block_on(enter(lobby, 2).unwrap()).unwrap();
@@ -94,7 +94,7 @@ fn two_who_come_at_once_are_both_told_of_the_same_chat() {
 }
 
 #[test]
-fn of_three_who_come_at_once_two_are_paired_and_one_waits() {
+fn simultaneous_enter_of_three_matches_two() {
     model(|lobby| {
         let others = [1, 2].map(|peer| spawn(lobby, move |lobby| enter(&lobby, peer).unwrap()));
         let third = enter(lobby, 3).unwrap();
@@ -109,7 +109,7 @@ fn of_three_who_come_at_once_two_are_paired_and_one_waits() {
 }
 
 #[test]
-fn one_who_comes_twice_at_once_has_one_place() {
+fn simultaneous_enter_of_one_peer_gives_one_place() {
     model(|lobby| {
         let first = spawn(lobby, |lobby| enter(&lobby, 1));
         let second = enter(lobby, 1);
@@ -134,7 +134,7 @@ fn is_told_or_waits(lobby: &MemoryLobby, mut left: Place) {
 }
 
 #[test]
-fn a_cancel_races_with_a_match() {
+fn cancel_racing_match() {
     model(|lobby| {
         let ann = enter(lobby, 1).unwrap();
         let bob = spawn(lobby, |lobby| enter(&lobby, 2).unwrap());
@@ -144,7 +144,7 @@ fn a_cancel_races_with_a_match() {
 }
 
 #[test]
-fn a_peer_that_looks_and_leaves_is_in_the_chat_or_gone() {
+fn poll_racing_match_is_matched_or_gone() {
     model(|lobby| {
         let mut ann = enter(lobby, 1).unwrap();
         let bob = spawn(lobby, |lobby| enter(&lobby, 2).unwrap());
@@ -159,7 +159,7 @@ fn a_peer_that_looks_and_leaves_is_in_the_chat_or_gone() {
 }
 
 #[test]
-fn one_side_opens_a_chat_while_the_other_gives_it_up() {
+fn open_racing_drop() {
     for begins in [false, true] {
         model(move |lobby| {
             let places = [1, 2].map(|peer| enter(lobby, peer).unwrap());
@@ -184,7 +184,7 @@ fn one_side_opens_a_chat_while_the_other_gives_it_up() {
 }
 
 #[test]
-fn a_chat_begins_for_both_however_short_it_is() {
+fn short_chat_opens_for_both() {
     model(|lobby| {
         let places = [1, 2].map(|peer| enter(lobby, peer).unwrap());
         let [ann, bob] = places.map(|place| block_on(place).unwrap());
@@ -197,7 +197,7 @@ fn a_chat_begins_for_both_however_short_it_is() {
 
 /// A match is on its way to two who both leave before it arrives, while a third comes.
 #[test]
-fn two_cancel_while_they_are_matched() {
+fn two_cancels_racing_match() {
     model(|lobby| {
         let ann = enter(lobby, 1).unwrap();
         let bob = spawn(lobby, |lobby| drop(enter(&lobby, 2).unwrap()));
@@ -209,7 +209,7 @@ fn two_cancel_while_they_are_matched() {
 }
 
 #[test]
-fn who_parts_is_free_for_the_next_whatever_the_partner_does_meanwhile() {
+fn left_peer_is_free_for_next_chat() {
     model(|lobby| {
         let [ann, bob] = pair(lobby);
         let late = spawn(lobby, move |_| bob.part(ChatEnd::Left));
@@ -226,7 +226,7 @@ fn who_parts_is_free_for_the_next_whatever_the_partner_does_meanwhile() {
 }
 
 #[test]
-fn what_one_says_before_it_parts_arrives_before_the_parting() {
+fn frame_racing_left_arrives_first() {
     model(|lobby| {
         let [mut ann, mut bob] = pair(lobby);
         let speaker = thread::spawn(move || {
@@ -242,7 +242,7 @@ fn what_one_says_before_it_parts_arrives_before_the_parting() {
 
 /// Whoever has seen that there is nothing more does not look under the lock again until it is told of something.
 #[test]
-fn whatever_comes_while_one_looks_for_it_wakes_one() {
+fn wakeup_racing_poll() {
     model(|lobby| {
         let [mut ann, mut bob] = pair(lobby);
         let speaker = thread::spawn(move || {

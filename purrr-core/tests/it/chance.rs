@@ -35,7 +35,7 @@ impl Room {
 }
 
 #[test]
-fn whoever_waits_is_met_as_often_as_everybody_else() {
+fn every_waiting_peer_is_matched_equally_often() {
     const CROWD: u64 = 64;
     const EACH: u64 = 100;
     let mut met = [0_u64; CROWD as usize];
@@ -55,7 +55,7 @@ fn whoever_waits_is_met_as_often_as_everybody_else() {
 }
 
 #[test]
-fn one_seed_makes_the_same_pairs_again() {
+fn same_seed_gives_same_matches() {
     let play = |seed| {
         let mut room = Room::new(seed);
         (0..60).for_each(|peer| room.enter(peer, peer / 20));

@@ -251,7 +251,7 @@ async fn memory_backend_passes_every_check() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn broken_backends_fail_the_check_for_their_bug() {
+async fn broken_backend_fails_the_check_for_its_bug() {
     for (bug, check) in [
         (Bug::OwnChat, "both see one chat"),
         (Bug::TwoPlaces, "one place for a peer"),

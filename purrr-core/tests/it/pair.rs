@@ -12,7 +12,7 @@ use tokio::time::Instant;
 const WINDOW: Duration = Duration::from_secs(60);
 
 #[tokio::test(start_paused = true)]
-async fn both_see_one_chat_and_each_other() {
+async fn pair_gives_both_sides_the_same_chat() {
     let hub = Hub::memory();
     let (mut ann, mut bob) = pair(&hub).await;
     assert_eq!(ann.id(), bob.id());
@@ -26,7 +26,7 @@ async fn both_see_one_chat_and_each_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_pair_before_the_match_leaves_the_lobby() {
+async fn dropped_pair_leaves_lobby() {
     let hub = Hub::memory();
     let mut ann = Box::pin(hub.pair(Profile::named("Ann")));
     assert!(ann.as_mut().now_or_never().is_none());
@@ -37,7 +37,7 @@ async fn dropping_pair_before_the_match_leaves_the_lobby() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_was_given_up_before_the_chat_began_goes_on_waiting() {
+async fn dropped_match_keeps_partner_waiting() {
     // Ann gives up before Bob has heard of the match, while he waits for her, and when each of them waits for the other.
     for (ann_first, looks) in [(false, 0), (true, 0), (true, 1)] {
         let hub = Hub::memory();
@@ -64,7 +64,7 @@ async fn whoever_was_given_up_before_the_chat_began_goes_on_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_held_up_by_a_partner_that_is_never_polled() {
+async fn unpolled_pair_does_not_block_partner() {
     let hub = Hub::memory();
     let mut ann = Box::pin(hub.pair(Profile::named("Ann")));
     assert!(ann.as_mut().now_or_never().is_none());
@@ -80,7 +80,7 @@ async fn nobody_is_held_up_by_a_partner_that_is_never_polled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_way_to_end_a_chat_comes_after_what_was_said() {
+async fn chat_end_comes_after_frames() {
     type End = fn(Chat);
     let ends: [(End, ChatEnd); 2] = [(drop, ChatEnd::Lost), (Chat::leave, ChatEnd::Left)];
     for (end, reason) in ends {
@@ -102,7 +102,7 @@ async fn each_way_to_end_a_chat_comes_after_what_was_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_send_that_is_dropped_has_sent_nothing_and_a_recv_has_taken_nothing() {
+async fn send_and_recv_are_cancel_safe() {
     let hub = hub_of(1);
     let (mut ann, mut bob) = pair(&hub).await;
     assert_eq!(bob.recv().now_or_never(), None);
@@ -116,7 +116,7 @@ async fn a_send_that_is_dropped_has_sent_nothing_and_a_recv_has_taken_nothing() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_send_that_waits_goes_on_when_the_partner_reads_or_parts() {
+async fn blocked_send_resumes_on_read_or_left() {
     let hub = hub_of(1);
     let (mut ann, mut bob) = pair(&hub).await;
     ann.say("one").await.unwrap();
@@ -129,7 +129,7 @@ async fn a_send_that_waits_goes_on_when_the_partner_reads_or_parts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_refuses_whoever_waits_and_whoever_comes() {
+async fn drain_refuses_waiting_and_new_pairs() {
     let hub = Hub::memory();
     let waits = hub.pair(Profile::named("Ann"));
     let begun = Instant::now();
@@ -142,7 +142,7 @@ async fn a_drain_refuses_whoever_waits_and_whoever_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chat_goes_on_while_the_hub_drains_and_the_drain_ends_with_it() {
+async fn drain_waits_for_last_chat() {
     let hub = Hub::memory();
     let (mut ann, mut bob) = pair(&hub).await;
     let begun = Instant::now();
@@ -160,7 +160,7 @@ async fn a_chat_goes_on_while_the_hub_drains_and_the_drain_ends_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_window_is_over_a_chat_ends_after_what_was_said() {
+async fn drain_timeout_ends_chat_after_frames() {
     let hub = hub_of(2);
     let (mut ann, mut bob) = pair(&hub).await;
     for text in ["one", "two"] {
@@ -184,7 +184,7 @@ async fn when_the_window_is_over_a_chat_ends_after_what_was_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chat_that_nobody_lets_go_of_is_not_waited_for() {
+async fn drain_does_not_wait_for_unread_chat() {
     let hub = Hub::memory();
     let (ann, bob) = pair(&hub).await;
     let begun = Instant::now();

@@ -20,7 +20,7 @@ use crate::serve::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn two_are_matched_and_whatever_one_sends_the_other_gets() {
+async fn every_frame_type_is_relayed() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
     let picture = Image {
@@ -47,7 +47,7 @@ async fn two_are_matched_and_whatever_one_sends_the_other_gets() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_look_at_once_are_told_of_it_and_of_each_other_in_one_breath() {
+async fn immediate_match_coalesces_writes() {
     let hub = Hub::memory();
     let (ann, bob) = (Peer::connect(&hub, "Ann").await, Peer::connect(&hub, "Bob").await);
     let before = [&ann, &bob].map(|peer| peer.far.flushed());
@@ -62,7 +62,7 @@ async fn those_who_look_at_once_are_told_of_it_and_of_each_other_in_one_breath()
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_looks_and_then_only_listens_is_told_what_became_of_all_it_said() {
+async fn receipts_reach_client_that_only_listens() {
     let unreadable = || Input::Invalid(Problem::new(Code::BadMessage, "what is that?"));
     let stories: [(Vec<Input>, &[&str]); 4] = [
         (vec![find().into()], &["waiting"]),
@@ -90,7 +90,7 @@ async fn whoever_looks_and_then_only_listens_is_told_what_became_of_all_it_said(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_is_delivered_when_the_partner_has_flushed_it_and_not_before() {
+async fn delivered_follows_partner_flush() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
     bob.far.let_flush(false);
@@ -105,7 +105,7 @@ async fn a_message_is_delivered_when_the_partner_has_flushed_it_and_not_before()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_without_words_for_receipts_gets_none_and_owes_no_wait_for_them() {
+async fn no_receipts_without_capability() {
     let mut limits = Limits::default();
     limits.receipts = 1;
     let hub = Hub::builder().limits(limits).build();
@@ -131,7 +131,7 @@ async fn a_client_without_words_for_receipts_gets_none_and_owes_no_wait_for_them
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receipt_that_came_before_the_parting_is_told_before_it() {
+async fn receipt_precedes_left() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
     ann.far.take_only(0);
@@ -144,7 +144,7 @@ async fn a_receipt_that_came_before_the_parting_is_told_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receipt_that_is_due_in_one_chat_is_not_given_in_the_next() {
+async fn receipt_of_last_chat_is_dropped() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
     bob.far.let_flush(false);
@@ -167,7 +167,7 @@ async fn a_receipt_that_is_due_in_one_chat_is_not_given_in_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receipt_that_never_came_in_one_chat_is_not_waited_for_in_the_next() {
+async fn missing_receipt_does_not_block_next_chat() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
     bob.far.let_flush(false);
@@ -184,7 +184,7 @@ async fn a_receipt_that_never_came_in_one_chat_is_not_waited_for_in_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partner_in_process_has_a_message_when_it_receives_it() {
+async fn in_process_recv_counts_as_delivered() {
     let hub = Hub::memory();
     let ann = Peer::waiting(&hub, "Ann").await;
     let mut bob = hub.pair(Profile::named("Bob")).await.unwrap();
@@ -196,7 +196,7 @@ async fn a_partner_in_process_has_a_message_when_it_receives_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_receipts_are_owed_than_the_limits_say() {
+async fn receipts_limit() {
     let mut limits = Limits::default();
     limits.receipts = 2;
     let hub = Hub::builder().limits(limits).build();
@@ -216,7 +216,7 @@ async fn no_more_receipts_are_owed_than_the_limits_say() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_meant_for_another_chat_is_dropped() {
+async fn frame_of_other_chat_is_dropped() {
     let hub = Hub::memory();
     let (ann, bob, chat) = Peer::pair(&hub).await;
     let send = |chat, text: &str| Command::Send { chat, frame: Frame::text(text) };
@@ -229,7 +229,7 @@ async fn what_is_meant_for_another_chat_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_done_is_said_and_changes_nothing() {
+async fn impossible_commands_get_errors() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
     let unreadable = Problem::new(Code::BadMessage, "not JSON");
@@ -247,7 +247,7 @@ async fn what_cannot_be_done_is_said_and_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn talking_to_nobody_is_refused_before_during_and_after_a_search() {
+async fn frames_without_partner_are_refused() {
     let hub = Hub::memory();
     let ann = Peer::connect(&hub, "Ann").await;
     ann.send(numbered(1));
@@ -266,7 +266,7 @@ async fn talking_to_nobody_is_refused_before_during_and_after_a_search() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_way_out_of_a_chat_tells_both() {
+async fn every_chat_end_reaches_both_sides() {
     for (command, told, partner_told) in
         [(Command::Leave, "idle", "left: left"), (Command::Next, "waiting", "left: next")]
     {
@@ -282,7 +282,7 @@ async fn each_way_out_of_a_chat_tells_both() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_way_out_of_the_lobby_leaves_nobody_in_it() {
+async fn every_search_end_leaves_lobby() {
     for command in [Command::Cancel, Command::Leave] {
         let hub = Hub::memory();
         let ann = Peer::waiting(&hub, "Ann").await;
@@ -301,7 +301,7 @@ async fn each_way_out_of_the_lobby_leaves_nobody_in_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn next_finds_whoever_waits() {
+async fn next_matches_waiting_peer() {
     let hub = Hub::memory();
     let (ann, bob, first) = Peer::pair(&hub).await;
     let cat = Peer::waiting(&hub, "Cat").await;
@@ -317,7 +317,7 @@ async fn next_finds_whoever_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancel_that_comes_after_the_match_is_refused() {
+async fn cancel_after_match_is_refused() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
     ann.send(Command::Cancel);
@@ -327,7 +327,7 @@ async fn a_cancel_that_comes_after_the_match_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancel_that_meets_the_match_wins_and_the_other_one_goes_on_waiting() {
+async fn cancel_racing_match_wins() {
     for while_it_is_read in [false, true] {
         let hub = Hub::memory();
         let ann = Peer::waiting(&hub, "Ann").await;
@@ -350,7 +350,7 @@ async fn a_cancel_that_meets_the_match_wins_and_the_other_one_goes_on_waiting() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_hangs_up_when_it_is_matched_is_nobodys_partner() {
+async fn disconnect_racing_match_leaves_no_partner() {
     let hub = Hub::memory();
     let ann = Peer::waiting(&hub, "Ann").await;
     let bob = Coming::meets_somebody(&hub);
@@ -387,7 +387,7 @@ fn pairs(hub: &Hub) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_was_silent_for_a_while_has_waited_all_the_while() {
+async fn unresponsive_peer_keeps_waited_time() {
     let hub = Hub::memory();
     let ann = Peer::waiting_for(&hub, "Ann", "chess").await;
     let since = Instant::now();
@@ -403,7 +403,7 @@ async fn whoever_was_silent_for_a_while_has_waited_all_the_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_comes_before_the_first_chat_or_not_at_all() {
+async fn resume_only_before_first_chat() {
     let hub = Hub::memory();
     let (cat, dan) = tokio::join!(hub.pair(Profile::named("Cat")), hub.pair(Profile::named("Dan")));
     let resume = Some(cat.as_ref().expect("Dan is there").resume_token());
@@ -422,7 +422,7 @@ async fn a_token_comes_before_the_first_chat_or_not_at_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_vanishes_is_lost_to_its_partner() {
+async fn connection_loss_gives_left_lost() {
     type Vanish = fn(&Peer);
     let ways: [(&str, Vanish); 5] = [
         ("the stream ends", |bob| bob.far.hang_up()),
@@ -450,7 +450,7 @@ async fn whoever_vanishes_is_lost_to_its_partner() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn last_words_and_a_goodbye_are_heard_before_the_hang_up() {
+async fn frames_before_disconnect_are_relayed() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
     bob.say("bye");
@@ -460,7 +460,7 @@ async fn last_words_and_a_goodbye_are_heard_before_the_hang_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_vanishes_from_the_lobby_is_not_found() {
+async fn lost_connection_leaves_lobby() {
     let hub = Hub::memory();
     let ann = Peer::waiting(&hub, "Ann").await;
     ann.far.hang_up();

@@ -12,7 +12,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 const GOODBYE: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
-async fn whoever_does_not_chat_is_told_at_once_and_let_go_within_half_the_window() {
+async fn drain_closes_idle_sessions_within_half_window() {
     let hub = Hub::memory();
     let idle = Peer::connect(&hub, "Idle").await;
     let waiting = Peer::waiting(&hub, "Waiting").await;
@@ -30,7 +30,7 @@ async fn whoever_does_not_chat_is_told_at_once_and_let_go_within_half_the_window
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_do_not_chat_go_one_by_one() {
+async fn drain_jitters_idle_disconnects() {
     const CROWD: usize = 200;
     const STEPS: usize = 10;
     fastrand::seed(7);
@@ -61,7 +61,7 @@ async fn those_who_do_not_chat_go_one_by_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_window_everybody_goes_at_once() {
+async fn drain_without_window_closes_at_once() {
     let hub = Hub::memory();
     let idle = Peer::connect(&hub, "Idle").await;
     let (ann, bob, _) = Peer::pair(&hub).await;
@@ -77,7 +77,7 @@ async fn without_a_window_everybody_goes_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_asks_for_something_meanwhile_is_answered_and_let_go() {
+async fn command_while_draining_is_answered_and_closed() {
     for (asked, answers) in [
         (find(), &["error: draining", "idle"][..]),
         (Command::Next, &["error: draining", "idle"]),
@@ -100,14 +100,14 @@ async fn whoever_asks_for_something_meanwhile_is_answered_and_let_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_comes_while_the_hub_drains_is_told_and_let_go() {
+async fn session_begun_while_draining_is_closed() {
     let hub = Hub::memory();
     hub.drain(WINDOW).await;
     Peer::connect(&hub, "Late").await.ends_after(["draining"], CloseReason::Drained).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chat_may_finish_and_then_the_drain_is_over() {
+async fn drain_ends_with_last_chat() {
     for (last, told, partner_told) in [
         (Command::Leave, &["idle"][..], "left: left"),
         (Command::Next, &["error: draining", "idle"], "left: next"),
@@ -137,7 +137,7 @@ async fn a_chat_may_finish_and_then_the_drain_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn chats_are_ended_when_the_window_is_over() {
+async fn drain_timeout_ends_chats() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
     let begun = Instant::now();
@@ -149,7 +149,7 @@ async fn chats_are_ended_when_the_window_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_that_was_given_up_can_be_begun_again() {
+async fn cancelled_drain_can_restart() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
     let given_up = tokio::time::timeout(WINDOW / 2, hub.drain(WINDOW)).await;
@@ -166,7 +166,7 @@ async fn a_drain_that_was_given_up_can_be_begun_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_does_not_take_the_goodbye_is_not_waited_for() {
+async fn unread_goodbye_does_not_delay_drain() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
     bob.far.take_only(0);
@@ -179,7 +179,7 @@ async fn whoever_does_not_take_the_goodbye_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_parted_from_a_slow_partner_is_let_go_at_once() {
+async fn drain_closes_partner_of_slow_consumer() {
     let mut limits = Limits::default();
     limits.queue_items = 1;
     let hub = Hub::builder().limits(limits).build();
@@ -198,7 +198,7 @@ async fn whoever_is_parted_from_a_slow_partner_is_let_go_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transport_that_never_closes_is_not_waited_for() {
+async fn unclosed_transport_does_not_delay_drain() {
     let hub = Hub::memory();
     let ann = Peer::connect(&hub, "Ann").await;
     ann.far.let_close(false);

@@ -37,7 +37,7 @@ async fn pair_that_holds(hub: &Hub) -> (Peer, Peer) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_who_send_much_to_each_other_on_slow_lines_are_not_taken_for_stuck() {
+async fn mutual_backpressure_on_slow_lines_is_no_stall() {
     let (ann, bob) = pair_that_holds(&hub()).await;
     for _ in 0..20 {
         sleep(STALL - Duration::from_millis(2)).await;
@@ -54,7 +54,7 @@ async fn two_who_send_much_to_each_other_on_slow_lines_are_not_taken_for_stuck()
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_who_hold_each_other_up_the_one_that_does_not_move_is_lost() {
+async fn mutual_backpressure_ends_the_stalled_side() {
     let (ann, bob) = pair_that_holds(&hub()).await;
     let stuck = Instant::now();
     for _ in 0..5 {
@@ -68,7 +68,7 @@ async fn of_two_who_hold_each_other_up_the_one_that_does_not_move_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_command_is_read_while_one_is_held_whatever_else_comes() {
+async fn held_frame_stops_reading_commands() {
     let (ann, _bob) = pair_that_holds(&hub()).await;
     let read = ann.far.read();
     for _ in 0..10 {
@@ -82,7 +82,7 @@ async fn no_command_is_read_while_one_is_held_whatever_else_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_vanishes_while_it_is_held_up_is_gone_when_what_it_said_is_sent() {
+async fn lost_sender_ends_after_held_frame_is_sent() {
     let (ann, bob) = pair_that_holds(&hub()).await;
     let vanished = Instant::now();
     ann.far.vanish();
@@ -95,7 +95,7 @@ async fn whoever_vanishes_while_it_is_held_up_is_gone_when_what_it_said_is_sent(
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_vanishes_is_not_waited_for_longer_than_a_stall() {
+async fn lost_sender_ends_within_stall() {
     let (ann, bob) = pair_that_holds(&hub()).await;
     ann.far.vanish();
     assert_eq!(ann.session.await.unwrap(), CloseReason::Lost);
@@ -103,7 +103,7 @@ async fn whoever_vanishes_is_not_waited_for_longer_than_a_stall() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transport_that_yields_commands_through_a_closed_gate_is_broken() {
+async fn command_through_closed_gate_ends_session() {
     let (ann, bob) = pair_that_holds(&hub()).await;
     ann.far.ignore_gate();
     bob.far.take_all();

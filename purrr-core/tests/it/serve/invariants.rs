@@ -11,7 +11,7 @@ use crate::serve::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn invariant_4_matched_then_frames_then_parted_even_where_there_is_no_room() {
+async fn invariant_4_matched_frames_left_in_order_without_room() {
     let hub = hub_of(3);
     let ann = Peer::waiting(&hub, "Ann").await;
     ann.far.take_only(0);
@@ -32,7 +32,7 @@ async fn invariant_4_matched_then_frames_then_parted_even_where_there_is_no_room
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_5_ten_thousand_frames_each_way_arrive_once_and_in_order() {
+async fn invariant_5_frames_arrive_once_in_order() {
     const FRAMES: usize = 10_000;
     let mut limits = Limits::default();
     // More at once than anybody may say.
@@ -66,7 +66,7 @@ async fn invariant_5_ten_thousand_frames_each_way_arrive_once_and_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_6_what_was_on_its_way_does_not_reach_the_next_partner() {
+async fn invariant_6_late_frame_does_not_reach_next_partner() {
     let hub = hub_of(2);
     let (ann, bob, chat) = Peer::pair(&hub).await;
     let cat = Peer::waiting(&hub, "Cat").await;
@@ -103,7 +103,7 @@ async fn invariant_6_what_was_on_its_way_does_not_reach_the_next_partner() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_8_two_full_mailboxes_do_not_wait_for_each_other() {
+async fn invariant_8_full_mailboxes_do_not_deadlock() {
     let texts = ["1", "2", "3", "4", "5", "6"];
     let hub = hub_of(2);
     let (ann, bob, _) = Peer::pair(&hub).await;
@@ -347,7 +347,7 @@ mod histories {
 
     proptest! {
         #[test]
-        fn whatever_four_visitors_do_each_sees_whole_chats_and_nobody_is_lost(history in deeds()) {
+        fn any_history_of_four_peers_keeps_invariants(history in deeds()) {
             tokio::runtime::Builder::new_current_thread()
                 .enable_time()
                 .start_paused(true)

@@ -47,7 +47,7 @@ fn times(event: &str, times: usize) -> (String, usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_defaults_let_a_lively_person_through() {
+async fn default_rates_pass_lively_chat() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
     for _ in 0..2_500 {
@@ -81,7 +81,7 @@ async fn the_defaults_let_a_lively_person_through() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_too_fast_is_refused_with_the_time_to_wait() {
+async fn rate_limit_error_has_retry_after() {
     let hub = hub_at(|rates| rates.message_rate = Rate::new(2, 3));
     let (ann, bob, _) = Peer::pair(&hub).await;
     for id in 1..=4 {
@@ -109,7 +109,7 @@ async fn what_is_too_fast_is_refused_with_the_time_to_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bytes_count_whatever_they_come_in() {
+async fn byte_rate_counts_every_frame_type() {
     let hub = hub_at(|rates| rates.byte_rate = Rate::new(1_000, 10_000));
     let (ann, bob, _) = Peer::pair(&hub).await;
     for _ in 0..4 {
@@ -123,7 +123,7 @@ async fn bytes_count_whatever_they_come_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_typing_that_is_too_fast_the_partner_is_told_the_last_state() {
+async fn typing_above_rate_is_coalesced() {
     for last in [true, false] {
         let hub = hub_at(|rates| rates.typing_rate = Rate::new(10, 1_000));
         let (ann, bob, _) = Peer::pair(&hub).await;
@@ -148,7 +148,7 @@ async fn of_typing_that_is_too_fast_the_partner_is_told_the_last_state() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn typing_a_thousand_times_a_second_harms_nothing() {
+async fn typing_flood_is_harmless() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
     let (mut messages, mut told_typing) = (0, 0);
@@ -174,7 +174,7 @@ async fn typing_a_thousand_times_a_second_harms_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_kept_back_of_typing_waits_for_room_and_dies_with_the_chat() {
+async fn coalesced_typing_waits_for_room_and_ends_with_chat() {
     let mut limits = Limits::default();
     (limits.queue_items, limits.recent_partners) = (1, 0);
     limits.rates = Some({
@@ -210,7 +210,7 @@ async fn what_was_kept_back_of_typing_waits_for_room_and_dies_with_the_chat() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_goes_on_and_on_is_let_go_and_nobody_else() {
+async fn flood_ends_only_its_session() {
     let hub = hub_at(|rates| {
         (rates.message_rate, rates.refusal_rate) = (Rate::new(10, 100), Rate::new(10, 50));
     });
@@ -229,7 +229,7 @@ async fn whoever_goes_on_and_on_is_let_go_and_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_refused_now_and_then_stays() {
+async fn occasional_refusals_keep_session() {
     let hub = hub_at(|rates| {
         (rates.message_rate, rates.refusal_rate) = (Rate::new(10, 10), Rate::new(20, 50));
     });
@@ -246,7 +246,7 @@ async fn whoever_is_refused_now_and_then_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn to_leave_is_never_refused() {
+async fn leave_is_never_rate_limited() {
     let hub =
         hub_at(|rates| (rates.message_rate, rates.find_rate) = (Rate::new(1, 1), Rate::new(1, 1)));
     for (command, told, partner_told) in
@@ -273,7 +273,7 @@ async fn to_leave_is_never_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_nexts_are_no_storm_for_the_others() {
+async fn next_storm_is_rate_limited() {
     let hub = Hub::memory();
     let ann = Peer::connect(&hub, "Ann").await;
     for _ in 0..1_000 {
@@ -289,7 +289,7 @@ async fn a_thousand_nexts_are_no_storm_for_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_rates_nothing_is_refused() {
+async fn no_rates_no_refusals() {
     let hub = hub_with(None);
     let (ann, bob, _) = Peer::pair(&hub).await;
     for _ in 0..20_000 {
@@ -343,7 +343,7 @@ async fn say([ann, bob]: &[Peer; 2], times: usize) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_share_an_allowance_have_it_together() {
+async fn shared_allowance_limits_all_peers() {
     let household = Household::new();
     let mut arrived = 0;
     for _ in 0..4 {
@@ -360,7 +360,7 @@ async fn those_who_share_an_allowance_have_it_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_too_fast_for_one_of_them_costs_the_others_nothing() {
+async fn own_refusal_costs_no_shared_allowance() {
     let household = Household::new();
     let flooding = household.pair().await;
     assert_eq!(say(&flooding, 500).await, 100);
@@ -370,7 +370,7 @@ async fn what_is_too_fast_for_one_of_them_costs_the_others_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_all_of_them_are_too_fast_for_costs_one_nothing() {
+async fn shared_refusal_costs_no_own_allowance() {
     let household = Household::new();
     let [first, second, third] =
         [household.pair().await, household.pair().await, household.pair().await];

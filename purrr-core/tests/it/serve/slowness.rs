@@ -13,7 +13,7 @@ use crate::serve::peer::{Peer, settled};
 const STALL: Duration = Duration::from_secs(10);
 
 #[tokio::test(start_paused = true)]
-async fn a_transport_that_takes_nothing_ends_its_session_and_the_partner_is_told() {
+async fn blocked_transport_stalls() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
     bob.far.take_only(1);
@@ -28,7 +28,7 @@ async fn a_transport_that_takes_nothing_ends_its_session_and_the_partner_is_told
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transport_that_has_room_and_never_flushes_is_slow_too() {
+async fn unflushed_transport_stalls() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
     bob.far.let_flush(false);
@@ -40,7 +40,7 @@ async fn a_transport_that_has_room_and_never_flushes_is_slow_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partner_that_takes_nothing_is_parted_from_when_the_stall_is_over() {
+async fn slow_consumer_is_disconnected_after_stall() {
     let hub = hub_of(1, usize::MAX);
     let (ann, bob, _) = Peer::pair(&hub).await;
     bob.far.take_only(0);
@@ -65,7 +65,7 @@ async fn a_partner_that_takes_nothing_is_parted_from_when_the_stall_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_who_had_to_wait_is_told_why_though_the_partners_own_time_is_up_first() {
+async fn partner_slow_precedes_left() {
     let hub = hub_of(1, usize::MAX);
     let (ann, bob, _) = Peer::pair(&hub).await;
     bob.far.take_only(0);
@@ -79,7 +79,7 @@ async fn somebody_who_had_to_wait_is_told_why_though_the_partners_own_time_is_up
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partner_in_process_that_does_not_receive_is_slow_too() {
+async fn in_process_slow_consumer_stalls() {
     let hub = hub_of(1, usize::MAX);
     let ann = Peer::waiting(&hub, "Ann").await;
     let mut bob = hub.pair(Profile::named("Bob")).await.unwrap();
@@ -94,7 +94,7 @@ async fn a_partner_in_process_that_does_not_receive_is_slow_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn progress_keeps_one_alive_that_is_slow_but_moves() {
+async fn write_progress_resets_stall_timer() {
     let hub = hub_of(1, usize::MAX);
     let (ann, bob, _) = Peer::pair(&hub).await;
     bob.far.take_only(0);
@@ -124,7 +124,7 @@ async fn progress_keeps_one_alive_that_is_slow_but_moves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_reads_again_in_time_has_the_whole_time_again() {
+async fn read_resets_stall_timer() {
     let hub = hub_of(1, usize::MAX);
     let (ann, bob, _) = Peer::pair(&hub).await;
     let nearly = STALL - Duration::from_millis(1);
@@ -141,7 +141,7 @@ async fn whoever_reads_again_in_time_has_the_whole_time_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transport_that_takes_something_or_has_room_again_has_the_whole_time_again() {
+async fn write_or_room_resets_stall_timer() {
     let taking_meanwhile = Duration::from_secs(6);
     for (room, second) in [(usize::MAX, Some("two")), (1, None)] {
         let hub = Hub::memory();
@@ -162,7 +162,7 @@ async fn a_transport_that_takes_something_or_has_room_again_has_the_whole_time_a
 }
 
 #[test]
-fn whoever_looks_for_the_next_just_as_it_reads_again_is_not_taken_for_slow() {
+fn next_resets_stall_timer() {
     // Timers are looked at after every turn of a task, so that the stall's is seen between the two of whoever has just looked.
     let mut runtime = runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).event_interval(1).build();
@@ -182,7 +182,7 @@ fn whoever_looks_for_the_next_just_as_it_reads_again_is_not_taken_for_slow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transport_that_has_room_only_after_a_flush_is_flushed() {
+async fn full_transport_is_flushed() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
     bob.far.take_between_flushes(1);
@@ -199,7 +199,7 @@ async fn a_transport_that_has_room_only_after_a_flush_is_flushed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_never_reads_is_held_no_more_for_than_the_limits_say() {
+async fn unread_frames_stay_within_queue_limits() {
     // How much of what Ann sends is read: what the pipe takes, and one frame that it did not.
     for (items, bytes, frame_bytes, read) in [
         (8, usize::MAX, 10, 8 + 1),
@@ -231,7 +231,7 @@ async fn a_peer_that_never_reads_is_held_no_more_for_than_the_limits_say() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_asks_and_never_reads_the_answers_is_not_answered_without_end() {
+async fn unread_answers_stay_within_backlog() {
     let hub = Hub::memory();
     let ann = Peer::connect(&hub, "Ann").await;
     ann.far.take_only(0);
