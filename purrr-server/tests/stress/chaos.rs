@@ -58,7 +58,7 @@ fn config() -> Config {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_people_do_the_invariants_hold_and_nothing_is_left_over() {
+async fn chaos_keeps_invariants_and_leaves_nothing() {
     let seconds = number("PURRR_CHAOS_SECONDS").unwrap_or(5);
     let seed = number("PURRR_CHAOS_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
     eprintln!("PURRR_CHAOS_SECONDS={seconds} PURRR_CHAOS_SEED={seed}");

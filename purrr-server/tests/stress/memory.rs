@@ -14,7 +14,7 @@ const PICTURE: usize = 5_000_000;
 const PAIRS: usize = 20;
 
 #[tokio::test]
-async fn a_connection_keeps_nothing_of_a_picture() {
+async fn connection_keeps_no_image_memory() {
     let _alone = ALONE.lock().await;
     let server = Server::start().await;
     let picture = frame(FIN | BINARY, &png_of(PICTURE));

@@ -219,7 +219,7 @@ impl FromStr for Name {
 }
 
 #[test]
-fn a_payload_that_was_changed_on_the_way_is_none() {
+fn altered_payload_is_detected() {
     let name = |person| Name { person, life: 1, search: 7 };
     for padding in [0, 5, 40, 1_000] {
         let payload = Payload { from: name(3), to: name(4), counter: 29, padding };

@@ -45,7 +45,7 @@ const OPTIONS: [&str; 20] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn round_after_round_the_program_holds_what_it_held() {
+async fn soak_rounds_leak_nothing() {
     let lasts = Duration::from_secs(number("PURRR_SOAK_SECONDS").unwrap_or(9)) / ROUNDS;
     let seed = number("PURRR_CHAOS_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
     eprintln!("PURRR_CHAOS_SEED={seed}");

@@ -18,7 +18,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn many_are_killed_at_once() {
+async fn mass_disconnect() {
     let count = size(100, 1_000);
     let story = Story::new(format!("{count} clients in chats killed at once"));
     check(story, async |target| {
@@ -33,7 +33,7 @@ async fn many_are_killed_at_once() {
 }
 
 #[tokio::test]
-async fn files_run_out() {
+async fn out_of_descriptors() {
     const FILES: u32 = 256;
     const STARVED: &str = "raise the limit of open files";
     let count = size(400, 1_000);
@@ -68,7 +68,7 @@ async fn files_run_out() {
 }
 
 #[tokio::test]
-async fn a_signal_comes_in_the_midst_of_chats() {
+async fn signal_during_chats() {
     let pairs = size(50, 1_000);
     let drain = if crate::faults::is_full() { "10s" } else { "2s" };
     let _alone = ALONE.lock().await;

@@ -20,7 +20,7 @@ use crate::{
 const SOCKET_IO: &str = "/socket.io/?EIO=4&transport=websocket";
 
 #[tokio::test]
-async fn upgrades_stay_half_open() {
+async fn half_open_upgrades() {
     let count = size(200, 9_900);
     let story = Story::new(format!("{count} half-open upgrades")).hurried(&[
         "--header-timeout",
@@ -64,7 +64,7 @@ async fn read_to_end(stream: &mut TcpStream) {
 }
 
 #[tokio::test]
-async fn pings_come_in_a_flood() {
+async fn control_frame_flood() {
     let count = size(20_000, 1_000_000);
     let mut story = Story::new(format!("floods of {count} pings, pongs and empty fragments"));
     story.options.clear();
@@ -89,7 +89,7 @@ async fn pings_come_in_a_flood() {
 }
 
 #[tokio::test]
-async fn many_come_and_go() {
+async fn connect_disconnect_flood() {
     let count = size(600, 50_000);
     let mut story = Story::new(format!("{count} connects and disconnects, 64 at once")).hurried(&[
         "--connect-timeout",
@@ -143,7 +143,7 @@ async fn visit(address: std::net::SocketAddr, at: usize) {
 }
 
 #[tokio::test]
-async fn compression_is_asked_for() {
+async fn compression_requests() {
     let count = size(20, 1_000);
     let story = Story::new(format!("{count} clients ask for compression, then compress"));
     check(story, async |target| {
@@ -172,7 +172,7 @@ async fn compression_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_text_comes_in_frames_of_one_byte() {
+async fn one_byte_frames() {
     let bytes = size(5_000, 200_000);
     let story = Story::new(format!(
         "a text of {bytes} bytes in frames of one byte, in packets of one byte"
@@ -202,7 +202,7 @@ async fn a_text_comes_in_frames_of_one_byte() {
 }
 
 #[tokio::test]
-async fn fragments_have_no_end() {
+async fn endless_fragments() {
     let count = size(5, 50);
     let story = Story::new(format!("{count} messages of fragments without end")).large();
     check(story, async |target| {

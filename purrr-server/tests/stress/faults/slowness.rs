@@ -26,7 +26,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_client_is_stopped() {
+async fn stopped_clients() {
     let count = size(5, 20);
     let story = Story::new(format!("SIGSTOP of {count} clients in chats")).hurried(&[
         "--chat-ping-interval",
@@ -49,7 +49,7 @@ async fn a_client_is_stopped() {
 }
 
 #[tokio::test]
-async fn a_reader_takes_none_of_ten_pictures() {
+async fn closed_receive_window() {
     const PICTURES: usize = 10;
     const BYTES: usize = 9_000_000;
     let story = Story::new("a reader with a closed window, 10 × 9 MB to it");
@@ -83,7 +83,7 @@ async fn a_reader_takes_none_of_ten_pictures() {
 // ---- Requests that do not come to their end ---------------------------------------------------------------------
 
 #[tokio::test]
-async fn heads_come_slowly() {
+async fn slowloris_heads() {
     let count = size(60, 3_000);
     let story = Story::new(format!("slowloris: {count} heads, silent, cut or without end"))
         .hurried(&["--header-timeout", "500ms"]);
@@ -99,7 +99,7 @@ async fn heads_come_slowly() {
 }
 
 #[tokio::test]
-async fn upgrades_come_slowly() {
+async fn slowloris_upgrades() {
     let count = size(60, 3_000);
     let story = Story::new(format!("slowloris: {count} upgrades without end"))
         .hurried(&["--header-timeout", "500ms"]);
@@ -116,7 +116,7 @@ async fn upgrades_come_slowly() {
 }
 
 #[tokio::test]
-async fn bodies_come_slowly() {
+async fn slowloris_bodies() {
     let count = size(60, 3_000);
     let story = Story::new(format!("slowloris: {count} bodies of sessions that poll"))
         .hurried(&["--body-timeout", "500ms"]);

@@ -105,14 +105,14 @@ fn said(from: Name, to: Name, counter: u64) -> Content {
 }
 
 #[test]
-fn a_chat_in_which_all_is_well_shows_nothing() {
+fn audit_passes_good_chat() {
     let mut scene = Scene::chat();
     scene.say(3).got(0).heard(ANN, News::Delivered(1)).got(1).got(2);
     scene.leaves(ANN).left(BOB, "left").did(ANN, Event::Closed).shows(&[]);
 }
 
 #[test]
-fn a_match_needs_a_search_that_is_not_over() {
+fn audit_match_needs_search() {
     let mut scene = Scene::new();
     scene.did(ANN, Event::Connected).did(ANN, Event::Asked(Find(ANN))).heard(ANN, News::Waiting);
     scene.did(ANN, Event::Asked(Cancel)).heard(ANN, News::Idle).matched(ANN, BOB, "x");
@@ -127,7 +127,7 @@ fn a_match_needs_a_search_that_is_not_over() {
 }
 
 #[test]
-fn a_search_repeated_when_its_chat_is_over_is_a_new_one() {
+fn audit_search_after_chat_is_new() {
     // Bob gives up just when he is matched; Ann, who repeats her search, may get to know both.
     let repeat = |answer: News| {
         let mut scene = Scene::new();
@@ -154,7 +154,7 @@ fn a_search_repeated_when_its_chat_is_over_is_a_new_one() {
 }
 
 #[test]
-fn nobody_is_in_two_chats_at_once() {
+fn audit_two_chats_at_once() {
     let mut scene = Scene::chat();
     scene.did(ANN, Event::Asked(Next(ANN_AGAIN))).matched(ANN, CID, "y");
     scene.did(CID, Event::Connected).did(CID, Event::Asked(Find(CID))).matched(CID, ANN_AGAIN, "y");
@@ -162,14 +162,14 @@ fn nobody_is_in_two_chats_at_once() {
 }
 
 #[test]
-fn nobody_meets_themself() {
+fn audit_self_match() {
     let mut scene = Scene::new();
     scene.did(ANN, Event::Connected).did(ANN, Event::Asked(Find(ANN))).matched(ANN, ANN_AGAIN, "x");
     scene.shows(&[FaultKind::WithThemself, FaultKind::Unknown]);
 }
 
 #[test]
-fn nothing_comes_without_a_chat() {
+fn audit_frame_without_chat() {
     let mut scene = Scene::chat();
     scene.say(1).leaves(ANN).left(BOB, "left").left(BOB, "left");
     scene.shows(&[FaultKind::OutsideChat, FaultKind::Missing]);
@@ -180,7 +180,7 @@ fn nothing_comes_without_a_chat() {
 }
 
 #[test]
-fn nobody_waits_or_idles_in_a_chat() {
+fn audit_waiting_or_idle_in_chat() {
     for news in [News::Waiting, News::Idle] {
         Scene::chat().heard(ANN, news).shows(&[FaultKind::OutOfTurn]);
     }
@@ -191,7 +191,7 @@ fn nobody_waits_or_idles_in_a_chat() {
 }
 
 #[test]
-fn the_page_is_told_that_nobody_types_any_more_and_nothing_is_read() {
+fn audit_typing_and_read_marks_reset() {
     let mut scene = Scene::chat();
     scene.logs[1].dialect = Dialect::Polling;
     scene.leaves(ANN).heard(BOB, News::Left(None)).shows(&[FaultKind::PageKept]);
@@ -220,7 +220,7 @@ fn the_page_is_told_that_nobody_types_any_more_and_nothing_is_read() {
 }
 
 #[test]
-fn what_was_refused_or_not_answered_is_seen() {
+fn audit_refused_or_unanswered() {
     let mut scene = Scene::chat();
     scene.heard(ANN, News::Refused("not-paired".to_owned())).shows(&[]);
     scene.heard(ANN, News::Refused("unknown-session".to_owned())).shows(&[FaultKind::Refused]);
@@ -231,7 +231,7 @@ fn what_was_refused_or_not_answered_is_seen() {
 }
 
 #[test]
-fn only_who_was_silent_for_long_is_cut_off() {
+fn audit_closed_without_silence() {
     for (seconds, faults) in [(1, &[FaultKind::Cut][..]), (3, &[])] {
         let mut scene = Scene::chat();
         scene.did(ANN, Event::Froze).pass(seconds).left(BOB, "lost");
@@ -240,7 +240,7 @@ fn only_who_was_silent_for_long_is_cut_off() {
 }
 
 #[test]
-fn whoever_was_blocked_is_not_met_again_until_nobody_can_know() {
+fn audit_blocked_match() {
     let mut scene = Scene::chat();
     scene.did(ANN, Event::Asked(Block)).heard(ANN, News::Idle).left(BOB, "left");
     // Not even after both have come back.
@@ -265,7 +265,7 @@ fn whoever_was_blocked_is_not_met_again_until_nobody_can_know() {
 }
 
 #[test]
-fn people_with_a_key_meet_people_with_a_key() {
+fn audit_key_mismatch() {
     let mut scene = Scene::new();
     scene.logs[1].keyed = true;
     scene.meet(ANN, BOB, "x");
@@ -273,7 +273,7 @@ fn people_with_a_key_meet_people_with_a_key() {
 }
 
 #[test]
-fn both_sides_are_told_of_the_same_chat_unless_one_has_given_up() {
+fn audit_one_sided_chat() {
     let search = |scene: &mut Scene| {
         for name in [ANN, BOB] {
             scene.did(name, Event::Connected).did(name, Event::Asked(Find(name)));
@@ -301,7 +301,7 @@ fn both_sides_are_told_of_the_same_chat_unless_one_has_given_up() {
 }
 
 #[test]
-fn frames_come_once_in_order_and_only_if_they_were_sent() {
+fn audit_frame_order() {
     for (came, fault) in [
         (&[0, 0][..], FaultKind::Twice),
         (&[0, 2], FaultKind::OutOfOrder),
@@ -327,7 +327,7 @@ fn frames_come_once_in_order_and_only_if_they_were_sent() {
 }
 
 #[test]
-fn a_read_mark_may_name_another_message_only_where_the_dialects_count_differently() {
+fn audit_read_mark_across_dialects() {
     let mut scene = Scene::chat();
     scene.did(ANN, Event::Sent(Content::Read(4)));
     scene.heard(BOB, News::Received(Content::Read(5), None));
@@ -338,7 +338,7 @@ fn a_read_mark_may_name_another_message_only_where_the_dialects_count_differentl
 }
 
 #[test]
-fn no_frame_of_another_chat_comes() {
+fn audit_frame_of_other_chat() {
     for astray in [said(ANN, CID, 0), said(ANN_AGAIN, BOB, 0), Content::garbled("???")] {
         let mut scene = Scene::chat();
         scene.heard(BOB, News::Received(astray, None));
@@ -347,7 +347,7 @@ fn no_frame_of_another_chat_comes() {
 }
 
 #[test]
-fn whoever_was_left_has_all_that_was_said() {
+fn audit_missing_frames() {
     Scene::chat().say(2).got(0).leaves(ANN).left(BOB, "left").shows(&[FaultKind::Missing]);
     // Whoever left first did not wait for it.
     Scene::chat().say(2).got(0).leaves(BOB).left(ANN, "left").shows(&[]);
@@ -357,7 +357,7 @@ fn whoever_was_left_has_all_that_was_said() {
 }
 
 #[test]
-fn what_was_delivered_is_there() {
+fn audit_delivered_but_missing() {
     let receipts = |came: u64, receipts: &[u64]| {
         let mut scene = Scene::chat();
         scene.say(3);
@@ -379,7 +379,7 @@ fn what_was_delivered_is_there() {
 }
 
 #[test]
-fn a_partner_of_the_gone_is_told_in_time_and_why() {
+fn audit_late_left() {
     for (event, in_time, late) in [
         (Event::Vanished { reset: true }, 0, 2),
         (Event::Vanished { reset: false }, 3, 5),
@@ -417,7 +417,7 @@ fn a_partner_of_the_gone_is_told_in_time_and_why() {
 }
 
 #[test]
-fn nobody_meets_somebody_who_has_long_been_gone() {
+fn audit_match_with_gone_peer() {
     for (seconds, faults) in [(2, &[][..]), (5, &[FaultKind::MetGhost])] {
         let mut scene = Scene::new();
         scene
