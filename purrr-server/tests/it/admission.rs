@@ -53,7 +53,7 @@ async fn counts(server: &Server, connections: usize) {
 }
 
 #[tokio::test]
-async fn past_the_total_nobody_is_let_in_until_somebody_leaves() {
+async fn max_connections_refuses_until_one_closes() {
     let server = limited(|config| config.max_connections = 2.try_into().unwrap()).await;
     let ann = Peer::connect(server.address, "Ann").await;
     // A session that polls is one connection, whether or not a request is under way.
@@ -89,7 +89,7 @@ async fn past_the_total_nobody_is_let_in_until_somebody_leaves() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_is_refused_takes_no_place() {
+async fn refused_handshake_takes_no_permit() {
     let server = limited(|config| config.max_connections = NonZeroUsize::MIN).await;
     for _ in 0..3 {
         assert_eq!(server.get("/ws").await.status, 426);
@@ -100,7 +100,7 @@ async fn a_handshake_that_is_refused_takes_no_place() {
 }
 
 #[tokio::test]
-async fn one_address_has_its_share_and_proxies_are_believed_when_trusted() {
+async fn per_address_limit_follows_trusted_proxy() {
     let server = limited(|config| {
         config.max_connections_per_address = 1;
         config.trusted_proxy = vec!["127.0.0.0/8".parse().unwrap()];
@@ -120,7 +120,7 @@ async fn one_address_has_its_share_and_proxies_are_believed_when_trusted() {
 }
 
 #[tokio::test]
-async fn a_forged_address_is_not_believed() {
+async fn forged_forwarded_address_is_ignored() {
     let server = limited(|config| config.max_connections_per_address = 1).await;
     let (status, _first) = upgrade(&server, "198.51.100.1").await;
     assert_eq!(status, 101);
@@ -128,7 +128,7 @@ async fn a_forged_address_is_not_believed() {
 }
 
 #[tokio::test]
-async fn whoever_comes_too_fast_is_told_when_to_come_back() {
+async fn connect_rate_limit_has_retry_after() {
     let server = limited(|config| config.connects_per_second = NonZeroU32::MIN).await;
     let mut statuses = Vec::new();
     for _ in 0..5 {
@@ -151,7 +151,7 @@ async fn whoever_comes_too_fast_is_told_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn whoever_searches_and_vanishes_leaves_no_ghost() {
+async fn lost_searching_connection_frees_permit() {
     let server = limited(|config| config.rate_limits = false).await;
     for _ in 0..40 {
         let vanish = async || {
@@ -175,7 +175,7 @@ async fn whoever_searches_and_vanishes_leaves_no_ghost() {
 }
 
 #[tokio::test]
-async fn sockets_that_are_no_connections_have_a_limit_too() {
+async fn plain_http_sockets_are_limited() {
     let server = limited(|config| config.max_connections_per_address = 1).await;
     let mut held = Vec::new();
     for _ in 0..66 {
@@ -282,7 +282,7 @@ async fn provisional_sessions_of_many_addresses_keep_out_no_other() {
 }
 
 #[tokio::test]
-async fn in_an_app_that_tells_no_addresses_the_total_holds() {
+async fn total_limit_without_connect_info() {
     let mut config = Config::default();
     config.max_connections = 2.try_into().unwrap();
     config.max_connections_per_address = 1;

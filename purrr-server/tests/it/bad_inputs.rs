@@ -84,7 +84,7 @@ fn config() -> Config {
 }
 
 #[tokio::test]
-async fn whatever_is_wrong_is_answered_and_disturbs_nobody() {
+async fn bad_inputs_get_listed_answers() {
     let server = Server::with(config()).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     let mut wrong = Vec::new();

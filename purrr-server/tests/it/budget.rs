@@ -81,7 +81,7 @@ async fn finishes((mut ann, picture, mut bob): (Wire, Vec<u8>, Peer)) {
 }
 
 #[tokio::test]
-async fn a_large_message_is_refused_where_there_is_no_room_and_small_ones_are_not() {
+async fn memory_budget_refuses_large_messages_only() {
     let server = server().await;
     let holding = halfway(&server).await;
 
@@ -118,7 +118,7 @@ async fn a_large_message_is_refused_where_there_is_no_room_and_small_ones_are_no
 }
 
 #[tokio::test]
-async fn one_address_cannot_take_the_room_of_all() {
+async fn memory_budget_of_one_address() {
     let mut config = Config::default();
     config.buffered_bytes_per_address = 1_000_000;
     let server = Server::with(config).await;
@@ -140,7 +140,7 @@ async fn one_address_cannot_take_the_room_of_all() {
 }
 
 #[tokio::test]
-async fn purrr_chats_clients_are_refused_alike_on_every_transport() {
+async fn memory_budget_on_every_socketio_transport() {
     for transport in Transport::ALL {
         let server = server().await;
         let holding = halfway(&server).await;
@@ -175,7 +175,7 @@ async fn ann_is_told(ann: &mut Visitor) -> bool {
 }
 
 #[tokio::test]
-async fn what_never_came_whole_is_given_back_with_the_connection() {
+async fn partial_message_returns_memory_on_close() {
     let server = server().await;
     let (ann, _, mut bob) = halfway(&server).await;
     drop(ann);

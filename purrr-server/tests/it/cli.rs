@@ -56,7 +56,7 @@ fn file(name: &str, contents: &str) -> String {
 // ---- Options ----------------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn a_flag_beats_a_variable_which_beats_the_file_which_beats_the_default() {
+async fn flag_beats_variable_beats_file_beats_default() {
     let path = file("precedence.toml", "drain = \"2s\"\nping-timeout = \"1500ms\"\n");
     let from_variables = [("PURRR_DRAIN", "3s"), ("PURRR_CONFIG", path.as_str())];
     for (arguments, variables, drain) in [
@@ -73,7 +73,7 @@ async fn a_flag_beats_a_variable_which_beats_the_file_which_beats_the_default() 
 }
 
 #[tokio::test]
-async fn what_is_printed_can_be_read_back() {
+async fn print_config_round_trip() {
     let arguments =
         ["--allowed-origin", "https://a.example", "--allowed-origin", "https://b.example"];
     let arguments =
@@ -90,7 +90,7 @@ async fn what_is_printed_can_be_read_back() {
 }
 
 #[tokio::test]
-async fn the_variables_of_purrr_chats_deployments_are_understood() {
+async fn port_and_host_url_variables() {
     for (variables, line) in [
         (&[("PORT", "4000")][..], r#"listen = "0.0.0.0:4000""#),
         (&[("PORT", "4000"), ("PURRR_LISTEN", "127.0.0.1:5000")], r#"listen = "127.0.0.1:5000""#),
@@ -113,7 +113,7 @@ async fn the_variables_of_purrr_chats_deployments_are_understood() {
 }
 
 #[tokio::test]
-async fn help_names_every_option_with_its_variable_and_its_default() {
+async fn help_lists_every_option_variable_and_default() {
     let help = prints(&["--help"], &[]).await;
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     let defaults: toml::Table = prints(&["print-config"], &[]).await.parse().unwrap();
@@ -135,7 +135,7 @@ async fn help_names_every_option_with_its_variable_and_its_default() {
 }
 
 #[tokio::test]
-async fn documentation_holds_every_option_as_declared() {
+async fn documentation_has_every_option() {
     let tables = prints(&["print-reference"], &[]).await;
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
     let page = std::fs::read_to_string(path).unwrap();
@@ -169,7 +169,7 @@ fn shown(value: &toml::Value) -> String {
 }
 
 #[tokio::test]
-async fn the_backend_is_a_url_wherever_it_is_given() {
+async fn backend_is_a_url() {
     let path = file("backend.toml", "backend = \"redis://:secret@example.com\"\n");
     for (arguments, variables) in [
         (&["print-config"][..], &[][..]),
@@ -199,7 +199,7 @@ async fn the_backend_is_a_url_wherever_it_is_given() {
 // ---- Mistakes ---------------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn misspelt_names_are_refused_with_the_right_one() {
+async fn misspelt_option_gets_suggestion() {
     let path = file("misspelt.toml", "max-payloads = 20000000\n");
     for (arguments, variables, words) in [
         (&["check-config", "--config", &path][..], &[][..], ["max-payloads", "`max-payload`"]),
@@ -214,7 +214,7 @@ async fn misspelt_names_are_refused_with_the_right_one() {
 }
 
 #[tokio::test]
-async fn mistakes_are_told_in_one_line() {
+async fn config_errors_are_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     for (arguments, variables, words) in [
@@ -248,7 +248,7 @@ async fn mistakes_are_told_in_one_line() {
 }
 
 #[tokio::test]
-async fn a_mistake_in_the_file_is_shown_where_it_stands() {
+async fn file_errors_name_the_line() {
     for (name, contents, words) in [
         (
             "value.toml",
@@ -269,7 +269,7 @@ async fn a_mistake_in_the_file_is_shown_where_it_stands() {
 // ---- Running ----------------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn a_signal_ends_an_idle_server_at_once() {
+async fn signal_ends_idle_server() {
     for signal in ["TERM", "INT"] {
         let server = Running::start(&["--drain", "1h"]).await;
         server.signal(signal).await;
@@ -279,7 +279,7 @@ async fn a_signal_ends_an_idle_server_at_once() {
 }
 
 #[tokio::test]
-async fn after_a_signal_chats_may_finish() {
+async fn signal_drains_chats() {
     let server = Running::start(&[]).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     server.signal("TERM").await;
@@ -304,7 +304,7 @@ async fn after_a_signal_chats_may_finish() {
 }
 
 #[tokio::test]
-async fn chats_are_ended_when_the_time_is_up() {
+async fn drain_timeout_ends_program() {
     let server = Running::start(&["--drain", "300ms"]).await;
     let (mut ann, _bob, _) = Peer::pair(server.address).await;
     server.signal("TERM").await;
@@ -315,7 +315,7 @@ async fn chats_are_ended_when_the_time_is_up() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_it_at_once() {
+async fn second_signal_skips_drain() {
     let server = Running::start(&["--drain", "1h"]).await;
     let (mut ann, _bob, _) = Peer::pair(server.address).await;
     server.signal("TERM").await;
@@ -326,7 +326,7 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 #[tokio::test]
-async fn a_burst_of_connections_waits_until_the_server_has_time() {
+async fn connection_burst_waits_in_backlog() {
     let server = Running::start(&[]).await;
     server.signal("STOP").await;
     let mut burst = Vec::new();
@@ -343,7 +343,7 @@ async fn a_burst_of_connections_waits_until_the_server_has_time() {
 }
 
 #[tokio::test]
-async fn when_files_run_out_those_who_are_here_are_served_and_it_recovers() {
+async fn out_of_descriptors_serves_open_connections_and_recovers() {
     let mut server = Running::start_with_files(&[], 64).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     let mut crowd = Vec::new();
@@ -367,7 +367,7 @@ async fn when_files_run_out_those_who_are_here_are_served_and_it_recovers() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_once_with_the_option_to_set_and_half_an_address() {
+async fn refusal_log_is_rate_limited_and_truncates_address() {
     let server = Running::start(&["--max-connections-per-address", "1"]).await;
     let ask = async || {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
@@ -391,7 +391,7 @@ async fn a_refusal_is_told_once_with_the_option_to_set_and_half_an_address() {
 }
 
 #[tokio::test]
-async fn what_people_say_is_in_no_log() {
+async fn log_contains_no_names_or_messages() {
     let Running { mut child, mut log, address } = Running::start(&["--log", "trace"]).await;
     // Read all the while, or the pipe would fill and the server wait for it.
     let log = tokio::spawn(async move {
@@ -474,7 +474,7 @@ async fn polling(address: std::net::SocketAddr) -> Line {
 }
 
 #[tokio::test]
-async fn it_serves_on_when_nobody_reads_its_log() {
+async fn unread_log_does_not_block_server() {
     let Running { mut child, log, address } = Running::start(&[]).await;
     drop(log);
     let mut stream = TcpStream::connect(address).await.unwrap();

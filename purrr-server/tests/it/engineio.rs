@@ -23,7 +23,7 @@ use crate::{
 const BURST: usize = 2_000;
 
 #[tokio::test]
-async fn of_a_burst_nothing_is_lost_reordered_or_doubled() {
+async fn burst_arrives_once_in_order_on_every_transport() {
     for from in Transport::ALL {
         for to in Transport::ALL {
             let server = Server::start().await;
@@ -59,7 +59,7 @@ async fn of_a_burst_nothing_is_lost_reordered_or_doubled() {
 }
 
 #[tokio::test]
-async fn a_session_that_flushes_is_taken_over_with_all_that_is_left() {
+async fn upgrade_keeps_packets_of_flushing_session() {
     // With a poll under way, which the probe ends, and without.
     for polls in [false, true] {
         let server = Server::start().await;
@@ -103,7 +103,7 @@ async fn a_session_that_flushes_is_taken_over_with_all_that_is_left() {
 }
 
 #[tokio::test]
-async fn a_session_is_taken_over_before_anything_was_polled() {
+async fn upgrade_before_first_poll() {
     let server = Server::start().await;
     let Line::Polling { address, session, .. } = Line::polling(&server).await else {
         panic!("it polls");
@@ -122,7 +122,7 @@ async fn a_session_is_taken_over_before_anything_was_polled() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_held_up_both_ways_is_taken_over_with_all_that_is_left() {
+async fn upgrade_keeps_packets_under_backpressure() {
     let server = Server::start().await;
     let (mut ann, mut bob) = Visitor::pair(&server, [Polling, Polling]).await;
     let texts: Vec<_> = ('a'..='t').map(|c| c.to_string().repeat(200_000)).collect();
@@ -160,7 +160,7 @@ async fn a_session_that_is_held_up_both_ways_is_taken_over_with_all_that_is_left
 }
 
 #[tokio::test]
-async fn a_change_over_that_is_begun_and_given_up_changes_nothing() {
+async fn aborted_upgrade_keeps_polling() {
     let server = Server::start().await;
     let (mut ann, mut bob) = Visitor::pair(&server, [WebSocket, Polling]).await;
     let Line::Polling { address, session, .. } = &bob.line else { panic!("he polls") };
@@ -180,7 +180,7 @@ async fn a_change_over_that_is_begun_and_given_up_changes_nothing() {
 }
 
 #[tokio::test]
-async fn one_socket_at_a_time_may_take_a_session_over() {
+async fn concurrent_upgrade_is_refused() {
     let server = Server::start().await;
     let session = server.polling_session().await;
     let path = format!("/socket.io/?EIO=4&transport=websocket&sid={session}");
@@ -197,7 +197,7 @@ async fn one_socket_at_a_time_may_take_a_session_over() {
 }
 
 #[tokio::test]
-async fn one_request_at_a_time_may_bring_packets_in() {
+async fn concurrent_post_ends_session() {
     let server = Server::start().await;
     let head = |session: &str| {
         format!(
@@ -225,7 +225,7 @@ async fn one_request_at_a_time_may_bring_packets_in() {
 // ---- Size -------------------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn what_is_large_goes_out_in_fragments() {
+async fn large_packet_is_fragmented() {
     let server = Server::start().await;
     let path = "/socket.io/?EIO=4&transport=websocket";
     let mut wire = Wire::upgrade(&server, server.connect().await, path).await;
@@ -264,7 +264,7 @@ async fn what_is_large_goes_out_in_fragments() {
 // ---- What is wrong ----------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn requests_that_are_no_engine_io_are_refused() {
+async fn invalid_engineio_requests_are_refused() {
     let server = Server::start().await;
     for (request, code, message) in [
         ("GET /socket.io/?transport=polling", 5, "Unsupported protocol version"),
@@ -285,7 +285,7 @@ async fn requests_that_are_no_engine_io_are_refused() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_no_packets_end_the_session() {
+async fn invalid_packets_end_session() {
     let mut config = Config::default();
     config.limits.image_bytes = 100_000;
     config.limits.message_bytes = 100_000;
@@ -313,7 +313,7 @@ async fn bodies_that_are_no_packets_end_the_session() {
 }
 
 #[tokio::test]
-async fn a_poll_that_is_given_up_ends_the_chat() {
+async fn aborted_poll_ends_chat() {
     let server = Server::start().await;
     let (ann, mut bob) = Visitor::pair(&server, [Polling, WebSocket]).await;
     let Line::Polling { session, .. } = &ann.line else { panic!("she polls") };

@@ -39,7 +39,7 @@ async fn fill(ann: &mut Wire, more: u32) {
 }
 
 #[tokio::test]
-async fn whoever_is_held_up_is_asked_and_missed_like_anybody_else() {
+async fn heartbeat_continues_under_backpressure() {
     for more in [0, 3] {
         let mut config = Config::default();
         (config.chat_ping_interval, config.chat_ping_timeout) = (SHORT, 4 * SHORT);
@@ -83,7 +83,7 @@ async fn whoever_is_held_up_is_asked_and_missed_like_anybody_else() {
 }
 
 #[tokio::test]
-async fn what_was_read_of_a_message_that_had_to_wait_is_not_lost() {
+async fn partly_read_message_survives_backpressure() {
     let mut config = Config::default();
     config.limits.queue_items = 1;
     let server = Server::with(config).await;

@@ -31,7 +31,7 @@ async fn impatient() -> Server {
 // ---- The page ---------------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn the_page_is_served_with_a_strict_policy() {
+async fn page_has_strict_csp() {
     let server = Server::start().await;
     let page = server.get("/").await;
     assert_eq!(page.status, 200);
@@ -53,7 +53,7 @@ async fn the_page_is_served_with_a_strict_policy() {
 }
 
 #[tokio::test]
-async fn everything_the_page_asks_for_is_there() {
+async fn page_assets_exist() {
     let server = Server::start().await;
     let page = server.get("/").await.body;
     let assets: Vec<&str> = page.split('"').filter(|part| part.starts_with("assets/")).collect();
@@ -77,7 +77,7 @@ async fn everything_the_page_asks_for_is_there() {
 }
 
 #[tokio::test]
-async fn what_a_client_has_already_is_not_sent_again() {
+async fn etag_gives_not_modified() {
     let server = Server::start().await;
     let mut tags = HashSet::new();
     for path in ["/", "/assets/app.js", "/assets/style.css", "/assets/favicon.svg"] {
@@ -118,7 +118,7 @@ async fn what_a_client_has_already_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn everything_works_under_a_prefix() {
+async fn routes_work_under_a_prefix() {
     let chat = || purrr_server::router(Hub::memory(), Config::default());
     // axum's `nest` hands on `/a/b` and not `/a/b/`; its `nest_service` hands on both.
     for (app, pages) in [
@@ -161,7 +161,7 @@ async fn everything_works_under_a_prefix() {
 // ---- Health -----------------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn health_tells_who_is_here() {
+async fn health_counts_peers() {
     let server = Server::start().await;
     let (_ann, _bob, _) = Peer::pair(server.address).await;
     let mut cid = Peer::connect(server.address, "Cid").await;
@@ -179,7 +179,7 @@ async fn health_tells_who_is_here() {
 }
 
 #[tokio::test]
-async fn metrics_count_what_happened() {
+async fn metrics_count_events() {
     let server = Server::start().await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     ann.send(r#"{"type":"message","text":"12345"}"#).await;
@@ -210,7 +210,7 @@ async fn metrics_count_what_happened() {
 }
 
 #[tokio::test]
-async fn metrics_tell_the_connections_of_each_dialect_apart() {
+async fn metrics_label_connections_by_dialect() {
     let server = Server::start().await;
     let open = async |native: u64, purrr_chat: u64| {
         let lines = [
@@ -249,7 +249,7 @@ async fn metrics_tell_the_connections_of_each_dialect_apart() {
 }
 
 #[tokio::test]
-async fn a_draining_server_is_not_ready_and_still_alive() {
+async fn draining_server_is_alive_but_not_ready() {
     let mut server = Server::start().await;
     let (mut ann, bob, _) = Peer::pair(server.address).await;
     server.shut_down();
@@ -264,7 +264,7 @@ async fn a_draining_server_is_not_ready_and_still_alive() {
 // ---- Who may connect --------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn pages_of_other_origins_are_kept_out_and_those_allowed_let_in() {
+async fn origin_check() {
     let mut config = Config::default();
     config.allowed_origin = vec!["https://good.example".parse().unwrap()];
     let server = Server::with(config).await;
@@ -392,7 +392,7 @@ async fn cross_site_requests_to_a_nested_router_are_refused() {
 // ---- Handshakes -------------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn a_proper_handshake_is_answered_by_the_book() {
+async fn websocket_handshake_follows_rfc_6455() {
     let server = Server::start().await;
     let lines: Vec<&str> = UPGRADE
         .into_iter()
@@ -411,7 +411,7 @@ async fn a_proper_handshake_is_answered_by_the_book() {
 // ---- Requests that are wrong ------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn nothing_is_smuggled_behind_a_length_and_chunks() {
+async fn length_and_chunked_request_is_refused() {
     let server = impatient().await;
     let mut stream = server.connect().await;
     let both = "POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
@@ -426,7 +426,7 @@ async fn nothing_is_smuggled_behind_a_length_and_chunks() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_get_on_with_a_request_is_cut_off() {
+async fn header_timeout_closes_connection() {
     let server = impatient().await;
     for (what, start) in [
         ("nothing", ""),
@@ -442,7 +442,7 @@ async fn whoever_does_not_get_on_with_a_request_is_cut_off() {
 }
 
 #[tokio::test]
-async fn headers_without_end_are_cut_off() {
+async fn header_timeout_closes_endless_head() {
     let server = impatient().await;
     let began = Instant::now();
     let mut stream = server.connect().await;
@@ -462,7 +462,7 @@ async fn headers_without_end_are_cut_off() {
 }
 
 #[tokio::test]
-async fn a_body_that_comes_slowly_is_a_sign_of_life() {
+async fn slow_body_counts_as_heartbeat() {
     let mut config = Config::default();
     config.ping_interval = SHORT;
     config.ping_timeout = 4 * SHORT;
@@ -501,14 +501,14 @@ async fn post_begun(length: usize) -> (Server, TcpStream) {
 }
 
 #[tokio::test]
-async fn a_body_that_never_comes_is_not_waited_for() {
+async fn body_timeout() {
     let (_server, stream) = post_begun(1_000).await;
     let answer = Answer::read(stream).await;
     assert_eq!(answer.status, 408, "{answer:?}");
 }
 
 #[tokio::test]
-async fn a_body_that_comes_slowly_is_waited_for() {
+async fn slow_body_extends_timeout() {
     let (_server, mut stream) = post_begun(16_386).await;
     stream.write_all(b"40").await.unwrap();
     for _ in 0..4 {
@@ -520,7 +520,7 @@ async fn a_body_that_comes_slowly_is_waited_for() {
 }
 
 #[tokio::test]
-async fn whoever_asks_and_never_reads_is_cut_off() {
+async fn idle_timeout_closes_unread_connection() {
     let mut config = Config::default();
     config.idle_timeout = SHORT;
     let server = Server::with(config).await;

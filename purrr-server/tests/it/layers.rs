@@ -120,7 +120,7 @@ fn without_tests(text: &str) -> &str {
 /// only an import by a descendant counts for nothing; a circle of siblings, or of a module and one elsewhere, is found. A
 /// name is followed through re-exports to the file that defines it. Files that only tests have are left out.
 #[test]
-fn files_import_each_other_in_no_circle() {
+fn files_form_no_import_circle() {
     for (root, _) in LAYERS {
         let modules = modules(&Path::new(env!("CARGO_MANIFEST_DIR")).join(root));
         assert!(modules.len() > 30, "{root} is read");

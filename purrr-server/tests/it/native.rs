@@ -19,7 +19,7 @@ fn config(change: impl FnOnce(&mut Config)) -> Config {
 // ---- Arriving ---------------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn welcome_comes_first_and_tells_the_limits() {
+async fn welcome_comes_first_with_limits() {
     let server = Server::start().await;
     let (mut ann, _) = Peer::connect_offering(server.address, "Ann", None).await;
     let welcome = ann.text().await;
@@ -37,7 +37,7 @@ async fn welcome_comes_first_and_tells_the_limits() {
 }
 
 #[tokio::test]
-async fn the_subprotocol_is_agreed_to_when_it_is_offered() {
+async fn subprotocol_is_negotiated() {
     let server = Server::start().await;
     for (offered, agreed) in [
         (None, None),
@@ -52,7 +52,7 @@ async fn the_subprotocol_is_agreed_to_when_it_is_offered() {
 // ---- Finding somebody -------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn two_who_search_are_matched_and_told_of_each_other() {
+async fn find_matches_two_peers() {
     let server = Server::start().await;
     let mut ann = Peer::connect(server.address, "Ann").await;
     let mut bob = Peer::connect(server.address, "Bob").await;
@@ -66,7 +66,7 @@ async fn two_who_search_are_matched_and_told_of_each_other() {
 }
 
 #[tokio::test]
-async fn finding_twice_is_finding_once() {
+async fn find_is_idempotent() {
     let server = Server::start().await;
     let mut ann = Peer::connect(server.address, "Ann").await;
     ann.send(r#"{"type":"find"}"#).await;
@@ -103,7 +103,7 @@ async fn cancel_leaves_the_queue() {
 }
 
 #[tokio::test]
-async fn whoever_has_a_key_meets_only_those_who_have_one() {
+async fn peers_with_key_meet_only_peers_with_key() {
     let server = Server::start().await;
     let mut keyed = Peer::connect(server.address, "keyed").await;
     keyed.send(format!(r#"{{"type":"hello","publicKey":"{KEY}"}}"#)).await;
@@ -122,7 +122,7 @@ async fn whoever_has_a_key_meets_only_those_who_have_one() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_none_is_refused() {
+async fn invalid_key_is_refused() {
     let server = Server::start().await;
     let mut ann = Peer::connect(server.address, "Ann").await;
     for key in ["", "key", &KEY[..80], &KEY.replace('+', "-")] {
@@ -132,7 +132,7 @@ async fn a_key_that_is_none_is_refused() {
 }
 
 #[tokio::test]
-async fn forty_people_are_all_paired_and_nobody_with_themself() {
+async fn forty_peers_are_all_matched() {
     let server = Server::start().await;
     let people = (0..40).map(|number| {
         let address = server.address;
@@ -160,7 +160,7 @@ async fn forty_people_are_all_paired_and_nobody_with_themself() {
 // ---- Talking ----------------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn what_is_said_arrives_as_it_was_written() {
+async fn messages_arrive_byte_for_byte() {
     let server = Server::start().await;
     let (mut ann, mut bob, chat) = Peer::pair(server.address).await;
     for frame in [
@@ -187,7 +187,7 @@ async fn what_is_said_arrives_as_it_was_written() {
 }
 
 #[tokio::test]
-async fn a_message_with_an_id_is_confirmed_in_order() {
+async fn delivered_in_order() {
     let server = Server::start().await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     let frames = [
@@ -205,7 +205,7 @@ async fn a_message_with_an_id_is_confirmed_in_order() {
 }
 
 #[tokio::test]
-async fn a_picture_is_its_head_and_its_bytes() {
+async fn image_is_head_and_binary_frame() {
     let server = Server::start().await;
     let (mut ann, mut bob, chat) = Peer::pair(server.address).await;
     let photograph = b"\xff\xd8\xff\xe0".iter().copied();
@@ -241,7 +241,7 @@ async fn a_picture_is_its_head_and_its_bytes() {
 }
 
 #[tokio::test]
-async fn a_thousand_messages_arrive_once_and_in_order() {
+async fn thousand_messages_arrive_once_in_order() {
     let server = Server::start().await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     let frame = |n: u32| {
@@ -264,7 +264,7 @@ async fn a_thousand_messages_arrive_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn what_was_meant_for_another_chat_is_dropped() {
+async fn message_of_other_chat_is_dropped() {
     let server = Server::start().await;
     let (mut ann, mut bob, chat) = Peer::pair(server.address).await;
     bob.send(r#"{"type":"next"}"#).await;
@@ -309,7 +309,7 @@ async fn next_leaves_and_searches_in_one_step() {
 }
 
 #[tokio::test]
-async fn leave_leaves() {
+async fn leave_ends_chat() {
     let server = Server::start().await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     ann.send(r#"{"type":"message","text":"goodbye"}"#).await;
@@ -322,7 +322,7 @@ async fn leave_leaves() {
 }
 
 #[tokio::test]
-async fn a_lost_connection_is_told_to_the_partner_at_once() {
+async fn connection_reset_ends_chat_without_timeout() {
     // Neither a heartbeat nor the stall can be what tells of it.
     let server = Server::with(config(|config| {
         let hour = Duration::from_secs(3_600);
@@ -338,7 +338,7 @@ async fn a_lost_connection_is_told_to_the_partner_at_once() {
 }
 
 #[tokio::test]
-async fn whoever_vanishes_while_waiting_is_met_by_nobody() {
+async fn reset_while_waiting_leaves_lobby() {
     let server = Server::start().await;
     for _ in 0..50 {
         let mut ghost = Peer::connect(server.address, "a ghost").await;
@@ -357,7 +357,7 @@ async fn whoever_vanishes_while_waiting_is_met_by_nobody() {
 // ---- What is wrong ----------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn nonsense_is_answered_and_changes_nothing() {
+async fn invalid_messages_get_errors() {
     // With limits the third of some of these is the last.
     let server = Server::with(config(|config| config.rate_limits = false)).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
@@ -403,7 +403,7 @@ async fn nonsense_is_answered_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn pictures_that_are_not_what_they_say_are_refused() {
+async fn mislabelled_images_are_refused() {
     let server = Server::start().await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
 
@@ -447,7 +447,7 @@ async fn pictures_that_are_not_what_they_say_are_refused() {
 }
 
 #[tokio::test]
-async fn limits_are_named_when_they_are_exceeded() {
+async fn limit_errors_name_the_limit() {
     let server = Server::start().await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     let text = |bytes: usize| format!(r#"{{"type":"message","text":"{}"}}"#, "x".repeat(bytes));
@@ -479,7 +479,7 @@ async fn limits_are_named_when_they_are_exceeded() {
 }
 
 #[tokio::test]
-async fn nothing_is_said_to_nobody() {
+async fn messages_without_partner_are_refused() {
     let server = Server::start().await;
     let mut ann = Peer::connect(server.address, "Ann").await;
     for state in ["idle", "waiting"] {
@@ -512,7 +512,7 @@ async fn nothing_is_said_to_nobody() {
 // ---- Connections that go wrong ----------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn a_message_above_the_payload_limit_closes_with_1009() {
+async fn max_payload_closes_with_1009() {
     let server = Server::with(config(|config| {
         config.max_payload = 100_000;
         config.limits.image_bytes = 50_000;
@@ -526,7 +526,7 @@ async fn a_message_above_the_payload_limit_closes_with_1009() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_answer_pings_is_gone() {
+async fn heartbeat_timeout_closes_connection() {
     let server = Server::with(config(|config| {
         config.ping_interval = SHORT;
         config.ping_timeout = SHORT;
@@ -545,7 +545,7 @@ async fn whoever_does_not_answer_pings_is_gone() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_holds_up_nobody_for_longer_than_the_stall() {
+async fn stall_disconnects_slow_reader() {
     let server = Server::with(config(|config| config.limits.stall = SHORT)).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     let (mut cid, mut dee, _) = Peer::pair(server.address).await;
@@ -561,7 +561,7 @@ async fn a_slow_reader_holds_up_nobody_for_longer_than_the_stall() {
 // ---- Going away -------------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn a_server_that_goes_away_says_so_and_lets_chats_finish() {
+async fn drain_is_announced_and_lets_chats_finish() {
     // So long that nobody's turn to go comes meanwhile.
     let hour = Duration::from_secs(3_600);
     let mut server = Server::with(config(|config| config.drain = hour)).await;
@@ -597,7 +597,7 @@ async fn a_server_that_goes_away_says_so_and_lets_chats_finish() {
 }
 
 #[tokio::test]
-async fn chats_that_do_not_finish_are_ended() {
+async fn drain_timeout_closes_chats() {
     let mut server = Server::with(config(|config| config.drain = SHORT)).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     server.shut_down();

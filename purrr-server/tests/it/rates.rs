@@ -29,7 +29,7 @@ fn told(text: &str) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn whoever_is_too_fast_is_told_how_long_to_wait() {
+async fn rate_limited_has_retry_after() {
     let server = server_at(|rates| rates.message_rate = Rate::new(1, 2)).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     for id in 1..=3 {
@@ -56,7 +56,7 @@ async fn whoever_is_too_fast_is_told_how_long_to_wait() {
 }
 
 #[tokio::test]
-async fn purrr_chats_clients_are_told_as_well_and_count_what_was_refused() {
+async fn rate_limited_on_socketio_keeps_message_index() {
     for transport in Transport::ALL {
         // The first of Ann's is that she says who she is.
         let server = server_at(|rates| rates.message_rate = Rate::new(1, 3)).await;
@@ -84,7 +84,7 @@ async fn purrr_chats_clients_are_told_as_well_and_count_what_was_refused() {
 }
 
 #[tokio::test]
-async fn a_flood_ends_its_connection_and_no_other() {
+async fn flood_closes_with_4429() {
     let server = server_at(|rates| rates.refusal_rate = Rate::new(10, 100)).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     let (mut cat, mut dan, _) = Peer::pair(server.address).await;
@@ -122,7 +122,7 @@ async fn a_flood_ends_its_connection_and_no_other() {
 }
 
 #[tokio::test]
-async fn those_of_one_address_share_what_it_may_do() {
+async fn rates_per_address_are_shared() {
     let mut config = Config::default();
     config.rates_per_address = 2;
     config.limits.rates.get_or_insert_default().message_rate = Rate::new(1, 100);
@@ -158,7 +158,7 @@ async fn those_of_one_address_share_what_it_may_do() {
 }
 
 #[tokio::test]
-async fn with_the_limits_off_nothing_is_refused() {
+async fn rate_limits_off() {
     let mut config = Config::default();
     config.rate_limits = false;
     config.limits.rates.get_or_insert_default().message_rate = Rate::new(1, 1);
@@ -180,7 +180,7 @@ async fn with_the_limits_off_nothing_is_refused() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_picked_up_goes_through() {
+async fn call_signals_are_relayed() {
     let server = Server::start().await;
     let (mut ann, mut bob) = Visitor::pair(&server, [Transport::WebSocket; 2]).await;
     for round in 0..64 {

@@ -27,7 +27,7 @@ const PAIRS: [[Transport; 2]; 3] =
 // ---- Finding somebody -------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn people_know_each_other_by_name_and_key() {
+async fn matched_has_name_and_key() {
     for transports in PAIRS {
         let server = Server::start().await;
         let (mut ann, mut bob) = Visitor::pair(&server, transports).await;
@@ -38,7 +38,7 @@ async fn people_know_each_other_by_name_and_key() {
 }
 
 #[tokio::test]
-async fn finding_twice_is_finding_once() {
+async fn find_is_idempotent() {
     let server = Server::start().await;
     let mut ann = Visitor::connect(&server, "Ann", WebSocket).await;
     for _ in 0..2 {
@@ -56,7 +56,7 @@ async fn finding_twice_is_finding_once() {
 }
 
 #[tokio::test]
-async fn auto_pair_needs_no_find_partner() {
+async fn auto_pair_searches_on_connect() {
     for transport in Transport::ALL {
         let server = Server::start().await;
         let asking = r#"40{"autoPair":true,"of no concern":[1]}"#;
@@ -74,7 +74,7 @@ async fn auto_pair_needs_no_find_partner() {
 }
 
 #[tokio::test]
-async fn names_pass_unaltered_up_to_their_limit() {
+async fn name_chars_limit() {
     let server = Server::start().await;
     let mut ann = Visitor::connect(&server, "Ann", WebSocket).await;
     let mut bob = Visitor::connect(&server, "Bob", Polling).await;
@@ -105,7 +105,7 @@ async fn names_pass_unaltered_up_to_their_limit() {
 }
 
 #[tokio::test]
-async fn whoever_leaves_the_queue_is_not_matched() {
+async fn disconnect_partner_leaves_queue() {
     let server = Server::start().await;
     let mut ann = Visitor::connect(&server, "Ann", Polling).await;
     ann.emit(r#"["find_partner"]"#).await;
@@ -118,7 +118,7 @@ async fn whoever_leaves_the_queue_is_not_matched() {
 // ---- In a chat --------------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn every_event_reaches_the_partner_both_ways() {
+async fn every_event_is_relayed_both_ways() {
     for transports in PAIRS {
         let server = Server::start().await;
         let (mut ann, mut bob) = Visitor::pair(&server, transports).await;
@@ -216,7 +216,7 @@ fn events() -> Vec<(String, Option<String>)> {
 }
 
 #[tokio::test]
-async fn indices_count_the_messages_of_both() {
+async fn message_index_counts_both_sides() {
     let server = Server::start().await;
     let (mut ann, mut bob) = Visitor::pair(&server, [WebSocket, Polling]).await;
     for (from_ann, reply) in [(true, "null"), (false, "0"), (true, "1"), (false, "2"), (true, "0")]
@@ -258,7 +258,7 @@ async fn indices_count_the_messages_of_both() {
 // ---- The end of a chat ------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn what_was_sent_before_matched_was_taken_reaches_nobody() {
+async fn ping_barrier_drops_events_of_last_chat() {
     let server = Server::start().await;
     let (mut ann, mut bob) = Visitor::pair(&server, [Polling, WebSocket]).await;
     let mut cid = Visitor::connect(&server, "Cid", WebSocket).await;
@@ -283,7 +283,7 @@ async fn what_was_sent_before_matched_was_taken_reaches_nobody() {
 }
 
 #[tokio::test]
-async fn whoever_has_not_taken_matched_means_nobody_however_late() {
+async fn ping_barrier_timeout() {
     let server = Server::start().await;
     let (mut ann, mut bob) = Visitor::pair(&server, [Polling, WebSocket]).await;
     let mut cid = Visitor::connect(&server, "Cid", WebSocket).await;
@@ -314,7 +314,7 @@ async fn refresh(visitor: &mut Visitor) {
 }
 
 #[tokio::test]
-async fn both_are_told_that_it_is_over() {
+async fn disconnect_partner_tells_both() {
     for transports in PAIRS {
         let server = Server::start().await;
         let (mut ann, mut bob) = Visitor::pair(&server, transports).await;
@@ -331,7 +331,7 @@ async fn both_are_told_that_it_is_over() {
 }
 
 #[tokio::test]
-async fn refreshing_leaves_and_then_searches() {
+async fn find_partner_in_chat_leaves_and_searches() {
     for transports in PAIRS {
         let server = Server::start().await;
         let (mut ann, mut bob) = Visitor::pair(&server, transports).await;
@@ -351,7 +351,7 @@ async fn refresh_alone(visitor: &mut Visitor) {
 }
 
 #[tokio::test]
-async fn a_lost_connection_ends_the_chat() {
+async fn connection_loss_ends_chat() {
     for transports in PAIRS {
         let server = Server::start().await;
         let (ann, mut bob) = Visitor::pair(&server, transports).await;
@@ -370,7 +370,7 @@ async fn a_lost_connection_ends_the_chat() {
 // ---- What is wrong ----------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn whoever_has_no_partner_is_told_so() {
+async fn events_without_partner_are_refused() {
     for transport in Transport::ALL {
         let server = Server::start().await;
         let mut ann = Visitor::connect(&server, "Ann", transport).await;
@@ -401,7 +401,7 @@ async fn whoever_has_no_partner_is_told_so() {
 const VAST: &[u8] = b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\0;";
 
 #[tokio::test]
-async fn events_that_are_wrong_are_refused_and_the_chat_goes_on() {
+async fn invalid_events_get_errors() {
     let server = Server::start().await;
     let (mut ann, mut bob) = Visitor::pair(&server, [WebSocket, Polling]).await;
     let long = "x".repeat(262_145);
@@ -464,7 +464,7 @@ async fn events_that_are_wrong_are_refused_and_the_chat_goes_on() {
 }
 
 #[tokio::test]
-async fn an_image_above_its_limit_is_refused_and_the_chat_goes_on() {
+async fn image_bytes_limit() {
     let mut config = Config::default();
     config.limits.image_bytes = 1_000;
     let server = Server::with(config).await;
@@ -485,7 +485,7 @@ async fn an_image_above_its_limit_is_refused_and_the_chat_goes_on() {
 }
 
 #[tokio::test]
-async fn there_is_one_namespace() {
+async fn other_namespaces_are_refused() {
     for transport in [Polling, WebSocket] {
         let server = Server::start().await;
         let mut line = match transport {
@@ -519,7 +519,7 @@ async fn there_is_one_namespace() {
 }
 
 #[tokio::test]
-async fn what_is_no_socket_io_ends_the_session_and_the_chat() {
+async fn invalid_socketio_packet_ends_session() {
     let server = Server::start().await;
     for packet in [
         "",
@@ -566,7 +566,7 @@ async fn what_is_no_socket_io_ends_the_session_and_the_chat() {
 }
 
 #[tokio::test]
-async fn before_the_namespace_nothing_else_is_heard() {
+async fn events_before_namespace_end_session() {
     let mut config = Config::default();
     config.connect_timeout = Duration::from_millis(300);
     let server = Server::with(config).await;
@@ -588,7 +588,7 @@ async fn before_the_namespace_nothing_else_is_heard() {
 // ---- With somebody on the native dialect ------------------------------------------------------------------------
 
 #[tokio::test]
-async fn the_two_dialects_carry_the_same_chat() {
+async fn chat_across_dialects() {
     let server = Server::start().await;
     let mut ann = Visitor::connect(&server, "Ann", Upgraded).await;
     ann.introduces_itself().await;
@@ -687,7 +687,7 @@ async fn the_two_dialects_carry_the_same_chat() {
 }
 
 #[tokio::test]
-async fn whoever_has_no_key_is_not_paired_with_a_frontend_that_needs_one() {
+async fn peer_without_key_does_not_meet_frontend_with_key() {
     let server = Server::start().await;
     let mut ann = Visitor::connect(&server, "Ann", WebSocket).await;
     ann.introduces_itself().await;

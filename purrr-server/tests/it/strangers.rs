@@ -43,7 +43,7 @@ async fn resume(peer: &mut Peer, token: &str) {
 }
 
 #[tokio::test]
-async fn next_brings_somebody_new_if_somebody_is_there() {
+async fn next_prefers_new_partner() {
     // For as long as the test may take, whom one knows is not met again.
     let server = Server::with(config(|config| {
         config.limits.recent_relax = Duration::from_secs(3_600);
@@ -64,7 +64,7 @@ async fn next_brings_somebody_new_if_somebody_is_there() {
 }
 
 #[tokio::test]
-async fn two_who_are_alone_meet_again_after_a_while() {
+async fn recent_partners_rematch_after_relax() {
     let relax = Duration::from_millis(400);
     let server = Server::with(config(|config| config.limits.recent_relax = relax)).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
@@ -78,7 +78,7 @@ async fn two_who_are_alone_meet_again_after_a_while() {
 }
 
 #[tokio::test]
-async fn a_block_is_for_good_on_whatever_connection_either_comes_back() {
+async fn block_survives_reconnects() {
     let server = Server::with(config(|config| config.limits.recent_partners = 0)).await;
     let (mut ann, ann_token) = Peer::connect_remembered(server.address, "Ann").await;
     let (mut bob, bob_token) = Peer::connect_remembered(server.address, "Bob").await;
@@ -114,7 +114,7 @@ async fn a_block_is_for_good_on_whatever_connection_either_comes_back() {
 }
 
 #[tokio::test]
-async fn whoever_says_who_it_is_while_waiting_is_met_as_that() {
+async fn resume_while_waiting() {
     let server = Server::with(config(|config| config.limits.recent_partners = 0)).await;
     let (mut ann, token) = Peer::connect_remembered(server.address, "Ann").await;
     let mut bob = Peer::connect(server.address, "Bob").await;
@@ -133,7 +133,7 @@ async fn whoever_says_who_it_is_while_waiting_is_met_as_that() {
 }
 
 #[tokio::test]
-async fn a_block_reaches_the_other_window_in_which_one_waits() {
+async fn block_applies_to_other_waiting_connection() {
     let server = Server::with(config(|config| config.limits.recent_partners = 0)).await;
     let (mut ann, token) = Peer::connect_remembered(server.address, "Ann").await;
     let mut bob = Peer::connect(server.address, "Bob").await;
@@ -155,7 +155,7 @@ async fn a_block_reaches_the_other_window_in_which_one_waits() {
 }
 
 #[tokio::test]
-async fn whoever_has_just_left_can_still_be_blocked() {
+async fn block_after_left() {
     let server = Server::with(config(|config| config.limits.recent_partners = 0)).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     bob.send(r#"{"type":"leave"}"#).await;
@@ -170,7 +170,7 @@ async fn whoever_has_just_left_can_still_be_blocked() {
 }
 
 #[tokio::test]
-async fn only_a_partner_can_be_blocked() {
+async fn block_needs_partner() {
     let server = Server::start().await;
     let mut ann = Peer::connect(server.address, "Ann").await;
     ann.send(r#"{"type":"block"}"#).await;
@@ -181,7 +181,7 @@ async fn only_a_partner_can_be_blocked() {
 }
 
 #[tokio::test]
-async fn nobody_meets_themself_in_another_window() {
+async fn same_person_is_not_matched_with_itself() {
     let server = Server::start().await;
     let (mut ann, token) = Peer::connect_remembered(server.address, "Ann").await;
     let (mut twin, _) = Peer::connect_remembered(server.address, "Ann's other window").await;
@@ -193,7 +193,7 @@ async fn nobody_meets_themself_in_another_window() {
 }
 
 #[tokio::test]
-async fn whoever_is_silent_while_waiting_is_passed_by_and_then_gone() {
+async fn unresponsive_waiting_peer_is_skipped_then_closed() {
     let server = Server::with(config(|config| {
         config.chat_ping_interval = Duration::from_millis(200);
         config.chat_ping_timeout = Duration::from_secs(4);
@@ -234,7 +234,7 @@ async fn frozen_script_is_suspended_although_its_browser_answers_pings() {
 }
 
 #[tokio::test]
-async fn a_partner_that_froze_is_lost_long_before_the_idle_are() {
+async fn chat_heartbeat_is_faster_than_idle_heartbeat() {
     let server = Server::with(config(|config| {
         config.chat_ping_interval = Duration::from_millis(200);
         config.chat_ping_timeout = Duration::from_millis(300);
@@ -248,7 +248,7 @@ async fn a_partner_that_froze_is_lost_long_before_the_idle_are() {
 }
 
 #[tokio::test]
-async fn an_estimate_of_the_wait_is_given_only_when_there_is_data_for_one() {
+async fn wait_estimate_needs_data() {
     let server = Server::start().await;
     for round in 0..4 {
         let mut ann = Peer::connect(server.address, "Ann").await;

@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn fragments_make_one_message_and_pings_between_them_are_answered() {
+async fn fragments_with_interleaved_ping() {
     let server = Server::start().await;
     let mut wire = Wire::connect(&server).await;
     let text = br#"{"type":"cancel"}"#;
@@ -33,7 +33,7 @@ async fn fragments_make_one_message_and_pings_between_them_are_answered() {
 const FRAGMENT_MAX: usize = 64 * 1024;
 
 #[tokio::test]
-async fn what_is_large_goes_out_in_fragments_and_arrives_whole() {
+async fn large_message_is_fragmented() {
     let server = Server::start().await;
     let mut ann = Peer::connect(server.address, "Ann").await;
     ann.send(r#"{"type":"find"}"#).await;
@@ -75,7 +75,7 @@ async fn what_is_large_goes_out_in_fragments_and_arrives_whole() {
 }
 
 #[tokio::test]
-async fn a_ping_is_answered_between_the_fragments_of_a_picture() {
+async fn ping_answered_between_sent_fragments() {
     let server = Server::start().await;
     let mut ann = Peer::connect(server.address, "Ann").await;
     ann.send(r#"{"type":"find"}"#).await;
@@ -95,7 +95,7 @@ async fn a_ping_is_answered_between_the_fragments_of_a_picture() {
 }
 
 #[tokio::test]
-async fn the_partner_of_whoever_breaks_the_protocol_is_told_at_once() {
+async fn protocol_violation_ends_chat_without_timeout() {
     // No timeout can be what tells of it.
     let mut config = Config::default();
     let hour = Duration::from_secs(3_600);
@@ -129,7 +129,7 @@ async fn the_partner_of_whoever_breaks_the_protocol_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn half_a_message_is_not_waited_for() {
+async fn partial_message_does_not_extend_heartbeat() {
     let mut config = Config::default();
     config.ping_interval = Duration::from_millis(300);
     config.ping_timeout = Duration::from_millis(300);
@@ -148,7 +148,7 @@ async fn half_a_message_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_picture_that_comes_slowly_is_waited_for() {
+async fn slow_upload_extends_heartbeat() {
     let mut config = Config::default();
     config.ping_interval = Duration::from_millis(150);
     config.ping_timeout = Duration::from_millis(150);
@@ -180,7 +180,7 @@ async fn a_picture_that_comes_slowly_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_picture_that_is_taken_slowly_arrives() {
+async fn slow_download_extends_heartbeat() {
     let mut config = Config::default();
     config.limits.stall = Duration::from_secs(1);
     let server = Server::with(config).await;
@@ -216,7 +216,7 @@ async fn a_picture_that_is_taken_slowly_arrives() {
 }
 
 #[tokio::test]
-async fn a_slow_line_is_not_a_stuck_one() {
+async fn slow_line_is_no_stall() {
     const STALL: Duration = Duration::from_secs(2);
     /// Bytes that Ann takes in each eighth of a second.
     const SLOWLY: usize = 65_536 / 8;
