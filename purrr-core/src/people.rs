@@ -1,12 +1,14 @@
 //! Who is known, as a pure machine: blocks, recent partners and resume tokens. [`Registry`].
 //!
-//! Contract of use: `handle_arrive` and `handle_depart` for every session, in between `handle_resume`, `handle_met` and
-//! `handle_block` as they happen. [`exclusions`](Registry::exclusions) and [`keeps_apart`](Registry::keeps_apart) say who
-//! must not meet. There is nothing to drain and no timeout: entries that have expired are evicted when others are added.
+//! Contract of use: `handle_arrive` and `handle_depart` for every session, in between
+//! `handle_resume`, `handle_met` and `handle_block` as they happen.
+//! [`exclusions`](Registry::exclusions) and [`keeps_apart`](Registry::keeps_apart) say who must not
+//! meet. There is nothing to drain and no timeout: entries that have expired are evicted when
+//! others are added.
 //!
-//! A peer that has met no partner takes one entry while it is present, and nothing afterwards. A person who has met a partner
-//! is kept for [`Limits::recent_for`] after its last presence, and one who has blocked or was blocked for
-//! [`Limits::resume_for`].
+//! A peer that has met no partner takes one entry while it is present, and nothing afterwards. A
+//! person who has met a partner is kept for [`Limits::recent_for`] after its last presence, and one
+//! who has blocked or was blocked for [`Limits::resume_for`].
 
 #[cfg(test)]
 mod properties;
@@ -27,10 +29,12 @@ use crate::model::{
 
 /// Persons and their tokens.
 ///
-/// Invariants: every `known.token` is in `tokens`; every known person is in `expiring` exactly once, at `known.expires`; a
-/// token that is in `tokens` belongs to a present peer or is the `known.token` of its person.
+/// Invariants: every `known.token` is in `tokens`; every known person is in `expiring` exactly
+/// once, at `known.expires`; a token that is in `tokens` belongs to a present peer or is the
+/// `known.token` of its person.
 ///
-/// The hash need not resist collisions that a client picks: all keys are drawn at random, or by the embedder.
+/// The hash need not resist collisions that a client picks: all keys are drawn at random, or by the
+/// embedder.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     tokens: HashMap<ResumeToken, TokenOwner, RandomState>,
@@ -70,8 +74,8 @@ impl Registry {
 
     /// Redeems `other` for the peer that has `token`. Returns the person that it is from now on.
     ///
-    /// Tokens are single use. Returns `None` if `other` is unknown, is `token` itself, or belongs to another person than
-    /// `authenticated`, and if `token` itself was redeemed.
+    /// Tokens are single use. Returns `None` if `other` is unknown, is `token` itself, or belongs
+    /// to another person than `authenticated`, and if `token` itself was redeemed.
     pub(crate) fn handle_resume(
         &mut self,
         token: ResumeToken,
@@ -203,7 +207,8 @@ impl Registry {
         self.expiring.insert((known.expires, person));
     }
 
-    /// Evicts expired persons who are absent, and the first to expire while there is no room for newcomers.
+    /// Evicts expired persons who are absent, and the first to expire while there is no room for
+    /// newcomers.
     fn evict(&mut self, limits: &Limits, now: Instant, newcomers: usize) {
         while let Some((expires, person)) = self.expiring.first().copied() {
             let is_full = self.known.len() + newcomers > limits.remembered.max(1);
@@ -226,7 +231,8 @@ impl Registry {
     }
 }
 
-/// Clamped to 1 s to 30 years: zero would evict the entry that is being added, and large values overflow `Instant`.
+/// Clamped to 1 s to 30 years: zero would evict the entry that is being added, and large values
+/// overflow `Instant`.
 fn after(now: Instant, span: Duration) -> Instant {
     now + span.clamp(Duration::from_secs(1), Duration::from_secs(1_000_000_000))
 }

@@ -19,7 +19,8 @@ use crate::{
 ///
 /// // Two hubs of one process whose peers meet.
 /// let backend = Backend::memory(&Limits::default());
-/// let (one, other) = (Hub::builder().backend(backend.clone()).build(), Hub::builder().backend(backend).build());
+/// let one = Hub::builder().backend(backend.clone()).build();
+/// let other = Hub::builder().backend(backend).build();
 /// # let _ = (one, other);
 /// ```
 #[derive(Clone, Debug)]

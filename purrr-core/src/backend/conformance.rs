@@ -142,11 +142,11 @@ impl Backend {
 async fn soon(place: Place) -> Result<Match, String> {
     match timeout(SOON, place).await {
         Ok(made) => made.map_err(|error| format!("a place failed: {error}")),
-        Err(_) => Err("two who fit were not matched".to_owned()),
+        Err(_) => Err("two that fit were not matched".to_owned()),
     }
 }
 
-/// Waits in both places at once, since either may be the one whose search goes on.
+/// Polls both places at once, since either may be the one whose search is resumed.
 async fn both_soon(ann: Place, bob: Place) -> Result<(), String> {
     tokio::try_join!(soon(ann), soon(bob)).map(drop)
 }
@@ -159,7 +159,7 @@ async fn both_see_one_chat(backend: Backend) -> Result<(), String> {
     let (ann, bob) = backend.pair().await?;
     ensure(ann.chat() == bob.chat(), "the two have different chats")?;
     let partners = [ann.partner().peer, bob.partner().peer].map(PeerId::to_bits);
-    ensure(partners == [2, 1], "somebody's partner is somebody else")
+    ensure(partners == [2, 1], "a partner is another peer")
 }
 
 async fn one_place_for_a_peer(backend: Backend) -> Result<(), String> {
@@ -172,8 +172,8 @@ async fn dropping_a_place_leaves(backend: Backend) -> Result<(), String> {
     drop(backend.enter(1, Anyone).await?);
     let mut bob = backend.enter(2, Anyone).await?;
     let matched = timeout(QUIET, &mut bob).await.is_ok();
-    ensure(!matched, "somebody who left was matched")?;
-    // Whoever left may come back, and is met then.
+    ensure(!matched, "a peer that left was matched")?;
+    // A peer that left may enter again, and is matched then.
     let ann = backend.enter(1, Anyone).await?;
     soon(bob).await?;
     soon(ann).await.map(drop)
@@ -191,7 +191,7 @@ async fn dropping_a_match_tells(backend: Backend) -> Result<(), String> {
         Ok(())
     };
     tokio::try_join!(gone(&backend, bob), give_up)?;
-    // And when the one who gives up had begun to open it.
+    // And when the side that gives up had begun to open it.
     let (mut ann, bob) = backend.pair().await?;
     let opened = timeout(QUIET, backend.relay.open(&mut ann)).await.is_ok();
     ensure(!opened, "a chat began without the other side")?;
@@ -244,18 +244,18 @@ async fn the_parting_comes_last(backend: Backend) -> Result<(), String> {
     for expected in expected {
         ensure(recv(&mut bob).await? == expected, "the parting came early, late or altered")?;
     }
-    // The pair is over for both: either may enter again, even while the other still holds its pipe.
+    // The chat is over for both: either may enter again, even while the other still holds its pipe.
     let (_ann, _bob) = (backend.enter(1, Anyone).await?, backend.enter(2, Anyone).await?);
     Ok(())
 }
 
-/// Lets nobody meet.
+/// Matches no one.
 #[derive(Debug)]
-struct Nobody;
+struct NoMatch;
 
-impl Pairing for Nobody {
+impl Pairing for NoMatch {
     fn buckets(&self, _: &Ticket, _: Duration) -> Vec<Bucket> {
-        vec![Bucket::new("conformance", "nobody")]
+        vec![Bucket::new("conformance", "no match")]
     }
 
     fn accepts(&self, _: &Ticket, _: &Ticket) -> bool {
@@ -264,10 +264,10 @@ impl Pairing for Nobody {
 }
 
 async fn rules_are_obeyed(backend: Backend) -> Result<(), String> {
-    let mut ann = backend.enter(1, Nobody).await?;
-    let _bob = backend.enter(2, Nobody).await?;
+    let mut ann = backend.enter(1, NoMatch).await?;
+    let _bob = backend.enter(2, NoMatch).await?;
     let matched = timeout(QUIET, &mut ann).await.is_ok();
-    ensure(!matched, "two were matched whom the rule keeps apart")
+    ensure(!matched, "two were matched that the rule keeps apart")
 }
 
 async fn who_must_not_meet_does_not(backend: Backend) -> Result<(), String> {
@@ -279,12 +279,12 @@ async fn who_must_not_meet_does_not(backend: Backend) -> Result<(), String> {
     let mut encrypting = bob;
     encrypting.hello.encrypts = true;
     for other in [same, blocking, encrypting] {
-        // Whoever comes second is who looks, and either may be the one that has the reason.
+        // The second ticket is the one that searches, and either may be the one with the reason.
         for [first, second] in [[&ann, &other], [&other, &ann]] {
             let _first = backend.enter_with(first.clone(), Anyone).await?;
             let mut second = backend.enter_with(second.clone(), Anyone).await?;
             let matched = timeout(QUIET, &mut second).await.is_ok();
-            ensure(!matched, "two were matched who must never meet")?;
+            ensure(!matched, "two were matched that must never meet")?;
         }
     }
     Ok(())
@@ -299,11 +299,11 @@ async fn who_met_lately_meets_later(backend: Backend) -> Result<(), String> {
     let mut ann = backend.enter_with(ann, Anyone).await?;
     let bob = backend.enter_with(bob, Anyone).await?;
     let matched = timeout(QUIET, &mut ann).await.is_ok();
-    ensure(!matched, "two who met lately were matched at once")?;
+    ensure(!matched, "recent partners were matched at once")?;
     both_soon(ann, bob).await
 }
 
-/// Looks for nobody until it has waited so long.
+/// Matches no one until it has waited so long.
 #[derive(Debug)]
 struct Shy([Duration; 1]);
 
@@ -323,7 +323,7 @@ async fn a_search_widens_by_itself(backend: Backend) -> Result<(), String> {
     let mut ann = backend.enter(1, Shy([4 * QUIET])).await?;
     let bob = backend.enter(2, Shy([4 * QUIET])).await?;
     let matched = timeout(QUIET, &mut ann).await.is_ok();
-    ensure(!matched, "a search was wide before it was due")?;
+    ensure(!matched, "a search widened before it was due")?;
     both_soon(ann, bob).await
 }
 
@@ -343,7 +343,7 @@ async fn the_census_counts(backend: Backend) -> Result<(), String> {
     let waiting = backend.enter(3, Anyone).await?;
     ensure(count().await? == Census::new(1, 1), "one waits and two chat, and the census differs")?;
     drop((pair, waiting));
-    ensure(count().await? == Census::default(), "nobody is left, and the census differs")
+    ensure(count().await? == Census::default(), "all have left, and the census differs")
 }
 
 async fn a_token_is_good_once(backend: Backend) -> Result<(), String> {
@@ -357,7 +357,11 @@ async fn a_token_is_good_once(backend: Backend) -> Result<(), String> {
     ensure(again.is_none(), "a token was redeemed twice")?;
     // A token may be redeemed while its peer looks present, as after a half-open connection.
     let taken_over = backend.resume(second, first.token, None).await?;
-    ensure(taken_over == Some(ann.person), "the token of a present peer does not resume its person")
+    let is_ann = taken_over == Some(ann.person);
+    ensure(is_ann, "the token of a present peer does not resume its person")?;
+    let other = backend.person();
+    let resumed = backend.resume(first, other.token, None).await?;
+    ensure(resumed.is_none(), "a peer whose token was redeemed became another person")
 }
 
 async fn a_token_is_its_persons(backend: Backend) -> Result<(), String> {

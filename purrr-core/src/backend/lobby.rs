@@ -1,4 +1,4 @@
-//! Who waits: the [`Lobby`] trait, and the [`Ticket`], [`Place`] and [`Match`] it deals in.
+//! Who waits: the [`Lobby`] trait with its [`Place`] and [`Match`].
 
 use std::{
     fmt,
@@ -16,22 +16,23 @@ use crate::{
     model::{census::Census, ids::ChatId, ticket::Ticket},
 };
 
-/// Where peers wait. Pairs are made here and only here.
+/// Where peers wait. Matches are made here and only here.
 ///
 /// # Who implements it, who calls it
 ///
-/// A backend implements it together with its [`Relay`](crate::Relay): a [`Match`] of one backend can be opened by the
-/// relay of the same backend only. The [`Hub`](crate::Hub) calls it, once per search.
+/// A backend implements it together with its [`Relay`](crate::Relay): only the relay of the same
+/// backend can open a [`Match`]. The [`Hub`](crate::Hub) calls it once per search.
 ///
 /// # What is atomic
 ///
-/// A pair is made for both or for neither. Once a match has been given to either side, both are out of the lobby. A
-/// peer has at most one place or one running chat; asking for another is refused with [`LobbyError::AlreadyHere`].
+/// A match is made for both peers or for neither. Once either side has it, both are out of the
+/// lobby. A peer has at most one place or one running chat. Entering again is refused with
+/// [`LobbyError::AlreadyHere`].
 ///
 /// # What dropping means
 ///
-/// Dropping a [`Place`] leaves. If a match was on its way to it, that chat ends for the other side, which is told.
-/// Dropping a [`Match`] that was never opened ends the chat the same way.
+/// Dropping a [`Place`] leaves the lobby. If a match was on its way to it, the other side is told
+/// that there is no chat. Dropping a [`Match`] that was never opened does the same.
 ///
 /// # Examples
 ///
@@ -51,19 +52,19 @@ use crate::{
 /// ```
 #[async_trait]
 pub trait Lobby: fmt::Debug + Send + Sync + 'static {
-    /// Takes a place for `ticket`, which waits there for a partner that `rule` and the partner's rule both accept.
+    /// Enters a ticket, which waits for a partner that `rule` and the partner's rule both accept.
     ///
     /// # Errors
     ///
-    /// [`LobbyError::AlreadyHere`] if the peer waits or chats already, [`LobbyError::Unavailable`] if the backend
-    /// cannot be reached.
+    /// [`LobbyError::AlreadyHere`] if the peer waits or chats already, [`LobbyError::Unavailable`]
+    /// if the backend cannot be reached.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the lobby as it was: either no place was taken, or it is given up again.
+    /// Dropping the future leaves the lobby as it was: a place that was taken already is given up.
     async fn enter(&self, ticket: Ticket, rule: Arc<dyn Pairing>) -> Result<Place, LobbyError>;
 
-    /// Counts who is there.
+    /// Returns how many peers wait and how many chats run.
     ///
     /// # Errors
     ///
@@ -71,31 +72,30 @@ pub trait Lobby: fmt::Debug + Send + Sync + 'static {
     async fn census(&self) -> Result<Census, LobbyError>;
 }
 
-/// Why a lobby could not do what it was asked.
+/// Why a lobby refused a call.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LobbyError {
-    /// The peer has a place or a chat already.
+    /// The peer waits or chats already.
     #[error("the peer waits or chats already")]
     AlreadyHere,
     /// The person or the address has as many waiting places as [`Limits`](crate::Limits) allow.
     #[error("too many waiting places of one person or address")]
     TooManyWaiting,
     /// The backend failed.
-    #[error("the lobby cannot be reached")]
+    #[error("cannot reach the lobby")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// A place in a lobby: a future that resolves to a [`Match`]. Dropping it leaves.
+/// A place in a lobby: a future that resolves to a [`Match`]. Dropping it leaves the lobby.
 ///
 /// # Cancel safety
 ///
-/// A place may be polled through `&mut` and abandoned between polls at will; only dropping it leaves.
+/// A place may be polled by `&mut`, and left unpolled at any time. Only dropping it leaves.
 pub struct Place(Pin<Box<dyn Future<Output = Result<Match, LobbyError>> + Send>>);
 
-/// One side of a pair that was just made, on its way to the [`Relay`](crate::Relay) that opens it.
-///
-/// Dropped unopened, it ends the chat for the other side.
+/// One side of a match, for the [`Relay`](crate::Relay) to open. Dropping it unopened ends the chat
+/// for the other side.
 #[derive(Debug)]
 pub struct Match {
     chat: ChatId,
@@ -104,7 +104,7 @@ pub struct Match {
 }
 
 impl Place {
-    /// A place that resolves when `wait` does and is left by dropping it.
+    /// Creates a place that resolves when `wait` does. Dropping `wait` must leave the lobby.
     pub fn new(wait: impl Future<Output = Result<Match, LobbyError>> + Send + 'static) -> Self {
         Self(Box::pin(wait))
     }
@@ -125,31 +125,31 @@ impl fmt::Debug for Place {
 }
 
 impl Match {
-    /// A match whose relay will make the pipe when it opens it.
+    /// Creates a match whose relay makes the pipe when it opens it.
     #[must_use]
     pub const fn new(chat: ChatId, partner: Arc<Ticket>) -> Self {
         Self { chat, partner, pipe: None }
     }
 
-    /// A match that brings its end of the pipe along.
+    /// Creates a match that brings its end of the pipe along.
     #[must_use]
     pub const fn with_pipe(chat: ChatId, partner: Arc<Ticket>, pipe: Pipe) -> Self {
         Self { chat, partner, pipe: Some(pipe) }
     }
 
-    /// The chat, the same for both sides.
+    /// Returns the chat's id, which is the same for both sides.
     #[must_use]
     pub const fn chat(&self) -> ChatId {
         self.chat
     }
 
-    /// Whom this side was paired with.
+    /// Returns the partner's ticket.
     #[must_use]
     pub const fn partner(&self) -> &Arc<Ticket> {
         &self.partner
     }
 
-    /// Takes the pipe that came along, if one did.
+    /// Takes the pipe, if the match brought one along.
     pub const fn take_pipe(&mut self) -> Option<Pipe> {
         self.pipe.take()
     }

@@ -1,4 +1,5 @@
-//! What a cluster replaces: the traits [`Lobby`], [`Relay`] and [`People`], together a [`Backend`], and the one in memory.
+//! What a cluster replaces: the traits [`Lobby`], [`Relay`] and [`People`], together a [`Backend`],
+//! and the one in memory.
 
 pub(crate) mod bundle;
 #[cfg(feature = "conformance")]

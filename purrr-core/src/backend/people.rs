@@ -12,48 +12,52 @@ use crate::model::{
 
 /// Who is known across connections, and how many peers are present.
 ///
-/// It holds resume tokens, recent partners and blocks. What one node of a cluster stores must hold on every node.
+/// It holds resume tokens, recent partners and blocks. What one node of a cluster stores must hold
+/// on every node.
 ///
 /// # Who implements it, who calls it
 ///
-/// A backend implements it together with its [`Lobby`](crate::Lobby) and [`Relay`](crate::Relay). The [`Hub`](crate::Hub)
-/// calls it a few times per session and per chat, and never per frame:
+/// A backend implements it together with its [`Lobby`](crate::Lobby) and [`Relay`](crate::Relay).
+/// The [`Hub`](crate::Hub) calls it a few times per session and per chat, and never per frame:
 ///
 /// | when | call |
 /// |---|---|
-/// | a session begins and ends | [`arrive`](Self::arrive), [`depart`](Self::depart) |
-/// | a client presents a token | [`resume`](Self::resume) |
-/// | a search begins and ends | [`begin_search`](Self::begin_search), [`exclusions`](Self::exclusions), [`end_search`](Self::end_search) |
-/// | the lobby has made a match | [`keeps_apart`](Self::keeps_apart) before the chat is opened, [`met`](Self::met) afterwards |
-/// | a client blocks its partner | [`block`](Self::block) |
-/// | a client is told the numbers | [`online`](Self::online), [`queue_status`](Self::queue_status) |
+/// | a session begins and ends | `arrive`, `depart` |
+/// | a client presents a token | `resume` |
+/// | a search begins and ends | `begin_search`, `exclusions`, `end_search` |
+/// | the lobby has made a match | `keeps_apart` before the chat is opened, `met` afterwards |
+/// | a client blocks its partner | `block` |
+/// | a client is told the numbers | `online`, `queue_status` |
 ///
 /// # What must not block
 ///
-/// The methods that are not `async` are called while a session is polled or dropped. They must return at once: a backend over
-/// a network queues what it is told, and answers with the numbers that it heard last. What was queued takes effect before any
-/// later call that names the same token or person.
+/// The methods that are not `async` are called while a session is polled or dropped. They must
+/// return at once: a backend over a network queues what it is told, and answers with the numbers
+/// that it heard last. What was queued takes effect before any later call that names the same token
+/// or person.
 ///
 /// # What is atomic
 ///
-/// A token is good for one use: of two calls of [`resume`](Self::resume) with the same one, at most one succeeds. Once
-/// [`block`](Self::block) has resolved, [`keeps_apart`](Self::keeps_apart) is true for the two persons, in either order and
-/// for as long as [`Limits::resume_for`](crate::Limits::resume_for) says.
+/// A token is good for one use: of two calls of [`resume`](Self::resume) with the same one, at most
+/// one succeeds. Once [`block`](Self::block) has resolved, [`keeps_apart`](Self::keeps_apart) is
+/// true for the two persons, in either order and for as long as
+/// [`Limits::resume_for`](crate::Limits::resume_for) says.
 ///
 /// # How long a call may take
 ///
-/// While a call is under way the client's further commands wait. So each must resolve within a second or so, if need be with
-/// [`PeopleError::Unavailable`]. The hub then tells the client and goes on: a search ends, a block or a resume is not done,
-/// a partner is not remembered.
+/// While a call is under way the client's further commands wait. So each must resolve within a
+/// second or so, if need be with [`PeopleError::Unavailable`]. The hub then tells the client and
+/// goes on: a search ends, a block or a resume is not done, a partner is not remembered.
 ///
 /// # What dropping means
 ///
-/// A dropped future has done its change in full or not at all. The hub drops one only together with its session.
+/// A dropped future has done its change in full or not at all. The hub drops one only together with
+/// its session.
 ///
 /// # Examples
 ///
 /// ```
-/// use purrr_core::{Limits, backend::{Identity, MemoryPeople, People}, model::{PersonId, ResumeToken}};
+/// use purrr_core::{Limits, backend::{Identity, MemoryPeople, People}};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), purrr_core::backend::PeopleError> {
@@ -83,9 +87,10 @@ pub trait People: fmt::Debug + Send + Sync + 'static {
 
     /// Redeems `other` for the peer that has `token`. Returns the person that it is from now on.
     ///
-    /// Returns `None`, and changes nothing, if `other` is unknown or used up, is `token` itself, or belongs to another person
-    /// than `authenticated`, which the embedder vouches for. A token may be redeemed while the peer that it was given to is
-    /// still present.
+    /// Returns `None`, and changes nothing, if `other` is unknown or used up, is `token` itself, or
+    /// belongs to another person than `authenticated`, which the embedder vouches for. The same if
+    /// `token` was redeemed by another peer meanwhile. A token may be redeemed while the peer that
+    /// it was given to is still present.
     ///
     /// # Errors
     ///

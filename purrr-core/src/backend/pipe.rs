@@ -20,18 +20,21 @@ use crate::{
 
 /// One side's end of a chat: a bounded queue in each direction.
 ///
-/// Each queue holds at most [`Limits::queue_items`] frames and [`Limits::queue_bytes`] bytes. A frame larger than that is
-/// taken only into an empty queue. Memory: about 350 bytes for both ends, and about 130 more for each direction once a frame
-/// has gone that way.
+/// Each queue holds at most [`Limits::queue_items`] frames and [`Limits::queue_bytes`] bytes. A
+/// frame larger than that is taken only into an empty queue. Memory: about 350 bytes for both ends,
+/// and about 130 more for each direction once a frame has gone that way.
 ///
-/// Each end belongs to one task. The `poll` functions register that task's waker and replace the one of its last call.
+/// Each end belongs to one task. The `poll` functions register that task's waker and replace the
+/// one of its last call.
 pub struct Pipe {
     shared: Arc<Shared>,
     /// This end's index into every pair of the shared state.
     side: usize,
-    /// The waker that this end last registered for receiving, or `None` if it may have been replaced.
+    /// The waker that this end last registered for receiving, or `None` if it may have been
+    /// replaced.
     registered: Option<Waker>,
-    /// A callback for the backend, called once and before the partner can see that this side parted.
+    /// A callback for the backend, called once and before the partner can see that this side
+    /// parted.
     on_part: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -57,10 +60,12 @@ pub enum TrySendError {
 
 struct Shared {
     channel: Mutex<Channel>,
-    /// Whether each side may have something to receive: a frame, a receipt or the parting. Written under the lock only.
+    /// Whether each side may have something to receive: a frame, a receipt or the parting. Written
+    /// under the lock only.
     ///
-    /// Invariant: `readable[side]` is false only while the current waker of `side` is registered in the channel. So a poll
-    /// that reads false with the waker it registered last may return `Pending` without the lock.
+    /// Invariant: `readable[side]` is false only while the current waker of `side` is registered in
+    /// the channel. So a poll that reads false with the waker it registered last may return
+    /// `Pending` without the lock.
     readable: [AtomicBool; 2],
 }
 
@@ -90,13 +95,15 @@ struct Queue {
     sender: Option<Waker>,
 }
 
-/// Capacity that an empty queue keeps at most, in frames: enough for a lively chat, but not its peak.
+/// Capacity that an empty queue keeps at most, in frames: enough for a lively chat, but not its
+/// peak.
 const MAX_IDLE_CAPACITY: usize = 8;
 
 impl Pipe {
     /// Creates both ends of a pipe within one process, for backends.
     ///
-    /// Calls `on_part` once for each side: when it parts or is dropped, and before its partner can see that.
+    /// Calls `on_part` once for each side: when it parts or is dropped, and before its partner can
+    /// see that.
     ///
     /// ```
     /// use purrr_core::{Frame, Limits, backend::{Pipe, Received}, model::ChatEnd};
@@ -135,15 +142,16 @@ impl Pipe {
 
     /// Begins the chat on this side and waits until the partner does. Returns true if it did.
     ///
-    /// Returns false if the partner gave the match up, or did not begin within [`Limits::stall`]. So a task that is never
-    /// polled cannot hold its partner up for ever.
+    /// Returns false if the partner gave the match up, or did not begin within [`Limits::stall`].
+    /// So a task that is never polled cannot hold its partner up for ever.
     ///
-    /// For backends that give out both ends within one process. A backend between processes must do the same by its own means.
+    /// For backends that give out both ends within one process. A backend between processes must do
+    /// the same by its own means.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, it can be called again. If the pipe is dropped before the chat has begun, the partner's call
-    /// returns false.
+    /// If the future is dropped, it can be called again. If the pipe is dropped before the chat has
+    /// begun, the partner's call returns false.
     pub async fn begin(&mut self) -> bool {
         let begin_timeout = lock(&self.shared.channel).begin_timeout;
         let begun = tokio::select! {
@@ -241,7 +249,8 @@ impl Pipe {
         self.poll_recv_and_receipts(cx, None)
     }
 
-    /// Returns true if there may be something to receive. If false, the task is woken once there is.
+    /// Returns true if there may be something to receive. If false, the task is woken once there
+    /// is.
     #[inline]
     pub(crate) fn is_readable(&self, cx: &Context<'_>) -> bool {
         self.shared.readable[self.side].load(Ordering::Acquire)
@@ -291,12 +300,14 @@ impl Pipe {
         self.notify_partner(channel);
     }
 
-    /// Takes the receipts that arrived since the last call. A task that polls [`poll_recv`](Self::poll_recv) is woken for them.
+    /// Takes the receipts that arrived since the last call. A task that polls
+    /// [`poll_recv`](Self::poll_recv) is woken for them.
     pub fn take_receipts(&mut self) -> u64 {
         std::mem::take(&mut lock(&self.shared.channel).queues[self.side].receipts)
     }
 
-    /// Reports write progress to a partner that waits for room, so that its stall timeout starts anew.
+    /// Reports write progress to a partner that waits for room, so that its stall timeout starts
+    /// anew.
     pub fn report_progress(&mut self) {
         let mut channel = lock(&self.shared.channel);
         let queue = &mut channel.queues[1 - self.side];
@@ -334,7 +345,8 @@ impl Pipe {
         }
         queue.bytes += weight;
         if queue.frames.capacity() == 0 {
-            // Most chats never have more than one frame in flight, and a `VecDeque` would begin with room for four.
+            // Most chats never have more than one frame in flight, and a `VecDeque` would begin
+            // with room for four.
             queue.frames.reserve_exact(1);
         }
         queue.frames.push_back(frame);
@@ -355,7 +367,8 @@ impl Pipe {
         on_part();
         let mut channel = lock(&self.shared.channel);
         channel.parted.get_or_insert(reason);
-        // A side that parts before the other has begun has never begun itself, so the other's `begin` fails.
+        // A side that parts before the other has begun has never begun itself, so the other's
+        // `begin` fails.
         channel.begun[self.side] &= channel.begun[1 - self.side];
         // This side receives nothing any more, so what is in flight to it is freed now.
         channel.queues[1 - self.side].frames = VecDeque::new();

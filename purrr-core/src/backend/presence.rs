@@ -30,7 +30,8 @@ struct Waits {
     sorted: Vec<Duration>,
 }
 
-/// How many searches an estimate is made from, at most and at least, and how long each of them counts.
+/// How many searches an estimate is made from, at most and at least, and how long each of them
+/// counts.
 const MAX_WAITS: usize = 63;
 const MIN_WAITS: usize = 5;
 const WAITS_COUNT_FOR: Duration = Duration::from_secs(300);

@@ -108,7 +108,8 @@ impl Chat {
         }
     }
 
-    /// Returns the token by which this person resumes later, as [`Profile::resume`](crate::Profile::resume).
+    /// Returns the token by which this person resumes later, as
+    /// [`Profile::resume`](crate::Profile::resume).
     #[must_use]
     pub const fn resume_token(&self) -> ResumeToken {
         self.peer.token()
@@ -127,7 +128,8 @@ impl Chat {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before it is ready, the partner was left, and may have been blocked.
+    /// If the future is dropped before it is ready, the partner was left, and may have been
+    /// blocked.
     pub async fn block(self) -> Result<(), PeopleError> {
         let Self { peer, partner, pipe, .. } = self;
         let mut block = peer.block(partner.person);

@@ -88,12 +88,13 @@ impl Hub {
 
     /// Waits for a partner and returns the chat with it.
     ///
-    /// [`Limits::rates`], [`Profile::allowance`] and [`Profile::gate`] are for [`serve`](Self::serve) only: an embedder limits
-    /// the rate of what it sends itself.
+    /// [`Limits::rates`], [`Profile::allowance`] and [`Profile::gate`] are for
+    /// [`serve`](Self::serve) only: an embedder limits the rate of what it sends itself.
     ///
     /// # Errors
     ///
-    /// [`PairError::Draining`] once [`drain`](Self::drain) was called, otherwise the error of the backend.
+    /// [`PairError::Draining`] once [`drain`](Self::drain) was called, otherwise the error of the
+    /// backend.
     ///
     /// # Cancel safety
     ///
@@ -127,9 +128,10 @@ impl Hub {
 
     /// Runs one peer's session over a transport until either ends. Returns why.
     ///
-    /// Backpressure goes both ways: the transport is read as fast as the partner reads, and written as fast as it takes. A
-    /// stream that ends and a sink that fails both mean that the connection is lost. With a [`Gate`](crate::hub::Gate) the
-    /// transport is polled for heartbeats even while no command is wanted.
+    /// Backpressure goes both ways: the transport is read as fast as the partner reads, and written
+    /// as fast as it takes. A stream that ends and a sink that fails both mean that the connection
+    /// is lost. With a [`Gate`](crate::hub::Gate) the transport is polled for heartbeats even while
+    /// no command is wanted.
     ///
     /// # Cancel safety
     ///
@@ -142,7 +144,8 @@ impl Hub {
         serve(&self.shared, transport, profile)
     }
 
-    /// Returns how many peers of this hub are present: sessions, and callers of [`pair`](Self::pair) with their chats.
+    /// Returns how many peers of this hub are present: sessions, and callers of
+    /// [`pair`](Self::pair) with their chats.
     #[must_use]
     pub fn online(&self) -> u64 {
         self.shared.peers.get()
@@ -177,9 +180,9 @@ impl Hub {
 
     /// Makes no more matches, lets chats finish for `window`, and then ends them.
     ///
-    /// Returns once no peer is present, or one second after the window at the latest. Sessions without a chat close at random
-    /// times within the first half of the window, to avoid a thundering herd of reconnects. Sessions that begin meanwhile
-    /// close at once.
+    /// Returns once no peer is present, or one second after the window at the latest. Sessions
+    /// without a chat close at random times within the first half of the window, to avoid a
+    /// thundering herd of reconnects. Sessions that begin meanwhile close at once.
     ///
     /// # Cancel safety
     ///

@@ -1,4 +1,4 @@
-//! The face of the library, [`Hub`] and [`Chat`], and the shell that drives sessions.
+//! The entry points, [`Hub`] and [`Chat`], and the shell that drives sessions.
 
 pub(crate) mod chat;
 pub(crate) mod driver;

@@ -23,17 +23,21 @@ pub struct Profile {
     pub capabilities: Capabilities,
     /// The person behind the peer, if the embedder vouches for it. Default: a new person.
     ///
-    /// Two peers of one person are never matched, and neither are persons of whom one has blocked the other. A resume token
-    /// of another person is then not accepted.
+    /// Two peers of one person are never matched, and neither are persons of whom one has blocked
+    /// the other. A resume token of another person is then not accepted.
     pub person: Option<PersonId>,
-    /// The resume token that came with the connection. One that is unknown or used up changes nothing. Default: none.
+    /// The resume token that came with the connection. One that is unknown or used up changes
+    /// nothing. Default: none.
     pub resume: Option<ResumeToken>,
-    /// The client's address as a keyed hash, for [`Limits::waiting_per_address`](crate::Limits::waiting_per_address).
-    /// Default: none, so its waiting places do not count.
+    /// The client's address as a keyed hash, for
+    /// [`Limits::waiting_per_address`](crate::Limits::waiting_per_address). Default: none, so its
+    /// waiting places do not count.
     pub origin: OriginKey,
-    /// The rates that the peer shares with others, beside [`Limits::rates`](crate::Limits::rates) of its own. Default: none.
+    /// The rates that the peer shares with others, beside [`Limits::rates`](crate::Limits::rates)
+    /// of its own. Default: none.
     pub allowance: Option<Arc<Allowance>>,
-    /// The gate of which the transport has a clone. Default: none, so backpressure pauses the whole transport.
+    /// The gate of which the transport has a clone. Default: none, so backpressure pauses the whole
+    /// transport.
     pub gate: Option<Gate>,
 }
 

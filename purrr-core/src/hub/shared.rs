@@ -95,13 +95,15 @@ impl Shared {
 
     /// Draws how much longer a session without a chat stays: up to half the drain period.
     ///
-    /// Without it all clients would reconnect elsewhere at once. Returns `None` if there is no time for that.
+    /// Without it all clients would reconnect elsewhere at once. Returns `None` if there is no time
+    /// for that.
     pub(crate) fn drain_jitter(&self) -> Option<Duration> {
         let longest = self.max_drain_jitter.get().filter(|longest| !longest.is_zero())?;
         Some(longest.mul_f64(fastrand::f64()))
     }
 
-    /// Draws when a client is to reconnect: within 1 s to 6 s, so that clients do not all return at once.
+    /// Draws when a client is to reconnect: within 1 s to 6 s, so that clients do not all return at
+    /// once.
     pub(crate) fn retry_after_ms(&self) -> u64 {
         fastrand::u64(1_000..=6_000)
     }

@@ -1,24 +1,24 @@
-//! What a hub has done: [`Stats`].
+//! Counters of a hub: [`Stats`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::model::problem::Code;
 
-/// What a hub has done since it was built. Counters only grow.
+/// Counters of a hub since it was built. They only grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Sessions begun, and [`Chat`](crate::Chat)s asked for.
+    /// Sessions begun, and calls of [`Hub::pair`](crate::Hub::pair).
     pub arrivals: u64,
-    /// Times that a peer was matched: two for each pair.
+    /// Matched peers: two for each chat.
     pub matches: u64,
-    /// Frames that peers sent to their partners.
+    /// Frames sent to partners.
     pub frames: u64,
-    /// Bytes of those frames' contents.
+    /// Bytes of the contents of those frames.
     pub bytes: u64,
-    /// Partners that were blocked.
+    /// Blocks stored.
     pub blocks: u64,
-    /// What was refused, by code.
+    /// Errors sent to clients, by code.
     pub refused: Vec<(Code, u64)>,
 }
 

@@ -16,7 +16,8 @@ pub enum Input {
     Invalid(Problem),
     /// No input: the client has read some of its output, so it is slow but not stalled.
     WriteProgress,
-    /// No input: the client missed a heartbeat. A waiting client is not matched until [`Responsive`](Self::Responsive).
+    /// No input: the client missed a heartbeat. A waiting client is not matched until
+    /// [`Responsive`](Self::Responsive).
     Unresponsive,
     /// No input: the client answered again after [`Unresponsive`](Self::Unresponsive).
     Responsive,
@@ -24,11 +25,12 @@ pub enum Input {
 
 /// Pauses the commands of a transport, and nothing else of it. Clones are the same gate.
 ///
-/// While the partner is a slow consumer, its peer's session reads no commands: that is the backpressure. A transport without
-/// a gate is then not polled at all. One that has a clone of its session's [`Profile::gate`](crate::Profile::gate) is polled
-/// on, so that heartbeats and writes go on as well. While the gate is closed it must yield no
-/// [`Command`](crate::hub::Input::Command) and no [`Invalid`](crate::hub::Input::Invalid), but every other [`Input`] and
-/// its end. The session of a transport that yields a command all the same ends as lost.
+/// While the partner is a slow consumer, its peer's session reads no commands: that is the
+/// backpressure. A transport without a gate is then not polled at all. One that has a clone of its
+/// session's [`Profile::gate`](crate::Profile::gate) is polled on, so that heartbeats and writes go
+/// on as well. While the gate is closed it must yield no [`Command`](crate::hub::Input::Command)
+/// and no [`Invalid`](crate::hub::Input::Invalid), but every other [`Input`] and its end. The
+/// session of a transport that yields a command all the same ends as lost.
 ///
 /// ```
 /// let gate = purrr_core::hub::Gate::default();
@@ -57,7 +59,8 @@ impl Gate {
     }
 
     pub(crate) fn set_closed(&self, closed: bool) {
-        // Relaxed: the task that owns the session polls the transport as well, so it sees its own store.
+        // Relaxed: the task that owns the session polls the transport as well, so it sees its own
+        // store.
         self.0.store(closed, Ordering::Relaxed);
     }
 }

@@ -18,7 +18,8 @@ pub enum ChatEnd {
 
 /// Why a session ended.
 ///
-/// A [`Session`](crate::session::Session) closes for each of these but [`Lost`](Self::Lost), which only the hub can see.
+/// A [`Session`](crate::session::Session) closes for each of these but [`Lost`](Self::Lost), which
+/// only the hub can see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {

@@ -6,7 +6,8 @@ use crate::model::{
     ticket::Ticket,
 };
 
-/// What a [`Session`](crate::session::Session) wants of the backend, the chat or the transport. Done in order.
+/// What a [`Session`](crate::session::Session) wants of the backend, the chat or the transport.
+/// Done in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Enter the lobby with this ticket, and report `handle_matched` or `handle_search_failed`.
@@ -23,7 +24,8 @@ pub enum Action {
     Resume(ResumeToken),
     /// Part from the partner.
     Part(ChatEnd),
-    /// Close the transport once every event is written and flushed. [`CloseReason::Slow`] closes it at once.
+    /// Close the transport once every event is written and flushed. [`CloseReason::Slow`] closes it
+    /// at once.
     Close(CloseReason),
 }
 

@@ -1,4 +1,5 @@
-//! Explores every history of commands, lobby events and deadlines up to the fixpoint, beside an oracle of the rules.
+//! Explores every history of commands, lobby events and deadlines up to the fixpoint, beside an
+//! oracle of the rules.
 
 use std::{
     collections::{HashSet, VecDeque},

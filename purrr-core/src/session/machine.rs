@@ -95,7 +95,8 @@ impl Session {
         self.ticket.origin = origin;
     }
 
-    /// Tells the client of its session. Must be the first call, so that `welcome` is the first event.
+    /// Tells the client of its session. Must be the first call, so that `welcome` is the first
+    /// event.
     pub fn welcome(&mut self, resume: ResumeToken, online: u64) {
         let limits = Box::new(Limits::clone(&self.limits));
         self.tell(Event::Welcome { session: self.ticket.peer, resume, online, limits });
@@ -103,8 +104,8 @@ impl Session {
 
     /// Ends a search and begins no more; a chat may finish.
     ///
-    /// A session without a chat closes at `leave_at`, or now if that is `None`. The driver draws the time at random, so that
-    /// sessions do not all close at once.
+    /// A session without a chat closes at `leave_at`, or now if that is `None`. The driver draws
+    /// the time at random, so that sessions do not all close at once.
     pub fn handle_drain(&mut self, retry_after_ms: u64, leave_at: Option<Instant>) {
         if matches!(self.state, State::Closed) || self.draining {
             return;
@@ -134,9 +135,11 @@ impl Session {
 
 /// What the client sends.
 impl Session {
-    /// Does what a command asks for, unless it exceeds a rate. Returns the frame to send to the partner, if it is one.
+    /// Does what a command asks for, unless it exceeds a rate. Returns the frame to send to the
+    /// partner, if it is one.
     ///
-    /// `now` is called only when a token bucket may be empty, and `queue_status` only when a search begins.
+    /// `now` is called only when a token bucket may be empty, and `queue_status` only when a search
+    /// begins.
     pub fn handle_command(
         &mut self,
         command: Command,
@@ -155,8 +158,9 @@ impl Session {
 
     /// Returns true if a frame is to be sent to the partner.
     ///
-    /// A frame that is not was refused, coalesced, or meant for another chat. The same as [`Command::Send`] by
-    /// [`handle_command`](Self::handle_command), without moving the frame, which is large.
+    /// A frame that is not was refused, coalesced, or meant for another chat. The same as
+    /// [`Command::Send`] by [`handle_command`](Self::handle_command), without moving the frame,
+    /// which is large.
     pub fn handle_send(
         &mut self,
         meant_for: Option<ChatId>,
@@ -246,7 +250,8 @@ impl Session {
         self.throttle.refund(rates(&self.limits), cost);
     }
 
-    /// Does what a command asks for, for which its tokens were [spent](Self::spend). Not for [`Command::Send`].
+    /// Does what a command asks for, for which its tokens were [spent](Self::spend). Not for
+    /// [`Command::Send`].
     pub(crate) fn apply_command(
         &mut self,
         command: Command,
@@ -294,7 +299,8 @@ impl Session {
         }
     }
 
-    /// Returns true if a frame, for which its tokens were [spent](Self::spend), is to be sent to the partner.
+    /// Returns true if a frame, for which its tokens were [spent](Self::spend), is to be sent to
+    /// the partner.
     pub(crate) fn admit(&mut self, meant_for: Option<ChatId>, frame: &Frame) -> bool {
         let id = id_of(&frame.body);
         let State::Paired { chat, partner } = &self.state else {
@@ -409,7 +415,8 @@ impl Session {
         self.tell(Event::Idle);
     }
 
-    /// Refuses a resume token that is unknown, used up or another person's. The peer stays who it was.
+    /// Refuses a resume token that is unknown, used up or another person's. The peer stays who it
+    /// was.
     pub fn handle_unknown_token(&mut self) {
         self.refuse(Problem::new(
             Code::UnknownSession,
@@ -467,7 +474,8 @@ impl Session {
         action
     }
 
-    /// Returns a coalesced frame that is due. Poll only while the partner has room: it is returned once.
+    /// Returns a coalesced frame that is due. Poll only while the partner has room: it is returned
+    /// once.
     #[inline]
     pub fn poll_frame(&mut self) -> Option<Frame> {
         let Typing::Due(on) = self.typing else { return None };
@@ -556,7 +564,8 @@ impl Session {
 
     /// Returns true if the peer is in this chat, or in any if the client named none.
     fn is_in(&self, meant_for: Option<ChatId>) -> bool {
-        matches!(self.state, State::Paired { chat, .. } if meant_for.is_none_or(|meant| meant == chat))
+        let State::Paired { chat, .. } = self.state else { return false };
+        meant_for.is_none_or(|meant| meant == chat)
     }
 
     fn enter(&mut self) {

@@ -23,7 +23,8 @@ impl Outbox {
     pub(super) fn poll(&mut self) -> Option<Event> {
         if let Some(event) = self.events.pop_front() {
             if self.events.is_empty() {
-                // A session has no events of its own most of its life, so it keeps no capacity for them.
+                // A session has no events of its own most of its life, so it keeps no capacity for
+                // them.
                 self.events = VecDeque::new();
             }
             return Some(event);

@@ -24,13 +24,15 @@ pub(super) enum Typing {
     /// The partner knows the current state.
     #[default]
     Sent,
-    /// The partner is told of this state once [`Timer::CoalescedTyping`](super::timers::Timer) expires.
+    /// The partner is told of this state once [`Timer::CoalescedTyping`](super::timers::Timer)
+    /// expires.
     Coalesced(bool),
     /// The partner is told of this state once it has room.
     Due(bool),
 }
 
-/// The rate of unreadable messages, of which each costs [`GARBLED_COST`]: two at once, then one every 5 s.
+/// The rate of unreadable messages, of which each costs [`GARBLED_COST`]: two at once, then one
+/// every 5 s.
 const GARBLED: Rate = Rate { per_second: 1, burst: 10 };
 
 const GARBLED_COST: u32 = 5;

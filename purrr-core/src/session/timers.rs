@@ -28,7 +28,8 @@ impl Timer {
 }
 
 impl TimerTable {
-    /// Starts a timer, or moves its deadline. `None` is a deadline beyond the clock's end, so the timer does not run.
+    /// Starts a timer, or moves its deadline. `None` is a deadline beyond the clock's end, so the
+    /// timer does not run.
     pub(super) const fn set(&mut self, timer: Timer, deadline: Option<Instant>) {
         self.deadlines[timer as usize] = deadline;
     }
@@ -45,7 +46,8 @@ impl TimerTable {
     /// Returns when the first timer expires.
     #[inline]
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        // Polled with every frame, while hardly ever a timer runs. The iterator alone took 100 instructions for that.
+        // Polled with every frame, while hardly ever a timer runs. The iterator alone took 100
+        // instructions for that.
         if self.deadlines.iter().all(Option::is_none) {
             return None;
         }

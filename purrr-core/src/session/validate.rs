@@ -7,7 +7,8 @@ use crate::model::{
     profile::{Capabilities, Hello, Interest, Search},
 };
 
-/// Checks what a frame carries. `unacknowledged` is how many messages of its sender have no receipt yet.
+/// Checks what a frame carries. `unacknowledged` is how many messages of its sender have no receipt
+/// yet.
 pub(super) fn check_body(
     limits: &Limits,
     body: &Body,

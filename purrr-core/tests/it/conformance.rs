@@ -1,4 +1,5 @@
-//! Runs the suite on the backend in memory, and on broken ones, each of which must fail the check for its bug.
+//! Runs the suite on the backend in memory, and on broken ones, each of which must fail the check
+//! for its bug.
 
 use std::{
     collections::HashMap,

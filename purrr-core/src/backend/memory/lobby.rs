@@ -21,13 +21,15 @@ use crate::{
     sync::{Mutex, MutexGuard, lock},
 };
 
-/// A [`Lobby`] within one process: a [`Matchmaker`] behind a mutex that is never held across an await. Clones share it.
+/// A [`Lobby`] within one process: a [`Matchmaker`] behind a mutex that is never held across an
+/// await. Clones share it.
 ///
-/// There is no task behind it: each waiting [`Place`] has a timer of its own for its next search. The rule is asked, and
-/// interests are hashed, before the lock is taken. The work under the lock is bounded, see [`Matchmaker`].
+/// There is no task behind it: each waiting [`Place`] has a timer of its own for its next search.
+/// The rule is asked, and interests are hashed, before the lock is taken. The work under the lock
+/// is bounded, see [`Matchmaker`].
 ///
-/// While more searches are due than one timeout resumes, timeouts are 10 ms apart. About 400,000 entries are then visited
-/// per second, for the searches in the order in which they were due.
+/// While more searches are due than one timeout resumes, timeouts are 10 ms apart. About 400,000
+/// entries are then visited per second, for the searches in the order in which they were due.
 #[derive(Clone)]
 pub struct MemoryLobby {
     room: Arc<Room>,
@@ -51,7 +53,8 @@ struct Seat {
     key: PlaceKey,
 }
 
-/// The machine's time when a lobby is created, so that a ticket may have waited for up to a year before.
+/// The machine's time when a lobby is created, so that a ticket may have waited for up to a year
+/// before.
 const HEAD_START: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The pause between two timeouts while more searches are due than one resumes.
@@ -61,7 +64,8 @@ const PACE: Duration = Duration::from_millis(10);
 const OVERDUE_RETRY: Duration = Duration::from_millis(100);
 
 impl MemoryLobby {
-    /// Creates an empty lobby with the `waiting_*` fields of `limits`, and with the `queue_*` fields for its chats.
+    /// Creates an empty lobby with the `waiting_*` fields of `limits`, and with the `queue_*`
+    /// fields for its chats.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let places = PlaceLimits {
@@ -116,7 +120,8 @@ impl Room {
         lock(&self.machine)
     }
 
-    /// Resolves at a time of the machine, or never if there is none or it is beyond the clock's end.
+    /// Resolves at a time of the machine, or never if there is none or it is beyond the clock's
+    /// end.
     async fn reached(&self, timeout: Option<Duration>) {
         match timeout
             .and_then(|timeout| self.opened.checked_add(timeout.saturating_sub(HEAD_START)))
@@ -137,7 +142,8 @@ impl Room {
 
     /// Hands out the matches that were made, and unlocks the machine before.
     ///
-    /// The lock must be free then: a side that has left drops its match, which takes the lock again.
+    /// The lock must be free then: a side that has left drops its match, which takes the lock
+    /// again.
     fn announce(self: &Arc<Self>, mut machine: MutexGuard<'_, Paced>) {
         let first = machine.matchmaker.poll_match();
         let rest: Vec<_> = std::iter::from_fn(|| machine.matchmaker.poll_match()).collect();
@@ -171,8 +177,8 @@ impl Paced {
         if due > now {
             return Some(due);
         }
-        // Other searches were due before. The more places wait, the later each asks again, so that one timeout does not
-        // wake them all.
+        // Other searches were due before. The more places wait, the later each asks again, so that
+        // one timeout does not wake them all.
         let waiting = u32::try_from(self.matchmaker.census().waiting).unwrap_or(u32::MAX);
         Some(now.saturating_add((PACE * (1 + (waiting / 64).min(9))).min(OVERDUE_RETRY)))
     }
@@ -189,7 +195,7 @@ impl From<EnterError> for LobbyError {
 
 impl Seat {
     fn expect(&self, made: Result<Match, oneshot::error::RecvError>) -> Match {
-        made.expect("the machine gives up a seat only by matching it or when it is left, and it is not left")
+        made.expect("the machine drops a seat only when it is left, and this one is not")
     }
 }
 

@@ -20,9 +20,11 @@ use crate::{
     sync::{Mutex, MutexGuard, lock},
 };
 
-/// The [`People`] of one process: a registry behind a mutex that is never held across an await. Clones share it.
+/// The [`People`] of one process: a registry behind a mutex that is never held across an await.
+/// Clones share it.
 ///
-/// Memory: 30 MB for the default of 100,000 remembered persons, and 230 MB if each uses all its blocks.
+/// Memory: 30 MB for the default of 100,000 remembered persons, and 230 MB if each uses all its
+/// blocks.
 #[derive(Clone)]
 pub struct MemoryPeople {
     shared: Arc<Shared>,
@@ -35,7 +37,8 @@ struct Shared {
 }
 
 impl MemoryPeople {
-    /// Creates an empty registry, bounded by the limits of recent partners, blocks and remembered persons.
+    /// Creates an empty registry, bounded by the limits of recent partners, blocks and remembered
+    /// persons.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let (registry, presence) = (Mutex::default(), Presence::default());

@@ -8,7 +8,8 @@ use crate::backend::{
     relay::{Relay, RelayError},
 };
 
-/// The [`Relay`] that belongs to [`MemoryLobby`](crate::backend::MemoryLobby), whose matches bring their pipe along.
+/// The [`Relay`] that belongs to [`MemoryLobby`](crate::backend::MemoryLobby), whose matches bring
+/// their pipe along.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MemoryRelay;
 

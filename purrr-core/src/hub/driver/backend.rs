@@ -19,7 +19,8 @@ use crate::{
 };
 
 impl SessionCore<'_> {
-    /// Does what the session wants, in order. Actions wait for a call of the backend that is under way.
+    /// Does what the session wants, in order. Actions wait for a call of the backend that is under
+    /// way.
     #[inline]
     pub(super) fn apply_actions(&mut self, cx: &mut Context<'_>) {
         while !self.request.is_call()

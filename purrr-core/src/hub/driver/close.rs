@@ -11,7 +11,8 @@ use crate::{
 };
 
 impl<T: Sink<Event>> SessionDriver<'_, '_, T> {
-    /// Closes the transport if the session wants that and every event is flushed. Returns why the session ended.
+    /// Closes the transport if the session wants that and every event is flushed. Returns why the
+    /// session ended.
     ///
     /// A slow transport is not closed but dropped, since it would not take the close either.
     #[inline]

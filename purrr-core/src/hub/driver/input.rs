@@ -31,7 +31,8 @@ where
 {
     /// Reads input, and goes on as long as it is frames that the partner has room for.
     ///
-    /// Returns true if input was handled that the session may have an answer to, or if there may be more.
+    /// Returns true if input was handled that the session may have an answer to, or if there may be
+    /// more.
     ///
     /// # Errors
     ///
@@ -55,7 +56,8 @@ where
                 Poll::Pending => return Ok(false),
                 Poll::Ready(None) if core.has_work_after_input() || core.output.coalescing => {
                     core.input.ended = true;
-                    // A client may end its side of the connection and still read what its search has come to.
+                    // A client may end its side of the connection and still read what its search
+                    // has come to.
                     core.end_search();
                     return Ok(true);
                 }
@@ -90,7 +92,8 @@ where
 }
 
 impl InputState {
-    /// Returns true if the transport may be polled. Without a gate, it may only while commands are wanted.
+    /// Returns true if the transport may be polled. Without a gate, it may only while commands are
+    /// wanted.
     fn may_poll(&self, wants_commands: bool) -> bool {
         let Some(gate) = &self.gate else { return wants_commands };
         if gate.is_closed() == wants_commands {
@@ -108,7 +111,8 @@ impl SessionCore<'_> {
             && !self.request.is_call()
     }
 
-    /// Returns true if something that the client sent is not done yet. The stall timeout bounds how long that may take.
+    /// Returns true if something that the client sent is not done yet. The stall timeout bounds how
+    /// long that may take.
     fn has_work_after_input(&self) -> bool {
         self.input.pending_frame.is_some() || self.request.is_call()
     }
@@ -151,7 +155,8 @@ impl SessionCore<'_> {
         }
     }
 
-    /// Retries the frame that the partner's queue had no room for, or sends one that is due. Returns true if one was sent.
+    /// Retries the frame that the partner's queue had no room for, or sends one that is due.
+    /// Returns true if one was sent.
     #[inline]
     pub(super) fn flush_pending_frame(&mut self, cx: &Context<'_>) -> bool {
         let mut progress = false;
@@ -174,7 +179,8 @@ impl SessionCore<'_> {
         self.input.pending_frame.is_none()
     }
 
-    /// Sends a frame that the session held back until its rate allowed it. The session has paid for it.
+    /// Sends a frame that the session held back until its rate allowed it. The session has paid for
+    /// it.
     fn send_coalesced(&mut self, cx: &Context<'_>, frame: Frame) {
         if let Err(wait) = self.spend_shared(Cost::of_frame(&frame)) {
             return self.session.handle_excess_send(None, &frame, wait, now());
@@ -200,14 +206,16 @@ impl SessionCore<'_> {
         }
     }
 
-    /// Takes tokens for a command: the peer's own, then shared ones. If there are too few, takes none and returns how long to
-    /// wait. In this order, what exceeds the peer's own rate costs no other peer anything.
+    /// Takes tokens for a command: the peer's own, then shared ones. If there are too few, takes
+    /// none and returns how long to wait. In this order, what exceeds the peer's own rate costs no
+    /// other peer anything.
     fn spend(&mut self, cost: Cost) -> Result<(), Duration> {
         self.session.spend(cost, &now)?;
         self.spend_shared(cost)
     }
 
-    /// Takes shared tokens for what the peer has paid for, and refunds the peer if there are too few.
+    /// Takes shared tokens for what the peer has paid for, and refunds the peer if there are too
+    /// few.
     fn spend_shared(&mut self, cost: Cost) -> Result<(), Duration> {
         self.lease.spend(cost, &now).inspect_err(|_| self.session.refund(cost))
     }

@@ -1,4 +1,5 @@
-//! The shell of a [`Session`](crate::session::Session): one task that owns a transport, a search and a pipe.
+//! The shell of a [`Session`](crate::session::Session): one task that owns a transport, a search
+//! and a pipe.
 //!
 //! [`run`] has the loop, which calls the steps of the other files until none makes progress:
 //!
@@ -6,9 +7,9 @@
 //! |---|---|---|
 //! | `drive_phase` | notices that the hub drains or closes | |
 //! | `apply_actions` | does what the session wants of the backend and the chat | |
-//! | `flush_pending_frame` | retries a frame that the partner's queue had no room for | the frame was sent |
-//! | `drive_output` | writes events and frames of the partner, then flushes | there may be more to write |
-//! | `drive_input` | reads commands, and sends frames to the partner | the session or the partner has news |
+//! | `flush_pending_frame` | retries a frame that the partner's full queue did not take | it was sent |
+//! | `drive_output` | writes events and frames of the partner, then flushes | there may be more |
+//! | `drive_input` | reads commands, and sends frames to the partner | it handled input |
 //! | `drive_backend` | polls the search or the call that is under way | it ended |
 //! | `drive_close` | closes the transport once all is written | |
 //! | `drive_timers` | sleeps until the session's next timeout | a timer expired |

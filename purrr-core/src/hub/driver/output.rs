@@ -15,14 +15,16 @@ use crate::{
 };
 
 impl<T: Sink<Event>> SessionDriver<'_, '_, T> {
-    /// Writes events and frames to the transport while it has room, and flushes it. Returns true if there may be more.
+    /// Writes events and frames to the transport while it has room, and flushes it. Returns true if
+    /// there may be more.
     ///
     /// # Errors
     ///
     /// Returns that the connection was lost.
     pub(super) fn drive_output(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
         let output = &self.core.output;
-        // Coalescing must not hold back what is in flight to the transport, otherwise a stall would not be noticed.
+        // Coalescing must not hold back what is in flight to the transport, otherwise a stall would
+        // not be noticed.
         let holds_back = output.coalescing && !output.blocked && !output.unflushed;
         if holds_back || self.core.is_flushed_for_close() {
             return Ok(false);
@@ -106,7 +108,8 @@ impl SessionCore<'_> {
         }
     }
 
-    /// Returns true if there may be something to write. If false, the task is woken when the partner sends.
+    /// Returns true if there may be something to write. If false, the task is woken when the
+    /// partner sends.
     fn has_output(&self, cx: &Context<'_>) -> bool {
         self.session.has_event() || self.chat.as_ref().is_some_and(|pipe| pipe.is_readable(cx))
     }
@@ -129,7 +132,8 @@ impl SessionCore<'_> {
                         return Some(event);
                     }
                 }
-                // Receipts must be told first, otherwise the end of the chat drops them. The pipe yields the parting again.
+                // Receipts must be told first, otherwise the end of the chat drops them. The pipe
+                // yields the parting again.
                 Poll::Ready(Received::Parted(_)) if receipts > 0 => {}
                 Poll::Ready(Received::Parted(reason)) => {
                     self.session.handle_parted(reason);

@@ -30,11 +30,13 @@ struct PhaseWatch<'d, 'h> {
     hub: &'h Shared,
     known: Phase,
     change: Pin<&'d mut Notified<'h>>,
-    /// The waker that `change` was polled with. A task keeps its waker, so it registers once and not once per poll.
+    /// The waker that `change` was polled with. A task keeps its waker, so it registers once and
+    /// not once per poll.
     registered: Option<Waker>,
 }
 
-/// Runs a session over a transport. The peer arrives when this is called, and not when the future is first polled.
+/// Runs a session over a transport. The peer arrives when this is called, and not when the future
+/// is first polled.
 ///
 /// The core is built here, so that the future holds it once and not also as an argument.
 pub(crate) fn serve<T, I>(
@@ -89,8 +91,8 @@ where
             self.core.enter_phase(phase);
         }
         let was_coalescing = self.core.output.coalescing;
-        // Input may produce events, and flushing may make room for input, so loop until no step makes progress, at most
-        // `BUDGET` times. Each step does all it can.
+        // Input may produce events, and flushing may make room for input, so loop until no step
+        // makes progress, at most `BUDGET` times. Each step does all it can.
         for _ in 0..BUDGET {
             self.core.apply_actions(cx);
             let mut progress = self.core.flush_pending_frame(cx);
@@ -102,7 +104,8 @@ where
                 Ok(progress) => progress,
                 Err(reason) => return Poll::Ready(reason),
             };
-            // Must follow the input: a peer that cancels or disconnects just now must not be matched.
+            // Must follow the input: a peer that cancels or disconnects just now must not be
+            // matched.
             self.core.apply_actions(cx);
             progress |= self.core.drive_backend(cx);
             progress |= was_coalescing && std::mem::take(&mut self.core.output.coalescing);
@@ -123,7 +126,8 @@ where
 }
 
 impl PhaseWatch<'_, '_> {
-    /// Returns the phase of the hub if it is another one than before, and registers the task for the next change.
+    /// Returns the phase of the hub if it is another one than before, and registers the task for
+    /// the next change.
     #[inline]
     fn poll(&mut self, cx: &mut Context<'_>) -> Option<Phase> {
         let changed = self.hub.phase() != self.known;

@@ -43,7 +43,8 @@ pub(super) struct SessionCore<'h> {
     pub(super) timer: Option<Pin<Box<Sleep>>>,
     /// Why the transport is to be closed, once it is.
     pub(super) closing: Option<CloseReason>,
-    /// Whether the peer arrived during the drain. Such peers arrive one by one, so they need no drain jitter.
+    /// Whether the peer arrived during the drain. Such peers arrive one by one, so they need no
+    /// drain jitter.
     pub(super) joined_while_draining: bool,
 }
 
@@ -64,8 +65,8 @@ pub(super) struct OutputState {
     pub(super) blocked: bool,
     /// Whether events were written since the last flush.
     pub(super) unflushed: bool,
-    /// Set for one scheduler turn after a search begins. Output is held back for that turn, so that an immediate match goes
-    /// out in the same write as `waiting`.
+    /// Set for one scheduler turn after a search begins. Output is held back for that turn, so that
+    /// an immediate match goes out in the same write as `waiting`.
     pub(super) coalescing: bool,
     /// The partner's messages written since the last flush, which acknowledges them.
     pub(super) unacknowledged: u64,
@@ -73,7 +74,8 @@ pub(super) struct OutputState {
 
 /// What is asked of the backend and not answered yet.
 ///
-/// One at a time: a session searches only while it calls for nothing else, since actions wait for a call to end.
+/// One at a time: a session searches only while it calls for nothing else, since actions wait for a
+/// call to end.
 pub(super) enum Request {
     None,
     Call(Call),
