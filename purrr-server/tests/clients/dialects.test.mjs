@@ -13,7 +13,7 @@ const JPEG_START = Buffer.from([0xff, 0xd8, 0xff, 0xe0]);
 for (const transport of Object.keys(TRANSPORTS)) {
   const told = (name, tell) => story(`${transport}: ${name}`, tell);
 
-  told('texts, with who said what before', async ({ purrrChat, native }) => {
+  told('texts and replies', async ({ purrrChat, native }) => {
     const [ann, ned] = await paired(purrrChat, native, transport);
     ann.say('first');
     await ned.gets({ type: 'message', id: 1, text: 'first' });
@@ -41,7 +41,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await ned.gets({ type: 'message', id: 44, text: 'ninth' });
   });
 
-  told('pictures are a data URL there and bytes here', async ({ purrrChat, native }) => {
+  told('images: data URL and bytes', async ({ purrrChat, native }) => {
     const [ann, ned] = await paired(purrrChat, native, transport);
     const bytes = Buffer.concat([JPEG_START, randomBytes(100_000)]);
     const url = `data:image/jpeg;base64,${bytes.toString('base64')}`;
@@ -73,7 +73,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     assert.ok(after.id > 4, 'ids go on increasing');
   });
 
-  told('encrypted texts and pictures open on the other side', async ({ purrrChat, native }) => {
+  told('end-to-end encryption', async ({ purrrChat, native }) => {
     const [annKeys, nedKeys] = await Promise.all([Keys.generate(), Keys.generate()]);
     const [ann, ned] = await paired(purrrChat, native, transport, annKeys.publicKey, nedKeys.publicKey);
     const annSecret = await annKeys.secretWith(nedKeys.publicKey);
@@ -127,7 +127,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await ann.gets('mark_as_read', { messageId: 1 });
   });
 
-  told('video calls', async ({ purrrChat, native }) => {
+  told('call signals', async ({ purrrChat, native }) => {
     const [ann, ned] = await paired(purrrChat, native, transport);
     ann.emit('start_video_call', { offer: 'an offer' });
     await ned.gets({ type: 'signal', kind: 'offer', data: 'an offer' });
@@ -150,7 +150,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await ned.getsError('unsupported-by-partner');
   });
 
-  told('goodbyes', async ({ purrrChat, native }) => {
+  told('left and partner_disconnected', async ({ purrrChat, native }) => {
     const [ann, ned] = await paired(purrrChat, native, transport);
     const again = async () => {
       ann.emit('find_partner');
@@ -191,7 +191,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await nora.gets({ type: 'left', reason: 'lost' });
   });
 
-  told('a late word never reaches the next partner', async ({ purrrChat, native }) => {
+  told('late events do not reach the next partner', async ({ purrrChat, native }) => {
     const [ann, ned] = await paired(purrrChat, native, transport);
     const bob = await purrrChat(transport);
     bob.find('Bob', '');
@@ -216,7 +216,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
   });
 }
 
-story('who gave no name is a stranger there and nameless here', async ({ purrrChat, native }) => {
+story('client without name', async ({ purrrChat, native }) => {
   const ann = await purrrChat('websocket');
   ann.emit('find_partner');
   await ann.gets('waiting');
@@ -226,7 +226,7 @@ story('who gave no name is a stranger there and nameless here', async ({ purrrCh
   await ned.getsMatched(undefined);
 });
 
-story('a person with a usable key never meets one without, whichever dialect', async ({ purrrChat, native }) => {
+story('clients with and without key are not matched across dialects', async ({ purrrChat, native }) => {
   const sealedPurrr = await Keys.generate();
   const sealedNative = await Keys.generate();
   const [ann, bob] = [await purrrChat('websocket'), await purrrChat('websocket')];

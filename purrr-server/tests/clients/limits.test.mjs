@@ -11,7 +11,7 @@ const IMAGE_BYTES = 9_500_000;
 for (const transport of Object.keys(TRANSPORTS)) {
   const told = (name, tell, options) => story(`${transport}: ${name}`, tell, options);
 
-  told('events with a payload of the wrong kind are answered, and reach nobody', async ({ purrrChat }) => {
+  told('wrong payload type gets an error', async ({ purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     const [cleo, dan] = await paired(purrrChat, transport);
     for (const [event, payloads] of Object.entries(WRONG)) {
@@ -25,7 +25,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await quiet(cleo, dan);
   });
 
-  told('events nobody knows change nothing', async ({ purrrChat }) => {
+  told('unknown events are ignored', async ({ purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     for (const event of ['unknown', 'receive_message', 'matched', 'error', 'toString', '__proto__', '', 'x'.repeat(9_999)]) {
       ann.emit(event, { message: 'hello', image: null, reply: null });
@@ -44,7 +44,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await quiet(ann, bob);
   });
 
-  told('an event with an acknowledgement is an event', async ({ purrrChat }) => {
+  told('event with acknowledgement', async ({ purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     const acknowledged = () => assert.fail('the server acknowledges nothing');
     ann.emit('send_message', { message: 'hello', image: null, reply: null }, acknowledged);
@@ -52,7 +52,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await quiet(ann, bob);
   });
 
-  told('a name of 256 characters passes, and one more is refused', async ({ purrrChat }) => {
+  told('name-chars limit', async ({ purrrChat }) => {
     const [ann, bob] = [await purrrChat(transport), await purrrChat(transport)];
     for (const character of ['x', 'ñ', '猫', '🐈']) {
       const longest = character.repeat(256);
@@ -75,7 +75,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     }
   });
 
-  told('texts and pictures up to their limits pass, and one byte more is refused', async ({ purrrChat }) => {
+  told('message-bytes and image-bytes limits', async ({ purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     const text = 'x'.repeat(MESSAGE_BYTES);
     ann.say(text);
@@ -97,7 +97,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await quiet(ann, bob);
   });
 
-  told('what was refused has a number all the same, for its sender sees it', async ({ purrrChat }) => {
+  told('refused message keeps its index', async ({ purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     ann.say('x'.repeat(MESSAGE_BYTES + 1));
     await ann.getsError();
@@ -117,7 +117,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await quiet(ann, bob);
   });
 
-  told('whoever sends more than the connection may carry loses it, and nobody else', async ({ server, purrrChat }) => {
+  told('max-payload ends only its connection', async ({ server, purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     const [cleo, dan] = await paired(purrrChat, transport);
     const handshake = await (await fetch(`${server.url}/socket.io/?EIO=4&transport=polling`)).text();
@@ -131,7 +131,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await quiet(cleo, dan);
   });
 
-  told('a lone surrogate is refused', async ({ purrrChat }) => {
+  told('lone surrogate is refused', async ({ purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     for (const text of ['\ud800', 'cat \udc08', '\udc08\ud83d']) {
       ann.say(text);
@@ -140,7 +140,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await quiet(ann, bob);
   });
 
-  told('a payload nested deeper than anybody needs is refused', async ({ purrrChat }) => {
+  told('JSON depth limit', async ({ purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     let nested = [];
     for (let depth = 0; depth < 2_000; depth += 1) {
@@ -155,7 +155,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await quiet(ann, bob);
   });
 
-  told('another namespace does not exist', async ({ server, purrrChat }) => {
+  told('other namespaces are refused', async ({ server, purrrChat }) => {
     for (const name of ['/admin', '/%2f', `/${'x'.repeat(250)}`]) {
       await assert.rejects(new PurrrChat(`${server.url}${name}`, transport).connected(), { message: 'Invalid namespace' });
     }
@@ -167,7 +167,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await ann.gets('waiting');
   });
 
-  told('a page from elsewhere is not let in', async ({ server }) => {
+  told('origin check', async ({ server }) => {
     const from = (origin) => new PurrrChat(server.url, transport, { extraHeaders: { origin } });
     for (const origin of ['https://evil.example', 'http://localhost:3000.evil.example', 'http://localhost:3001', 'null']) {
       await assert.rejects(from(origin).connected());
@@ -180,7 +180,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
   });
 }
 
-story('raw frames that are no Socket.IO cost their sender the connection, and nobody else', async ({ server, purrrChat }) => {
+story('invalid Socket.IO frames end only their connection', async ({ server, purrrChat }) => {
   const [ann, bob] = await paired(purrrChat, 'polling', 'websocket');
   for (const packet of RUBBISH) {
     const person = await purrrChat('websocket');
@@ -195,7 +195,7 @@ story('raw frames that are no Socket.IO cost their sender the connection, and no
   assert.equal((await fetch(`${server.url}/healthz`)).status, 200);
 });
 
-story('40 people shouting rubbish do not disturb a chat', async ({ purrrChat, native }) => {
+story('40 flooding clients do not disturb a chat', async ({ purrrChat, native }) => {
   const [ann, bob] = await paired(purrrChat, 'upgrade');
   const shouters = await Promise.all(
     Array.from({ length: 40 }, (_, number) => purrrChat(['polling', 'websocket', 'upgrade'][number % 3])),
@@ -216,7 +216,7 @@ story('40 people shouting rubbish do not disturb a chat', async ({ purrrChat, na
   await quiet(ann, bob);
 });
 
-story('a server told to stop lets a chat finish, and then stops', async ({ server, purrrChat, native }) => {
+story('drain lets a chat finish', async ({ server, purrrChat, native }) => {
   const [ann, bob] = await paired(purrrChat, 'upgrade');
   const ned = await native();
   process.kill(server.pid, 'SIGTERM');

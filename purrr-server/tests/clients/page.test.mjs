@@ -16,7 +16,7 @@ import {
   untilType,
 } from './support/page.mjs';
 
-pageStory('two visitors meet and talk', async ({ visit }) => {
+pageStory('two_pages_chat', async ({ visit }) => {
   const [ann, bob] = await Promise.all([visit(), visit()]);
   await ann.find('Ann', 'cats, Rainy  Days');
   await ann.sees('cancel');
@@ -58,7 +58,7 @@ pageStory(
   { args: ['--language-after', '500ms', '--anyone-after', '1h'] },
 );
 
-pageStory('typing is seen, and ends with the message', async ({ visit }) => {
+pageStory('typing_indicator_ends_with_the_message', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit);
   await ann.the('text').pressSequentially('Hm');
   await bob.sees('typing');
@@ -71,7 +71,7 @@ pageStory('typing is seen, and ends with the message', async ({ visit }) => {
   await bob.seesNo('typing');
 });
 
-pageStory('what nobody has looked at is delivered, counted in the title, and read later', async ({ visit }) => {
+pageStory('unread_messages_are_counted_in_the_title', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit);
   await bob.look(false);
   await ann.say('one');
@@ -85,7 +85,7 @@ pageStory('what nobody has looked at is delivered, counted in the title, and rea
   assert.equal(await bob.page.title(), 'purrr');
 });
 
-pageStory('both see the same safety code, and another with another partner', async ({ visit }) => {
+pageStory('safety_code_matches_and_changes_with_the_partner', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit);
   const code = await ann.safetyCode();
   assert.match(code, /^\d{5} \d{5} \d{5} \d{5}$/);
@@ -96,7 +96,7 @@ pageStory('both see the same safety code, and another with another partner', asy
   assert.notEqual(await ann.safetyCode(), code);
 });
 
-pageStory('an answer names what it answers', async ({ visit }) => {
+pageStory('reply_quotes_its_message', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit);
   await ann.say('Tea or coffee?');
   await ann.say('And with milk?');
@@ -115,7 +115,7 @@ pageStory('an answer names what it answers', async ({ visit }) => {
   assert.equal(await (await bob.hears('I see.')).locator('.quote').count(), 0);
 });
 
-pageStory('a photograph arrives upright, without place and time, and blurred', async ({ visit }) => {
+pageStory('photograph_is_upright_without_metadata_and_blurred', async ({ visit }) => {
   assert.deepEqual(metadata(PHOTOGRAPH), ['APP1', 'COM']);
   const [ann, bob] = await acquainted(visit);
   await ann.the('file').setInputFiles({ name: 'IMG_1.jpg', mimeType: 'image/jpeg', buffer: PHOTOGRAPH });
@@ -142,7 +142,7 @@ pageStory('a photograph arrives upright, without place and time, and blurred', a
   await ann.page.locator('.mine progress').waitFor({ state: 'hidden' });
 });
 
-pageStory('whoever is at the end stays there, and whoever reads further up is not taken away', async ({ visit }) => {
+pageStory('scroll_position_follows_only_at_the_end', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit, PHONE);
   for (let number = 0; number < 20; number += 1) {
     await bob.say(`line ${number}`);
@@ -171,7 +171,7 @@ pageStory('whoever is at the end stays there, and whoever reads further up is no
   assert.ok((await below()) <= 1, `${await below()} pixels are out of sight`);
 });
 
-pageStory('how much of a picture is sent can be seen', async ({ visit }) => {
+pageStory('image_upload_progress', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit, { prepare: slowNetwork });
   await give(ann, 'paste', 'image/png');
   await ann.sees('preview');
@@ -186,7 +186,7 @@ pageStory('how much of a picture is sent can be seen', async ({ visit }) => {
   await bob.sees('picture');
 });
 
-pageStory('a picture can be pasted and dropped, given up, and sent with words', async ({ visit }) => {
+pageStory('image_paste_drop_cancel_and_caption', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit);
   await give(ann, 'paste', 'image/png');
   await ann.sees('preview');
@@ -205,7 +205,7 @@ pageStory('a picture can be pasted and dropped, given up, and sent with words', 
   await ann.the('notice').getByText('This browser cannot open that as a picture.').waitFor();
 });
 
-pageStory('next goes on, and nothing of the last chat is left', async ({ visit }) => {
+pageStory('next_clears_the_last_chat', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit);
   await ann.say('a secret');
   await (await bob.hears('a secret')).hover();
@@ -260,7 +260,7 @@ pageStory(
   },
 );
 
-pageStory('whoever has left can still be blocked', async ({ visit }) => {
+pageStory('block_after_left', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit);
   await bob.the('leave').click();
   await bob.the('really-leave').click();
@@ -276,7 +276,7 @@ pageStory('whoever has left can still be blocked', async ({ visit }) => {
   await Promise.all([ann.meets('Cid'), cid.meets('Ann')]);
 });
 
-pageStory('a copy of a tab is somebody else', async ({ visit }) => {
+pageStory('duplicated_tab_is_another_person', async ({ visit }) => {
   const ann = await visit();
   await ann.the('find').waitFor();
   const [copy] = await Promise.all([
@@ -289,7 +289,7 @@ pageStory('a copy of a tab is somebody else', async ({ visit }) => {
   await copy.getByTestId('log').waitFor();
 });
 
-pageStory('Escape asks, leaves, and searches', async ({ visit }) => {
+pageStory('escape_asks_leaves_and_searches', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit);
   await bob.say('hi');
   await ann.hears('hi');
@@ -322,7 +322,7 @@ pageStory('Escape asks, leaves, and searches', async ({ visit }) => {
   await bob.sees('find');
 });
 
-pageStory('leaving by the button tells the partner', async ({ visit }) => {
+pageStory('leave_button_tells_the_partner', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit);
   await ann.the('leave').click();
   await ann.the('really-leave').click();
@@ -330,13 +330,13 @@ pageStory('leaving by the button tells the partner', async ({ visit }) => {
   assert.equal(await bob.the('text').isVisible(), false);
 });
 
-pageStory('closing the tab tells the partner', async ({ visit }) => {
+pageStory('closed_tab_tells_the_partner', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit);
   await ann.page.goto('about:blank');
   await bob.the('over-title').getByText('Ann left the chat.').waitFor();
 });
 
-pageStory('whoever cancels is not met', async ({ visit }) => {
+pageStory('cancelled_search_is_not_matched', async ({ visit }) => {
   const [ann, bob, cleo] = await Promise.all([visit(), visit(), visit()]);
   await ann.find('Ann');
   await ann.the('cancel').click();
@@ -348,7 +348,7 @@ pageStory('whoever cancels is not met', async ({ visit }) => {
   assert.equal(await ann.the('find').isVisible(), true);
 });
 
-pageStory('the page and the Purrr.chat frontend understand each other', async ({ visit, purrrChat }) => {
+pageStory('chat_with_the_purrr_chat_frontend', async ({ visit, purrrChat }) => {
   const [ann, bob, keys] = [await visit(), await purrrChat('upgrade'), await Keys.generate()];
   await ann.find('Ann');
   await ann.sees('cancel');
@@ -401,7 +401,7 @@ pageStory('the page and the Purrr.chat frontend understand each other', async ({
   await ann.the('over-title').getByText('Bob left the chat.').waitFor();
 });
 
-pageStory('markup is shown as text', async ({ visit }) => {
+pageStory('markup_is_shown_as_text', async ({ visit }) => {
   const markup = '<img src=x onerror="document.title=1"><b>bold</b>';
   const [ann, bob] = await Promise.all([visit(), visit()]);
   await ann.find(markup, '<i>tags</i>,');
@@ -415,7 +415,7 @@ pageStory('markup is shown as text', async ({ visit }) => {
   assert.equal(await bob.page.locator('#chat img[src=x], #chat b, #chat i:not(.dots i)').count(), 0);
 });
 
-pageStory('what cannot be opened is said to be so, and the chat goes on', async ({ visit, native }) => {
+pageStory('undecryptable_message_is_reported', async ({ visit, native }) => {
   const [ann, bob, keys] = [await visit(), await native(), await Keys.generate()];
   await bob.find('Bob', keys.publicKey);
   await ann.find('Ann');
@@ -439,7 +439,7 @@ pageStory('what cannot be opened is said to be so, and the chat goes on', async 
   assert.deepEqual([id <= 2, await secret.decrypt(text)], [true, 'well.']);
 });
 
-pageStory('a text over the limit stays where it is', async ({ visit }) => {
+pageStory('text_over_the_limit_stays_in_the_field', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit);
   const long = 'x'.repeat(200_000);
   await ann.say(long);
@@ -450,7 +450,7 @@ pageStory('a text over the limit stays where it is', async ({ visit }) => {
   await bob.hears(long.slice(0, 190_000));
 });
 
-pageStory('without cryptography the page says so, and meets others without', async ({ visit, native }) => {
+pageStory('page_without_cryptography_meets_peers_without_key', async ({ visit, native }) => {
   const prepare = () => Object.defineProperty(Crypto.prototype, 'subtle', { value: undefined });
   const [ann, keyed, bob] = [await visit({ prepare }), await visit(), await native()];
   await ann.the('privacy').getByText('your browser cannot encrypt').waitFor();
@@ -477,7 +477,7 @@ pageStory('without cryptography the page says so, and meets others without', asy
   assert.deepEqual([mime, size, bytes.toString('latin1', 8, 12)], ['image/webp', bytes.length, 'WEBP']);
 });
 
-pageStory('a lost connection is told, counted down, and comes back', async ({ server, visit }) => {
+pageStory('lost_connection_reconnects_with_countdown', async ({ server, visit }) => {
   const line = await Line.to(server.port);
   const [ann, bob] = await acquainted(visit, { url: line.url, prepare: slowNetwork });
   ann.expect(/WebSocket connection to .* failed|ERR_CONNECTION_REFUSED/);
@@ -539,7 +539,7 @@ pageStory(
   { drain: '20s', stopped: true },
 );
 
-pageStory('everything can be done with the keyboard', async ({ visit }) => {
+pageStory('keyboard_only_use', async ({ visit }) => {
   const [ann, bob] = await Promise.all([visit(), visit()]);
   const { keyboard } = ann.page;
   await keyboard.press('Tab');
@@ -592,7 +592,7 @@ pageStory('everything can be done with the keyboard', async ({ visit }) => {
   await Promise.all([ann.meets('Bob'), bob.meets('Ann')]);
 });
 
-pageStory('a screen reader is told what matters', async ({ visit }) => {
+pageStory('screen_reader_announcements', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit);
   const log = ann.page.getByRole('log', { name: 'Messages' });
   await bob.say('hello');
@@ -606,7 +606,7 @@ pageStory('a screen reader is told what matters', async ({ visit }) => {
   await ann.page.getByRole('alertdialog', { name: 'Leave this chat?' }).waitFor();
 });
 
-pageStory('a name is remembered, and may be left out', async ({ visit }) => {
+pageStory('name_is_optional_and_remembered', async ({ visit }) => {
   const [ann, bob] = await Promise.all([visit(), visit()]);
   await ann.find('Ann', 'tea,');
   await ann.page.reload();
@@ -619,7 +619,7 @@ pageStory('a name is remembered, and may be left out', async ({ visit }) => {
 });
 
 for (const colorScheme of ['light', 'dark']) {
-  pageStory(`on a phone everything fits, can be hit and can be read (${colorScheme})`, async ({ visit, native }) => {
+  pageStory(`phone_layout_and_contrast_${colorScheme}`, async ({ visit, native }) => {
     const [ann, bob, keys] = [await visit({ ...PHONE, colorScheme }), await native(), await Keys.generate()];
     const fits = async (part) => {
       const found = await ann.page.evaluate(examine);

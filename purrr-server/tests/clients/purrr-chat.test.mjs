@@ -14,7 +14,7 @@ const STRANGER = { partnerName: 'Stranger', partnerPk: '' };
 for (const transport of Object.keys(TRANSPORTS)) {
   const told = (name, tell, options) => story(`${transport}: ${name}`, tell, options);
 
-  told('two people with keys are paired and know each other by name and key', async ({ purrrChat }) => {
+  told('matched has name and key', async ({ purrrChat }) => {
     const [annKeys, bobKeys] = await Promise.all([Keys.generate(), Keys.generate()]);
     const ann = await purrrChat(transport);
     const bob = await purrrChat(transport);
@@ -27,7 +27,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await quiet(ann, bob);
   });
 
-  told('every event reaches the partner, both ways', async ({ purrrChat }) => {
+  told('every event is relayed both ways', async ({ purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     for (const [me, name, partner] of [[ann, 'Ann', bob], [bob, 'Bob', ann]]) {
       me.emit('send_message', { message: 'hello', image: null, reply: null });
@@ -64,7 +64,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await quiet(ann, bob);
   });
 
-  told('the events of the Purrr.chat README arrive as they were sent', async ({ purrrChat }) => {
+  told('events of the Purrr.chat README', async ({ purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     const picture = 'data:image/jpeg;base64,/9j/4A==';
     for (const [me, partner] of [[ann, bob], [bob, ann]]) {
@@ -85,7 +85,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await quiet(ann, bob);
   });
 
-  told('autoPair asks for a partner by connecting', async ({ purrrChat }) => {
+  told('autoPair searches on connect', async ({ purrrChat }) => {
     const ann = await purrrChat(transport, { auth: { autoPair: true } });
     await ann.gets('waiting');
     const bob = await purrrChat(transport, { auth: { autoPair: true } });
@@ -99,7 +99,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await watcher.gets('error', { message: 'No partner found.' });
   });
 
-  told('who gave no name is a stranger', async ({ purrrChat }) => {
+  told('client without name is a stranger', async ({ purrrChat }) => {
     const ann = await purrrChat(transport);
     ann.emit('find_partner');
     await ann.gets('waiting');
@@ -110,7 +110,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await bob.gets('matched', STRANGER);
   });
 
-  told('looking for a partner twice is looking once', async ({ purrrChat }) => {
+  told('find_partner is idempotent', async ({ purrrChat }) => {
     const ann = await purrrChat(transport);
     ann.find('Ann', '');
     ann.emit('find_partner');
@@ -132,7 +132,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await quiet(ann, bob);
   });
 
-  told('leaving tells both, and hides what was being typed first', async ({ purrrChat }) => {
+  told('disconnect_partner tells both and hides typing', async ({ purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     ann.emit('typing_start');
     await bob.gets('show_typing');
@@ -147,7 +147,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     }
   });
 
-  told('no read mark outlives its chat', async ({ purrrChat }) => {
+  told('read marks are reset when a chat ends', async ({ purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     ann.say('read this');
     await bob.gets('receive_message', { from: 'Ann', body: 'read this', image: null, reply: null });
@@ -162,7 +162,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     }
   });
 
-  told('a lost connection tells the partner', async ({ purrrChat }) => {
+  told('connection loss tells the partner', async ({ purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     ann.emit('typing_start');
     await bob.gets('show_typing');
@@ -171,7 +171,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await bob.gets('partner_disconnected');
   });
 
-  told('leaving while waiting leaves the queue', async ({ purrrChat }) => {
+  told('disconnect_partner leaves the queue', async ({ purrrChat }) => {
     const ann = await purrrChat(transport);
     ann.find('Ann', '');
     await ann.gets('waiting');
@@ -187,7 +187,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await bob.gets('matched', { partnerName: 'Cleo', partnerPk: '' });
   });
 
-  told('refresh goes from one partner to the next, and back', async ({ purrrChat }) => {
+  told('refresh leaves and searches again', async ({ purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     const cleo = await purrrChat(transport);
     cleo.find('Cleo', '');
@@ -211,7 +211,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await quiet(ann, partner);
   });
 
-  told('whatever is sent without a partner is answered', async ({ purrrChat }) => {
+  told('events without partner get an error', async ({ purrrChat }) => {
     const ann = await purrrChat(transport);
     const everything = [
       ['send_message', { message: 'hello', image: null, reply: null }],
@@ -239,7 +239,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await answered();
   });
 
-  told('replies and read marks only name messages of this chat', async ({ purrrChat }) => {
+  told('replies and read marks name messages of this chat only', async ({ purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     const say = async (me, partner, reply, arrives) => {
       me.emit('send_message', { message: 'text', image: null, reply });
@@ -285,7 +285,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await quiet(ann, bob);
   });
 
-  told('what was meant for the last partner never reaches the next', async ({ purrrChat }) => {
+  told('late events do not reach the next partner', async ({ purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     let [partner, free] = [bob, await purrrChat(transport)];
     free.emit('init_user', { name: 'Bob', publicKey: '' });
@@ -319,7 +319,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     }
   });
 
-  told('fields left out count as null', async ({ purrrChat }) => {
+  told('missing fields count as null', async ({ purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     ann.emit('send_message', { message: 'only text' });
     await bob.gets('receive_message', { from: 'Ann', body: 'only text', image: null, reply: null });
@@ -329,7 +329,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await bob.gets('receive_message', { from: 'Ann', body: '', image: null, reply: null });
   });
 
-  told('names and texts arrive as they were written', async ({ purrrChat }) => {
+  told('names and texts arrive byte for byte', async ({ purrrChat }) => {
     const people = await Promise.all([purrrChat(transport), purrrChat(transport)]);
     const [ann, bob] = people;
     bob.find('Bob', '');
@@ -351,7 +351,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     }
   });
 
-  told('1,000 messages each way arrive in order while both talk at once', async ({ purrrChat }) => {
+  told('1,000 messages each way arrive in order', async ({ purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     for (let number = 0; number < 1_000; number += 1) {
       ann.say(`Ann ${number}`);
@@ -365,7 +365,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
   });
 
   for (const other of Object.keys(TRANSPORTS)) {
-    told(`a burst of 2,000 events reaches ${other}, each once and in order`, async ({ purrrChat }) => {
+    told(`burst of 2,000 events reaches ${other} once and in order`, async ({ purrrChat }) => {
       // On `upgrade` the pair is made while both connections are still on their way from polling to WebSocket.
       const [ann, bob] = await paired(purrrChat, transport, other);
       for (let number = 0; number < 1_000; number += 1) {
@@ -380,7 +380,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     });
   }
 
-  told('events sent before the connection stands are not lost', async ({ server, purrrChat }) => {
+  told('events before the connection are not lost', async ({ server, purrrChat }) => {
     const bob = await purrrChat(transport);
     bob.find('Bob', '');
     await bob.gets('waiting');
@@ -408,7 +408,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     ann.close();
   });
 
-  told('an encrypted photograph of 5 MB arrives intact', async ({ purrrChat }) => {
+  told('encrypted image of 5 MB', async ({ purrrChat }) => {
     const [annKeys, bobKeys] = await Promise.all([Keys.generate(), Keys.generate()]);
     const [ann, bob] = await Promise.all([purrrChat(transport), purrrChat(transport)]);
     ann.find('Ann', annKeys.publicKey);
@@ -434,7 +434,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await quiet(ann, bob);
   });
 
-  told('40 people at once are all paired, each with one other', async ({ purrrChat }) => {
+  told('40 clients are all matched', async ({ purrrChat }) => {
     const names = Array.from({ length: 40 }, (_, number) => `person ${number}`);
     const people = await Promise.all(names.map(() => purrrChat(transport)));
     people.forEach((person, number) => person.find(names[number], ''));
@@ -462,7 +462,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     );
   });
 
-  told('a chat outlives many heartbeats', async ({ purrrChat }) => {
+  told('chat outlives heartbeats', async ({ purrrChat }) => {
     const [ann, bob] = await paired(purrrChat, transport);
     const beats = (person, count) =>
       new Promise((resolve) => {
@@ -473,7 +473,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
   }, { args: ['--ping-interval', '200ms', '--ping-timeout', '2s'] });
 }
 
-story('a client stays on the transport it asked for, and upgrades if it may', async ({ purrrChat }) => {
+story('transport and upgrade negotiation', async ({ purrrChat }) => {
   const polling = await purrrChat('polling');
   const websocket = await purrrChat('websocket');
   const upgrade = await purrrChat('upgrade');
@@ -481,7 +481,7 @@ story('a client stays on the transport it asked for, and upgrades if it may', as
   assert.deepEqual([polling.current, websocket.current, upgrade.current], ['polling', 'websocket', 'websocket']);
 });
 
-story('nothing is lost before, during and after the upgrade, in either direction', async ({ purrrChat }) => {
+story('upgrade loses no event in either direction', async ({ purrrChat }) => {
   const ann = await purrrChat('websocket', { auth: { autoPair: true } });
   for (let round = 0; round < 20; round += 1) {
     await ann.gets('waiting');
@@ -523,7 +523,7 @@ story('nothing is lost before, during and after the upgrade, in either direction
   }
 });
 
-story('a person with a usable key never meets one without', async ({ purrrChat }) => {
+story('clients with and without key are not matched', async ({ purrrChat }) => {
   const sealed = await purrrChat('websocket');
   const { publicKey } = await Keys.generate();
   sealed.find('Sealed', publicKey);
