@@ -100,7 +100,7 @@ fn listener(
 }
 
 impl<I, E> Transport<I, E> {
-    /// Looks for somebody before anything else.
+    /// Searches for a partner before anything else.
     fn searching(
         mut input: I,
         event: E,

@@ -89,7 +89,7 @@ impl Client {
     async fn connect(hub: &Hub, dialect: &Dialect) -> io::Result<Self> {
         let mut config = Config::default();
         config.rate_limits = false;
-        // Nobody here answers a ping.
+        // This client answers no ping.
         config.ping_interval = DAY;
         config.chat_ping_interval = DAY;
         let service = TowerToHyperService::new(router::<()>(hub.clone(), config).with_state(()));

@@ -1,7 +1,7 @@
 //! More sockets than one table of descriptors holds.
 //!
 //! Linux bounds the descriptors of a table (`ulimit -n`), and the threads of a process share one unless they ask for their
-//! own. Where nobody may raise the bound, as many connections as one likes still fit into one process of several threads,
+//! own. Where the bound cannot be raised, as many connections as one likes still fit into one process of several threads,
 //! each with a table of its own.
 
 use std::io;

@@ -1,6 +1,6 @@
 //! Memory per waiting ticket, with 5 interests of 8 characters, counted by the allocator.
 //!
-//! Everybody is a peer of one person, so that nobody is paired (see `pairing.rs`). Tags are allocated for each ticket, as they
+//! Every peer is of one person, so that no two are matched (see `pairing.rs`). Tags are allocated for each ticket, as they
 //! are when they come off a wire. A smoke run (`--test`) counts a smaller crowd.
 
 #![expect(clippy::print_stdout, reason = "what was counted is printed")]

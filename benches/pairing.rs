@@ -1,17 +1,17 @@
 //! Pairs per second, enter to both told, with a crowd waiting; beside it the plainest queue that does the same job.
 //!
 //! A crowd can only stand in a room if it does not pair itself. So all who stand here are peers of one person, and
-//! nobody meets themself. One cycle is one pair, and leaves as many waiting as it found:
+//! no person meets itself. One cycle is one pair, and leaves as many waiting as it found:
 //!
-//! 1. a newcomer, who is somebody else, enters and is matched with one of the crowd,
-//! 2. both are told: the newcomer's place resolves, and so does that of whoever it was matched with,
+//! 1. a newcomer, another person, enters and is matched with one of the crowd,
+//! 2. both are told: the newcomer's place resolves, and so does that of its partner,
 //! 3. both drop the match, which ends the chat,
-//! 4. whoever was matched enters again, looks in vain for somebody else, and stands.
+//! 4. the matched peer enters again, searches in vain and waits.
 //!
-//! So a cycle holds two searches, one of which finds nobody, and all it takes to build two tickets. `lobby` is
+//! So a cycle holds two searches, one of which finds no partner, and all it takes to build two tickets. `lobby` is
 //! [`MemoryLobby`], and `machine` the pure [`Matchmaker`] within it, without lock, channels and pipe. Two threads share one room,
 //! and each does half of the cycles. `plain queue` has neither persons nor rules, so step 4 tells it to add to the
-//! queue; `with channels` it also gives the two what they can talk through, as the lobby does. In `interests` everybody names 5 of 1,000 tags, and a newcomer always has one in common with somebody.
+//! queue; `with channels` it also gives the two what they can talk through, as the lobby does. In `interests` everybody names 5 of 1,000 tags, and a newcomer always shares one with a waiting peer.
 //!
 //! One thread's time is that on the processor, where the system tells it (Linux), so that what else the machine does
 //! disturbs little; two threads also wait for each other, so theirs is that of the clock.
@@ -131,9 +131,9 @@ impl People {
         if peer < self.crowd {
             ticket.person = PersonId::from_bits(u64::MAX);
         } else if let Some(mine) = ticket.search.interests.first_mut() {
-            // Scattered over the crowd, and in common with somebody even if that is a crowd of two.
-            let somebody = search(peer.wrapping_mul(0x9e37_79b9_7f4a_7c15) % self.crowd);
-            mine.clone_from(&somebody.interests[0]);
+            // Scattered over the crowd, and in common with a waiting peer even if that is a crowd of two.
+            let other = search(peer.wrapping_mul(0x9e37_79b9_7f4a_7c15) % self.crowd);
+            mine.clone_from(&other.interests[0]);
         }
         ticket
     }
@@ -305,7 +305,7 @@ impl<R: Room> World<R> {
         self.places[peer as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long it takes to drop so many places. Those who left enter again, which is not measured.
+    /// How long it takes to drop so many places. The peers that left enter again, which is not measured.
     fn cancel(&self, places: u64) -> Duration {
         let mut random = fastrand::Rng::with_seed(places);
         let runtime = runtime();
@@ -357,7 +357,7 @@ impl Machine {
         for _ in 0..cycles {
             self.newcomers += 1;
             self.enter(self.newcomers);
-            let made = self.matchmaker.poll_match().expect("somebody in the crowd fits");
+            let made = self.matchmaker.poll_match().expect("a peer in the crowd fits");
             let peers = made.sides.map(|side| side.seat);
             self.matchmaker.handle_part(made.pair);
             // The one that came is gone; the other stands again.

@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         tokio::spawn(async move {
             let search = Search::for_interests(about.iter().copied()).in_languages([language]);
             let chat = hub.pair(Profile::named(name).seeking(search)).await?;
-            let partner = chat.partner().name.as_deref().unwrap_or("somebody");
+            let partner = chat.partner().name.as_deref().unwrap_or("a stranger");
             println!("{:>2} s: {name} meets {partner}", began.elapsed().as_secs());
             tokio::time::sleep(Duration::from_secs(60)).await; // they talk
             Ok::<_, purrr_core::PairError>(())

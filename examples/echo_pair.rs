@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
 
     let mut chat = hub.pair(Profile::named("Ann")).await?;
-    println!("Ann meets {}", chat.partner().name.as_deref().unwrap_or("somebody"));
+    println!("Ann meets {}", chat.partner().name.as_deref().unwrap_or("a stranger"));
     for text in ["hello?", "is there an echo?", "goodbye"] {
         chat.say(text).await?;
         let answer =

@@ -26,7 +26,7 @@ async fn serve(hub: Hub, stream: TcpStream) {
             Ok::<String, tokio_util::codec::LinesCodecError>(match event {
                 Event::Welcome { online, .. } => format!("* {online} online; /find, /next, /leave"),
                 Event::Waiting { .. } => "* looking for a stranger".to_owned(),
-                Event::Matched { .. } => "* somebody is here".to_owned(),
+                Event::Matched { .. } => "* a stranger is here".to_owned(),
                 Event::Received(frame) => format!("> {}", frame.as_text().unwrap_or("(no text)")),
                 Event::Left { reason } => format!("* over: {}", reason.as_str()),
                 Event::Error(problem) => format!("! {problem}"),
@@ -64,8 +64,8 @@ async fn play(address: std::net::SocketAddr) -> Result<(), Box<dyn std::error::E
     let (mut ann, mut bob) = (connect("Ann").await?, connect("Bob").await?);
     ann.1.send("/find").await?;
     bob.1.send("/find").await?;
-    read_until(&mut ann, "* somebody is here").await?;
-    read_until(&mut bob, "* somebody is here").await?;
+    read_until(&mut ann, "* a stranger is here").await?;
+    read_until(&mut bob, "* a stranger is here").await?;
     ann.1.send("good evening").await?;
     read_until(&mut bob, "> good evening").await?;
     bob.1.send("/leave").await?;

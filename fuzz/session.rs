@@ -187,7 +187,7 @@ impl World {
         let command = Command::Send { chat, frame: frame.clone() };
         let sent = self.session.handle_command(command, || self.now, QueueStatus::default);
         let is_elsewhere = meant == 3;
-        // Meant for whoever it was that the peer knew of.
+        // Meant for the partner that the peer knew of.
         let is_early = chat.is_none() && self.told != Told::Paired(current);
         let wanted = capabilities
             .filter(|_| !is_elsewhere && !is_early)
@@ -284,7 +284,7 @@ impl World {
         }
     }
 
-    /// Whoever has taken all there is to tell knows how things stand.
+    /// A peer that has taken all events knows its state.
     fn knows(&self) {
         assert_eq!(self.receipts, 0, "a receipt is kept back");
         if self.closing.is_some() {

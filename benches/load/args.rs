@@ -9,7 +9,7 @@ use clap::{Parser, ValueEnum};
 
 /// Pairs people through a real server, lets them talk, and says what that cost the server.
 ///
-/// Ends with status 1 if anything was lost, altered, reordered or sent to somebody else.
+/// Ends with status 1 if anything was lost, altered, reordered or sent to another peer.
 #[derive(Debug, Parser)]
 #[command(name = "load", version = None)]
 pub(crate) struct Args {
@@ -49,11 +49,11 @@ pub(crate) struct Args {
     /// Pair the people of `idle` too.
     #[arg(long)]
     pub(crate) paired: bool,
-    /// Have the people of `idle` look for somebody whom nobody is like, and wait. The server must not widen their search.
+    /// Have the clients of `idle` search for an interest that no other client has, and wait. The server must not widen their search.
     #[arg(long, conflicts_with = "paired")]
     pub(crate) waiting: bool,
     /// In `relay` and `image`, look for what comes again and again instead of sleeping, which takes a core: to wake this
-    /// process costs whoever does so, and a server the more, the longer it leaves this process idle.
+    /// process costs the process that does so, and a server the more, the longer it leaves this process idle.
     #[arg(long)]
     pub(crate) awake: bool,
     /// Loopback addresses to connect from, in turn; each is good for some 28,000 connections [default: whatever the system
@@ -75,9 +75,9 @@ pub(crate) struct Args {
 pub(crate) enum Mode {
     /// Everyone talks: CPU of the server for each message, and latency.
     Relay,
-    /// Everyone looks for somebody: pairs a second, and time from `find` to `matched`.
+    /// Every client searches: pairs a second, and time from `find` to `matched`.
     Pair,
-    /// Nobody says anything: memory for each connection.
+    /// All clients are silent: memory for each connection.
     Idle,
     /// Everyone sends pictures: megabytes for each second of the server's CPU.
     Image,

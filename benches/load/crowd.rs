@@ -41,7 +41,7 @@ struct Member<D> {
     connected: bool,
 }
 
-/// Whoever is told what the connections hear.
+/// Receives what the connections hear.
 pub(crate) trait Hear<D> {
     /// `member` heard `news`, and may answer with `voice`.
     fn hear(
@@ -209,7 +209,7 @@ impl<D: Dialect> Crowd<D> {
         let mut link = loop {
             let from = from();
             match Link::connect(self.shared.server, from) {
-                // Somebody else has that port; the next one may be free.
+                // Another process has that port; the next one may be free.
                 Err(error)
                     if error.kind() == ErrorKind::AddrInUse
                         && from.is_some_and(|from| from.port() > 0) => {}

@@ -35,9 +35,9 @@ pub(crate) trait Dialect: Default {
     /// Asks for a partner.
     fn find(out: &mut Vec<u8>);
 
-    /// Asks for a partner as nobody is, for the sake of waiting.
+    /// Searches for a partner that does not exist, so that the client waits.
     fn find_nobody(_member: usize, _out: &mut Vec<u8>) -> anyhow::Result<()> {
-        anyhow::bail!("this dialect has no interests, so nobody can be made to wait in it");
+        anyhow::bail!("this dialect has no interests, so no client can be made to wait in it");
     }
 
     /// Says a line to the partner.

@@ -38,7 +38,7 @@ impl Link {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
-        // Whoever goes is gone at once, and its port can be used again for the next round.
+        // A client that leaves is gone at once, and its port can be used again for the next round.
         socket.set_linger(Some(Duration::ZERO))?;
         if let Some(from) = from {
             socket.bind(&from.into())?;

@@ -78,7 +78,7 @@ impl Talk {
         crowd.with(member, |voice| voice.find())
     }
 
-    /// Somebody begins to look for a partner.
+    /// A client begins to search.
     pub(crate) fn note_find(&mut self, member: usize) {
         let now = self.now();
         self.people[member].since.push_back(now);
@@ -119,7 +119,7 @@ impl Talk {
         let (met, everyone) = (self.introduced, self.people.len());
         ensure!(met == everyone, "only {met} of {everyone} people heard of their partner");
         for (member, person) in self.people.iter().enumerate() {
-            let partner = person.partner.context("somebody has no partner")?;
+            let partner = person.partner.context("a client has no partner")?;
             let back = self.people.get(partner as usize).and_then(|partner| partner.partner);
             ensure!(back == Some(member as u32), "{member} has {partner}, who has {back:?}");
         }
@@ -138,7 +138,7 @@ impl Talk {
         Ok(())
     }
 
-    /// Lets somebody say the next line.
+    /// Lets a client say its next line.
     pub(crate) fn say_with<D: Dialect>(
         &mut self,
         crowd: &mut Crowd<D>,
@@ -172,7 +172,7 @@ impl Talk {
         self.latencies.reset();
     }
 
-    /// What somebody says next.
+    /// A client's next line.
     pub(crate) fn next_line(&mut self, member: usize) -> Line {
         let now = self.now();
         let person = &mut self.people[member];
@@ -205,7 +205,7 @@ impl Talk {
         ensure!(line.number == person.heard, "expected line {} and heard {line:?}", person.heard);
         person.heard += 1;
         let speaker = self.people.get_mut(line.speaker as usize).context("an unknown speaker")?;
-        let since = speaker.since.pop_front().context("somebody heard what nobody said")?;
+        let since = speaker.since.pop_front().context("a client heard what no client said")?;
         self.under_way -= 1;
         if line.number > 0 {
             self.latencies.saturating_record(now.saturating_sub(since));
@@ -233,7 +233,7 @@ impl<D: Dialect> Hear<D> for Talk {
                 self.matched += 1;
                 let now = self.now();
                 let since = self.people[member].since.pop_front();
-                let since = since.context("somebody was matched who did not ask")?;
+                let since = since.context("a client was matched that did not search")?;
                 self.latencies.saturating_record(now.saturating_sub(since));
             }
             News::Parted => bail!("{member} was parted"),

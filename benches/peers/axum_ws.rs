@@ -98,7 +98,7 @@ async fn chat(waiting: Waiting, mut socket: WebSocket) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Pairs with whoever waits, or waits.
+/// Pairs with the waiting client, or waits.
 fn find(waiting: &Waiting, own: &Mailbox) {
     let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
     match waiting.take() {

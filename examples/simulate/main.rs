@@ -82,7 +82,7 @@ enum Scenario {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Rule {
-    /// Whoever is there.
+    /// Any two people.
     Anyone,
     /// A shared interest, after 5 s a shared language, after 20 s anyone.
     Interests,
@@ -118,7 +118,7 @@ fn main() {
 
 fn print_report(args: &Args, figures: &Figures) {
     let share = |part| 100.0 * Figures::share(part, figures.chats);
-    println!("wait of those who met   p50 {}", seconds(figures.wait(0.5)));
+    println!("wait until a match      p50 {}", seconds(figures.wait(0.5)));
     println!("                        p90 {}", seconds(figures.wait(0.9)));
     println!("                        p99 {}", seconds(figures.wait(0.99)));
     println!("chats with a common interest  {:.1} %", share(figures.in_common));

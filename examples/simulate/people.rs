@@ -49,7 +49,7 @@ impl Crowd {
         self.exponential(1.0 / self.arrivals)
     }
 
-    /// Whom somebody would like to meet.
+    /// The search of one person.
     pub(crate) fn search(&mut self) -> Search {
         let mut tags = Vec::new();
         while tags.len() < self.tags_each {

@@ -55,11 +55,11 @@ pub(crate) struct Figures {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    /// Somebody new comes.
+    /// A new person comes.
     Arrive,
-    /// Somebody looks for the next one.
+    /// A person searches for the next partner.
     Search(u64),
-    /// Somebody has waited long enough, if it is still this search.
+    /// A person has waited long enough, if it is still this search.
     GiveUp(u64, PlaceKey),
     Part(PairKey, [u64; 2]),
 }
@@ -215,7 +215,7 @@ impl Person {
 }
 
 impl Figures {
-    /// The wait that this share of those who met did not exceed.
+    /// The wait that this share of the matched people did not exceed.
     pub(crate) fn wait(&self, share: f64) -> Duration {
         let rank = (share * self.waits.len() as f64).ceil() as usize;
         self.waits.get(rank.saturating_sub(1)).copied().unwrap_or_default()

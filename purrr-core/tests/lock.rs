@@ -19,14 +19,14 @@ use purrr_core::{
     model::{Census, ChatEnd, ChatId, PeerId, Ticket},
 };
 
-/// Somebody's place, as far as it has come.
+/// A peer's place, as far as it has come.
 type Place = Pin<Box<purrr_core::backend::Place>>;
 
 fn model(story: impl Fn(&MemoryLobby) + Send + Sync + 'static) {
     loom::model(move || {
         let lobby = MemoryLobby::new(Limits::default());
         story(&lobby);
-        assert_eq!(census(&lobby), Census::new(0, 0), "somebody was left over");
+        assert_eq!(census(&lobby), Census::new(0, 0), "a peer was left over");
     });
 }
 
@@ -120,7 +120,7 @@ fn simultaneous_enter_of_one_peer_gives_one_place() {
     });
 }
 
-/// Whoever was matched with one who left before the chat began is told that there is none; whoever was not still waits, and
+/// A peer whose partner left before the chat began is told that there is none; a peer without one still waits, and
 /// meets the next.
 fn is_told_or_waits(lobby: &MemoryLobby, mut left: Place) {
     if let Some(made) = look(&mut left) {
@@ -240,7 +240,7 @@ fn frame_racing_left_arrives_first() {
     });
 }
 
-/// Whoever has seen that there is nothing more does not look under the lock again until it is told of something.
+/// A reader that saw an empty queue does not lock again until it is woken.
 #[test]
 fn wakeup_racing_poll() {
     model(|lobby| {
@@ -258,7 +258,7 @@ fn wakeup_racing_poll() {
             poll_fn(|cx| {
                 receipts = bob.take_receipts();
                 let nothing = bob.poll_recv(cx).is_pending();
-                assert!(nothing, "nobody has said more");
+                assert!(nothing, "no peer has said more");
                 if receipts == 0 { Poll::Pending } else { Poll::Ready(()) }
             })
             .await;

@@ -75,7 +75,7 @@ impl Dialect for Native {
     }
 
     fn find_nobody(member: usize, out: &mut Vec<u8>) -> anyhow::Result<()> {
-        let find = format!(r#"{{"type":"find","interests":["nobody but {member}"]}}"#);
+        let find = format!(r#"{{"type":"find","interests":["only {member}"]}}"#);
         websocket::write_all(Kind::Text, find.as_bytes(), out);
         Ok(())
     }

@@ -72,7 +72,7 @@ impl Dialect for PurrrChat {
                 News::Other
             }
             Frame::Pong => News::Other,
-            Frame::Binary(_) => bail!("nobody sent an attachment, and one came"),
+            Frame::Binary(_) => bail!("an attachment came that no client sent"),
         };
         Ok(Step::Took(bytes, news))
     }

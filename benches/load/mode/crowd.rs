@@ -78,14 +78,14 @@ struct Town<'a> {
     stage: AtomicU8,
     /// Connections that are open.
     opened: AtomicUsize,
-    /// Those who have begun to look for a partner.
+    /// Clients that have begun to search.
     looking: AtomicUsize,
     talk: Mutex<Talk>,
     /// The first thing that went wrong.
     failure: Mutex<Option<anyhow::Error>>,
 }
 
-/// Those who share a thread.
+/// The clients of one thread.
 struct Part {
     number: usize,
     /// The first of them, counted through all parts, and how many they are.
@@ -138,7 +138,7 @@ pub(super) fn run<D: Dialect>(
     })
 }
 
-/// Nobody holds these locks while something can go wrong.
+/// No code panics while it holds these locks.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

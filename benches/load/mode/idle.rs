@@ -1,4 +1,4 @@
-//! Nobody says anything.
+//! All clients are silent.
 
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,7 @@ pub(super) fn run<D: Dialect>(
     );
     let slab = Machine::now()?.slab;
     report.measure("slab_kb_per_connection", kilobytes(machine.slab, slab) / connections);
-    // What it takes to keep somebody: questions whether they are still there, and timers.
+    // The cost of keeping a connection: heartbeats and timers.
     let kept = connections * spent.time.as_secs_f64();
     if let Some(server) = spent.server {
         report.measure("server_cpu_us_per_connection_second", server.as_secs_f64() * 1e6 / kept);

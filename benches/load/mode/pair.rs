@@ -1,4 +1,4 @@
-//! Everyone looks for somebody.
+//! Every client searches.
 
 use std::time::{Duration, Instant};
 
@@ -14,14 +14,14 @@ pub(super) fn run<D: Dialect>(
     server: &Server,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    ensure!(D::HAS_LOBBY, "this dialect has no lobby to look for somebody in");
+    ensure!(D::HAS_LOBBY, "this dialect has no lobby to search in");
     if let Some(rate) = args.rate {
         report.measure("rate", rate);
     }
     let mut latencies = Talk::new(0)?.latencies;
     let mut rounds = Vec::new();
     for round in 0..=args.rounds {
-        // Nobody meets the same stranger twice in a row, so each round has people of its own.
+        // No client meets the same stranger twice in a row, so each round has clients of its own.
         let mut crowd = Crowd::<D>::open(args, server)?;
         let mut talk = Talk::new(crowd.len())?;
         let spent = pair_all(args, server, &mut crowd, &mut talk)?;

@@ -33,7 +33,7 @@ async fn dropped_pair_leaves_lobby() {
     assert_eq!((hub.online(), census(&hub).await), (1, (1, 0)));
     drop(ann);
     assert_eq!((hub.online(), census(&hub).await), (0, (0, 0)));
-    assert!(hub.pair(Profile::named("Bob")).now_or_never().is_none(), "nobody is there");
+    assert!(hub.pair(Profile::named("Bob")).now_or_never().is_none(), "no partner waits");
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,13 +68,13 @@ async fn unpolled_pair_does_not_block_partner() {
     let hub = Hub::memory();
     let mut ann = Box::pin(hub.pair(Profile::named("Ann")));
     assert!(ann.as_mut().now_or_never().is_none());
-    // Matched with Ann, whom nobody polls any more.
+    // Matched with Ann, who is not polled any more.
     let mut bob = Box::pin(hub.pair(Profile::named("Bob")));
     assert!(bob.as_mut().now_or_never().is_none());
     tokio::time::sleep(Limits::default().stall + Duration::from_secs(1)).await;
     let (bob, cid) = tokio::join!(bob, hub.pair(Profile::named("Cid")));
     assert_eq!(bob.unwrap().id(), cid.unwrap().id());
-    // And when somebody does, she goes on waiting as well.
+    // And when she is polled, she goes on waiting as well.
     assert!(ann.as_mut().now_or_never().is_none());
     assert_eq!(census(&hub).await, (1, 0));
 }

@@ -26,7 +26,7 @@ pub(crate) const PNG: &[u8] =
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0\x3a\x7e\x9b\x55\
     \0\0\0\nIDATx\x9c\x63\xf8\x0f\0\x01\x01\x01\0\x1b\xb6\xee\x56\0\0\0\0IEND\xae\x42\x60\x82";
 
-/// The same dot, and after it so many bytes that it has `size` in all; nobody looks at those.
+/// The same dot, and after it so many bytes that it has `size` in all; no client looks at those.
 pub(crate) fn png_of(size: usize) -> Vec<u8> {
     let filler = (0..=250).cycle().skip(PNG.len());
     PNG.iter().copied().chain(filler).take(size).collect()

@@ -119,7 +119,7 @@ impl Peer {
         let text = self.text().await;
         let value: Value = serde_json::from_str(&text).expect("the server sends JSON");
         let chat = value["chat"].as_str().unwrap_or_default().to_owned();
-        assert!(chat.len() >= 16, "{}: nobody should guess a chat: {text}", self.name);
+        assert!(chat.len() >= 16, "{}: a chat id must be unguessable: {text}", self.name);
         let expected = format!(
             r#"{{"type":"matched","chat":"{chat}","partner":{partner},"shared":{shared}}}"#
         );

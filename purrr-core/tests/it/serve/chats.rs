@@ -1,4 +1,4 @@
-//! Finding somebody, talking, and how a chat ends.
+//! Matching, relaying, and how a chat ends.
 
 use std::{
     pin::Pin,
@@ -84,7 +84,7 @@ async fn receipts_reach_client_that_only_listens() {
             ann.gets([event]).await;
         }
         ann.ends_after([], CloseReason::Lost).await;
-        // Nobody is paired with whoever is gone.
+        // No peer is matched with one that is gone.
         Peer::waiting(&hub, "Bob").await.gets_nothing().await;
     }
 }
@@ -359,7 +359,7 @@ async fn disconnect_racing_match_leaves_no_partner() {
     bob.goes_on_waiting(&hub).await;
 }
 
-/// Somebody who was matched and whose partner does not know it yet.
+/// A peer that was matched and whose partner does not know it yet.
 struct Coming(Pin<Box<dyn Future<Output = Result<Chat, PairError>> + Send>>);
 
 impl Coming {

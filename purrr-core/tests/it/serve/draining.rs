@@ -39,7 +39,7 @@ async fn drain_jitters_idle_disconnects() {
     for place in 0..CROWD {
         crowd.push(match place % 2 {
             0 => Peer::connect(&hub, "Idle").await,
-            // Nobody else would talk about this, so that everybody waits.
+            // No other peer has this interest, so that every peer waits.
             _ => Peer::waiting_for(&hub, "Waiting", &place.to_string()).await,
         });
     }

@@ -57,7 +57,7 @@ async fn invariant_5_frames_arrive_once_in_order() {
         }
     };
     tokio::join!(read_all(&ann.far, &[1, 5, 2]), read_all(&bob.far, &[7, 1, 1, 3]));
-    // Somebody who had waited for a deadline would have moved the clock.
+    // A peer that had waited for a deadline would have moved the clock.
     assert_eq!(begun.elapsed(), Duration::ZERO);
     ann.far.take_all();
     bob.far.take_all();
@@ -156,7 +156,7 @@ mod histories {
         HangUp,
         /// Everybody does what there is to do.
         Settle,
-        /// So long that whoever is stuck is given up.
+        /// So long that a stuck peer is given up.
         Stall,
     }
 
@@ -215,7 +215,7 @@ mod histories {
             self.far.send(command);
         }
 
-        /// Says who says it in which chat, numbered, so that whoever hears it knows whether it should.
+        /// Says who says it in which chat, numbered, so that the receiver knows whether it should.
         fn say(&mut self) {
             let Some(chat) = self.chat.or(self.last) else { return };
             let frame = Frame::text(format!("{chat} {}", self.said));
@@ -310,7 +310,7 @@ mod histories {
         for visitor in &visitors {
             visitor.far.take_all();
         }
-        // Long enough for those who met lately to meet again.
+        // Long enough for recent partners to meet again.
         tokio::time::sleep(hub.limits().recent_relax).await;
         settled().await;
         for session in gone {
@@ -324,7 +324,7 @@ mod histories {
         check_the_end(&hub, &visitors).await;
     }
 
-    /// Nobody is lost: who does not chat with exactly one other waits because nobody else does, or did not ask.
+    /// No peer is lost: one without exactly one partner waits alone, or did not search.
     async fn check_the_end(hub: &Hub, visitors: &[Visitor]) {
         let waiting = visitors.iter().filter(|visitor| visitor.waits).count();
         assert!(waiting <= 1, "{waiting} wait who could be paired");

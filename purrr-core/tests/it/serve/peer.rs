@@ -1,4 +1,4 @@
-//! Somebody at the far end of a wire, and what it is told, in words that a story can be compared by.
+//! A peer at the far end of a wire, and its events, in words that a story can be compared by.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ impl Peer {
         peer
     }
 
-    /// Connects and waits for somebody to talk to about this.
+    /// Connects and waits for a partner with this interest.
     pub(crate) async fn waiting_for(hub: &Hub, name: &'static str, interest: &str) -> Self {
         let peer = Self::connect(hub, name).await;
         peer.send(Command::Find(Search::for_interests([interest])));
@@ -142,7 +142,7 @@ pub(crate) fn told(event: &Event) -> String {
     }
 }
 
-/// Resolves when nobody has anything left to do: only then does the paused clock move at all.
+/// Resolves when no task has anything left to do: only then does the paused clock move at all.
 pub(crate) async fn settled() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }

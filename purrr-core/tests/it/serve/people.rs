@@ -110,7 +110,7 @@ fn hub() -> (Hub, Arc<Remote>) {
 }
 
 fn profile(person: PersonId) -> Profile {
-    let mut profile = Profile::named("somebody");
+    let mut profile = Profile::named("stranger");
     profile.person = Some(person);
     profile
 }

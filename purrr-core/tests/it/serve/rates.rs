@@ -1,4 +1,4 @@
-//! How fast somebody may go, and what happens above it.
+//! Rate limits of a peer, and what happens above them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -69,7 +69,7 @@ async fn default_rates_pass_lively_chat() {
         2_500 + 64 + 70 + 1_000
     );
     assert_eq!(heard(&ann).await, []);
-    // Somebody who likes nobody, twice a second for a minute.
+    // A peer that goes on to the next twice a second for a minute.
     for _ in 0..120 {
         ann.send(Command::Next);
         ann.send(Command::Leave);
@@ -305,7 +305,7 @@ async fn no_rates_no_refusals() {
     assert_eq!(heard(&ann).await, [times("error: bad-message", 20_000)]);
 }
 
-/// Those who share what two people may do, at 100 messages at once and 1 a second for each.
+/// Peers that share an allowance for two, at 100 messages at once and 1 a second for each.
 struct Household {
     hub: Hub,
     allowance: Arc<Allowance>,
@@ -320,7 +320,7 @@ impl Household {
         Self { hub: hub_with(Some(rates)), allowance }
     }
 
-    /// One of them, in a chat with somebody from elsewhere.
+    /// One of them, in a chat with a peer from elsewhere.
     async fn pair(&self) -> [Peer; 2] {
         let mut profile = Profile::named("Ann");
         profile.allowance = Some(Arc::clone(&self.allowance));

@@ -69,7 +69,7 @@ async fn partner_slow_precedes_left() {
     let hub = hub_of(1, usize::MAX);
     let (ann, bob, _) = Peer::pair(&hub).await;
     bob.far.take_only(0);
-    ann.say("taken by nobody");
+    ann.say("not taken");
     let stuck = Instant::now();
     sleep(Duration::from_secs(3)).await;
     ann.say("held");
@@ -163,7 +163,7 @@ async fn write_or_room_resets_stall_timer() {
 
 #[test]
 fn next_resets_stall_timer() {
-    // Timers are looked at after every turn of a task, so that the stall's is seen between the two of whoever has just looked.
+    // Timers are looked at after every turn of a task, so that the stall's is seen between the two turns of a peer that has just searched.
     let mut runtime = runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).event_interval(1).build();
     runtime.expect("a runtime with a clock").block_on(async {

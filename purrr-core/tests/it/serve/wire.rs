@@ -121,7 +121,7 @@ impl Far {
         self.change(|ends| ends.vanished = true);
     }
 
-    /// Hands on commands also while nobody wants them.
+    /// Hands on commands also while the gate is closed.
     pub(crate) fn ignore_gate(&self) {
         self.change(|ends| ends.ignores_gate = true);
     }
@@ -135,7 +135,7 @@ impl Far {
         self.take_only(usize::MAX);
     }
 
-    /// Takes so many events from one flush to the next, as a buffer does that wakes nobody when it has been emptied.
+    /// Takes so many events from one flush to the next, as a buffer does that wakes no task when it has been emptied.
     pub(crate) fn take_between_flushes(&self, events: usize) {
         self.change(|ends| (ends.room, ends.refill) = (events, Some(events)));
     }
