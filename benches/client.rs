@@ -39,11 +39,11 @@ pub const DIALECTS: [Dialect; 2] = [
         opening: &[r#"{"type":"find"}"#],
         message: |text| frame(1, format!(r#"{{"type":"message","text":"{text}"}}"#).as_bytes()),
         picture: |sealed| {
-            let size = sealed.len();
-            let head = format!(
-                r#"{{"type":"image","id":1,"mime":"application/octet-stream","size":{size},"encrypted":true}}"#
-            );
-            [frame(1, head.as_bytes()), frame(2, sealed.as_bytes())].concat()
+            // A JPEG that ends at once: nothing behind that is looked at.
+            let image = [&b"\xff\xd8\xff\xd9"[..], sealed.as_bytes()].concat();
+            let size = image.len();
+            let head = format!(r#"{{"type":"image","id":1,"mime":"image/jpeg","size":{size}}}"#);
+            [frame(1, head.as_bytes()), frame(2, &image)].concat()
         },
     },
     Dialect {

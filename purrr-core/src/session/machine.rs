@@ -317,7 +317,7 @@ impl Session {
             return false;
         }
         let unacknowledged = self.outbox.unacknowledged();
-        let checked = check_body(&self.limits, &frame.body, partner.capabilities, unacknowledged);
+        let checked = check_body(&self.limits, &frame.body, partner, unacknowledged);
         if let Err(problem) = checked {
             self.refuse(problem.about(id));
             return false;

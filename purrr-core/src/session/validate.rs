@@ -4,7 +4,8 @@ use crate::model::{
     frame::{Body, SignalKind},
     limits::Limits,
     problem::{Code, Problem},
-    profile::{Capabilities, Hello, Interest, Search},
+    profile::{Hello, Interest, Search},
+    ticket::Ticket,
 };
 
 /// Checks what a frame carries. `unacknowledged` is how many messages of its sender have no receipt
@@ -12,9 +13,11 @@ use crate::model::{
 pub(super) fn check_body(
     limits: &Limits,
     body: &Body,
-    partner: Capabilities,
+    partner: &Ticket,
     unacknowledged: usize,
 ) -> Result<(), Problem> {
+    let encrypts = partner.hello.encrypts;
+    let partner = partner.capabilities;
     let Limits { message_bytes, image_bytes, signal_bytes, receipts, .. } = *limits;
     match body {
         Body::Message(message) => {
@@ -29,6 +32,11 @@ pub(super) fn check_body(
             if let Some(image) = &message.image {
                 within(image.bytes.len(), image_bytes, Code::TooLarge, "a picture", "bytes")?;
                 supported(partner.images, "pictures")?;
+                // Nobody could decrypt it, so it would be whatever its sender says.
+                if image.encrypted && !encrypts {
+                    let text = "this chat is not encrypted; send the image itself";
+                    return Err(Problem::new(Code::UnsupportedType, text));
+                }
             }
         }
         Body::Signal(signal) => {

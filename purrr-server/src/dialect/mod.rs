@@ -1,5 +1,6 @@
 //! Wire vocabularies of chats: what clients say, on top of a transport.
 
+mod ciphertext;
 mod close_code;
 pub(crate) mod image;
 pub(crate) mod native;

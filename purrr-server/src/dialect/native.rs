@@ -25,6 +25,7 @@ use purrr_core::{
 use serde::Deserialize;
 
 use super::{
+    ciphertext,
     close_code::close_code,
     image::{self, ImageLimits},
     p256_key::is_p256_key,
@@ -297,7 +298,7 @@ fn check_head(head: &ImageHead) -> Result<(), Problem> {
     image::check_mime(&head.mime).map_err(|problem| problem.about(Some(head.id)))
 }
 
-/// Joins an image's head and bytes, and checks them unless they are encrypted.
+/// Joins an image's head and bytes, and checks them: an image, or a ciphertext.
 fn complete_image(
     head: ImageHead,
     text: ByteString,
@@ -307,8 +308,11 @@ fn complete_image(
     let (id, encrypted, mime) = (head.id, head.encrypted, head.mime.clone());
     let mut command = head.complete(bytes)?;
     if let Command::Send { frame, .. } = &mut command {
-        if let Some(image) = frame.body.image().filter(|_| !encrypted) {
-            let checked = image::check(&mime, &image.bytes, limits);
+        if let Some(image) = frame.body.image() {
+            let checked = match encrypted {
+                true => ciphertext::check(&image.bytes),
+                false => image::check(&mime, &image.bytes, limits),
+            };
             checked.map_err(|problem| problem.about(Some(id)))?;
         }
         frame.verbatim = Some(Verbatim { dialect: DIALECT, text, binary: true });

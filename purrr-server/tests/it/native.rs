@@ -207,7 +207,7 @@ async fn delivered_in_order() {
 #[tokio::test]
 async fn image_is_head_and_binary_frame() {
     let server = Server::start().await;
-    let (mut ann, mut bob, chat) = Peer::pair(server.address).await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     let photograph = b"\xff\xd8\xff\xe0".iter().copied();
     let noise = (4..5_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]);
     let photograph: Vec<u8> = photograph.chain(noise).collect();
@@ -219,24 +219,63 @@ async fn image_is_head_and_binary_frame() {
             r#"{"mime":"image/jpeg", "size":5000000,"type":"image","id":2,"reply":1}"#.to_owned(),
             photograph,
         ),
-        (
-            3,
-            format!(
-                r#"{{"type":"image","id":3,"mime":"text/plain","size":2,"encrypted":true,"chat":"{chat}"}}"#
-            ),
-            b"{}".to_vec(),
-        ),
-        (
-            4,
-            r#"{"type":"image","id":4,"mime":"image/gif","size":0,"encrypted":true}"#.to_owned(),
-            Vec::new(),
-        ),
     ] {
         ann.send(&*head).await;
         ann.send_bytes(bytes.clone()).await;
         bob.gets(&head).await;
         assert!(bob.bytes().await == bytes, "the bytes of {head}");
         ann.gets(format!(r#"{{"type":"delivered","id":{id}}}"#)).await;
+    }
+}
+
+#[tokio::test]
+async fn encrypted_image_needs_keys_and_the_form_of_a_ciphertext() {
+    let head = |id: u32, mime: &str, size: usize| {
+        format!(r#"{{"type":"image","id":{id},"mime":"{mime}","size":{size},"encrypted":true}}"#)
+    };
+    for has_keys in [true, false] {
+        let server = Server::start().await;
+        let mut ann = Peer::connect(server.address, "Ann").await;
+        let mut bob = Peer::connect(server.address, "Bob").await;
+        for peer in [&mut ann, &mut bob] {
+            if has_keys {
+                peer.send(format!(r#"{{"type":"hello","publicKey":"{KEY}"}}"#)).await;
+            }
+            peer.finds().await;
+        }
+        for peer in [&mut ann, &mut bob] {
+            peer.gets_type("matched").await;
+        }
+        let ciphertexts =
+            [r#"{"ciphertext":"AA==","iv":"BB=="}"#, r#"{ "iv": "BB==", "ciphertext": "" }"#];
+        for (image, is_ciphertext) in ciphertexts.map(|it| (it, true)).into_iter().chain([
+            ("<html><script>alert(1)</script></html>", false),
+            ("https://evil.example/x.png", false),
+            ("{}", false),
+            ("", false),
+        ]) {
+            for (id, mime) in [(1, "image/png"), (2, "text/plain")] {
+                let head = head(id, mime, image.len());
+                ann.send(&*head).await;
+                ann.send_bytes(image).await;
+                if has_keys && is_ciphertext {
+                    bob.gets(&head).await;
+                    assert_eq!(bob.bytes().await, image.as_bytes());
+                    ann.gets(format!(r#"{{"type":"delivered","id":{id}}}"#)).await;
+                } else {
+                    let error = ann.gets_type("error").await;
+                    let expected = (&"unsupported-type".into(), &id.into());
+                    assert_eq!((&error["code"], &error["id"]), expected, "{image}");
+                }
+            }
+        }
+        // A key that comes later changes nothing for the chat.
+        ann.send(format!(r#"{{"type":"hello","publicKey":"{KEY}"}}"#)).await;
+        let dot = format!(r#"{{"type":"image","id":3,"mime":"image/png","size":{}}}"#, PNG.len());
+        ann.send(&*dot).await;
+        ann.send_bytes(PNG).await;
+        bob.gets(&dot).await;
+        assert_eq!(bob.bytes().await, PNG);
     }
 }
 

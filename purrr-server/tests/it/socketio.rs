@@ -6,7 +6,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use purrr_server::Config;
 
 use crate::{
-    support::{KEY, Peer, Server, soon},
+    support::{KEY, Peer, Server, png_of, soon},
     visitor::{
         Line, Packet, Transport,
         Transport::{Polling, Upgraded, WebSocket},
@@ -135,9 +135,11 @@ async fn every_event_is_relayed_both_ways() {
                 r#"["image upload",{"_placeholder":true,"num":0}]"#,
                 r#"["image upload",{"image":{"_placeholder":true,"num":0}}]"#,
             ] {
-                let bytes: Vec<u8> = (0..=255).collect();
-                me.emit_binary(array, &bytes).await;
-                partner.gets_binary(array, &bytes).await;
+                let ciphertext = br#"{"ciphertext":"AA==","iv":"BB=="}"#;
+                for bytes in [&png_of(256)[..], ciphertext] {
+                    me.emit_binary(array, bytes).await;
+                    partner.gets_binary(array, bytes).await;
+                }
             }
             me.has_nothing_new().await;
             partner.has_nothing_new().await;
@@ -478,10 +480,97 @@ async fn image_bytes_limit() {
         assert_eq!(ann.gets_error().await, "image too large; maximum 1000 bytes");
     }
     let placeholder = r#"["image upload",{"_placeholder":true,"num":0}]"#;
-    ann.emit_binary(placeholder, sealed.as_bytes()).await;
-    assert_eq!(ann.gets_error().await, "image too large; maximum 1000 bytes");
-    ann.emit_binary(placeholder, &sealed.as_bytes()[1..]).await;
-    bob.gets_binary(placeholder, &sealed.as_bytes()[1..]).await;
+    let image = png_of(1_001);
+    for bytes in [sealed.as_bytes(), &image] {
+        ann.emit_binary(placeholder, bytes).await;
+        assert_eq!(ann.gets_error().await, "image too large; maximum 1000 bytes");
+    }
+    ann.emit_binary(placeholder, &image[..1_000]).await;
+    bob.gets_binary(placeholder, &image[..1_000]).await;
+}
+
+/// Images that are neither an image nor a ciphertext.
+const NO_IMAGES: [&str; 8] = [
+    "https://evil.example/x.png",
+    "//evil.example/x.png",
+    "DATA:image/svg+xml;base64,PHN2Zy8+",
+    "DATA:image/png;base64,iVBORw0KGgo=",
+    "data:image/svg+xml;base64,PHN2Zy8+",
+    "<html><script>alert(1)</script></html>",
+    r#"{\"ciphertext\":\"<script>\",\"iv\":\"BB==\"}"#,
+    "",
+];
+
+#[tokio::test]
+async fn image_is_a_checked_image_or_a_ciphertext() {
+    const UPLOAD: &str = r#"["image upload",{"_placeholder":true,"num":0}]"#;
+    const CIPHERTEXT: &str = r#"{\"ciphertext\":\"AA==\",\"iv\":\"BB==\"}"#;
+    for has_keys in [true, false] {
+        let server = Server::start().await;
+        let (mut ann, mut bob) = if has_keys {
+            Visitor::pair(&server, [WebSocket, Polling]).await
+        } else {
+            Visitor::pair_without_keys(&server, [WebSocket, Polling]).await
+        };
+        for image in NO_IMAGES {
+            ann.emit(&format!(r#"["send_message",{{"image":"{image}"}}]"#)).await;
+            ann.gets_error().await;
+            ann.emit(&format!(r#"["image upload","{image}"]"#)).await;
+            ann.gets_error().await;
+            ann.emit_binary(UPLOAD, image.replace('\\', "").as_bytes()).await;
+            ann.gets_error().await;
+        }
+        let send = format!(r#"["send_message",{{"image":"{CIPHERTEXT}"}}]"#);
+        let upload = format!(r#"["image upload","{CIPHERTEXT}"]"#);
+        let bytes = CIPHERTEXT.replace('\\', "");
+        ann.emit(&send).await;
+        if has_keys {
+            let body = r#""body":null,"image":"#;
+            bob.gets(&format!(
+                r#"["receive_message",{{"from":"Ann",{body}"{CIPHERTEXT}","reply":null}}]"#
+            ))
+            .await;
+            ann.emit(&upload).await;
+            bob.gets(&upload).await;
+            ann.emit_binary(UPLOAD, bytes.as_bytes()).await;
+            bob.gets_binary(UPLOAD, bytes.as_bytes()).await;
+        } else {
+            let words = "this chat is not encrypted; send the image itself";
+            assert_eq!(ann.gets_error().await, words);
+            ann.emit(&upload).await;
+            assert_eq!(ann.gets_error().await, words);
+            ann.emit_binary(UPLOAD, bytes.as_bytes()).await;
+            assert_eq!(ann.gets_error().await, words);
+        }
+        ann.emit_binary(UPLOAD, &png_of(100)).await;
+        bob.gets_binary(UPLOAD, &png_of(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn encrypted_image_of_a_native_client_is_a_ciphertext() {
+    let server = Server::start().await;
+    let mut ann = Peer::connect(server.address, "Ann").await;
+    ann.send(format!(r#"{{"type":"hello","name":"Ann","publicKey":"{KEY}"}}"#)).await;
+    ann.finds().await;
+    let mut bob = Visitor::connect(&server, "Bob", Polling).await;
+    bob.introduces_itself().await;
+    bob.emit(r#"["find_partner"]"#).await;
+    bob.gets(r#"["waiting"]"#).await;
+    bob.gets_matched("Ann").await;
+    ann.gets_type("matched").await;
+    for image in NO_IMAGES {
+        let size = image.len();
+        ann.send(format!(
+            r#"{{"type":"image","id":1,"mime":"image/png","size":{size},"encrypted":true}}"#
+        ))
+        .await;
+        ann.send_bytes(image).await;
+        let error = ann.gets_type("error").await;
+        assert_eq!((&error["code"], &error["id"]), (&"unsupported-type".into(), &1.into()));
+    }
+    ann.send(r#"{"type":"message","text":"hi"}"#).await;
+    bob.gets(r#"["receive_message",{"from":"Ann","body":"hi","image":null,"reply":null}]"#).await;
 }
 
 #[tokio::test]

@@ -76,15 +76,33 @@ impl Visitor {
 
     /// Two people with keys who have just been paired.
     pub(crate) async fn pair(server: &Server, transports: [Transport; 2]) -> (Self, Self) {
+        let (mut ann, mut bob) = Self::pair_as(server, transports, KEY).await;
+        ann.gets_matched("Bob").await;
+        bob.gets_matched("Ann").await;
+        (ann, bob)
+    }
+
+    /// Connects and matches two clients without a key.
+    pub(crate) async fn pair_without_keys(
+        server: &Server,
+        transports: [Transport; 2],
+    ) -> (Self, Self) {
+        let (mut ann, mut bob) = Self::pair_as(server, transports, "").await;
+        ann.gets(r#"["matched",{"partnerName":"Bob","partnerPk":""}]"#).await;
+        bob.gets(r#"["matched",{"partnerName":"Ann","partnerPk":""}]"#).await;
+        (ann, bob)
+    }
+
+    async fn pair_as(server: &Server, transports: [Transport; 2], key: &str) -> (Self, Self) {
         let mut ann = Self::connect(server, "Ann", transports[0]).await;
         let mut bob = Self::connect(server, "Bob", transports[1]).await;
         for visitor in [&mut ann, &mut bob] {
-            visitor.introduces_itself().await;
+            let name = visitor.name;
+            let hello = format!(r#"["init_user",{{"name":"{name}","publicKey":"{key}"}}]"#);
+            visitor.emit(&hello).await;
             visitor.emit(r#"["find_partner"]"#).await;
             visitor.gets(r#"["waiting"]"#).await;
         }
-        ann.gets_matched("Bob").await;
-        bob.gets_matched("Ann").await;
         (ann, bob)
     }
 

@@ -231,9 +231,9 @@ async fn slow_line_is_no_stall() {
     let mut ann = Wire::shake_hands(&server, stream).await;
     ann.say(r#"{"type":"find"}"#).await;
     bob.gets_matched("{}", "[]").await;
-    let head = r#"{"type":"image","id":1,"mime":"image/png","encrypted":true,"size":9000000}"#;
+    let head = r#"{"type":"image","id":1,"mime":"image/png","size":9000000}"#;
     bob.send(head).await;
-    bob.send_bytes(vec![0; 9_000_000]).await;
+    bob.send_bytes(png_of(9_000_000)).await;
     let taking = async {
         let mut taken = vec![0; SLOWLY];
         while matches!(ann.stream.read(&mut taken).await, Ok(1..)) {

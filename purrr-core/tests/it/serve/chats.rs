@@ -25,7 +25,7 @@ async fn every_frame_type_is_relayed() {
     let (ann, bob, _) = Peer::pair(&hub).await;
     let picture = Image {
         mime: "image/png".into(),
-        encrypted: true,
+        encrypted: false,
         bytes: Bytes::from_static(&[0x89, b'P', b'N', b'G']),
     };
     let bodies = [

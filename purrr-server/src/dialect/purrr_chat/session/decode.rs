@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     dialect::{
+        ciphertext,
         image::{recognize, too_large},
         p256_key::is_p256_key,
     },
@@ -117,13 +118,16 @@ impl PurrrChat {
         if self.chat.is_none() {
             return Ok(Err(not_paired()));
         }
-        // An unknown type is relayed all the same: it may be encrypted.
         let kind = match recognize(&bytes, self.image_limits) {
+            Ok(None) if bytes.len() <= self.image_bytes => ciphertext::check(&bytes).map(|()| None),
+            kind => kind,
+        };
+        let kind = match kind {
             Ok(kind) => kind,
             Err(problem) => return Ok(Err(problem)),
         };
-        let mime = kind.unwrap_or(data_url::OPAQUE);
-        let image = Image { mime: ByteString::from_static(mime), encrypted: false, bytes };
+        let mime = ByteString::from_static(kind.unwrap_or(data_url::OPAQUE));
+        let image = Image { mime, encrypted: kind.is_none(), bytes };
         let wire = Verbatim { dialect: DIALECT, text: array, binary: true };
         Ok(self.message(None, Some(image), None, Some(wire)))
     }
@@ -147,10 +151,8 @@ impl PurrrChat {
         if self.chat.is_none() {
             return Err(not_paired());
         }
-        let read = |image: Text<'_>| {
-            data_url::decode(image.in_source(source, &self.budget), self.image_limits, &self.budget)
-        };
-        let image = image.map(read).transpose()?;
+        let image = image.map(|image| self.decode_image(image.in_source(source, &self.budget)));
+        let image = image.transpose()?;
         if text.is_none() && image.is_none() {
             return Err(Problem::new(
                 Code::BadMessage,
@@ -192,8 +194,12 @@ impl PurrrChat {
             return Err(not_paired());
         }
         let wire = Verbatim { dialect: DIALECT, text: source, binary: false };
-        let image = data_url::decode(image.into(), self.image_limits, &self.budget)?;
+        let image = self.decode_image(image.into())?;
         self.message(None, Some(image), None, Some(wire))
+    }
+
+    fn decode_image(&self, image: ByteString) -> Result<Image, Problem> {
+        data_url::decode(image, self.image_bytes, self.image_limits, &self.budget)
     }
 
     /// Returns a message to the partner.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Bytes;
 
-use super::{GIF, Heard, Saying, Tongue};
+use super::{GIF, Heard, Saying, Tongue, seal, unseal};
 use crate::{
     chaos::{
         log::{Content, News},
@@ -46,7 +46,7 @@ impl Tongue for Native {
             }
             Saying::Image { id, body, sealed } => {
                 let (mime, body) = match sealed {
-                    true => ("application/octet-stream", body),
+                    true => ("application/octet-stream", seal(&body)),
                     false => ("image/gif", format!("{GIF}{body}")),
                 };
                 let head = json!({
@@ -64,7 +64,9 @@ impl Tongue for Native {
         let text = match (raw, self.awaited.take()) {
             (Raw::Binary(bytes), Some(id)) => {
                 let body = String::from_utf8_lossy(&bytes);
-                let content = Content::read(body.strip_prefix(GIF).unwrap_or(&body), true);
+                let sealed = unseal(&body);
+                let body = sealed.as_deref().or(body.strip_prefix(GIF)).unwrap_or(&body);
+                let content = Content::read(body, true);
                 return Heard::News(News::Received(content, id));
             }
             (Raw::Text(text), None) => text,

@@ -3,7 +3,7 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
-use super::{GIF, Heard, Saying, Tongue};
+use super::{GIF, Heard, Saying, Tongue, seal, unseal};
 use crate::{
     chaos::{
         log::{Content, News},
@@ -45,7 +45,7 @@ impl Tongue for PurrrChat {
             // An event to the server itself: one to the partner is dropped if it comes before this side knows the partner.
             Saying::Fence => event(json!(["init_user"])),
             Saying::Text { text, .. } => event(message(Some(text), None)),
-            Saying::Image { body, sealed: true, .. } => event(message(None, Some(body))),
+            Saying::Image { body, sealed: true, .. } => event(message(None, Some(seal(&body)))),
             Saying::Image { body, sealed: false, .. } => {
                 let bytes = BASE64_STANDARD.encode(format!("{GIF}{body}"));
                 event(message(None, Some(format!("{DATA_URL}{bytes}"))))
@@ -128,7 +128,9 @@ fn words(value: &Value, field: &str) -> String {
 }
 
 fn picture(image: &str) -> Content {
-    let Some(base64) = image.strip_prefix(DATA_URL) else { return Content::read(image, true) };
+    let Some(base64) = image.strip_prefix(DATA_URL) else {
+        return Content::read(&unseal(image).unwrap_or_default(), true);
+    };
     let bytes = BASE64_STANDARD.decode(base64).ok();
     match bytes.and_then(|bytes| String::from_utf8(bytes).ok()) {
         Some(body) => Content::read(body.strip_prefix(GIF).unwrap_or_default(), true),
