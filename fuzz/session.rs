@@ -25,6 +25,8 @@ struct World {
     /// The place was given up until the peer is heard of.
     paused: bool,
     pipe: Option<(ChatId, Capabilities)>,
+    /// The partner has a key.
+    encrypts: bool,
     draining: bool,
     closing: Option<CloseReason>,
     told: Told,
@@ -80,6 +82,7 @@ impl World {
             place: false,
             paused: false,
             pipe: None,
+            encrypts: false,
             draining: false,
             closing: None,
             told: Told::Idle,
@@ -115,6 +118,8 @@ impl World {
                 partner.capabilities.images = capabilities & 1 == 0;
                 partner.capabilities.signals = capabilities & 2 == 0;
                 partner.capabilities.candidates = capabilities & 4 == 0;
+                partner.hello.encrypts = capabilities & 8 == 0;
+                self.encrypts = partner.hello.encrypts;
                 self.chats += 1;
                 let chat = ChatId::from_bits(self.chats.into());
                 (self.place, self.pipe) = (false, Some((chat, partner.capabilities)));
@@ -206,7 +211,10 @@ impl World {
             Body::Message(Message { id, text, image, .. }) => {
                 (id.is_none() || self.owed.len() < self.limits.receipts)
                     && text.as_ref().is_none_or(|text| text.len() <= 8)
-                    && image.as_ref().is_none_or(|image| partner.images && image.bytes.len() <= 8)
+                    && image.as_ref().is_none_or(|image| {
+                        let opens = self.encrypts || !image.encrypted;
+                        partner.images && opens && image.bytes.len() <= 8
+                    })
             }
             Body::Signal(Signal { kind, data }) => {
                 partner.signals

@@ -24,6 +24,7 @@ use crate::{
     },
     session::{
         action::{Action, Consumer},
+        message_ids::MessageIds,
         outbox::Outbox,
         throttle::{Throttle, Typing},
         timers::{Timer, TimerTable},
@@ -61,6 +62,7 @@ enum State {
     Paired {
         chat: ChatId,
         partner: Arc<Ticket>,
+        ids: MessageIds,
     },
     Closed,
 }
@@ -303,7 +305,7 @@ impl Session {
     /// the partner.
     pub(crate) fn admit(&mut self, meant_for: Option<ChatId>, frame: &Frame) -> bool {
         let id = id_of(&frame.body);
-        let State::Paired { chat, partner } = &self.state else {
+        let State::Paired { chat, partner, ids } = &mut self.state else {
             self.refuse(not_paired().about(id));
             return false;
         };
@@ -317,7 +319,8 @@ impl Session {
             return false;
         }
         let unacknowledged = self.outbox.unacknowledged();
-        let checked = check_body(&self.limits, &frame.body, partner, unacknowledged);
+        let checked = check_body(&self.limits, &frame.body, partner, unacknowledged)
+            .and_then(|()| ids.check_sent(&frame.body));
         if let Err(problem) = checked {
             self.refuse(problem.about(id));
             return false;
@@ -395,7 +398,7 @@ impl Session {
     pub fn handle_matched(&mut self, chat: ChatId, partner: Arc<Ticket>) {
         let shared: Vec<Interest> = self.ticket.shared_interests(&partner).cloned().collect();
         let Hello { name, public_key, .. } = partner.hello.clone();
-        self.state = State::Paired { chat, partner };
+        self.state = State::Paired { chat, partner, ids: MessageIds::default() };
         self.chatted = true;
         self.tell(Event::Matched { chat, name, public_key, shared });
     }
@@ -431,7 +434,9 @@ impl Session {
 
     /// Returns what to tell the client of a frame from the partner.
     pub fn handle_frame(&mut self, frame: Frame) -> Option<Event> {
-        matches!(self.state, State::Paired { .. }).then_some(Event::Received(frame))
+        let State::Paired { ids, .. } = &mut self.state else { return None };
+        ids.note_received(&frame.body);
+        Some(Event::Received(frame))
     }
 
     /// Returns true if the partner is to be told that this frame was delivered.

@@ -50,6 +50,7 @@ mod action;
 #[cfg(test)]
 mod exploration;
 mod machine;
+mod message_ids;
 mod outbox;
 mod throttle;
 mod timers;

@@ -280,6 +280,28 @@ async fn encrypted_image_needs_keys_and_the_form_of_a_ciphertext() {
 }
 
 #[tokio::test]
+async fn id_far_beyond_the_last_is_refused() {
+    let server = Server::start().await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    let message = |id: u64| format!(r#"{{"type":"message","id":{id},"text":"hi"}}"#);
+    let far = 5 + (1 << 30);
+    for (id, accepted) in
+        [((1 << 53) - 1, false), (5, true), ((1 << 53) - 1, false), (far + 1, false), (far, true)]
+    {
+        ann.send(message(id)).await;
+        if accepted {
+            bob.gets(message(id)).await;
+            ann.gets(format!(r#"{{"type":"delivered","id":{id}}}"#)).await;
+        } else {
+            let error = ann.gets_type("error").await;
+            assert_eq!((&error["code"], &error["id"]), (&"bad-message".into(), &id.into()));
+        }
+    }
+    bob.send(message(far + 1)).await;
+    ann.gets(message(far + 1)).await;
+}
+
+#[tokio::test]
 async fn thousand_messages_arrive_once_in_order() {
     let server = Server::start().await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
