@@ -72,6 +72,10 @@ pub struct Config {
     pub image_pixels: u64,
     /// The maximum number of frames of an animated image. Default: 1,000.
     pub image_frames: u32,
+    /// The maximum size of a command that is no message or call signal, in bytes. Default: 16,384.
+    ///
+    /// Range: from 1,024. Above it a command is refused with `too-long` before it is parsed.
+    pub command_bytes: usize,
     /// The maximum size of one message on the wire, in bytes. Default: 12,000,000.
     ///
     /// Range: 1,024 more than `message_bytes` and `image_bytes`. Worst case: twice as much for
@@ -240,6 +244,7 @@ impl Default for Config {
             limits: Limits::default(),
             image_pixels: 100_000_000,
             image_frames: 1_000,
+            command_bytes: 16_384,
             max_payload: 12_000_000,
             buffered_bytes: 1 << 30,
             buffered_bytes_per_address: 1 << 28,
@@ -303,6 +308,9 @@ impl Config {
         }
         if self.max_payload < self.limits.message_bytes.saturating_add(1_024) {
             return fail("max-payload", "must be at least --message-bytes and 1,024 more");
+        }
+        if self.command_bytes < 1_024 {
+            return fail("command-bytes", "must be at least 1,024");
         }
         if self.buffered_bytes < self.max_payload {
             return fail("buffered-bytes", "must be at least --max-payload");

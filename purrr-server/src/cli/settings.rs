@@ -156,6 +156,9 @@ const LIMITS: &[Setting] = &[
         .unit("frames")
         .details("Above it `too-large`. Not checked in encrypted chats.")
         .memory("none here"),
+    setting!(config.command_bytes, "BYTES", "Maximum size of any other command")
+        .details("Above it `too-long`, before it is parsed.")
+        .memory("itself"),
     setting!(limits.signal_bytes, "BYTES", "Maximum size of a call signal")
         .details("Above it `too-long`.")
         .memory("itself"),

@@ -126,6 +126,7 @@ struct NativeSocket {
     /// What the next binary frame is. None if there should be none.
     expected: Option<Expected>,
     image_limits: ImageLimits,
+    text_limits: TextLimits,
     /// The remaining frames of an event that takes several.
     rest: VecDeque<Message>,
     /// What `welcome` is completed from, until it is sent.
@@ -161,6 +162,54 @@ impl HeartbeatFrame {
     }
 }
 
+/// How long a text frame may be, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct TextLimits {
+    /// A command that is no message or call signal.
+    command: u32,
+    /// Any command. Text may be written with JSON escapes of six bytes.
+    any: u32,
+}
+
+impl TextLimits {
+    fn from_config(config: &Config) -> Self {
+        let Config { command_bytes, limits, .. } = config;
+        let text = limits.message_bytes.saturating_mul(6).max(limits.signal_bytes * 2);
+        let narrow = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        Self { command: narrow(*command_bytes), any: narrow(command_bytes.saturating_add(text)) }
+    }
+
+    /// Refuses a text that is too long for its type, before it is parsed.
+    ///
+    /// A parse of megabytes holds up all other sessions of the thread.
+    fn check(self, text: &str) -> Result<(), Problem> {
+        if text.len() <= self.command as usize {
+            return Ok(());
+        }
+        let is_long_type = match text.strip_prefix(r#"{"type":""#) {
+            Some(rest) => {
+                ["message\"", "image\"", "signal\""].iter().any(|it| rest.starts_with(it))
+            }
+            // It is parsed to find its type, and checked again then.
+            None => true,
+        };
+        let most = if is_long_type { self.any } else { self.command };
+        if text.len() <= most as usize { Ok(()) } else { Err(too_long(most)) }
+    }
+
+    /// Refuses a command that is too long for its type.
+    fn check_parsed(self, command: &Command, text: &str) -> Result<(), Problem> {
+        let is_long_type = matches!(
+            command,
+            Command::Send { frame: Frame { body: Body::Message(_) | Body::Signal(_), .. }, .. }
+        );
+        if is_long_type || text.len() <= self.command as usize {
+            return Ok(());
+        }
+        Err(too_long(self.command))
+    }
+}
+
 /// What the next binary frame is.
 enum Expected {
     /// The bytes of the image with this head and its text.
@@ -173,8 +222,9 @@ impl NativeSocket {
     fn new(socket: Socket, config: Arc<Config>) -> Self {
         let socket = LiveSocket::new(MessageSocket::new(socket, &config), &config);
         let image_limits = ImageLimits::from_config(&config);
+        let text_limits = TextLimits::from_config(&config);
         let (rest, config) = (VecDeque::new(), Some(config));
-        Self { socket, expected: None, image_limits, rest, config, pong_due: false }
+        Self { socket, expected: None, image_limits, text_limits, rest, config, pong_due: false }
     }
 
     /// Handles a heartbeat of the client's program.
@@ -219,7 +269,20 @@ impl NativeSocket {
             // The text is dropped as well, since it cannot be told which of the two was meant.
             return Some(Input::Invalid(problem.about(id)));
         }
-        match codec::parse(&text) {
+        if let Err(problem) = self.text_limits.check(&text) {
+            if text.starts_with(r#"{"type":"image""#) {
+                self.expected = Some(Expected::Discarded);
+            }
+            return Some(Input::Invalid(problem));
+        }
+        let parsed = codec::parse(&text);
+        if text.len() > self.text_limits.command as usize
+            && let Ok(Parsed::Command(command)) = &parsed
+            && let Err(problem) = self.text_limits.check_parsed(command, &text)
+        {
+            return Some(Input::Invalid(problem));
+        }
+        match parsed {
             // An arm of its own, since a frame is large and each move of it costs.
             Ok(Parsed::Command(Command::Send { chat, mut frame })) => {
                 frame.verbatim = Some(Verbatim { dialect: DIALECT, text, binary: false });
@@ -272,6 +335,10 @@ impl NativeSocket {
             Pin::new(&mut self.socket).start_send(message)?;
         }
     }
+}
+
+fn too_long(most: u32) -> Problem {
+    Problem::new(Code::TooLong, format!("command too long; maximum {most} bytes"))
 }
 
 /// Checks what `purrr-core` cannot: the public key.

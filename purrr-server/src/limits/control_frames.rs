@@ -1,4 +1,4 @@
-//! A limit on frames that carry no message, such as pings and pongs: [`ControlFrameLimit`].
+//! A limit on frames and packets that carry no message, such as pings and pongs: [`ControlFrameLimit`].
 
 use purrr_core::{model::Rate, rate::Gcra};
 use tokio::time::Instant;
@@ -8,7 +8,7 @@ use crate::config::Config;
 /// The rate of control frames. Each is cheap to answer, and no real client sends a hundredth of this.
 const RATE: Rate = Rate { per_second: 100, burst: 1_000 };
 
-/// Limits one connection's pings, pongs and small fragments to [`RATE`].
+/// Limits one connection's pings, pongs, small fragments and packets that ask for nothing to [`RATE`].
 #[derive(Debug)]
 pub(crate) struct ControlFrameLimit {
     limiter: Gcra,

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use futures::SinkExt;
 use purrr_core::{Rates, model::Rate};
 use purrr_server::Config;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     support::{Peer, Server, soon},
-    visitor::{Transport, Visitor},
+    visitor::{Line, Packet, Transport, Visitor, post},
 };
 
 async fn server_at(change: impl FnOnce(&mut Rates)) -> Server {
@@ -190,5 +192,82 @@ async fn call_signals_are_relayed() {
     for round in 0..64 {
         bob.gets(&format!(r#"["recieve_video_call",{{"offer":"{round}"}}]"#)).await;
         ann.gets(&format!(r#"["accepted_video_call",{{"answer":"{round}"}}]"#)).await;
+    }
+}
+
+#[tokio::test]
+async fn packets_that_ask_for_nothing_are_limited() {
+    const PACKETS: usize = 3_000;
+    for transport in [Transport::Polling, Transport::WebSocket] {
+        for useless in ["3", "43[]", "40", "40/x,", r#"42["typing_stop"]"#] {
+            let server = Server::start().await;
+            let (mut ann, mut bob) = Visitor::pair(&server, [transport; 2]).await;
+            // A few, as a client of another version may send, are ignored.
+            for _ in 0..10 {
+                ann.line.send(useless).await;
+            }
+            let posting = match &mut ann.line {
+                Line::Polling { address, session, .. } => {
+                    let (address, session) = (*address, session.clone());
+                    let body = [useless; PACKETS].join("\u{1e}");
+                    Some(tokio::spawn(async move { post(address, &session, &body).await }))
+                }
+                // The connection may end before all is sent.
+                Line::WebSocket { socket, .. } => {
+                    for _ in 0..PACKETS {
+                        if socket.feed(Message::text(useless)).await.is_err() {
+                            break;
+                        }
+                    }
+                    socket.flush().await.ok();
+                    None
+                }
+            };
+            let end = async {
+                while let Some(packet) = ann.line.next().await {
+                    assert!(matches!(&packet, Packet::Text(text) if text.starts_with("44/x,")));
+                }
+            };
+            soon(useless, end).await;
+            drop(posting);
+            bob.gets_parted().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn commands_are_bounded_before_they_are_parsed() {
+    let mut config = Config::default();
+    config.command_bytes = 2_000;
+    let server = Server::with(config).await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    // Not even JSON: it is not parsed.
+    let ignored = "[".repeat(2_000);
+    let late = format!(r#"{{"ignored":"{ignored}","type":"leave"}}"#);
+    let huge = format!(r#"{{"type":"message","text":"{}"}}"#, "x".repeat(2_000_000));
+    for long in [&format!(r#"{{"type":"leave","ignored":{ignored}"#), &late, &huge] {
+        ann.send(long).await;
+        let refused = told(&ann.text().await);
+        assert_eq!(refused, serde_json::json!({"type": "error", "code": "too-long"}));
+    }
+    let long = format!(r#"{{"type":"message","text":"{ignored}"}}"#);
+    ann.send(&long).await;
+    bob.gets(&long).await;
+
+    for transport in Transport::ALL {
+        let (mut cat, mut dan) = Visitor::pair(&server, [transport; 2]).await;
+        let huge = "x".repeat(2_000_000);
+        for long in [
+            format!(r#"["disconnect_partner",{ignored}"#),
+            format!(r#"["read_message",{ignored}"#),
+            format!(r#"["chat message","{huge}"]"#),
+        ] {
+            cat.emit(&long).await;
+            let error = cat.gets_error().await;
+            assert!(error.starts_with("event too long"), "{error}");
+        }
+        let long = format!(r#"["chat message","{ignored}"]"#);
+        cat.emit(&long).await;
+        dan.gets(&long).await;
     }
 }

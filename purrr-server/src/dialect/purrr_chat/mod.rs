@@ -29,7 +29,6 @@ use self::{
 use super::close_code::close_code;
 use crate::{
     config::Config,
-    dialect::image::ImageLimits,
     limits::{
         connections::ConnectionLimiter,
         open::{Dialect, OpenConnection, OpenConnections},
@@ -76,8 +75,7 @@ async fn run(hub: Hub, config: Arc<Config>, _counted: OpenConnection, mut socket
     let Ok(Some(Auth { auto_pair, pid })) = connected else {
         return close(socket, CloseCode::Policy, "no namespace was asked for").await;
     };
-    let mut chat =
-        PurrrChat::new(socket, hub.limits(), ImageLimits::from_config(&config), auto_pair);
+    let mut chat = PurrrChat::new(socket, hub.limits(), &config, auto_pair);
     let shared = (chat.allowance(), chat.gate(), chat.origin());
     // The profile is built in place: in a variable, the future would hold it to the end.
     let ended = hub.serve(&mut chat, profile(pid, shared)).await;

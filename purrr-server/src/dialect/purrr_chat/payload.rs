@@ -12,6 +12,14 @@ use serde_json::value::RawValue;
 
 use crate::limits::memory::MemoryBudget;
 
+/// Returns the name that an event's array begins with, without parsing the rest.
+///
+/// Returns `None` also if the name has escapes.
+pub(super) fn name_of(array: &str) -> Option<&str> {
+    let mut json = FastReader::new(array);
+    if json.eat(b'[') { json.string()?.plain() } else { None }
+}
+
 /// Splits an event's array into its name and its first argument, if it has one.
 pub(super) fn open(array: &str) -> Result<(Cow<'_, str>, Option<&str>), ()> {
     struct Opened<'a>(Cow<'a, str>, Option<&'a str>);

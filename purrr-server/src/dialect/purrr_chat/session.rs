@@ -24,6 +24,7 @@ use purrr_core::{
 
 use super::{message_index::MessageIndex, ping_barrier::PingBarrier};
 use crate::{
+    config::Config,
     dialect::image::ImageLimits,
     limits::memory::MemoryBudget,
     liveness::Incoming,
@@ -40,6 +41,8 @@ pub(super) struct PurrrChat {
     socket: EioSocket,
     message_bytes: usize,
     image_bytes: usize,
+    command_bytes: usize,
+    signal_bytes: usize,
     image_limits: ImageLimits,
     budget: MemoryBudget,
     /// Commands that come before anything else that is read.
@@ -72,7 +75,7 @@ impl PurrrChat {
     pub(super) fn new(
         socket: EioSocket,
         limits: &Limits,
-        image_limits: ImageLimits,
+        config: &Config,
         auto_pair: bool,
     ) -> Self {
         let budget = socket.transport().budget().clone();
@@ -81,7 +84,9 @@ impl PurrrChat {
             socket,
             message_bytes: limits.message_bytes,
             image_bytes: limits.image_bytes,
-            image_limits,
+            command_bytes: config.command_bytes,
+            signal_bytes: limits.signal_bytes,
+            image_limits: ImageLimits::from_config(config),
             budget,
             commands,
             packets: VecDeque::new(),

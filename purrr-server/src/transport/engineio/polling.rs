@@ -4,10 +4,13 @@ use std::{
     collections::VecDeque,
     mem::{replace, take},
     sync::{Mutex, MutexGuard},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    task::coop::poll_proceed,
+};
 
 use super::{
     packet::{Outgoing, Packet},
@@ -15,6 +18,7 @@ use super::{
 };
 use crate::{
     limits::{
+        control_frames::ControlFrameLimit,
         lock,
         memory::{MemoryBudget, Reservation, SMALL_MESSAGE},
     },
@@ -45,8 +49,8 @@ pub(super) struct Polling {
     inbound_taken: Notify,
 }
 
-#[derive(Default)]
 struct State {
+    control_packets: ControlFrameLimit,
     inbound: Inbound,
     outbound: VecDeque<Outgoing>,
     outbound_bytes: usize,
@@ -104,8 +108,9 @@ pub(super) struct Successor {
 }
 
 impl Polling {
-    pub(super) fn new(budget: MemoryBudget) -> Self {
-        Self { budget, state: Mutex::default(), inbound_taken: Notify::new() }
+    pub(super) fn new(budget: MemoryBudget, control_packets: ControlFrameLimit) -> Self {
+        let state = Mutex::new(State::new(control_packets));
+        Self { budget, state, inbound_taken: Notify::new() }
     }
 
     pub(super) const fn budget(&self) -> &MemoryBudget {
@@ -176,6 +181,11 @@ impl Polling {
             }
             taken.await;
         }
+    }
+
+    /// Counts a packet that asks for nothing. Returns false if there are too many.
+    pub(super) fn count_control_packet(&self) -> bool {
+        !self.lock().control_packets.is_exceeded()
     }
 
     /// Notes that part of a request body came.
@@ -253,8 +263,13 @@ impl Polling {
     }
 
     /// Polls for the next packet of the client. Returns `None` when the session is over.
-    pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Packet>> {
+    ///
+    /// A body has thousands of packets and reading them awaits nothing, so the task yields between.
+    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Packet>> {
         let mut state = self.lock();
+        if !state.inbound.is_empty() {
+            ready!(poll_proceed(cx)).made_progress();
+        }
         if let Some(packet) = state.inbound.next(&self.budget) {
             if packet == Packet::Close {
                 // The client ends the session itself, so its poll gets a noop.
@@ -317,6 +332,24 @@ impl Polling {
 }
 
 impl State {
+    fn new(control_packets: ControlFrameLimit) -> Self {
+        Self {
+            control_packets,
+            inbound: Inbound::default(),
+            outbound: VecDeque::new(),
+            outbound_bytes: 0,
+            small_bytes: 0,
+            reservation: None,
+            poll: None,
+            answering: false,
+            posting: false,
+            activity: false,
+            upgrade: Upgrade::None,
+            closed: false,
+            task: None,
+        }
+    }
+
     /// Returns true if one more packet may be queued, and reserves for it.
     fn has_room(&mut self, budget: &MemoryBudget) -> bool {
         if self.outbound_bytes >= MAX_OUTBOUND {
@@ -399,6 +432,10 @@ mod tests {
         MemoryBudget::unlimited()
     }
 
+    fn control_packets() -> ControlFrameLimit {
+        ControlFrameLimit::new(&crate::Config::default())
+    }
+
     fn noop() -> Context<'static> {
         Context::from_waker(Waker::noop())
     }
@@ -412,7 +449,7 @@ mod tests {
 
     #[tokio::test]
     async fn packets_wait_for_poll_and_poll_for_packets() {
-        let polling = Polling::new(budget());
+        let polling = Polling::new(budget(), control_packets());
         polling.send(Outgoing::Text("4a".into()));
         polling.send(Outgoing::Binary(Bytes::from_static(&[1, 2])));
         assert_eq!(text(polling.poll().unwrap().await.unwrap()), "4a\u{1e}bAQI=");
@@ -426,7 +463,7 @@ mod tests {
 
     #[tokio::test]
     async fn poll_waits_until_last_answer_is_taken() {
-        let polling = Polling::new(budget());
+        let polling = Polling::new(budget(), control_packets());
         polling.send(Outgoing::Text("4a".into()));
         assert_eq!(text(polling.poll().unwrap().await.unwrap()), "4a");
         polling.send(Outgoing::Text("4b".into()));
@@ -440,7 +477,7 @@ mod tests {
     #[tokio::test]
     async fn small_packets_beyond_allowance_are_reserved() {
         let budget = MemoryBudget::new(4 * SMALL_MESSAGE, Duration::MAX);
-        let polling = Polling::new(budget.clone());
+        let polling = Polling::new(budget.clone(), control_packets());
         let mut sent = 0;
         while polling.poll_ready(&noop()).is_ready() {
             polling.send(Outgoing::Text("4".repeat(1_000).into()));
@@ -457,10 +494,10 @@ mod tests {
 
     #[tokio::test]
     async fn second_poll_ends_session() {
-        let polling = Polling::new(budget());
+        let polling = Polling::new(budget(), control_packets());
         let first = polling.poll().unwrap();
         assert_eq!(polling.poll().map(drop), Err(InvalidRequest));
         assert_eq!(text(first.await.unwrap()), "1");
-        assert_eq!(polling.poll_next(&noop()), Poll::Ready(None));
+        assert_eq!(polling.poll_next(&mut noop()), Poll::Ready(None));
     }
 }

@@ -28,6 +28,7 @@ use crate::{
     config::Config,
     limits::{
         connections::{ConnectionLimiter, ConnectionPermit},
+        control_frames::ControlFrameLimit,
         memory::{MemoryBudget, upload_timeout},
         provisional::ProvisionalPermit,
     },
@@ -140,7 +141,10 @@ impl Sessions {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let record = self.table.insert(Polling::new(permit.budget().clone()));
+        let record = {
+            let control_packets = ControlFrameLimit::new(&self.config);
+            self.table.insert(Polling::new(permit.budget().clone(), control_packets))
+        };
         let greeting = self.greeting(record.sid(), &["websocket"]);
         let transport = EioTransport::new(Link::Polling(record), permit).provisional(provisional);
         tokio::spawn(session(EioSocket::new(transport, &self.config)));

@@ -99,6 +99,17 @@ impl EioTransport {
         self.permit.origin()
     }
 
+    /// Counts a packet that asks for nothing. Returns false if there are too many.
+    ///
+    /// The session must end then.
+    pub(crate) fn count_control_packet(&mut self) -> bool {
+        match &mut self.link {
+            Link::WebSocket(socket) => socket.count_control_frame(),
+            Link::Polling(record) => record.polling().count_control_packet(),
+            Link::Closed => true,
+        }
+    }
+
     /// Returns the number of the last ping.
     pub(crate) const fn last_ping(&self) -> u64 {
         self.pings
@@ -253,6 +264,9 @@ impl Transport for EioTransport {
                 Incoming::Message(Packet::Message(message)) => Incoming::Message(message),
                 Incoming::Message(Packet::Pong) => {
                     self.pongs = self.pings.min(self.pongs + 1);
+                    if !self.count_control_packet() {
+                        break;
+                    }
                     continue;
                 }
                 Incoming::Message(Packet::Close) => break,

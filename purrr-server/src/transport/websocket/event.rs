@@ -14,7 +14,9 @@ pub(crate) enum SocketEvent {
     /// A ping, whose pong is queued already.
     Ping,
     Pong,
-    /// A fragment of few bytes, which costs as much as a control frame.
+    /// A fragment without payload.
+    EmptyFragment,
+    /// A fragment of a few bytes.
     SmallFragment,
 }
 

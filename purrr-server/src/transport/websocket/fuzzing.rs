@@ -175,7 +175,10 @@ fn read_plainly(mut bytes: &[u8], most: usize) -> Vec<Outcome> {
         }
         if !last {
             if first == 0 && payload.len() < SMALL_FRAGMENT {
-                outcomes.push(Ok(SocketEvent::SmallFragment));
+                outcomes.push(Ok(match payload.len() {
+                    0 => SocketEvent::EmptyFragment,
+                    _ => SocketEvent::SmallFragment,
+                }));
             }
             begun = Some((opcode, message));
             continue;

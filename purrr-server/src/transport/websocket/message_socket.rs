@@ -43,6 +43,9 @@ enum End {
     Unresponsive,
 }
 
+/// How many small fragments count as one control frame. Picked at random, so nothing is kept.
+const SMALL_FRAGMENTS: u8 = 16;
+
 impl MessageSocket {
     pub(crate) fn new(socket: Socket, config: &Config) -> Self {
         Self { socket, control_frames: ControlFrameLimit::new(config), end: End::None, probe: None }
@@ -129,7 +132,15 @@ impl Transport for MessageSocket {
             return Poll::Ready(match ready!(polled) {
                 Some(Ok(SocketEvent::Message(message))) => Some(Incoming::Message(message)),
                 Some(Ok(SocketEvent::Refused)) => Some(Incoming::Refused),
-                Some(Ok(SocketEvent::Ping | SocketEvent::Pong | SocketEvent::SmallFragment)) => {
+                Some(Ok(SocketEvent::SmallFragment)) if fastrand::u8(..SMALL_FRAGMENTS) > 0 => {
+                    continue;
+                }
+                Some(Ok(
+                    SocketEvent::Ping
+                    | SocketEvent::Pong
+                    | SocketEvent::EmptyFragment
+                    | SocketEvent::SmallFragment,
+                )) => {
                     if self.count_control_frame() {
                         continue;
                     }

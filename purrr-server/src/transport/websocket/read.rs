@@ -83,7 +83,7 @@ const BLOCK: usize = MAX_WASTE;
 /// Bytes from which a payload has an allocation of its own.
 const OWN_ALLOCATION: usize = BLOCK / 4;
 
-/// Bytes below which a fragment counts like a control frame. A header costs as much to read.
+/// Bytes below which a fragment is small: its header costs more to read than its payload.
 pub(super) const SMALL_FRAGMENT: usize = 64;
 
 /// Initial capacity for a large payload. It grows as bytes come, since an announced length is no
@@ -381,7 +381,11 @@ impl ReadState {
             return self.complete(data, whole).map(Some);
         }
         self.fragments = Some((data, whole));
-        Ok((header.length < SMALL_FRAGMENT).then_some(SocketEvent::SmallFragment))
+        Ok(match header.length {
+            0 => Some(SocketEvent::EmptyFragment),
+            1..SMALL_FRAGMENT => Some(SocketEvent::SmallFragment),
+            _ => None,
+        })
     }
 
     fn complete(&mut self, data: Data, payload: BytesMut) -> Result<SocketEvent, CloseCode> {

@@ -83,7 +83,8 @@ pub(super) fn rows() -> Vec<Row> {
         row("a prototype", r#"{"type":"cancel","__proto__":{"x":1}}"#, Says(r#""idle""#)),
         row("two types", r#"{"type":"cancel","type":"find"}"#, Says("error")),
         row("a depth of 200", nested(200), Says("bad-message")),
-        row("a depth of 90,000", nested(90_000), Says("bad-message")),
+        row("a depth of 2,000", nested(2_000), Says("bad-message")),
+        row("a depth of 90,000", nested(90_000), Says("too-long")),
         row("an id of 1e999", r#"{"type":"message","id":1e999,"text":"x"}"#, Says("bad-message")),
         row(
             "an id of 2^64 and 1",
@@ -106,7 +107,8 @@ pub(super) fn rows() -> Vec<Row> {
         row("cancelling no search", r#"{"type":"cancel"}"#, Says(r#""idle""#)),
         both("a text while waiting", find, &message("x"), Says("not-paired")),
         both("searching twice", find, find, Says("waiting")),
-        row("10,000 interests", tags(10_000, "x"), Says("too-many")),
+        row("1,000 interests", tags(1_000, "x"), Says("too-many")),
+        row("10,000 interests", tags(10_000, "x"), Says("too-long")),
         row("an interest of 80 KB", tags(1, &"x".repeat(80_000)), Says("too-long")),
         row(
             "interests that are no list",

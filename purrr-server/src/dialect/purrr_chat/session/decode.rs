@@ -12,7 +12,7 @@ use super::{
     super::{
         data_url,
         packet::{Packet, Placeholder, invalid_namespace},
-        payload::{Index, SendMessage, Text, open, parse},
+        payload::{Index, SendMessage, Text, name_of, open, parse},
     },
     DIALECT, PurrrChat,
 };
@@ -29,6 +29,9 @@ use crate::{
 
 /// Events that are for the server and not for the partner.
 const SERVER_EVENTS: [&str; 3] = ["init_user", "find_partner", "disconnect_partner"];
+
+/// Bytes of the longest JSON escape of one byte.
+const MAX_ESCAPE: usize = 6;
 
 /// The command that an event asks for, if any.
 type Decoded = Result<Option<Command>, Problem>;
@@ -56,6 +59,9 @@ impl PurrrChat {
         match Packet::parse(&text).ok_or(())? {
             Packet::Event(array) => self.decode_event(&text, array),
             Packet::BinaryEvent(array) => {
+                if array.len() > self.command_bytes {
+                    return Err(());
+                }
                 let array = text.slice_ref(array);
                 check_attachment(&array)?;
                 self.pending_event = Some(array);
@@ -64,9 +70,9 @@ impl PurrrChat {
             Packet::ConnectElsewhere(namespace) => {
                 self.packets.push_back(Outgoing::Text(invalid_namespace(namespace)));
                 self.unflushed_answer = true;
-                Ok(Ok(None))
+                self.ignore()
             }
-            Packet::Connect(_) | Packet::Ack => Ok(Ok(None)),
+            Packet::Connect(_) | Packet::Ack => self.ignore(),
             Packet::Disconnect => Err(()),
         }
     }
@@ -79,6 +85,9 @@ impl PurrrChat {
             } else {
                 self.send_message(said, packet)
             });
+        }
+        if let Err(problem) = self.check_length(array) {
+            return Ok(Err(problem));
         }
         let (name, payload) = open(array)?;
         if !SERVER_EVENTS.contains(&&*name) && self.is_before_barrier() {
@@ -93,7 +102,9 @@ impl PurrrChat {
             }
             "read_message" => self.read_message(payload),
             "typing_start" => Ok(Some(self.typing(true))),
-            "typing_stop" if self.chat.as_ref().is_some_and(|chat| !chat.is_typing) => Ok(None),
+            "typing_stop" if self.chat.as_ref().is_some_and(|chat| !chat.is_typing) => {
+                return self.ignore();
+            }
             "typing_stop" => Ok(Some(self.typing(false))),
             "start_video_call" => self.signal(SignalKind::Offer, &name, "offer", payload),
             "accept_video_call" => self.signal(SignalKind::Answer, &name, "answer", payload),
@@ -103,6 +114,37 @@ impl PurrrChat {
             "image upload" => self.image_upload(payload, packet.slice_ref(array)),
             _ => Err(Problem::new(Code::UnknownType, "unknown event")),
         })
+    }
+
+    /// Ignores a packet that asks for nothing. Too many of them end the connection.
+    fn ignore(&mut self) -> Result<Decoded, ()> {
+        if self.socket.transport_mut().count_control_packet() { Ok(Ok(None)) } else { Err(()) }
+    }
+
+    /// Refuses an event that is longer than one of its name can be, before it is parsed.
+    ///
+    /// A parse of megabytes holds up all other sessions of the thread.
+    fn check_length(&mut self, array: &str) -> Result<(), Problem> {
+        if array.len() <= self.command_bytes {
+            return Ok(());
+        }
+        let name = name_of(array);
+        let most = self.command_bytes.saturating_add(match name {
+            Some("send_message" | "image upload") => return Ok(()),
+            Some("chat message") => MAX_ESCAPE * self.message_bytes,
+            Some("start_video_call" | "accept_video_call") => 2 * self.signal_bytes,
+            _ => 0,
+        });
+        if array.len() <= most {
+            return Ok(());
+        }
+        if name == Some("chat message")
+            && !self.is_before_barrier()
+            && let Some(chat) = &mut self.chat
+        {
+            chat.index.push_refused();
+        }
+        Err(Problem::new(Code::TooLong, format!("event too long; maximum {most} bytes")))
     }
 
     /// Decodes an event whose attachment has come. That the two fit was checked before.

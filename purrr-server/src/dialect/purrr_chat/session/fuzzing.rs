@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::{Chat, MessageIndex, PurrrChat};
 use crate::{
     config::Config,
-    dialect::{image::ImageLimits, native, purrr_chat::packet::Packet},
+    dialect::{native, purrr_chat::packet::Packet},
     liveness::Incoming,
     transport::{
         Message as Said,
@@ -44,7 +44,7 @@ fn say(data: &[u8], config: &Config) {
     let [mut speaker, mut partner] = [0, 1].map(|_| {
         let limits = Limits::default();
         let socket = EioSocket::new(EioTransport::closed(), config);
-        PurrrChat::new(socket, &limits, ImageLimits::from_config(config), false)
+        PurrrChat::new(socket, &limits, config, false)
     });
     partner.chat = Some(chat(ChatId::from_bits(1)));
     let mut chats = 0;
