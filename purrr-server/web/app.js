@@ -19,6 +19,7 @@ import { offerOpeners } from './openers.js';
 import { keepToken, lastToken } from './session.js';
 import { beginSettings } from './settings.js';
 import { showSite, title } from './site.js';
+import { beginReports } from './report.js';
 import { Transcript } from './transcript.js';
 import { Banner, clearNotice, hideNumbers, notice, show, showNumbers } from './view.js';
 import { view } from './viewer.js';
@@ -110,6 +111,13 @@ function begin() {
     }
   });
   window.addEventListener('pagehide', sayGoodbye);
+  beginReports(
+    () => chat?.name,
+    (report) => {
+      connection.send({ type: 'report', ...report });
+      transcript.note('reported');
+    },
+  );
   watchGestures(byId('log'), transcript, answer);
   beginSettings();
   keepForLater();
@@ -288,6 +296,7 @@ async function arrive(welcome) {
   interests.limit = limits.interests;
   waiting.widens = welcome.search;
   calls.configure(welcome.calls, welcome.iceServers);
+  byId('report-now').hidden = welcome.reports !== true;
   showNumbers(welcome);
   banner.hide();
   allowFinding();

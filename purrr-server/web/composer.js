@@ -70,6 +70,8 @@ export class Composer {
     if (written.trim()) {
       this.#draft = written;
     }
+    // The button to copy it takes room beside it.
+    this.#grow();
   }
 
   hide() {

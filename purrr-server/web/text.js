@@ -12,8 +12,8 @@ const EMOJI = emojiPattern();
 const MOST_EMOJI = 3;
 
 /** Longer than this, in characters or lines, a text is folded. */
-const FOLD_CHARACTERS = 2_000;
-const FOLD_LINES = 20;
+const FOLD_CHARACTERS = 1_000;
+const FOLD_LINES = 15;
 
 /** Returns a stranger's name, or an empty string if it is blank or turns the direction of writing. */
 export function cleanName(name) {

@@ -11,10 +11,7 @@ const BUILT = [
   /^opener-\d$/,
   /^state-/,
   /^refused-(rate-limited|too-long|too-large|overloaded|unsupported-by-partner|unsupported-type)$/,
-  /^report/,
-  /^call/,
-  /^notify-call$/,
-  /^offline$/,
+  /^report-(spam|harassment|sexual|minor|other)$/,
 ];
 
 const read = (name) => readFileSync(new URL(name, WEB), 'utf8');

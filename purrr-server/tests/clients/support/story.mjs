@@ -14,7 +14,7 @@ import { startServer } from './server.mjs';
  * is how long the server lets chats finish, `recentPartners` how many of the last ones nobody meets again at once (none,
  * since most stories bring the same two together over and over), and `stopped` says that the story itself ends with the server's end.
  */
-export function story(name, tell, { args = [], drain = '2s', stopped = false, timeout = 90_000, recentPartners = '0' } = {}) {
+export function story(name, tell, { args = [], drain = '2s', stopped = false, killed = false, timeout = 90_000, recentPartners = '0' } = {}) {
   test(name, { timeout }, async () => {
     const server = await startServer(['--drain', drain, '--recent-partners', recentPartners, ...args]);
     const people = [];
@@ -33,7 +33,9 @@ export function story(name, tell, { args = [], drain = '2s', stopped = false, ti
         assert.equal((await fetch(`${server.url}/livez`)).status, 200);
         people.forEach((person) => person.close());
       }
-      assert.equal(await server.stop(), 0, 'the server stops in order');
+      if (!killed) {
+        assert.equal(await server.stop(), 0, 'the server stops in order');
+      }
       assert.doesNotMatch(server.logs(), /panicked/);
     } catch (error) {
       throw new Error(`${error.message}\nThe server said:\n${server.logs()}`, { cause: error });

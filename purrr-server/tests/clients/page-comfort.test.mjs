@@ -1,0 +1,250 @@
+// What makes people stay: reactions, links, drafts of a first line, a word while one looks elsewhere, and a page that is there
+// without a network.
+
+import assert from 'node:assert/strict';
+import { readFileSync, readdirSync } from 'node:fs';
+import { test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { PHONE, acquainted, give, pageStory, withNative } from './support/page.mjs';
+
+const WEB = new URL('../../web/', import.meta.url);
+
+pageStory('reaction_stands_at_its_message_and_is_a_text_elsewhere', async (cast) => {
+  const [ann, bob] = await acquainted(cast.visit);
+  await ann.say('I have a new cat');
+  const heard = await bob.hears('I have a new cat');
+  await heard.hover();
+  await heard.getByTestId('react').click();
+  await bob.the('reactions').getByRole('button').first().click();
+  await ann.page.locator('.mine .reactions', { hasText: '👍' }).waitFor();
+  await bob.page.locator('.theirs .reactions', { hasText: '👍' }).waitFor();
+  assert.equal(await ann.page.locator('.theirs').count(), 0, 'it is no message of its own');
+  await ann.say('🎉🎉');
+  await bob.page.locator('.jumbo', { hasText: '🎉' }).waitFor();
+  for (const visitor of [ann, bob]) {
+    await visitor.page.goto('about:blank');
+  }
+
+  const { ann: cid, bob: dan, secret } = await withNative(cast, { name: 'Dan' });
+  dan.send({ type: 'message', id: 1, text: await secret.encrypt('hello') });
+  await (await cid.hears('hello')).hover();
+  await cid.the('react').click();
+  await cid.the('reactions').getByRole('button').nth(1).click();
+  let frame;
+  do {
+    frame = await dan.next();
+  } while (frame.type !== 'message');
+  assert.deepEqual([await secret.decrypt(frame.text), frame.reply], ['❤️', 1]);
+});
+
+pageStory('links_open_after_a_warning', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit);
+  await bob.say('look: https://user@example.org/a?b=c, and javascript:alert(1)');
+  const link = ann.page.locator('.theirs a');
+  await link.waitFor();
+  assert.equal(await link.count(), 1);
+  assert.equal(await link.getAttribute('href'), 'https://user@example.org/a?b=c');
+  assert.equal(await link.getAttribute('rel'), 'noopener noreferrer nofollow');
+  await link.click();
+  await ann.sees('link');
+  assert.equal(await ann.the('link-host').textContent(), 'example.org');
+  assert.equal(await ann.the('link-open').getAttribute('rel'), 'noopener noreferrer');
+  await ann.page.keyboard.press('Escape');
+  await ann.seesNo('link');
+  assert.equal(await ann.the('ask-leave').isVisible(), false, 'that was about the link');
+});
+
+pageStory('opening_line_is_sent_by_one_press', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit);
+  const opener = ann.the('openers').getByRole('button').first();
+  const line = await opener.textContent();
+  await opener.click();
+  await bob.hears(line);
+  await ann.seesNo('openers');
+  await bob.seesNo('openers');
+});
+
+pageStory('message_is_answered_by_a_swipe', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit, PHONE);
+  await bob.say('swipe me');
+  const heard = await ann.hears('swipe me');
+  assert.equal(await ann.the('reply').evaluate((button) => getComputedStyle(button.parentElement).opacity), '0');
+  const touch = async (type, x) => {
+    const { x: left, y: top } = await heard.boundingBox();
+    await heard.locator('.bubble').dispatchEvent(type, {
+      touches: type === 'touchend' ? [] : [{ identifier: 0, clientX: left + x, clientY: top + 5 }],
+    });
+  };
+  await touch('touchstart', 10);
+  await touch('touchmove', 50);
+  await touch('touchmove', 90);
+  await touch('touchend');
+  await ann.sees('replying');
+  await ann.say('swiped');
+  assert.equal(await (await bob.hears('swiped')).locator('.quote').textContent(), 'swipe me');
+});
+
+pageStory('picture_can_be_enlarged_and_saved', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit);
+  await give(ann, 'paste', 'image/png');
+  await ann.sees('preview');
+  await ann.the('send').click();
+  assert.equal(await bob.the('zoom').isVisible(), false, 'not before it is shown');
+  await bob.the('picture').click();
+  await bob.the('zoom').click();
+  await bob.sees('viewer');
+  const [download] = await Promise.all([bob.page.waitForEvent('download'), bob.the('viewer-save').click()]);
+  assert.equal(download.suggestedFilename(), 'purrr.webp');
+  await bob.page.keyboard.press('Escape');
+  await bob.seesNo('viewer');
+});
+
+pageStory('who_looks_elsewhere_is_called_back_if_they_want_it', async ({ visit }) => {
+  const prepare = () => {
+    globalThis.notified = [];
+    globalThis.Notification = class {
+      static permission = 'default';
+      static async requestPermission() {
+        this.permission = 'granted';
+        return 'granted';
+      }
+      constructor(text) {
+        globalThis.notified.push(text);
+      }
+      addEventListener() {}
+      close() {}
+    };
+  };
+  const [ann, bob] = [await visit({ prepare }), await visit()];
+  await ann.the('settings-open').click();
+  await ann.the('sound').check();
+  await ann.the('notifications').check();
+  await ann.the('settings-close').click();
+  await ann.find('Ann');
+  await ann.sees('cancel');
+  await ann.look(false);
+  await bob.find('Bob');
+  await ann.meets('Bob');
+  assert.equal(await ann.page.title(), 'Bob is here · purrr');
+  await bob.say('hello?');
+  await ann.hears('hello?');
+  assert.equal(await ann.page.title(), '(1) purrr');
+  assert.match(await ann.page.locator('link[rel=icon]').getAttribute('href'), /favicon-new\.svg$/);
+  await bob.the('leave').click();
+  await bob.the('really-leave').click();
+  await ann.the('over-title').getByText('Bob left the chat.').waitFor();
+  assert.equal(await ann.page.title(), 'Bob left the chat. · purrr');
+  const notified = await ann.page.evaluate(() => globalThis.notified);
+  assert.deepEqual(notified, ['Bob is here', 'A message from Bob', 'Bob left the chat.']);
+  await ann.look(true);
+  assert.equal(await ann.page.title(), 'purrr');
+});
+
+pageStory(
+  'search_says_when_it_widens_and_can_be_widened_at_once',
+  async ({ visit }) => {
+    const [ann, bob] = [await visit(), await visit()];
+    await ann.find('Ann', 'very rare interest');
+    await ann.the('waiting-about').getByText('Somebody who likes very rare interest').waitFor();
+    await ann.the('waiting-widens').getByText(/^The search widens in \d+ minutes\.$/).waitFor();
+    await ann.the('waiting-time').getByText('You have been looking for 2 seconds.').waitFor();
+    await bob.find('Bob');
+    await bob.sees('cancel');
+    await ann.the('anyone').click();
+    await Promise.all([ann.meets('Bob'), bob.meets('Ann')]);
+  },
+  { args: ['--language-after', '10min', '--anyone-after', '20min'] },
+);
+
+pageStory(
+  'page_says_what_the_operator_says',
+  async ({ server, visit }) => {
+    const ann = await visit();
+    assert.equal(await ann.page.title(), 'Cats & "co"');
+    assert.equal(await ann.page.getByRole('heading', { level: 1 }).textContent(), 'Cats & "co"');
+    await ann.the('site-notice').getByText('Be <b>kind</b>.').waitFor();
+    await ann.the('age').getByText('You must be at least 18 years old.').waitFor();
+    const links = await ann.the('site-links').locator('a').evaluateAll((all) => all.map((link) => link.getAttribute('href')));
+    assert.deepEqual(links, ['https://example.org/rules', '/privacy', 'mailto:cats@example.org']);
+    const html = await (await fetch(server.url)).text();
+    assert.match(html, /<title>Cats &amp; &quot;co&quot;<\/title>/);
+    assert.match(html, /og:title" content="Cats &amp; &quot;co&quot;"/);
+  },
+  {
+    args: [
+      ...['--page-title', 'Cats & "co"', '--page-notice', 'Be <b>kind</b>.', '--minimum-age', '18'],
+      ...['--terms-url', 'https://example.org/rules', '--privacy-url', '/privacy'],
+      ...['--contact-url', 'mailto:cats@example.org'],
+    ],
+  },
+);
+
+pageStory('report_is_sent_as_the_protocol_has_it', async (cast) => {
+  const plain = await cast.visit();
+  assert.equal(await plain.the('report-now').isVisible(), false, 'this server takes no reports');
+  await plain.page.goto('about:blank');
+  // A server that takes them says so.
+  const prepare = () => {
+    const { parse } = JSON;
+    JSON.parse = (text, ...rest) => {
+      const value = parse(text, ...rest);
+      return value?.type === 'welcome' ? { ...value, reports: true } : value;
+    };
+  };
+  const { ann } = await withNative(cast, { prepare });
+  const sent = ann.page.evaluate(
+    () =>
+      new Promise((resolve) => {
+        const { send } = WebSocket.prototype;
+        WebSocket.prototype.send = function (data) {
+          if (String(data).includes('"report"')) {
+            return resolve(JSON.parse(data));
+          }
+          return send.call(this, data);
+        };
+      }),
+  );
+  await ann.the('report-now').click();
+  await ann.the('report-reason').selectOption('spam');
+  await ann.the('report-note').fill('sells something');
+  await ann.the('report-send').click();
+  assert.deepEqual(await sent, { type: 'report', reason: 'spam', note: 'sells something' });
+  await ann.the('log').getByText('Your report was sent.').waitFor();
+});
+
+pageStory('theme_and_language_are_chosen_and_kept', async ({ visit }) => {
+  const ann = await visit({ colorScheme: 'light' });
+  const ground = () => ann.page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const light = await ground();
+  await ann.the('settings-open').click();
+  await ann.the('theme').selectOption('dark');
+  assert.notEqual(await ground(), light);
+  await Promise.all([ann.page.waitForEvent('load'), ann.the('language').selectOption('fr')]);
+  await ann.the('find').getByText('Trouver quelqu’un').waitFor();
+  assert.notEqual(await ground(), light, 'also after a reload');
+});
+
+pageStory(
+  'page_is_there_without_a_network_and_says_so',
+  async ({ server, visit }) => {
+    const ann = await visit({ serviceWorkers: 'allow' });
+    ann.expect(/./);
+    await ann.page.waitForFunction(async () => Boolean(await caches.match(document.baseURI)), null, { polling: 500 });
+    await ann.page.evaluate(() => navigator.serviceWorker.ready);
+    await server.stop('SIGKILL');
+    await ann.page.context().setOffline(true);
+    await ann.page.reload();
+    await ann.the('banner').getByText('You are offline.').waitFor();
+    assert.equal(await ann.the('find').textContent(), 'Find someone');
+    const manifest = JSON.parse(readFileSync(new URL('purrr.webmanifest', WEB), 'utf8'));
+    assert.deepEqual([manifest.start_url, manifest.display], ['../', 'standalone']);
+  },
+  { stopped: true, killed: true },
+);
+
+test('page_has_at_most_120_kb_compressed', () => {
+  const files = readdirSync(WEB, { recursive: true }).filter((name) => /\.\w+$/.test(name));
+  const bytes = files.map((name) => gzipSync(readFileSync(new URL(name, WEB))).length);
+  const total = bytes.reduce((sum, size) => sum + size, 0);
+  assert.ok(total <= 120_000, `${total} bytes`);
+});
