@@ -29,6 +29,8 @@ export class Call {
   /** Which call was over last: the frontend may still be sending its candidates. */
   #over = null;
   #making = false;
+  /** Settles when the descriptions that came so far are taken. */
+  #taken = Promise.resolve();
   #polite = false;
   #withPage = false;
   #candidates = [];
@@ -127,20 +129,15 @@ export class Call {
     await this.#sender('audio')?.replaceTrack(track);
   }
 
-  /** A signal of the partner. */
-  async handle({ kind, data }) {
-    switch (kind) {
-      case 'offer':
-        return this.#hearOffer(data);
-      case 'answer':
-        return this.#hearAnswer(data);
-      case 'candidate':
-        return this.#addCandidates([parse(data)]);
-      case 'refuse':
-        return this.#state === 'idle' || this.#close('call-refused');
-      case 'hangup':
-        return this.#state === 'idle' || this.#close(this.#state === 'incoming' ? 'call-missed' : 'call-ended');
+  /** A signal of the partner. The end of a call waits for nothing; descriptions are taken one after the other. */
+  handle({ kind, data }) {
+    if (kind === 'refuse' || kind === 'hangup') {
+      const ended = this.#state === 'incoming' ? 'call-missed' : 'call-ended';
+      this.#close(kind === 'refuse' ? 'call-refused' : ended);
+      return;
     }
+    const take = { offer: () => this.#hearOffer(data), answer: () => this.#hearAnswer(data) }[kind];
+    this.#taken = this.#taken.then(take ?? (() => this.#addCandidates([parse(data)]))).catch(() => this.#fail());
   }
 
   async #hearOffer(data) {
@@ -183,7 +180,7 @@ export class Call {
       if (this.#state === 'calling') {
         this.#enter('connecting');
       }
-      await this.#peer.setRemoteDescription({ type: 'answer', sdp: answer.sdp }).catch(() => this.#fail());
+      await this.#peer.setRemoteDescription({ type: 'answer', sdp: answer.sdp });
       await this.#addCandidates([]);
     } else {
       await this.#addCandidates(candidatesOf(answer));
@@ -243,7 +240,7 @@ export class Call {
       this.#attachTracks();
       await this.#addCandidates([]);
       await peer.setLocalDescription();
-      await this.#describe(peer, 'answer');
+      this.#describe(peer, 'answer');
     } catch {
       if (peer === this.#peer) {
         this.#fail();
@@ -306,8 +303,10 @@ export class Call {
   }
 
   #fail() {
-    this.#send('hangup');
-    this.#close('call-failed');
+    if (this.#state !== 'idle') {
+      this.#send('hangup');
+      this.#close('call-failed');
+    }
   }
 
   /** A partner whose camera is off sends no pictures, and no other sign of it. */

@@ -21,6 +21,8 @@ const LONGEST_TICK = 1_000;
 const SLOW_BYTES_PER_MS = 32;
 const LONGEST_PICTURE = 40_000;
 
+/** One failed attempt of so many is asked about. */
+const ASK_EVERY = 4;
 /** The server's answers to a handshake that say that it has no room. */
 const FULL = [429, 503];
 
@@ -201,7 +203,9 @@ export class Connection {
 
   #lose() {
     if (!this.#opened) {
-      this.#askWhy();
+      if (this.#failures % ASK_EVERY === 0) {
+        this.#askWhy();
+      }
     } else if (Date.now() - this.#opened >= GOOD_AFTER) {
       this.#failures = 0;
     }

@@ -229,7 +229,11 @@ pageStory(
   async ({ server, visit }) => {
     const ann = await visit({ serviceWorkers: 'allow' });
     ann.expect(/./);
-    await ann.page.waitForFunction(async () => Boolean(await caches.match(document.baseURI)), null, { polling: 500 });
+    await ann.page.evaluate(async () => {
+      while (!(await caches.match(document.baseURI))) {
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    });
     await ann.page.evaluate(() => navigator.serviceWorker.ready);
     await server.stop('SIGKILL');
     await ann.page.context().setOffline(true);
@@ -247,4 +251,12 @@ test('page_has_at_most_120_kb_compressed', () => {
   const bytes = files.map((name) => gzipSync(readFileSync(new URL(name, WEB))).length);
   const total = bytes.reduce((sum, size) => sum + size, 0);
   assert.ok(total <= 120_000, `${total} bytes`);
+});
+
+test('every_module_is_preloaded', () => {
+  const markup = readFileSync(new URL('index.html', WEB), 'utf8');
+  const preloaded = [...markup.matchAll(/rel="modulepreload" href="assets\/([^"]+)"/g)].map(([, name]) => name);
+  const other = ['app.js', 'sw.js', 'theme.js'];
+  const modules = readdirSync(WEB).filter((name) => name.endsWith('.js') && !other.includes(name));
+  assert.deepEqual(preloaded, modules.sort());
 });

@@ -6,7 +6,7 @@ import { mkdirSync } from 'node:fs';
 import axe from 'axe-core';
 import { Keys } from './support/encryption.mjs';
 import { Line } from './support/line.mjs';
-import { PHONE, PHOTOGRAPH, give, pageStory, untilType } from './support/page.mjs';
+import { LOST, PHONE, PHOTOGRAPH, give, pageStory, untilType } from './support/page.mjs';
 
 const SCREENSHOTS = process.env.PURRR_SCREENSHOTS;
 const SITE = [
@@ -30,7 +30,7 @@ for (const [name, settings] of [
     async ({ server, visit, native }) => {
       const line = await Line.to(server.port);
       const ann = await visit({ ...settings, url: line.url, reducedMotion: 'reduce' });
-      ann.expect(/WebSocket connection to .* failed|ERR_(CONNECTION|EMPTY)/);
+      ann.expect(LOST);
       await ann.page.evaluate(axe.source);
       const seen = new Set();
       const look = async (state) => {

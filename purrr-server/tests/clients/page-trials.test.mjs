@@ -4,12 +4,10 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { Line } from './support/line.mjs';
-import { PHONE, PHOTOGRAPH, acquainted, give, pageStory, until, untilType, withNative } from './support/page.mjs';
+import { LOST, PHONE, PHOTOGRAPH, acquainted, give, pageStory, until, untilType, withNative } from './support/page.mjs';
 import { Keys } from './support/encryption.mjs';
 import { animatedGif, animatedWebp, pngHeader } from './support/pictures.mjs';
 
-/** What a browser says of its own when a connection fails. */
-const LOST = /WebSocket connection to .* failed|ERR_(CONNECTION|EMPTY)/;
 const NOTICED = 15_000;
 const CHECKED = 3_000;
 
@@ -127,6 +125,23 @@ pageStory('W4: flood_of_3000_texts_leaves_the_page_usable', async (cast) => {
   await ann.the('leave').click();
   await ann.the('really-leave').click();
   await ann.sees('over');
+});
+
+pageStory('flood_of_pictures_keeps_few_decoded', async (cast) => {
+  const { ann, bob, secret } = await withNative(cast);
+  const url = `data:image/gif;base64,${animatedGif(1, 'small').toString('base64')}`;
+  const bytes = Buffer.from(await secret.encrypt(url));
+  for (let id = 1; id <= 250; id += 1) {
+    bob.send({ type: 'image', id, mime: 'image/gif', size: bytes.length, encrypted: true }, bytes);
+  }
+  bob.send({ type: 'message', id: 251, text: await secret.encrypt('that was it') });
+  await ann.hears('that was it');
+  await ann.page.locator('.theirs img[src^="blob:"]').last().waitFor();
+  const { lines, decoded } = await ann.page.evaluate(() => ({
+    lines: document.querySelectorAll('.message').length,
+    decoded: document.querySelectorAll('img[src^="blob:"]').length,
+  }));
+  assert.ok(lines <= 200 && decoded <= 12, `${decoded} of ${lines} pictures are decoded`);
 });
 
 pageStory('W5: partner_who_leaves_takes_no_draft_and_no_tap', async ({ visit }) => {
@@ -440,7 +455,7 @@ pageStory(
   async ({ visit, native }) => {
     const peer = await native();
     const ann = await visit({ ready: false });
-    ann.expect(/WebSocket connection to .* failed|Failed to load resource: .* 503/);
+    ann.expect(LOST);
     await ann.the('banner').getByText('The server is full just now.').waitFor();
     peer.close();
     await ann.seesNo('banner');

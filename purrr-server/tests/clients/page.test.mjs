@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { Keys } from './support/encryption.mjs';
 import { Line } from './support/line.mjs';
 import {
+  LOST,
   PHONE,
   PHOTOGRAPH,
   acquainted,
@@ -480,7 +481,7 @@ pageStory('page_without_cryptography_meets_peers_without_key', async ({ visit, n
 pageStory('lost_connection_reconnects_with_countdown', async ({ server, visit }) => {
   const line = await Line.to(server.port);
   const [ann, bob] = await acquainted(visit, { url: line.url, prepare: slowNetwork });
-  ann.expect(/WebSocket connection to .* failed|ERR_CONNECTION_REFUSED/);
+  ann.expect(LOST);
   await give(ann, 'paste', 'image/png');
   await ann.sees('preview');
   await ann.the('send').click();
@@ -524,7 +525,7 @@ pageStory(
   async ({ server, visit }) => {
     const [ann, bob] = await acquainted(visit);
     for (const visitor of [ann, bob]) {
-      visitor.expect(/WebSocket connection to .* failed|ERR_CONNECTION_REFUSED/);
+      visitor.expect(LOST);
     }
     const stopped = server.stop();
     await ann.the('banner').getByText('The server is about to restart.').waitFor();
