@@ -8,10 +8,11 @@ import { Chat } from './chat.js';
 import { Chips } from './chips.js';
 import { Composer } from './composer.js';
 import { Connection } from './connection.js';
+import { copyText } from './copy.js';
 import { Identity, canEncrypt } from './crypto.js';
 import { byId } from './dom.js';
 import { watchGestures } from './gestures.js';
-import { list, say, t, translate } from './i18n.js';
+import { list, say, translate } from './i18n.js';
 import { follow } from './links.js';
 import { recall, remember } from './memory.js';
 import { keepForLater } from './offline.js';
@@ -21,7 +22,7 @@ import { beginSettings } from './settings.js';
 import { showSite, title } from './site.js';
 import { beginReports } from './report.js';
 import { Transcript } from './transcript.js';
-import { Banner, clearNotice, hideNumbers, notice, show, showNumbers } from './view.js';
+import { Banner, clearNotice, hideNumbers, notice, show, showNumbers, showPartner } from './view.js';
 import { view } from './viewer.js';
 import { Waiting } from './waiting.js';
 
@@ -29,8 +30,6 @@ import { Waiting } from './waiting.js';
 const CENSUS_EVERY = 10_000;
 /** For so long after a chat has ended no press starts another: a hand may be on its way to something else. */
 const ARMED_AFTER = 1_000;
-/** Copied, for so long, a button says so. */
-const COPIED_FOR = 2_000;
 
 const ENDINGS = { left: 'over-left', next: 'over-next', lost: 'over-lost', ended: 'over-ended' };
 /** What came too late for what happened meanwhile, a past that the server has forgotten, and a probe of an older server. */
@@ -98,7 +97,7 @@ function begin() {
     'block-last': blockLast,
     again: find,
     home: () => enter('start'),
-    'copy-chat': copyChat,
+    'copy-chat': () => copyText(byId('copy-chat'), 'copy-chat', transcript.text),
   };
   for (const [id, press] of Object.entries(presses)) {
     byId(id).addEventListener('click', press);
@@ -238,17 +237,6 @@ function withdrawBlock() {
     byId('over').focus();
   }
   button.hidden = true;
-}
-
-async function copyChat() {
-  const button = byId('copy-chat');
-  try {
-    await navigator.clipboard.writeText(transcript.text);
-    say(button, 'copied');
-  } catch {
-    say(button, 'copy-failed');
-  }
-  setTimeout(() => say(button, 'copy-chat'), COPIED_FOR);
 }
 
 /** A page that goes away says so; the partner need not wait for a line that was cut on purpose. */
@@ -430,13 +418,7 @@ function enterWaiting() {
 
 function enterChat() {
   transcript.open(chat.name);
-  say(byId('partner'), 'partner', { name: chat.name });
-  say(byId('typing-text'), 'typing', { name: chat.name });
-  byId('safety').open = false;
-  byId('safety').classList.toggle('bare', !chat.encrypted);
-  say(byId('safety-summary'), chat.encrypted ? 'encrypted' : 'not-encrypted');
-  byId('safety-code').textContent = '';
-  say(byId('safety-text'), chat.encrypted ? 'safety' : 'no-safety');
+  showPartner(chat);
   const shared = list(chat.shared);
   transcript.note(shared ? 'chatting-shared' : 'chatting', { name: chat.name, shared });
   calls.begin(chat, { note: (key) => transcript.note(key, { name: chat.name }), ring, refuse: refuseCall });

@@ -4,9 +4,10 @@
 // that it finds. So a description that says nothing new brings candidates. This page waits for its candidates instead, and
 // marks its descriptions, for only another page can be asked to negotiate anew.
 
-/** So long a call rings, and so long its candidates are waited for. */
+import { candidatesOf, credentials, gathered, parse, sameSession } from './descriptions.js';
+
+/** So long a call rings. */
 const RINGS_FOR = 45_000;
-const GATHERS_FOR = 2_000;
 /** So long a call that broke off may take to come back. */
 const RECOVERS_FOR = 15_000;
 const WATCH_EVERY = 1_000;
@@ -376,54 +377,4 @@ function open(constraints) {
 
 function device(deviceId) {
   return deviceId ? { deviceId: { exact: deviceId } } : true;
-}
-
-/** Resolves once all candidates are known, or enough have been waited for. */
-function gathered(peer) {
-  return new Promise((resolve) => {
-    const done = () => {
-      if (peer.iceGatheringState === 'complete') {
-        finish();
-      }
-    };
-    const finish = () => {
-      clearTimeout(timer);
-      peer.removeEventListener('icegatheringstatechange', done);
-      resolve();
-    };
-    const timer = setTimeout(finish, GATHERS_FOR);
-    peer.addEventListener('icegatheringstatechange', done);
-    done();
-  });
-}
-
-function parse(data) {
-  try {
-    return JSON.parse(data);
-  } catch {
-    return null;
-  }
-}
-
-function credentials(description) {
-  return /^a=ice-ufrag:(.*)$/m.exec(description?.sdp ?? '')?.[1]?.trim();
-}
-
-/** True if a description differs from one that is known by its candidates at most. */
-function sameSession(description, known) {
-  return known !== null && credentials(description) === credentials(known);
-}
-
-/** The candidates in a session description, each with the index of its media line. */
-function candidatesOf({ sdp }) {
-  let sdpMLineIndex = -1;
-  const candidates = [];
-  for (const line of sdp.split(/\r?\n/)) {
-    if (line.startsWith('m=')) {
-      sdpMLineIndex += 1;
-    } else if (line.startsWith('a=candidate:')) {
-      candidates.push({ candidate: line.slice(2), sdpMLineIndex });
-    }
-  }
-  return candidates;
 }

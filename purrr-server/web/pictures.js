@@ -22,10 +22,15 @@ const ATTEMPTS = [
 ];
 /** A picture of more pixels takes a phone more memory than it has: 200 MB. */
 const MOST_PIXELS = 50_000_000;
+/** A picture of no more pixels is small enough as a PNG. */
+const SMALL_PIXELS = 250_000;
 const MOVING = ['image/gif', 'image/webp'];
 
 const KINDS = ['image/jpeg', 'image/png', 'image/gif', 'image/webp', 'image/avif'];
 const DATA_URL = /^data:(image\/(?:jpeg|png|gif|webp|avif));base64,/;
+
+/** Set once this browser has made no WebP. */
+let withoutWebp = false;
 
 /** Something about a picture that the person should be told: the key of a string, and its values. */
 export class PictureProblem extends Error {
@@ -107,12 +112,14 @@ function draw(source, side) {
 
 /** Photographs stay JPEG; anything else may be see-through, which JPEG is not. */
 async function encode(canvas, type, quality) {
-  const wanted = type === 'image/jpeg' ? 'image/jpeg' : 'image/webp';
-  const blob = await toBlob(canvas, wanted, quality);
-  if (blob?.type === wanted || blob?.size <= ENOUGH) {
-    return blob;
+  if (type !== 'image/jpeg' && !(withoutWebp && canvas.width * canvas.height > SMALL_PIXELS)) {
+    const blob = await toBlob(canvas, 'image/webp', quality);
+    if (blob?.type === 'image/webp' || blob?.size <= ENOUGH) {
+      return blob;
+    }
+    // A browser without WebP makes a PNG of it, which is far too large for a photograph.
+    withoutWebp = true;
   }
-  // A browser without WebP makes a PNG of it, which is far too large for a photograph.
   const context = canvas.getContext('2d');
   context.globalCompositeOperation = 'destination-over';
   context.fillStyle = '#fff';

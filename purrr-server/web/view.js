@@ -16,6 +16,17 @@ export function show(part) {
   }
 }
 
+/** Says who the partner of a chat is, and how private it is. */
+export function showPartner({ name, encrypted }) {
+  say(byId('partner'), 'partner', { name });
+  say(byId('typing-text'), 'typing', { name });
+  byId('safety').open = false;
+  byId('safety').classList.toggle('bare', !encrypted);
+  say(byId('safety-summary'), encrypted ? 'encrypted' : 'not-encrypted');
+  byId('safety-code').textContent = '';
+  say(byId('safety-text'), encrypted ? 'safety' : 'no-safety');
+}
+
 /** Says something that went wrong, until its cause is gone. It takes room of its own and covers nothing. */
 export function notice(key, values) {
   say(byId('notice-text'), key, values);

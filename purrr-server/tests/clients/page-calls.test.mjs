@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { Keys } from './support/encryption.mjs';
-import { acquainted, pageStory, until, untilType, withNative } from './support/page.mjs';
+import { acquainted, pageStory, until, untilType, violations, withNative } from './support/page.mjs';
 
 const connected = (...visitors) =>
   Promise.all(visitors.map((visitor) => visitor.page.locator('#call-panel[data-state=active]').waitFor()));
@@ -40,6 +40,7 @@ pageStory('call_connects_two_pages_with_cameras_off_until_chosen', async ({ visi
   const microphones = await ann.the('choose-microphone').locator('option').count();
   assert.ok(microphones >= 2, `${microphones} made-up microphones`);
   await ann.the('choose-microphone').selectOption({ index: 1 });
+  assert.deepEqual(await violations(ann), []);
 
   await ann.say('we can write as well');
   await bob.hears('we can write as well');

@@ -3,10 +3,9 @@
 
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
-import axe from 'axe-core';
 import { Keys } from './support/encryption.mjs';
 import { Line } from './support/line.mjs';
-import { LOST, PHONE, PHOTOGRAPH, give, pageStory, untilType } from './support/page.mjs';
+import { LOST, PHONE, PHOTOGRAPH, give, pageStory, untilType, violations } from './support/page.mjs';
 
 const SCREENSHOTS = process.env.PURRR_SCREENSHOTS;
 const SITE = [
@@ -31,14 +30,9 @@ for (const [name, settings] of [
       const line = await Line.to(server.port);
       const ann = await visit({ ...settings, url: line.url, reducedMotion: 'reduce' });
       ann.expect(LOST);
-      await ann.page.evaluate(axe.source);
       const seen = new Set();
       const look = async (state) => {
-        const { violations } = await ann.page.evaluate(() =>
-          globalThis.axe.run(document, { resultTypes: ['violations'], rules: { region: { enabled: true } } }),
-        );
-        const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target).join(', ')}`);
-        assert.deepEqual(found, [], state);
+        assert.deepEqual(await violations(ann), [], state);
         seen.add(state);
         if (SCREENSHOTS) {
           mkdirSync(SCREENSHOTS, { recursive: true });

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before } from 'node:test';
+import axe from 'axe-core';
 import { Visitor, launch } from './browser.mjs';
 import { Keys } from './encryption.mjs';
 import { story } from './story.mjs';
@@ -58,6 +59,15 @@ export async function withNative({ visit, native }, { name = 'Bob', shown = name
   const { partner } = await untilType(bob, 'matched');
   await ann.meets(shown);
   return { ann, bob, secret: await keys.secretWith(partner.publicKey) };
+}
+
+/** What axe finds wrong with the page as it stands. */
+export async function violations({ page }) {
+  if (!(await page.evaluate(() => 'axe' in globalThis))) {
+    await page.evaluate(axe.source);
+  }
+  const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
+  return found.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target).join(', ')}`);
 }
 
 /** The next event of this name, whatever comes before it. */
