@@ -1,5 +1,5 @@
-//! Relaying a frame allocates nothing: counted over whole sessions, from one peer's transport to the other's. Alone in its
-//! program, since the allocator is the program's.
+//! Relaying a frame allocates nothing: counted over whole sessions, from one peer's transport to
+//! the other's. Alone in its program, since the allocator is the program's.
 
 mod counting;
 

@@ -1,7 +1,7 @@
 //! Two clients of the whole server over pipes in memory, and what they say in each dialect.
 //!
-//! What one of them writes is taken out of its frame, read, relayed, written and framed again for the other. So nothing of
-//! it needs to be reached from outside.
+//! What one of them writes is taken out of its frame, read, relayed, written and framed again for
+//! the other. So nothing of it needs to be reached from outside.
 
 use std::{
     io::{self, ErrorKind},

@@ -1,7 +1,7 @@
 //! What a message costs from the bytes that come in to the bytes that go out, in each dialect.
 //!
-//! `message` has 64 bytes of text, `picture` is one of 48 KiB as the page of the dialect sends it, with the receipt that the
-//! native dialect owes for it.
+//! `message` has 64 bytes of text, `picture` is one of 48 KiB as the page of the dialect sends it,
+//! with the receipt that the native dialect owes for it.
 
 use std::io;
 

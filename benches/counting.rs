@@ -1,4 +1,5 @@
-//! An allocator that counts: how often it was asked, and for how many bytes that were not given back.
+//! An allocator that counts: how often it was asked, and for how many bytes that were not given
+//! back.
 
 #![expect(unsafe_code, reason = "an allocator cannot be written without; it only counts")]
 

@@ -1,8 +1,8 @@
 //! More sockets than one table of descriptors holds.
 //!
-//! Linux bounds the descriptors of a table (`ulimit -n`), and the threads of a process share one unless they ask for their
-//! own. Where the bound cannot be raised, as many connections as one likes still fit into one process of several threads,
-//! each with a table of its own.
+//! Linux bounds the descriptors of a table (`ulimit -n`), and the threads of a process share one
+//! unless they ask for their own. Where the bound cannot be raised, as many connections as one
+//! likes still fit into one process of several threads, each with a table of its own.
 
 use std::io;
 
@@ -11,10 +11,12 @@ use rustix::{
     thread::{UnshareFlags, unshare_unsafe},
 };
 
-/// Descriptors of a table that are no connections: the standard streams, those of the runtime, listeners, and some more.
+/// Descriptors of a table that are no connections: the standard streams, those of the runtime,
+/// listeners, and some more.
 const OTHERS: usize = 64;
 
-/// Allows as many descriptors as this process may allow itself, and returns how many connections that is for each table.
+/// Allows as many descriptors as this process may allow itself, and returns how many connections
+/// that is for each table.
 ///
 /// # Errors
 ///
@@ -26,18 +28,20 @@ pub fn connections_per_table() -> io::Result<usize> {
     Ok(most.saturating_sub(OTHERS).max(1))
 }
 
-/// Gives this thread, and those it will start, a table of their own, which begins as a copy of the one they had.
+/// Gives this thread, and those it will start, a table of their own, which begins as a copy of the
+/// one they had.
 ///
-/// What is opened from now on here is not open in other threads, and what they open is not open here; so this is for the
-/// beginning of a thread that shares nothing that has a descriptor, or only what was opened before. A runtime that
-/// others wake has one.
+/// What is opened from now on here is not open in other threads, and what they open is not open
+/// here; so this is for the beginning of a thread that shares nothing that has a descriptor, or
+/// only what was opened before. A runtime that others wake has one.
 ///
 /// # Errors
 ///
 /// Whatever the system says against it.
 pub fn own_table() -> io::Result<()> {
     #[expect(unsafe_code, reason = "no type can say that a descriptor is another table's")]
-    // SAFETY: what was open stays open under its number, and callers share nothing that is opened later.
+    // SAFETY: what was open stays open under its number, and callers share nothing that is opened
+    // later.
     unsafe {
         unshare_unsafe(UnshareFlags::FILES)?;
     }

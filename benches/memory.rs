@@ -1,7 +1,8 @@
 //! Memory per waiting ticket, with 5 interests of 8 characters, counted by the allocator.
 //!
-//! Every peer is of one person, so that no two are matched (see `pairing.rs`). Tags are allocated for each ticket, as they
-//! are when they come off a wire. A smoke run (`--test`) counts a smaller crowd.
+//! Every peer is of one person, so that no two are matched (see `pairing.rs`). Tags are allocated
+//! for each ticket, as they are when they come off a wire. A smoke run (`--test`) counts a smaller
+//! crowd.
 
 #![expect(clippy::print_stdout, reason = "what was counted is printed")]
 
@@ -26,7 +27,8 @@ const TAGS_EACH: u64 = 5;
 
 fn main() {
     let smoke = env::args().any(|argument| argument == "--test");
-    // What grows by doubling is nearly full at the first number, and just above a doubling at the last.
+    // What grows by doubling is nearly full at the first number, and just above a doubling at the
+    // last.
     let crowds: &[u64] = if smoke { &[1_000] } else { &[100_000, 120_000, 132_000] };
     println!("bytes per waiting ticket with {TAGS_EACH} interests");
     println!("| waiting | tags | ticket | machine, ticket included | lobby, all included |");

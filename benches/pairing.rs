@@ -1,22 +1,32 @@
-//! Pairs per second, enter to both told, with a crowd waiting; beside it the plainest queue that does the same job.
+//! Time per match with a crowd waiting, beside the plainest queue that does the same job; and the
+//! lobby under attack.
 //!
-//! A crowd can only stand in a room if it does not pair itself. So all who stand here are peers of one person, and
-//! no person meets itself. One cycle is one pair, and leaves as many waiting as it found:
+//! A crowd can only wait if it does not match itself. So all peers of a crowd are one person, whose
+//! peers are never matched with each other. One cycle makes one match, and leaves as many waiting
+//! as before:
 //!
-//! 1. a newcomer, another person, enters and is matched with one of the crowd,
-//! 2. both are told: the newcomer's place resolves, and so does that of its partner,
-//! 3. both drop the match, which ends the chat,
-//! 4. the matched peer enters again, searches in vain and waits.
+//! 1. A newcomer, who is another person, enters and is matched with a peer of the crowd.
+//! 2. Both are told: the newcomer's place resolves, and so does its partner's.
+//! 3. Both drop the match, which ends the chat.
+//! 4. The partner enters again, finds no match, and waits.
 //!
-//! So a cycle holds two searches, one of which finds no partner, and all it takes to build two tickets. `lobby` is
-//! [`MemoryLobby`], and `machine` the pure [`Matchmaker`] within it, without lock, channels and pipe. Two threads share one room,
-//! and each does half of the cycles. `plain queue` has neither persons nor rules, so step 4 tells it to add to the
-//! queue; `with channels` it also gives the two what they can talk through, as the lobby does. In `interests` everybody names 5 of 1,000 tags, and a newcomer always shares one with a waiting peer.
+//! So a cycle holds two searches, of which one finds no partner, and the building of two tickets.
+//! `lobby` is [`MemoryLobby`]. `machine` is the pure [`Matchmaker`] within it, without lock,
+//! channels and pipe. Two threads share one lobby, and each runs half of the cycles. `plain queue`
+//! has neither persons nor rules, so step 4 tells it to add to the queue; `with channels` it also
+//! gives the two peers channels to talk through, as the lobby does. In `interests` each peer names
+//! 5 of 1,000 tags, and a newcomer shares at least one with a peer of the crowd. `cancel` is the
+//! time to drop one place, anywhere in the crowd.
 //!
-//! One thread's time is that on the processor, where the system tells it (Linux), so that what else the machine does
-//! disturbs little; two threads also wait for each other, so theirs is that of the clock.
+//! `adversarial` is a crowd that no peer accepts: two persons who have blocked each other, with 32
+//! of 1,000 tags each. `entry` is one more peer of theirs that enters and leaves, `timeout` one
+//! hold of the lock that resumes searches while all of them are due. The longest of each is
+//! printed.
 //!
-//! `cancel` is what it costs to drop one of the places, anywhere in the crowd.
+//! The time of one thread is processor time where the system tells it (Linux), so that other load
+//! disturbs it little. Two threads also wait for each other, so theirs is wall-clock time.
+
+#![expect(clippy::print_stdout, reason = "the longest calls are printed")]
 
 use std::{
     cell::LazyCell,
@@ -40,8 +50,8 @@ use criterion::{
 use purrr_core::{
     Anyone, Bytes, Interests, Limits, Lobby, Pairing, Search,
     backend::{Match, MemoryLobby, Place},
-    matching::{Matchmaker, Request},
-    model::{Interest, PeerId, PersonId, Ticket},
+    matching::{Matchmaker, PlaceKey, Request},
+    model::{Exclusions, Interest, PeerId, PersonId, Ticket},
 };
 use tokio::{
     runtime::{Builder, Runtime},
@@ -51,6 +61,9 @@ use tokio::{
 const TAGS: usize = 1_000;
 const TAGS_EACH: usize = 5;
 const SEARCHES: usize = 1 << 14;
+
+/// Tags of each peer of the adversarial crowd: the default limit.
+const ADVERSARY_TAGS: usize = 32;
 
 /// How many places are dropped between two looks at the clock.
 const CANCELLED: u64 = 512;
@@ -79,7 +92,8 @@ struct LobbyRoom {
 /// A place that is known to resolve to a match.
 struct Matched(Place);
 
-/// What one would write without this crate: first come, first served, one channel each to be told through.
+/// What one would write without this crate: first come, first served, one channel each to be told
+/// through.
 struct PlainQueue<C> {
     waiting: Mutex<VecDeque<(u64, Teller<C>)>>,
     crowd: u64,
@@ -131,7 +145,8 @@ impl People {
         if peer < self.crowd {
             ticket.person = PersonId::from_bits(u64::MAX);
         } else if let Some(mine) = ticket.search.interests.first_mut() {
-            // Scattered over the crowd, and in common with a waiting peer even if that is a crowd of two.
+            // Scattered over the crowd, and in common with a waiting peer even if that is a crowd
+            // of two.
             let other = search(peer.wrapping_mul(0x9e37_79b9_7f4a_7c15) % self.crowd);
             mine.clone_from(&other.interests[0]);
         }
@@ -305,7 +320,8 @@ impl<R: Room> World<R> {
         self.places[peer as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long it takes to drop so many places. The peers that left enter again, which is not measured.
+    /// How long it takes to drop so many places. The peers that left enter again, which is not
+    /// measured.
     fn cancel(&self, places: u64) -> Duration {
         let mut random = fastrand::Rng::with_seed(places);
         let runtime = runtime();
@@ -390,6 +406,97 @@ fn interests(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A crowd of two persons who have blocked each other.
+struct Adversaries {
+    matchmaker: Matchmaker<u64>,
+    rule: Arc<dyn Pairing>,
+    tags: Vec<Interest>,
+    now: Duration,
+    peers: u64,
+    /// The longest call of each kind.
+    longest: [Duration; 2],
+}
+
+impl Adversaries {
+    fn new(crowd: u64) -> Self {
+        let mut adversaries = Self {
+            matchmaker: Matchmaker::new(1),
+            rule: Arc::new(Interests::default()),
+            tags: (0..TAGS).map(|tag| Interest::from(&*format!("tag-{tag:04}"))).collect(),
+            now: Duration::ZERO,
+            peers: 0,
+            longest: [Duration::ZERO; 2],
+        };
+        for _ in 0..crowd {
+            let request = adversaries.request();
+            adversaries.enter(request);
+        }
+        adversaries
+    }
+
+    fn request(&mut self) -> Request {
+        self.peers += 1;
+        let mut random = fastrand::Rng::with_seed(self.peers);
+        let mut ticket = Ticket::new(PeerId::from_bits(self.peers));
+        let persons = [0, 1].map(PersonId::from_bits);
+        let mine = self.peers as usize % 2;
+        ticket.person = persons[mine];
+        ticket.exclusions = Exclusions::default().blocking([persons[1 - mine]]);
+        let tags = random.choose_multiple(self.tags.iter(), ADVERSARY_TAGS);
+        ticket.search.interests = tags.into_iter().cloned().collect();
+        Request::new(Arc::new(ticket), Arc::clone(&self.rule))
+    }
+
+    fn enter(&mut self, request: Request) -> PlaceKey {
+        let entered = self.matchmaker.handle_enter(self.now, request, self.peers);
+        entered.expect("every peer enters once")
+    }
+
+    fn entries(&mut self, count: u64) -> Duration {
+        let mut took = Duration::ZERO;
+        for _ in 0..count {
+            let request = self.request();
+            let began = Stopwatch::on_processor();
+            let place = self.enter(request);
+            self.matchmaker.handle_leave(place);
+            let elapsed = began.elapsed();
+            self.longest[0] = self.longest[0].max(elapsed);
+            took += elapsed;
+        }
+        took
+    }
+
+    fn timeouts(&mut self, count: u64) -> Duration {
+        let mut took = Duration::ZERO;
+        for _ in 0..count {
+            self.now += Duration::from_millis(10);
+            let began = Stopwatch::on_processor();
+            self.matchmaker.handle_timeout(self.now);
+            let elapsed = began.elapsed();
+            self.longest[1] = self.longest[1].max(elapsed);
+            took += elapsed;
+        }
+        assert!(self.matchmaker.poll_match().is_none(), "no peer of the crowd accepts another");
+        took
+    }
+}
+
+fn adversarial(criterion: &mut Criterion) {
+    let mut group = group(criterion, "adversarial");
+    for crowd in crowds(&[1_000, 100_000]) {
+        let mut adversaries = Adversaries::new(crowd);
+        group.bench_function(BenchmarkId::new("entry", crowd), |bencher| {
+            bencher.iter_custom(|count| adversaries.entries(count));
+        });
+        group.bench_function(BenchmarkId::new("timeout", crowd), |bencher| {
+            bencher.iter_custom(|count| adversaries.timeouts(count));
+        });
+        let [entry, timeout] = adversaries.longest;
+        println!("longest with {crowd} waiting: entry {entry:?}, timeout {timeout:?}");
+    }
+    group.finish();
+}
+
 fn measure(group: &mut BenchmarkGroup<'_, WallTime>, crowd: u64, people: fn(u64) -> People) {
     let lobby = LazyCell::new(|| World::new(LobbyRoom::new(people(crowd)), crowd));
     measure_threads(group, "lobby", crowd, &lobby);
@@ -444,5 +551,5 @@ fn runtime() -> Runtime {
     runtime.expect("a runtime without sockets needs nothing that could be missing")
 }
 
-criterion_group!(benches, anyone, interests);
+criterion_group!(benches, anyone, interests, adversarial);
 criterion_main!(benches);

@@ -1,5 +1,6 @@
-//! A text message takes the server no allocation, in the native dialect, if it is heard before the next is said: counted over
-//! the whole server, from one client's bytes to the other's. Alone in its program, since the allocator is the program's.
+//! A text message takes the server no allocation, in the native dialect, if it is heard before the
+//! next is said: counted over the whole server, from one client's bytes to the other's. Alone in
+//! its program, since the allocator is the program's.
 
 mod counting;
 

@@ -33,7 +33,8 @@ use crate::{
 ///
 /// # Errors
 ///
-/// A [`Problem`] with code `bad-message` or `unknown-type`, and with the id of the message if it was readable.
+/// A [`Problem`] with code `bad-message` or `unknown-type`, and with the id of the message if it
+/// was readable.
 ///
 /// # Examples
 ///
@@ -52,7 +53,8 @@ pub fn parse(source: &ByteString) -> Result<Parsed, Problem> {
     read_message_fast(source).map_or_else(|| read(source), Ok)
 }
 
-/// Reads a text message with its type first, flat and without escapes. Returns `None` at anything else.
+/// Reads a text message with its type first, flat and without escapes. Returns `None` at anything
+/// else.
 fn read_message_fast(source: &ByteString) -> Option<Parsed> {
     let mut json = FastReader::new(source);
     if !json.word(r#"{"type":"message""#) {
@@ -220,7 +222,8 @@ impl RawFields<'_> {
         }
     }
 
-    /// Reads the resume token. An invalid one is read as [`ResumeToken::NONE`], which gets the answer of an unknown one.
+    /// Reads the resume token. An invalid one is read as [`ResumeToken::NONE`], which gets the
+    /// answer of an unknown one.
     fn resume(&self) -> Result<Option<ResumeToken>, Problem> {
         match self.value(Field::Resume) {
             None => Ok(None),

@@ -93,12 +93,14 @@ impl Field {
 }
 
 impl<'de> RawFields<'de> {
-    /// Reads one object. Fills in place, because moving half a kilobyte from layer to layer costs more than reading.
+    /// Reads one object. Fills in place, because moving half a kilobyte from layer to layer costs
+    /// more than reading.
     pub(super) fn fill<D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_map(Filling(self))
     }
 
-    /// Reads one flat object without escapes. Returns `None` at anything else, and then holds a part of the fields.
+    /// Reads one flat object without escapes. Returns `None` at anything else, and then holds a
+    /// part of the fields.
     pub(super) fn fill_fast(&mut self, source: &'de str) -> Option<()> {
         let mut json = FastReader::new(source);
         json.object(|json, name| {
@@ -175,8 +177,8 @@ impl<'de> Deserialize<'de> for Key {
 /// Must exceed every limit on lists, so that the limit refuses a list that is too long.
 const KEPT_TAGS: usize = 1_024;
 
-/// Recurses through `deserialize_any` even for values that are discarded, because `serde_json` applies its limit of
-/// 128 levels there.
+/// Recurses through `deserialize_any` even for values that are discarded, because `serde_json`
+/// applies its limit of 128 levels there.
 impl<'de> Deserialize<'de> for Value<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ValueVisitor;

@@ -12,7 +12,8 @@ use crate::model::{
 impl Serialize for Event {
     /// Writes one object. A message with a text and a picture is written as the picture's head.
     ///
-    /// An object holds only one of the two, so the caller must write the text as an event of its own before.
+    /// An object holds only one of the two, so the caller must write the text as an event of its
+    /// own before.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         match self {

@@ -6,9 +6,10 @@ use crate::model::ticket::Ticket;
 
 /// An index entry under which tickets find each other: the hash of a namespace and a value.
 ///
-/// The hash is the same on every machine. Buckets of one namespace are of one kind: the more of them two tickets share,
-/// the better they fit. The upper 32 of the 128 bits are the FNV-1a hash of the namespace, the rest are bits of the
-/// FNV-1a hash of both (<http://www.isthe.com/chongo/tech/comp/fnv/>). Values with equal hashes share a bucket;
+/// The hash is the same on every machine. Buckets of one namespace are of one kind: the more of
+/// them two tickets share, the better they fit. The upper 32 of the 128 bits are the FNV-1a hash of
+/// the namespace, the rest are bits of the FNV-1a hash of both
+/// (<http://www.isthe.com/chongo/tech/comp/fnv/>). Values with equal hashes share a bucket;
 /// [`Pairing::accepts`](crate::Pairing::accepts) has the last word.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bucket(u128);
@@ -38,7 +39,8 @@ impl Bucket {
 
     /// Returns the bucket that stands for the conjunction of two.
     pub(crate) const fn with(self, other: Self) -> Self {
-        // Must not be symmetric, or swapped values of two kinds would meet. Must be odd, or bits would be lost.
+        // Must not be symmetric, or swapped values of two kinds would meet. Must be odd, or bits
+        // would be lost.
         const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
         Self::of_kind(
             self.kind().rotate_left(1) ^ other.kind(),

@@ -6,7 +6,8 @@ use crate::model::ids::PersonId;
 
 /// A FIFO queue with stable slot numbers, from which any entry leaves in O(log n).
 ///
-/// Slot numbers ascend from front to back and never change. Most queues hold one entry; such a queue allocates nothing.
+/// Slot numbers ascend from front to back and never change. Most queues hold one entry; such a
+/// queue allocates nothing.
 #[derive(Debug, Default)]
 #[cfg_attr(test, derive(Clone))]
 pub(super) enum WaitQueue<K> {
@@ -28,8 +29,8 @@ pub(super) struct Entry<K> {
 
 /// A scan of a queue, from a slot to the back.
 ///
-/// It skips at most `hops` tombstones or runs of them. If it ends early for that, it can be continued at its
-/// [`cursor`](Self::cursor).
+/// It skips at most `hops` tombstones or runs of them. If it ends early for that, it can be
+/// continued at its [`cursor`](Self::cursor).
 #[derive(Debug)]
 pub(super) struct Scan<'a, K> {
     queue: &'a WaitQueue<K>,
@@ -41,12 +42,13 @@ pub(super) struct Scan<'a, K> {
 
 /// The slots of a queue with more than one entry.
 ///
-/// Removal leaves a tombstone. Runs of tombstones store their length at both ends, so that a scan from the front skips a
-/// run in O(1). Without the skip, one unmatchable entry at the front would make every scan O(removed).
+/// Removal leaves a tombstone. Runs of tombstones store their length at both ends, so that a scan
+/// from the front skips a run in O(1). Without the skip, one unmatchable entry at the front would
+/// make every scan O(removed).
 ///
-/// When tombstones outnumber entries, the queue is compacted in small steps, one at each removal. A step moves the front
-/// of the second part to the back of the first and drops tombstones. So a removal does a bounded amount of work, and at
-/// most 3 slots are held for each entry, plus 32.
+/// When tombstones outnumber entries, the queue is compacted in small steps, one at each removal. A
+/// step moves the front of the second part to the back of the first and drops tombstones. So a
+/// removal does a bounded amount of work, and at most 3 slots are held for each entry, plus 32.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Slots<K> {
@@ -68,15 +70,16 @@ enum State<K> {
     Taken(Entry<K>),
     /// An empty slot within a run of empty slots.
     ///
-    /// At the first slot of a run `ahead` is the run's length, at the last slot `behind` is. In between both are lower
-    /// bounds.
+    /// At the first slot of a run `ahead` is the run's length, at the last slot `behind` is. In
+    /// between both are lower bounds.
     Tombstone {
         ahead: usize,
         behind: usize,
     },
 }
 
-/// The number of a queue's first slot. Far from both ends of the range, since a queue grows at either.
+/// The number of a queue's first slot. Far from both ends of the range, since a queue grows at
+/// either.
 const MIDDLE: u64 = 1 << 62;
 
 /// Slots, or runs of tombstones, that one removal moves or drops while the queue is compacted.
@@ -260,7 +263,8 @@ impl<K: Copy> Slots<K> {
         }
     }
 
-    /// Drops the run of tombstones at the front, if there is one. A part that becomes empty may expose another.
+    /// Drops the run of tombstones at the front, if there is one. A part that becomes empty may
+    /// expose another.
     fn drop_front_tombstones(&mut self) {
         for part in &mut self.parts {
             if let Some(Slot { state: State::Tombstone { ahead, .. }, .. }) = part.front() {

@@ -13,12 +13,14 @@ use crate::{
 ///
 /// # Who implements it, who calls it
 ///
-/// Embedders and this crate implement it; a [`Lobby`](crate::Lobby) calls it. Both tickets' rules must accept a pair.
+/// Embedders and this crate implement it; a [`Lobby`](crate::Lobby) calls it. Both tickets' rules
+/// must accept a pair.
 ///
 /// # Buckets
 ///
-/// Scoring every pair would cost the square of the lobby. Instead a rule names the buckets of a ticket, and only tickets
-/// that share a bucket are compared. A bucket is an index entry in memory and a key in a shared store.
+/// Scoring every pair would cost the square of the lobby. Instead a rule names the buckets of a
+/// ticket, and only tickets that share a bucket are compared. A bucket is an index entry in memory
+/// and a key in a shared store.
 ///
 /// # Examples
 ///
@@ -56,10 +58,12 @@ use crate::{
 pub trait Pairing: fmt::Debug + Send + Sync + 'static {
     /// Returns the buckets of a ticket that has waited this long, best first.
     ///
-    /// Must depend on nothing but the arguments. As `waited` grows, buckets may be added and none may go.
+    /// Must depend on nothing but the arguments. As `waited` grows, buckets may be added and none
+    /// may go.
     fn buckets(&self, ticket: &Ticket, waited: Duration) -> Vec<Bucket>;
 
-    /// Returns the times at which [`buckets`](Self::buckets) grows, in ascending order. Default: never.
+    /// Returns the times at which [`buckets`](Self::buckets) grows, in ascending order. Default:
+    /// never.
     fn widen_at(&self) -> &[Duration] {
         &[]
     }
@@ -71,7 +75,8 @@ pub trait Pairing: fmt::Debug + Send + Sync + 'static {
 
     /// Returns true if the two may be paired. Must not depend on their order. Default: always true.
     ///
-    /// Each refused candidate costs a visit. Keep large groups apart by buckets, and use this for the exceptions.
+    /// Each refused candidate costs a visit. Keep large groups apart by buckets, and use this for
+    /// the exceptions.
     fn accepts(&self, a: &Ticket, b: &Ticket) -> bool {
         let _ = (a, b);
         true
@@ -88,10 +93,12 @@ pub enum Choice {
     Random,
 }
 
-/// Returns the buckets in which a lobby indexes `ticket`: those of its rule, each once, within its partition.
+/// Returns the buckets in which a lobby indexes `ticket`: those of its rule, each once, within its
+/// partition.
 ///
-/// For backends. Buckets of one kind follow each other, where the rule named the first of them. Encrypting and plain
-/// clients are hard-partitioned: whatever their rules say, they never share a bucket.
+/// For backends. Buckets of one kind follow each other, where the rule named the first of them.
+/// Encrypting and plain clients are hard-partitioned: whatever their rules say, they never share a
+/// bucket.
 #[must_use]
 pub fn buckets_of(rule: &dyn Pairing, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
     let mut buckets = rule.buckets(ticket, waited);
@@ -100,7 +107,8 @@ pub fn buckets_of(rule: &dyn Pairing, ticket: &Ticket, waited: Duration) -> Vec<
     buckets
 }
 
-/// Drops repetitions, and moves each bucket behind those of its kind. Kinds keep the order of their first bucket.
+/// Drops repetitions, and moves each bucket behind those of its kind. Kinds keep the order of their
+/// first bucket.
 fn dedup_grouped_by_kind(buckets: &mut Vec<Bucket>) {
     let mut distinct = 0;
     for index in 0..buckets.len() {

@@ -1,4 +1,5 @@
-//! The pairing rules of this crate: [`Anyone`], [`Languages`], [`Interests`], and their combinators.
+//! The pairing rules of this crate: [`Anyone`], [`Languages`], [`Interests`], and their
+//! combinators.
 
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use crate::{
 pub trait PairingExt: Pairing + Sized {
     /// Pairs tickets that both rules would pair.
     ///
-    /// Each bucket of the result stands for one bucket of each rule, so their numbers multiply. If the two rules choose
-    /// differently, this rule's [`choice`](Pairing::choice) applies.
+    /// Each bucket of the result stands for one bucket of each rule, so their numbers multiply. If
+    /// the two rules choose differently, this rule's [`choice`](Pairing::choice) applies.
     ///
     /// ```
     /// use purrr_core::{Interests, Languages, PairingExt};
@@ -31,7 +32,8 @@ pub trait PairingExt: Pairing + Sized {
 
     /// Pairs by this rule, and by `other` too once a ticket has waited for `after`.
     ///
-    /// A ticket for which this rule names no bucket uses `other` at once. Pairs that either rule refuses stay refused.
+    /// A ticket for which this rule names no bucket uses `other` at once. Pairs that either rule
+    /// refuses stay refused.
     ///
     /// ```
     /// use std::time::Duration;
@@ -90,8 +92,8 @@ pub struct Languages;
 
 /// Pairs by shared interests, then by a shared language, then with anyone.
 ///
-/// The candidate with most shared interests wins; among equals, the one that has waited longest. A ticket without
-/// interests and languages is paired with anyone at once.
+/// The candidate with most shared interests wins; among equals, the one that has waited longest. A
+/// ticket without interests and languages is paired with anyone at once.
 ///
 /// ```
 /// use std::time::Duration;

@@ -25,7 +25,8 @@ pub enum Command {
     Cancel,
     /// Sends a frame to the partner.
     Send {
-        /// The chat that the frame is for, if the sender named it. Dropped if that is not the current chat.
+        /// The chat that the frame is for, if the sender named it. Dropped if that is not the
+        /// current chat.
         chat: Option<ChatId>,
         /// The frame.
         frame: Frame,
@@ -36,7 +37,8 @@ pub enum Command {
     Leave,
     /// Leaves the partner and blocks that person.
     ///
-    /// The partner only learns that it was left. After a chat, until the next search, the last partner is blocked.
+    /// The partner only learns that it was left. After a chat, until the next search, the last
+    /// partner is blocked.
     Block,
     /// Asks for a feature that this version lacks.
     Unsupported {

@@ -5,13 +5,14 @@ use std::fmt;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-/// The largest id a message may have: 2^53 − 1, the last whole number that JavaScript holds exactly.
+/// The largest id a message may have: 2^53 − 1, the last whole number that JavaScript holds
+/// exactly.
 pub const MAX_ID: u64 = (1 << 53) - 1;
 
 /// One message or signal, relayed from a peer to its partner.
 ///
-/// A frame may carry its own wire form in [`verbatim`](Self::verbatim). To a partner of the same dialect it is then
-/// relayed without copying or encoding.
+/// A frame may carry its own wire form in [`verbatim`](Self::verbatim). To a partner of the same
+/// dialect it is then relayed without copying or encoding.
 ///
 /// `Debug` prints kinds, ids and sizes only, so that no contents reach a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,7 +136,8 @@ impl Frame {
         let Some(wire) = &self.verbatim else { return self.body.weight() };
         let image = self.body.image().filter(|_| wire.binary);
         let verbatim = wire.text.len() + image.map_or(0, |image| image.bytes.len());
-        // The parsed contents are usually slices of the wire form, so the larger of the two is what is held.
+        // The parsed contents are usually slices of the wire form, so the larger of the two is what
+        // is held.
         verbatim.max(self.body.weight())
     }
 }

@@ -83,7 +83,8 @@ id! {
 }
 
 id! {
-    /// Proves in a later connection who a person is: 128 bits that cannot be guessed. Good for one use.
+    /// Proves in a later connection who a person is: 128 bits that cannot be guessed. Good for one
+    /// use.
     ResumeToken(u128)
 }
 
@@ -137,14 +138,16 @@ impl fmt::Debug for OriginKey {
     }
 }
 
-/// Prints half of the id: enough to follow a chat through a log, too little to claim a frame for it.
+/// Prints half of the id: enough to follow a chat through a log, too little to claim a frame for
+/// it.
 impl fmt::Debug for ChatId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}…", self.0 >> 64)
     }
 }
 
-/// Prints nothing of the token: a reader of logs must not be able to resume another person's session.
+/// Prints nothing of the token: a reader of logs must not be able to resume another person's
+/// session.
 impl fmt::Debug for ResumeToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ResumeToken(…)")

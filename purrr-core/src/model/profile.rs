@@ -12,7 +12,8 @@ pub struct Hello {
     pub name: Option<ByteString>,
     /// The public key. Forwarded unchanged.
     pub public_key: Option<ByteString>,
-    /// True if a partner can use `public_key`. Set by the server, which knows the scheme. Default: false.
+    /// True if a partner can use `public_key`. Set by the server, which knows the scheme. Default:
+    /// false.
     pub encrypts: bool,
 }
 

@@ -35,7 +35,8 @@ pub struct Ticket {
 pub struct Exclusions {
     /// Recent partners. Avoided until both have waited for their `relax_after`.
     pub recent: Box<[PersonId]>,
-    /// The wait after which recent partners are allowed again. Default: 0, which allows them at once.
+    /// The wait after which recent partners are allowed again. Default: 0, which allows them at
+    /// once.
     pub relax_after: Duration,
     /// Blocked persons, in ascending order. Never matched.
     blocked: Box<[PersonId]>,
@@ -59,8 +60,8 @@ impl Ticket {
 
     /// Returns true if the two may ever be matched, whatever their rules say.
     ///
-    /// They must be two persons, neither may have blocked the other, and both must encrypt or neither. Every lobby checks
-    /// this in addition to the rules.
+    /// They must be two persons, neither may have blocked the other, and both must encrypt or
+    /// neither. Every lobby checks this in addition to the rules.
     ///
     /// ```
     /// use purrr_core::model::{Exclusions, PeerId, Ticket};

@@ -13,9 +13,11 @@ use crate::{
     rate::cost::{Cost, Kind},
 };
 
-/// One token bucket with lazy refill per [`Kind`], for one peer or for an [`Allowance`](crate::rate::Allowance).
+/// One token bucket with lazy refill per [`Kind`], for one peer or for an
+/// [`Allowance`](crate::rate::Allowance).
 ///
-/// The clock is read only when a bucket is too low, so at most 2 × `burst` can be spent back to back.
+/// The clock is read only when a bucket is too low, so at most 2 × `burst` can be spent back to
+/// back.
 #[derive(Clone)]
 pub(crate) struct Buckets {
     created: Instant,
@@ -221,7 +223,8 @@ mod tests {
     }
 
     proptest! {
-        /// Compares with an ideal bucket: what that grants is granted, and never more than 2 × `burst` beyond the rate.
+        /// Compares with an ideal bucket: what that grants is granted, and never more than 2 ×
+        /// `burst` beyond the rate.
         #[test]
         fn agrees_with_an_ideal_bucket(
             per_second in 1..2_000_u32,
@@ -231,7 +234,8 @@ mod tests {
             let rates = rates(per_second, burst);
             let start = Instant::now();
             let mut buckets = Buckets::new(&rates, start);
-            // In billionths of a token. The two may differ by one token, because only whole tokens are granted.
+            // In billionths of a token. The two may differ by one token, because only whole tokens
+            // are granted.
             const SLACK: u128 = SECOND + SECOND / 20;
             let full = u128::from(burst) * SECOND;
             let (mut now, mut ideal, mut passed) = (start, full, 0_u64);

@@ -65,7 +65,8 @@ impl Kind {
     pub(crate) const ALL: [Self; 6] =
         [Self::Messages, Self::Bytes, Self::Typing, Self::Signals, Self::Finds, Self::Refusals];
 
-    /// Returns the chunk that a lease takes from an allowance: large enough to lock it seldom, small beside its bursts.
+    /// Returns the chunk that a lease takes from an allowance: large enough to lock it seldom,
+    /// small beside its bursts.
     pub(crate) const fn chunk(self) -> u32 {
         match self {
             Self::Messages | Self::Typing | Self::Signals => 32,
@@ -83,7 +84,8 @@ impl Cost {
         let kind = match command {
             Command::Send { frame, .. } => return Self::of_frame(frame),
             Command::Find(_) | Command::Next => Kind::Finds,
-            // Must not share the limit of searches, or a peer could search but not introduce itself.
+            // Must not share the limit of searches, or a peer could search but not introduce
+            // itself.
             Command::Hello { .. }
             | Command::Cancel
             | Command::Leave

@@ -6,13 +6,14 @@ use crate::model::limits::Rate;
 
 /// A rate limiter in 8 bytes: the generic cell rate algorithm (GCRA).
 ///
-/// Equals a token bucket that is refilled continuously and starts full: `burst` tokens at once, `per_second` tokens
-/// after that. Costs are weighted, and can be refunded.
+/// Equals a token bucket that is refilled continuously and starts full: `burst` tokens at once,
+/// `per_second` tokens after that. Costs are weighted, and can be refunded.
 ///
 /// # Contract of use
 ///
-/// Call [`take`](Self::take) before each event, with the same rate and with the time since a fixed start. Call
-/// [`refund`](Self::refund) if the event did not happen after all. There is nothing to drain and no timeout.
+/// Call [`take`](Self::take) before each event, with the same rate and with the time since a fixed
+/// start. Call [`refund`](Self::refund) if the event did not happen after all. There is nothing to
+/// drain and no timeout.
 ///
 /// ```
 /// use std::time::Duration;
@@ -25,7 +26,8 @@ use crate::model::limits::Rate;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gcra {
-    /// The theoretical arrival time: when the bucket is full again, in nanoseconds since the caller's start.
+    /// The theoretical arrival time: when the bucket is full again, in nanoseconds since the
+    /// caller's start.
     tat: u64,
 }
 
@@ -98,7 +100,8 @@ mod tests {
     }
 
     proptest! {
-        /// Compares with an ideal bucket, which holds fractions of tokens and is refilled continuously.
+        /// Compares with an ideal bucket, which holds fractions of tokens and is refilled
+        /// continuously.
         #[test]
         fn agrees_with_an_ideal_bucket(
             per_second in 1..2_000_u32,
@@ -106,7 +109,8 @@ mod tests {
             steps in prop::collection::vec((0..50_000_u64, 1..80_u32, prop::bool::weighted(0.1)), 1..300),
         ) {
             let (rate, mut limiter) = (Rate::new(per_second, burst), Gcra::default());
-            // In billionths of a token. Rounding to nanoseconds costs less than one token per million steps.
+            // In billionths of a token. Rounding to nanoseconds costs less than one token per
+            // million steps.
             let full = i128::from(burst) * SECOND as i128;
             let slack = steps.len() as i128 * i128::from(per_second);
             let (mut now, mut ideal) = (Duration::from_secs(1), full);

@@ -103,7 +103,8 @@ impl Lease {
         let unused = &mut self.unused.get_or_insert_default()[kind as usize];
         if *unused < amount {
             let missing = amount - *unused;
-            // Must not exceed the burst: `take` caps its amount there, and more would be returned than was taken.
+            // Must not exceed the burst: `take` caps its amount there, and more would be returned
+            // than was taken.
             let chunk = missing.max(kind.chunk().min(allowance.rates.of(kind).burst));
             if allowance.take(kind, chunk, now).is_ok() {
                 *unused += chunk;

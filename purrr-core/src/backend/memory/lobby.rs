@@ -28,7 +28,7 @@ use crate::{
 /// The rule is asked, and interests are hashed, before the lock is taken. The work under the lock
 /// is bounded, see [`Matchmaker`].
 ///
-/// While more searches are due than one timeout resumes, timeouts are 10 ms apart. About 400,000
+/// While more searches are due than one timeout resumes, timeouts are 10 ms apart. About 200,000
 /// entries are then visited per second, for the searches in the order in which they were due.
 #[derive(Clone)]
 pub struct MemoryLobby {

@@ -1,7 +1,7 @@
 //! Explores every history of a few peers, to the fixpoint, and compares the machine with an oracle.
 //!
-//! The oracle counts time in ticks. It knows the peers from the tables at the end, and nothing of buckets, queues and
-//! timeouts.
+//! The oracle counts time in ticks. It knows the peers from the tables at the end, and nothing of
+//! buckets, queues and timeouts.
 
 mod world;
 
@@ -12,7 +12,8 @@ use world::{Bug, Cast, Role, World};
 use super::*;
 use crate::matching::rule::Choice;
 
-/// Searches widen to language after one tick and to anyone after two; from then on, time changes nothing.
+/// Searches widen to language after one tick and to anyone after two; from then on, time changes
+/// nothing.
 const LAST_TICK: u32 = 2;
 
 /// The most seeds that are tried until every allowed outcome of a step has occurred.
@@ -23,7 +24,8 @@ enum Step {
     Enter(usize),
     Leave(usize),
     Part(usize),
-    /// The partner just matched with this peer is gone, so the peer enters again with its waited time.
+    /// The partner just matched with this peer is gone, so the peer enters again with its waited
+    /// time.
     Return(usize),
     Tick,
 }
@@ -228,7 +230,8 @@ impl Situation {
         allowed
     }
 
-    /// Rates the other peer for a seeker: closeness, shared tags, time waited. `None` if they may not meet.
+    /// Rates the other peer for a seeker: closeness, shared tags, time waited. `None` if they may
+    /// not meet.
     ///
     /// `standing` is the time that the other peer had waited when it last searched.
     fn worth(
@@ -313,7 +316,8 @@ impl Role {
     }
 }
 
-/// Explores every history and every random outcome, breadth first. Returns the number of situations.
+/// Explores every history and every random outcome, breadth first. Returns the number of
+/// situations.
 fn explore(cast: &Cast, bug: Bug) -> Result<usize, String> {
     let start = Situation::new(cast, bug);
     let mut seen = HashSet::from([start.picture()]);

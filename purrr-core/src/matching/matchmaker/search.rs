@@ -1,4 +1,5 @@
-//! One search of a [`Matchmaker`]: random probes, a scan of the buckets, and the best match of what they found.
+//! One search of a [`Matchmaker`]: random probes, a scan of the buckets, and the best match of what
+//! they found.
 
 use std::{
     cmp::Reverse,
@@ -17,14 +18,19 @@ use crate::{
     model::ids::OriginKey,
 };
 
-/// The most entries of each bucket that the first search of a place visits.
-pub(super) const INITIAL_SCAN: usize = 16;
+/// The most entries that a search visits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ScanBudget {
+    pub(super) per_bucket: usize,
+    /// Of all buckets together.
+    pub(super) total: usize,
+}
 
-/// The most entries of each bucket that a resumed or widened search visits.
-pub(super) const RESUMED_SCAN: usize = 256;
+/// The budget of a place's first search.
+pub(super) const INITIAL_SCAN: ScanBudget = ScanBudget { per_bucket: 16, total: 128 };
 
-/// The most entries of all buckets together that any search visits.
-pub(super) const SCAN_BUDGET: usize = 256;
+/// The budget of a resumed or widened search.
+pub(super) const RESUMED_SCAN: ScanBudget = ScanBudget { per_bucket: 256, total: 256 };
 
 /// The most runs of tombstones that any search skips.
 const HOPS: usize = 1_024;
@@ -48,7 +54,8 @@ pub(super) struct Candidate {
 /// The outcome of a search that found no partner.
 #[derive(Default)]
 pub(super) struct NoMatch {
-    /// The slot of each active bucket at which the search resumes, in the order of the place's slots.
+    /// The slot of each active bucket at which the search resumes, in the order of the place's
+    /// slots.
     pub(super) cursors: Vec<u64>,
     /// The number of visited entries.
     pub(super) visits: usize,
@@ -82,7 +89,7 @@ struct Search<'a, S> {
     now: Duration,
     seeker: &'a Waiting<S>,
     waited: u64,
-    depth: usize,
+    budget: ScanBudget,
     hops: usize,
     waiting: &'a SlotMap<PlaceKey, Waiting<S>>,
     queues: &'a HashMap<Bucket, WaitQueue<PlaceKey>, FixedState>,
@@ -94,12 +101,13 @@ struct Search<'a, S> {
 }
 
 impl<S> Matchmaker<S> {
-    /// Goes through the buckets kind by kind, best first, and returns the best match of the first kind that has one.
+    /// Goes through the buckets kind by kind, best first, and returns the best match of the first
+    /// kind that has one.
     pub(super) fn find_partner(
         &mut self,
         now: Duration,
         key: PlaceKey,
-        depth: usize,
+        budget: ScanBudget,
     ) -> Result<PlaceKey, NoMatch> {
         let Self { waiting, queues, origins, random, candidates, table, .. } = self;
         let mut no_match = NoMatch::default();
@@ -110,7 +118,7 @@ impl<S> Matchmaker<S> {
             now,
             seeker,
             waited,
-            depth,
+            budget,
             hops: HOPS,
             waiting,
             queues,
@@ -161,7 +169,8 @@ impl<S> Search<'_, S> {
         found
     }
 
-    /// Visits the next entries of each active bucket of a kind, and collects those of other persons as candidates.
+    /// Visits the next entries of each active bucket of a kind, and collects those of other persons
+    /// as candidates.
     ///
     /// The buckets share what is left of the budget equally.
     fn scan_buckets(&mut self, kind: &[Slot]) {
@@ -174,9 +183,9 @@ impl<S> Search<'_, S> {
             if slot.is_active(self.waited)
                 && let Some(queue) = self.queues.get(&slot.bucket)
             {
-                let share = (SCAN_BUDGET - self.no_match.visits).div_ceil(buckets);
+                let share = (self.budget.total - self.no_match.visits).div_ceil(buckets);
                 let mut scan = queue.scan(cursor, self.hops);
-                for _ in 0..share.min(self.depth) {
+                for _ in 0..share.min(self.budget.per_bucket) {
                     let Some(entry) = scan.next() else { break };
                     self.no_match.visits += 1;
                     if entry.person != self.seeker.ticket.person {
@@ -252,13 +261,15 @@ impl Candidate {
     }
 }
 
-/// Deduplicates candidates and counts the buckets that each one shares. `table` is kept for its capacity.
+/// Deduplicates candidates and counts the buckets that each one shares. `table` is kept for its
+/// capacity.
 ///
-/// Sorting and deduplicating instead costs 24 % more instructions per pair in `interests` of `benches/pairing.rs`
-/// (30,100 against 24,300 with 2,000 waiting, counted by callgrind).
+/// Sorting and deduplicating instead costs 24 % more instructions per pair in `interests` of
+/// `benches/pairing.rs` (30,100 against 24,300 with 2,000 waiting, counted by callgrind).
 fn count_shared(candidates: &mut Vec<Candidate>, table: &mut Vec<usize>) {
     const FREE: usize = usize::MAX;
-    // Open addressing, at most half full. Slot map indices are dense, so they need no hash to spread.
+    // Open addressing, at most half full. Slot map indices are dense, so they need no hash to
+    // spread.
     let size = (2 * candidates.len()).next_power_of_two();
     table.clear();
     table.resize(size, FREE);

@@ -8,7 +8,7 @@ use std::{
 use proptest::{prelude::*, test_runner::TestCaseError};
 
 use super::{
-    search::{INITIAL_SCAN, RANDOM_PROBES, SCAN_BUDGET},
+    search::{INITIAL_SCAN, RANDOM_PROBES, RESUMED_SCAN},
     *,
 };
 use crate::{
@@ -19,8 +19,8 @@ use crate::{
     model::profile::Search,
 };
 
-/// The bounds that [`Matchmaker`] documents: entries of all buckets together per first search and per resumed search, and
-/// the pause between them.
+/// The bounds that [`Matchmaker`] documents: entries of all buckets together per first search and
+/// per resumed search, and the pause between them.
 const VISITED_FIRST: u64 = 16;
 const VISITED: u64 = 256;
 const EVERY: Duration = Duration::from_millis(100);
@@ -467,9 +467,10 @@ fn enter(
 
 #[test]
 fn visits_per_search_are_bounded() {
-    for (choice, most) in
-        [(Choice::Oldest, INITIAL_SCAN), (Choice::Random, INITIAL_SCAN + RANDOM_PROBES)]
-    {
+    for (choice, most) in [
+        (Choice::Oldest, INITIAL_SCAN.per_bucket),
+        (Choice::Random, INITIAL_SCAN.per_bucket + RANDOM_PROBES),
+    ] {
         let rule = Arc::new(Refusing(choice, AtomicUsize::new(0)));
         let mut machine = Matchmaker::new(3);
         for peer in 0..100_000 {
@@ -479,7 +480,7 @@ fn visits_per_search_are_bounded() {
         machine.handle_timeout(EVERY);
         let asked = rule.1.load(Ordering::Relaxed);
         assert!(
-            (1..=TIMEOUT_BUDGET + SCAN_BUDGET + SEARCHES_PER_TIMEOUT * RANDOM_PROBES)
+            (1..=TIMEOUT_BUDGET + RESUMED_SCAN.total + SEARCHES_PER_TIMEOUT * RANDOM_PROBES)
                 .contains(&asked),
             "{asked}"
         );
@@ -513,4 +514,104 @@ fn search_resumes_after_compaction() {
     assert!(machine.poll_match().is_none());
     machine.handle_timeout(now + EVERY);
     assert_eq!(machine.poll_match().unwrap().sides.map(|side| side.seat), [mate - 1, mate]);
+}
+
+/// Refuses every pair, with as many buckets as a ticket has tags.
+#[derive(Debug)]
+struct RefusingTags(AtomicUsize);
+
+impl Pairing for RefusingTags {
+    fn buckets(&self, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
+        Interests::default().buckets(ticket, waited)
+    }
+
+    fn accepts(&self, _: &Ticket, _: &Ticket) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        false
+    }
+}
+
+#[test]
+fn visits_are_bounded_over_all_buckets() {
+    let rule = Arc::new(RefusingTags(AtomicUsize::new(0)));
+    let asked = || rule.0.swap(0, Ordering::Relaxed);
+    let mut machine = Matchmaker::new(3);
+    for peer in 0..2_000 {
+        let mut ticket = Ticket::new(PeerId::from_bits(peer));
+        ticket.search = Search::for_interests(
+            (0..32)
+                .map(|tag| format!("{}", (peer + tag) % 64))
+                .collect::<Vec<_>>()
+                .iter()
+                .map(String::as_str),
+        );
+        let request = Request::new(Arc::new(ticket), rule.clone());
+        machine.handle_enter(Duration::ZERO, request, peer).unwrap();
+        assert!(asked() <= INITIAL_SCAN.total);
+    }
+    for tick in 1..50 {
+        machine.handle_timeout(EVERY * tick);
+        assert!(asked() <= TIMEOUT_BUDGET + RESUMED_SCAN.total);
+    }
+}
+
+fn ticket(peer: u64, person: u64, origin: u64) -> Request {
+    let mut ticket = Ticket::new(PeerId::from_bits(peer));
+    (ticket.person, ticket.origin) = (PersonId::from_bits(person), OriginKey::from_bits(origin));
+    Request::new(Arc::new(ticket), Arc::new(Languages))
+}
+
+#[test]
+fn waiting_places_are_limited_per_person_and_origin() {
+    let limits = PlaceLimits { per_person: 2, per_origin: 3 };
+    let mut machine = Matchmaker::new(3).with_limits(limits);
+    let enter = |machine: &mut Matchmaker<u64>, peer, person, origin| {
+        machine.handle_enter(Duration::ZERO, ticket(peer, person, origin), peer)
+    };
+    let first = enter(&mut machine, 1, 7, 9).unwrap();
+    enter(&mut machine, 2, 7, 9).unwrap();
+    assert_eq!(enter(&mut machine, 3, 7, 8), Err(EnterError::PersonLimit));
+    assert_eq!(enter(&mut machine, 2, 7, 8), Err(EnterError::AlreadyHere));
+    machine.handle_leave(first);
+    enter(&mut machine, 3, 7, 9).unwrap();
+    // A match frees two places.
+    enter(&mut machine, 4, 8, 9).unwrap();
+    let pair = machine.poll_match().unwrap().pair;
+    machine.handle_part(pair);
+    enter(&mut machine, 5, 7, 9).unwrap();
+    assert_eq!(enter(&mut machine, 6, 7, 9), Err(EnterError::PersonLimit));
+
+    let mut machine = Matchmaker::new(3).with_limits(PlaceLimits { per_person: 0, per_origin: 3 });
+    for peer in 0..3 {
+        enter(&mut machine, peer, 7, 9).unwrap();
+    }
+    assert_eq!(enter(&mut machine, 3, 7, 9), Err(EnterError::OriginLimit));
+    enter(&mut machine, 3, 7, 8).unwrap();
+    enter(&mut machine, 4, 7, 0).unwrap();
+    assert_eq!(machine.origins.len(), 2);
+}
+
+/// Peer 9 of origin 1 enters where others wait, oldest first. The row names the one it is matched
+/// with.
+#[test]
+fn partners_of_other_origins_are_preferred_among_equals() {
+    for (origins, expected) in [
+        (&[1, 2][..], 1),
+        (&[1, 1], 0),
+        (&[2, 3], 0),
+        (&[0, 2], 0),
+        // Five places of one origin are a crowd.
+        (&[2, 2, 2, 2, 2, 3], 5),
+        (&[2, 2, 2, 2, 3], 0),
+        (&[1, 2, 2, 2, 2, 2], 1),
+    ] {
+        let mut machine = Matchmaker::new(3);
+        for (peer, origin) in origins.iter().enumerate() {
+            let request = ticket(peer as u64, 100, *origin);
+            machine.handle_enter(Duration::from_secs(peer as u64), request, peer).unwrap();
+        }
+        machine.handle_enter(Duration::from_secs(60), ticket(9, 9, 1), 9).unwrap();
+        let made = machine.poll_match().unwrap();
+        assert_eq!(made.sides.map(|side| side.seat), [expected, 9], "{origins:?}");
+    }
 }
