@@ -71,9 +71,11 @@ where
                 }
                 // Handled apart from other commands, since a frame is large to move.
                 Input::Command(Command::Send { chat, frame }) => {
-                    if !core.relay(cx, chat, frame) {
+                    if !core.admit(chat, &frame) {
                         return Ok(true);
                     }
+                    core.hub.stats.count_frame(frame.weight());
+                    core.send(cx, frame);
                 }
                 // Sent before the client knew of a partner that is just found, as is every frame.
                 Input::Invalid(problem) => {
@@ -94,6 +96,7 @@ where
 impl InputState {
     /// Returns true if the transport may be polled. Without a gate, it may only while commands are
     /// wanted.
+    #[inline]
     fn may_poll(&self, wants_commands: bool) -> bool {
         let Some(gate) = &self.gate else { return wants_commands };
         if gate.is_closed() == wants_commands {
@@ -105,6 +108,7 @@ impl InputState {
 
 impl SessionCore<'_> {
     /// Returns true if there is room for what a command may bring.
+    #[inline]
     fn wants_commands(&self) -> bool {
         self.input.pending_frame.is_none()
             && self.session.backlog() < MAX_BACKLOG
@@ -113,24 +117,20 @@ impl SessionCore<'_> {
 
     /// Returns true if something that the client sent is not done yet. The stall timeout bounds how
     /// long that may take.
+    #[inline]
     fn has_work_after_input(&self) -> bool {
         self.input.pending_frame.is_some() || self.request.is_call()
     }
 
-    /// Sends a frame to the partner if the session admits it. Returns true if it did.
-    fn relay(&mut self, cx: &Context<'_>, chat: Option<ChatId>, frame: Frame) -> bool {
-        let admitted = match self.spend(Cost::of_frame(&frame)) {
-            Ok(()) => self.session.admit(chat, &frame),
+    /// Returns true if a frame is to be sent to the partner.
+    fn admit(&mut self, chat: Option<ChatId>, frame: &Frame) -> bool {
+        match self.spend(Cost::of_frame(frame)) {
+            Ok(()) => self.session.admit(chat, frame),
             Err(wait) => {
-                self.session.handle_excess_send(chat, &frame, wait, now());
+                self.session.handle_excess_send(chat, frame, wait, now());
                 false
             }
-        };
-        if admitted {
-            self.hub.stats.count_frame(frame.weight());
-            self.send(cx, frame);
         }
-        admitted
     }
 
     /// Handles all input but frames and what is invalid.

@@ -84,16 +84,19 @@ pub(super) enum Request {
 
 impl SessionCore<'_> {
     /// Returns true once all events are flushed and only `poll_close` remains.
+    #[inline]
     pub(super) fn is_flushed_for_close(&self) -> bool {
         self.closing.is_some() && !self.output.unflushed && self.session.backlog() == 0
     }
 }
 
 impl Request {
+    #[inline]
     pub(super) const fn is_none(&self) -> bool {
         matches!(self, Self::None)
     }
 
+    #[inline]
     pub(super) const fn is_call(&self) -> bool {
         matches!(self, Self::Call(_))
     }
