@@ -47,6 +47,7 @@
 //! ```
 
 mod action;
+mod client;
 #[cfg(test)]
 mod exploration;
 mod machine;
