@@ -58,8 +58,14 @@ const transcript = new Transcript(byId('log'), byId('newer'), {
   link: follow,
 });
 const composer = new Composer(transcript, {
-  say: (text, answered) => chat.say(text, answered),
-  show: (picture, answered) => chat.show(picture, answered),
+  say(text, answered) {
+    byId('openers').hidden = true;
+    chat.say(text, answered);
+  },
+  show(picture, answered) {
+    byId('openers').hidden = true;
+    chat.show(picture, answered);
+  },
   fits: (text) => chat.fits(text),
   typing: (on) => phase === 'chat' && chat.typing(on),
   pictureBytes: () => chat.pictureBytes,
@@ -424,9 +430,9 @@ function enterChat() {
   calls.begin(chat, { note: (key) => transcript.note(key, { name: chat.name }), ring, refuse: refuseCall });
   composer.open();
   offerOpeners((text) => {
+    composer.focus();
     byId('openers').hidden = true;
     chat.say(text);
-    composer.focus();
   });
   composer.focus();
 }

@@ -41,6 +41,8 @@ pageStory('call_connects_two_pages_with_cameras_off_until_chosen', async ({ visi
   assert.ok(microphones >= 2, `${microphones} made-up microphones`);
   await ann.the('choose-microphone').selectOption({ index: 1 });
   assert.deepEqual(await violations(ann), []);
+  const send = await ann.the('send').boundingBox();
+  assert.ok(send.y + send.height <= ann.page.viewportSize().height, 'the call leaves room to write');
 
   await ann.say('we can write as well');
   await bob.hears('we can write as well');

@@ -62,6 +62,11 @@ pageStory('opening_line_is_sent_by_one_press', async ({ visit }) => {
   await bob.hears(line);
   await ann.seesNo('openers');
   await bob.seesNo('openers');
+  const [cid, dee] = await acquainted(visit);
+  await cid.sees('openers');
+  await cid.say('words of my own');
+  await cid.seesNo('openers');
+  await dee.hears('words of my own');
 });
 
 pageStory('message_is_answered_by_a_swipe', async ({ visit }) => {
