@@ -1,8 +1,9 @@
 //! Fuzz targets: what reads the bytes of clients, proxies and operators, and the session machine.
 //!
-//! `cargo test -p fuzz` gives each target its corpus, and then inputs close to it: 10,000, or `BOLERO_RANDOM_ITERATIONS`.
-//! `fuzz/run` builds the same tests with coverage instrumentation and libFuzzer. Inputs that once failed belong in
-//! `__fuzz__/TARGET/crashes`, where libFuzzer writes them; they are tried first.
+//! `cargo test -p fuzz` gives each target its corpus, and then inputs close to it: 10,000, or
+//! `BOLERO_RANDOM_ITERATIONS`. `fuzz/run` builds the same tests with coverage instrumentation and
+//! libFuzzer. Inputs that once failed belong in `__fuzz__/TARGET/crashes`, where libFuzzer writes
+//! them; they are tried first.
 #![cfg(test)]
 
 mod mutate;
@@ -33,7 +34,8 @@ macro_rules! targets {
 
 /// Returns true if this target is to run: all of them, or that of `FUZZ_TARGET`.
 ///
-/// Must be a variable and no filter of the test harness: libFuzzer starts the program again without arguments.
+/// Must be a variable and no filter of the test harness: libFuzzer starts the program again without
+/// arguments.
 fn is_wanted(target: &str) -> bool {
     std::env::var("FUZZ_TARGET").map_or(true, |wanted| wanted == target)
 }

@@ -45,7 +45,8 @@ fn limits() -> Limits {
     limits
 }
 
-/// The same rules over plain lists that are searched from end to end, without an index of deadlines.
+/// The same rules over plain lists that are searched from end to end, without an index of
+/// deadlines.
 #[derive(Default)]
 struct Plain {
     tokens: Vec<(ResumeToken, PersonId, bool)>,

@@ -1,4 +1,5 @@
-//! Public types can be shared between threads and moved while they are polled. Held by the compiler.
+//! Public types can be shared between threads and moved while they are polled. Held by the
+//! compiler.
 
 use purrr_core::{
     Anyone, Chat, Code, Command, Event, Frame, Hello, Hub, HubBuilder, Interests, Languages,

@@ -1,4 +1,5 @@
-//! Stories about `Hub::serve`, over a transport in memory and in virtual time: nothing here waits for real.
+//! Stories about `Hub::serve`, over a transport in memory and in virtual time: nothing here waits
+//! for real.
 
 mod chats;
 mod draining;

@@ -6,7 +6,8 @@ use super::{error::CliError, file::File, setting::Settings, settings};
 
 /// Checks that a file is refused with a message or gives settings that can be served.
 ///
-/// The message is not much longer than the file. The settings are printed as a file that reads back the same.
+/// The message is not much longer than the file. The settings are printed as a file that reads back
+/// the same.
 pub fn config_file(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let settings = match read(text) {

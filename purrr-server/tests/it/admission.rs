@@ -1,4 +1,5 @@
-//! Who may connect: limits in all, per address and per second, on every transport, and whose address counts.
+//! Who may connect: limits in all, per address and per second, on every transport, and whose
+//! address counts.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
@@ -26,7 +27,8 @@ async fn limited(change: impl FnOnce(&mut Config)) -> Server {
     Server::with(config).await
 }
 
-/// Opens a native connection as if through a proxy for `client`; keeps it open while the stream is held.
+/// Opens a native connection as if through a proxy for `client`; keeps it open while the stream is
+/// held.
 async fn upgrade(server: &Server, client: &str) -> (u16, TcpStream) {
     let mut stream = server.connect().await;
     let lines = UPGRADE.join("\r\n");
@@ -161,12 +163,12 @@ async fn lost_searching_connection_frees_permit() {
         };
         futures::future::join_all((0..50).map(|_| vanish())).await;
     }
-    soon("nobody is left", async {
-        let nobody = async || {
+    soon("an empty hub", async {
+        let is_empty = async || {
             let census = server.hub.census().await.unwrap();
             (server.hub.online(), census.waiting, census.pairs) == (0, 0, 0)
         };
-        while !nobody().await {
+        while !is_empty().await {
             tokio::task::yield_now().await;
         }
     })

@@ -1,4 +1,5 @@
-//! Public types can be shared between threads and moved while they are polled. Held by the compiler.
+//! Public types can be shared between threads and moved while they are polled. Held by the
+//! compiler.
 
 use purrr_server::{cli, config, transport};
 

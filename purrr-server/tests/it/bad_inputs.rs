@@ -55,7 +55,8 @@ enum Want {
     Lacks(&'static [u16], &'static str),
     /// A close frame with one of these codes.
     Closes(&'static [u16]),
-    /// The end of the connection or session, long before anybody would be asked whether they are there.
+    /// The end of the connection or session, long before anybody would be asked whether they are
+    /// there.
     Ends,
     /// The end of the connection once the question whether they are there has gone unanswered.
     Starves,
@@ -99,7 +100,7 @@ async fn bad_inputs_get_listed_answers() {
     assert!(wrong.is_empty(), "{} rows:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Tries a row while Ann and Bob talk; then nobody else is there, and the server answers.
+/// Tries a row while Ann and Bob talk; then no other client is there, and the server answers.
 async fn check(server: &Server, ann: &mut Peer, bob: &mut Peer, row: &Row) -> Result<(), String> {
     let tried = CancellationToken::new();
     let trying = async {

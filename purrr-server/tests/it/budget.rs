@@ -63,7 +63,7 @@ fn announced(id: u32) -> String {
     format!(r#"{{"type":"image","id":{id},"mime":"image/png","size":{PICTURE}}}"#)
 }
 
-/// Somebody who has sent most of a picture, and the picture and the partner.
+/// A client that has sent most of a picture, and the picture and the partner.
 async fn halfway(server: &Server) -> (Wire, Vec<u8>, Peer) {
     let (mut ann, bob) = pair(server).await;
     let picture = png_of(PICTURE);

@@ -1,4 +1,5 @@
-//! The program itself: what it reads, what it says when that is wrong, how it starts and how it ends.
+//! The program itself: what it reads, what it says when that is wrong, how it starts and how it
+//! ends.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
@@ -53,7 +54,7 @@ fn file(name: &str, contents: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-// ---- Options ----------------------------------------------------------------------------------------------------
+// ---- Options ------------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn flag_beats_variable_beats_file_beats_default() {
@@ -196,7 +197,7 @@ async fn backend_is_a_url() {
     }
 }
 
-// ---- Mistakes ---------------------------------------------------------------------------------------------------
+// ---- Mistakes -----------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn misspelt_option_gets_suggestion() {
@@ -266,7 +267,7 @@ async fn file_errors_name_the_line() {
     }
 }
 
-// ---- Running ----------------------------------------------------------------------------------------------------
+// ---- Running ------------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn signal_ends_idle_server() {
@@ -399,8 +400,8 @@ async fn log_contains_no_names_or_messages() {
         log.read_to_string(&mut lines).await.unwrap();
         lines
     });
-    let (mut ann, token) = Peer::connect_remembered(address, "somebody").await;
-    let (mut bob, _) = Peer::connect_remembered(address, "somebody").await;
+    let (mut ann, token) = Peer::connect_remembered(address, "a client").await;
+    let (mut bob, _) = Peer::connect_remembered(address, "a client").await;
     let hello = format!(r#"{{"type":"hello","name":"PLANTED","publicKey":"{KEY}"}}"#);
     for peer in [&mut ann, &mut bob] {
         peer.send(&*hello).await;
@@ -440,7 +441,7 @@ async fn log_contains_no_names_or_messages() {
         lines.push(line);
     }
     for line in &mut lines {
-        let Some(Packet::Text(matched)) = line.next().await else { panic!("nobody was matched") };
+        let Some(Packet::Text(matched)) = line.next().await else { panic!("no match") };
         assert!(matched.starts_with(r#"42["matched""#), "{matched}");
     }
     lines[0].send(r#"42["send_message",{"message":"PLANTED"}]"#).await;

@@ -1,4 +1,5 @@
-//! Engine.IO under the Purrr.chat dialect: polling, WebSocket, and the change from the one to the other.
+//! Engine.IO under the Purrr.chat dialect: polling, WebSocket, and the change from the one to the
+//! other.
 
 use futures::{SinkExt, StreamExt};
 use purrr_server::Config;
@@ -17,7 +18,7 @@ use crate::{
     },
 };
 
-// ---- Order ------------------------------------------------------------------------------------------------------
+// ---- Order --------------------------------------------------------------------------------------
 
 /// Events in a burst.
 const BURST: usize = 2_000;
@@ -134,7 +135,8 @@ async fn upgrade_keeps_packets_under_backpressure() {
         let (address, session, body) = (*address, session.clone(), body.clone());
         posting.push(tokio::spawn(async move { post(address, &session, &body).await }));
     }
-    // Nobody polls. What a chat holds under way, what waits for a poll, and one held back, for each.
+    // No client polls. What a chat holds under way, what waits for a poll, and one held back, for
+    // each.
     let held = 2 * (server.hub.limits().queue_bytes / 200_000 + 5);
     soon("two sessions that stand still", async {
         while server.hub.stats().frames < held as u64 {
@@ -212,7 +214,7 @@ async fn concurrent_post_ends_session() {
         while post(server.address, &session, "3").await.status != 400 {}
     })
     .await;
-    // A body that is given up ends the session at once, and not when somebody is missed.
+    // A body that is given up ends the session at once, and not by a timeout.
     let session = server.polling_session().await;
     let mut given_up = server.connect().await;
     given_up.write_all(head(&session).as_bytes()).await.unwrap();
@@ -222,7 +224,7 @@ async fn concurrent_post_ends_session() {
     assert!(last.as_deref().is_none_or(|last| last == over), "{last:?}");
 }
 
-// ---- Size -------------------------------------------------------------------------------------------------------
+// ---- Size ---------------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn large_packet_is_fragmented() {
@@ -261,7 +263,7 @@ async fn large_packet_is_fragmented() {
     ann.gets_binary(placeholder, &bytes).await;
 }
 
-// ---- What is wrong ----------------------------------------------------------------------------------------------
+// ---- What is wrong ------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn invalid_engineio_requests_are_refused() {

@@ -1,4 +1,4 @@
-//! Somebody who is held up by a partner that does not read: still asked whether it is there, and missed when it is not.
+//! Heartbeats of a client under backpressure, whose partner does not read.
 
 use std::time::Duration;
 
@@ -30,7 +30,8 @@ async fn pair(server: &Server) -> (Wire, Visitor) {
     (ann, bob)
 }
 
-/// Sends as many texts as are taken, one that fills the queue, one that is held, and `more` that are not read.
+/// Sends as many texts as are taken, one that fills the queue, one that is held, and `more` that
+/// are not read.
 async fn fill(ann: &mut Wire, more: u32) {
     for id in 1..=TAKEN + 2 + more {
         let text = "x".repeat(LARGE);
@@ -66,7 +67,8 @@ async fn heartbeat_continues_under_backpressure() {
                 ann.send(&frame(FIN | PONG, &frame_read.payload)).await;
             }
         }
-        // Now she answers no more, which is noticed at the latest when what is before her answers has been read.
+        // Now she answers no more, which is noticed at the latest when what is before her answers
+        // has been read.
         alive.abort();
         let mut heard = 0;
         loop {

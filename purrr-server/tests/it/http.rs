@@ -28,7 +28,7 @@ async fn impatient() -> Server {
     Server::with(config).await
 }
 
-// ---- The page ---------------------------------------------------------------------------------------------------
+// ---- The page -----------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn page_has_strict_csp() {
@@ -158,7 +158,7 @@ async fn routes_work_under_a_prefix() {
     }
 }
 
-// ---- Health -----------------------------------------------------------------------------------------------------
+// ---- Health -------------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn health_counts_peers() {
@@ -261,7 +261,7 @@ async fn draining_server_is_alive_but_not_ready() {
     server.stopped().await;
 }
 
-// ---- Who may connect --------------------------------------------------------------------------------------------
+// ---- Who may connect ----------------------------------------------------------------------------
 
 #[tokio::test]
 async fn origin_check() {
@@ -389,7 +389,7 @@ async fn cross_site_requests_to_a_nested_router_are_refused() {
     }
 }
 
-// ---- Handshakes -------------------------------------------------------------------------------------------------
+// ---- Handshakes ---------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn websocket_handshake_follows_rfc_6455() {
@@ -408,7 +408,7 @@ async fn websocket_handshake_follows_rfc_6455() {
     assert_eq!(answer.header("sec-websocket-extensions"), None);
 }
 
-// ---- Requests that are wrong ------------------------------------------------------------------------------------
+// ---- Requests that are wrong --------------------------------------------------------------------
 
 #[tokio::test]
 async fn length_and_chunked_request_is_refused() {
@@ -473,7 +473,8 @@ async fn slow_body_counts_as_heartbeat() {
         format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")
     };
     assert_eq!(server.raw(format!("{}40", post(2))).await.body, "ok");
-    // The client cannot answer a ping before it has sent all of this, which takes longer than an answer may.
+    // The client cannot answer a ping before it has sent all of this, which takes longer than an
+    // answer may.
     let event = r#"42["slow"]"#;
     let mut stream = server.connect().await;
     stream.write_all(post(event.len()).as_bytes()).await.unwrap();
@@ -486,7 +487,8 @@ async fn slow_body_counts_as_heartbeat() {
     assert!(answer.contains("40{") && answer.contains(r#"42["error""#), "{answer}");
 }
 
-/// The head of a POST to a polling session, on a server that waits for its body for a short time only.
+/// The head of a POST to a polling session, on a server that waits for its body for a short time
+/// only.
 async fn post_begun(length: usize) -> (Server, TcpStream) {
     let mut config = Config::default();
     config.body_timeout = SHORT;

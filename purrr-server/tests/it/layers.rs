@@ -112,13 +112,14 @@ fn without_tests(text: &str) -> &str {
     text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
 }
 
-// ---- Files ----------------------------------------------------------------------------------------------------------
+// ---- Files --------------------------------------------------------------------------------------
 
 /// Finds a circle of files, also within a folder.
 ///
-/// A module is one with the modules that it declares: they may use what it defines, and it depends on what they import. So
-/// only an import by a descendant counts for nothing; a circle of siblings, or of a module and one elsewhere, is found. A
-/// name is followed through re-exports to the file that defines it. Files that only tests have are left out.
+/// A module is one with the modules that it declares: they may use what it defines, and it depends
+/// on what they import. So only an import by a descendant counts for nothing; a circle of siblings,
+/// or of a module and one elsewhere, is found. A name is followed through re-exports to the file
+/// that defines it. Files that only tests have are left out.
 #[test]
 fn files_form_no_import_circle() {
     for (root, _) in LAYERS {

@@ -1,4 +1,5 @@
-//! The native dialect over real sockets, to the byte: what is asked, what comes back, what the partner gets.
+//! The native dialect over real sockets, to the byte: what is asked, what comes back, what the
+//! partner gets.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ fn config(change: impl FnOnce(&mut Config)) -> Config {
     config
 }
 
-// ---- Arriving ---------------------------------------------------------------------------------------------------
+// ---- Arriving -----------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn welcome_comes_first_with_limits() {
@@ -49,7 +50,7 @@ async fn subprotocol_is_negotiated() {
     }
 }
 
-// ---- Finding somebody -------------------------------------------------------------------------------------------
+// ---- Searching ----------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn find_matches_two_peers() {
@@ -143,21 +144,23 @@ async fn forty_peers_are_all_matched() {
             peer.gets_type("waiting").await;
             let matched = peer.gets_type("matched").await;
             let partner = matched["partner"]["name"].as_str().unwrap().to_owned();
-            // The partner may be on its way still, so nobody leaves.
+            // The partner may be on its way still, so no peer leaves.
             ((number.to_string(), partner, matched["chat"].clone()), peer)
         })
     });
     let people: Vec<_> = join_all(people).await.into_iter().map(Result::unwrap).collect();
     for ((name, partner, chat), _) in &people {
         assert_ne!(name, partner);
-        let ((_, back, same), _) =
-            people.iter().find(|((other, ..), _)| other == partner).expect("a partner is somebody");
+        let ((_, back, same), _) = people
+            .iter()
+            .find(|((other, ..), _)| other == partner)
+            .expect("a partner is one of them");
         assert_eq!((back, same), (name, chat));
     }
     assert_eq!(server.hub.census().await.unwrap().pairs, 20);
 }
 
-// ---- Talking ----------------------------------------------------------------------------------------------------
+// ---- Talking ------------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn messages_arrive_byte_for_byte() {
@@ -192,7 +195,7 @@ async fn delivered_in_order() {
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     let frames = [
         r#"{"type":"message","id":0,"text":"first"}"#,
-        r#"{"type":"message","text":"nobody waits for news of this"}"#,
+        r#"{"type":"message","text":"no receipt is due for this"}"#,
         r#"{"type":"message","id":41,"text":"second"}"#,
     ];
     for frame in frames {
@@ -350,7 +353,7 @@ async fn message_of_other_chat_is_dropped() {
     bob.has_nothing_new().await;
 }
 
-// ---- Parting ----------------------------------------------------------------------------------------------------
+// ---- Parting ------------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn next_leaves_and_searches_in_one_step() {
@@ -359,7 +362,7 @@ async fn next_leaves_and_searches_in_one_step() {
     ann.send(r#"{"type":"next"}"#).await;
     ann.gets(r#"{"type":"waiting","online":2,"waiting":0}"#).await;
     bob.gets(r#"{"type":"left","reason":"next"}"#).await;
-    // Whoever was left is idle, and may search again.
+    // The peer that was left is idle, and may search again.
     bob.send(r#"{"type":"message","id":8,"text":"are you there?"}"#).await;
     bob.gets_error("not-paired", Some(8)).await;
     bob.send(r#"{"type":"find"}"#).await;
@@ -415,7 +418,7 @@ async fn reset_while_waiting_leaves_lobby() {
     bob.has_nothing_new().await;
 }
 
-// ---- What is wrong ----------------------------------------------------------------------------------------------
+// ---- What is wrong ------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn invalid_messages_get_errors() {
@@ -496,7 +499,7 @@ async fn mislabelled_images_are_refused() {
     ann.send_bytes(png_of(9_500_001)).await;
     ann.gets_error("too-large", Some(3)).await;
 
-    // A text where bytes are due: the head is dropped, and whoever sent it knows.
+    // A text where bytes are due: the head is dropped, and its sender is told.
     ann.send(r#"{"type":"image","id":4,"mime":"image/png","size":1}"#).await;
     ann.send(r#"{"type":"typing","on":true}"#).await;
     ann.gets_error("bad-message", Some(4)).await;
@@ -571,7 +574,7 @@ async fn messages_without_partner_are_refused() {
     bob.has_nothing_new().await;
 }
 
-// ---- Connections that go wrong ----------------------------------------------------------------------------------
+// ---- Connections that go wrong ------------------------------------------------------------------
 
 #[tokio::test]
 async fn max_payload_closes_with_1009() {
@@ -597,7 +600,7 @@ async fn heartbeat_timeout_closes_connection() {
     }))
     .await;
     let (ann, mut bob, _) = Peer::pair(server.address).await;
-    // Pings are answered while Bob is read from; nobody reads for Ann.
+    // Pings are answered while Bob is read from; Ann is not.
     bob.gets(r#"{"type":"left","reason":"lost"}"#).await;
     drop(ann);
     let began = Instant::now();
@@ -620,11 +623,11 @@ async fn stall_disconnects_slow_reader() {
     assert_eq!(bob.is_closed_after_any(&flood, 1008).await, "slow");
 }
 
-// ---- Going away -------------------------------------------------------------------------------------------------
+// ---- Going away ---------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn drain_is_announced_and_lets_chats_finish() {
-    // So long that nobody's turn to go comes meanwhile.
+    // So long that no idle disconnect comes meanwhile.
     let hour = Duration::from_secs(3_600);
     let mut server = Server::with(config(|config| config.drain = hour)).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;

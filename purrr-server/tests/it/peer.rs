@@ -64,7 +64,8 @@ impl Peer {
         self.gets_error("unknown-type", None).await;
     }
 
-    /// Reads this text as often as it comes, then a close with this code; returns the reason it gave.
+    /// Reads this text as often as it comes, then a close with this code; returns the reason it
+    /// gave.
     pub(crate) async fn is_closed_after_any(&mut self, text: &str, code: u16) -> String {
         loop {
             match self.next().await {

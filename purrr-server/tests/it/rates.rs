@@ -1,4 +1,4 @@
-//! How fast somebody may speak, on both dialects, to the byte.
+//! Rate limits on both dialects, to the byte.
 
 use std::time::Duration;
 
@@ -155,7 +155,8 @@ async fn rates_per_address_are_shared() {
         })
         .await;
     }
-    // 300 were said where 200 may be, less the five times that somebody left; more may be as time goes on.
+    // 300 were said where 200 may be, less the five times that a peer left; more may be as time
+    // goes on.
     assert!((80..=105).contains(&refused), "{refused}");
 }
 

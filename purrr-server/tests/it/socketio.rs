@@ -1,4 +1,5 @@
-//! The Purrr.chat dialect over real sockets, to the byte: what is asked, what comes back, what the partner gets.
+//! The Purrr.chat dialect over real sockets, to the byte: what is asked, what comes back, what the
+//! partner gets.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// A picture of no bytes that matter, as the frontend sends it.
-/// Only how a PNG begins, since nobody looks further.
+/// Only how a PNG begins, since no check looks further.
 const PICTURE: &str = "data:image/png;base64,iVBORw0KGgo=";
 
 const PICTURE_BYTES: &[u8] = b"\x89PNG\r\n\x1a\n";
@@ -24,7 +25,7 @@ const PICTURE_BYTES: &[u8] = b"\x89PNG\r\n\x1a\n";
 const PAIRS: [[Transport; 2]; 3] =
     [[Polling, WebSocket], [WebSocket, Upgraded], [Upgraded, Polling]];
 
-// ---- Finding somebody -------------------------------------------------------------------------------------------
+// ---- Searching ----------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn matched_has_name_and_key() {
@@ -115,7 +116,7 @@ async fn disconnect_partner_leaves_queue() {
     assert_eq!(server.hub.census().await.unwrap().waiting, 0);
 }
 
-// ---- In a chat --------------------------------------------------------------------------------------------------
+// ---- In a chat ----------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn every_event_is_relayed_both_ways() {
@@ -147,7 +148,8 @@ async fn every_event_is_relayed_both_ways() {
     }
 }
 
-/// What is emitted, and what the partner gets, if anything. The first event is the first message of its sender.
+/// What is emitted, and what the partner gets, if anything. The first event is the first message of
+/// its sender.
 fn events() -> Vec<(String, Option<String>)> {
     let mut events = Vec::new();
     let mut event = |sent: &str, received: &str| {
@@ -167,7 +169,7 @@ fn events() -> Vec<(String, Option<String>)> {
         (r#"{"message":"x","reply":0.5}"#, r#""body":"x","image":null,"reply":null"#),
         (r#"{"message":"x","reply":1e300}"#, r#""body":"x","image":null,"reply":null"#),
         (r#"{"message":"x","more":[{}]}"#, r#""body":"x","image":null,"reply":null"#),
-        // A ciphertext is nobody's business; a picture in the clear is one of five kinds.
+        // A ciphertext is not looked into; a picture in the clear is one of five kinds.
         (
             r#"{"message":"{\"ciphertext\":\"AA==\",\"iv\":\"BB==\"}","image":"{\"ciphertext\":\"CC==\",\"iv\":\"DD==\"}","reply":1}"#,
             r#""body":"{\"ciphertext\":\"AA==\",\"iv\":\"BB==\"}","image":"{\"ciphertext\":\"CC==\",\"iv\":\"DD==\"}","reply":1"#,
@@ -257,7 +259,7 @@ async fn message_index_counts_both_sides() {
     ann.has_nothing_new().await;
 }
 
-// ---- The end of a chat ------------------------------------------------------------------------------------------
+// ---- The end of a chat --------------------------------------------------------------------------
 
 #[tokio::test]
 async fn ping_barrier_drops_events_of_last_chat() {
@@ -369,7 +371,7 @@ async fn connection_loss_ends_chat() {
     }
 }
 
-// ---- What is wrong ----------------------------------------------------------------------------------------------
+// ---- What is wrong ------------------------------------------------------------------------------
 
 #[tokio::test]
 async fn events_without_partner_are_refused() {
@@ -393,7 +395,7 @@ async fn events_without_partner_are_refused() {
         }
         ann.emit_binary(r#"["image upload",{"_placeholder":true,"num":0}]"#, b"x").await;
         ann.gets(r#"["error",{"message":"No partner found."}]"#).await;
-        // To leave nobody is no mistake.
+        // To leave without a partner is no mistake.
         ann.emit(r#"["disconnect_partner"]"#).await;
         ann.has_nothing_new().await;
     }
@@ -674,7 +676,7 @@ async fn events_before_namespace_end_session() {
     assert_eq!(server.hub.stats().arrivals, 0);
 }
 
-// ---- With somebody on the native dialect ------------------------------------------------------------------------
+// ---- With a peer on the native dialect ----------------------------------------------------------
 
 #[tokio::test]
 async fn chat_across_dialects() {

@@ -1,4 +1,4 @@
-//! Whom the server pairs with whom: somebody new, nobody who was blocked, and nobody who is not there.
+//! Whom the server matches with whom: new partners, none that is blocked, and none that is gone.
 
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ async fn meet(asking: &mut Peer, asked: &mut Peer) {
     asked.gets(r#"{"type":"message","text":"is it you?"}"#).await;
 }
 
-/// The two are paired, and the first blocks the other, who sees exactly what a partner sees that was merely left.
+/// The two are paired, and the first blocks the other, who sees exactly what a partner sees that
+/// was merely left.
 async fn meet_and_block(blocking: &mut Peer, blocked: &mut Peer) {
     blocking.finds().await;
     blocked.finds().await;
@@ -199,7 +200,7 @@ async fn unresponsive_waiting_peer_is_skipped_then_closed() {
         config.chat_ping_timeout = Duration::from_secs(4);
     }))
     .await;
-    // Pings are answered while somebody is read from; nobody reads for the frozen one.
+    // Pings are answered while a client is read from; the frozen one is not.
     let mut frozen = Peer::connect(server.address, "frozen").await;
     frozen.finds().await;
     soon("the frozen one is passed by", until_waiting(&server, 0)).await;

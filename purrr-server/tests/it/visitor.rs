@@ -147,7 +147,8 @@ impl Visitor {
         assert_eq!(self.next().await, Packet::Binary(Bytes::copy_from_slice(attachment)));
     }
 
-    /// The next event says that a pair was made with somebody of this name and the key that all have here.
+    /// The next event says that a pair was made with a partner of this name and the key that all
+    /// have here.
     pub(crate) async fn gets_matched(&mut self, name: &str) {
         self.gets(&format!(r#"["matched",{{"partnerName":"{name}","partnerPk":"{KEY}"}}]"#)).await;
     }

@@ -1,8 +1,8 @@
 //! Two hundred people of both dialects who do as they like, and an audit of what each of them saw.
 //!
-//! `PURRR_CHAOS_SECONDS` says for how long (default 5, and a few more until the last frozen one is found), and
-//! `PURRR_CHAOS_SEED` what they like; a failure names its seed. The seed repeats what people choose, not how the machine
-//! interleaves it.
+//! `PURRR_CHAOS_SECONDS` says for how long (default 5, and a few more until the last frozen one is
+//! found), and `PURRR_CHAOS_SEED` what they like; a failure names its seed. The seed repeats what
+//! people choose, not how the machine interleaves it.
 
 mod audit;
 mod client;
@@ -32,12 +32,12 @@ use crate::{ALONE, metrics, support::Server};
 
 const PEOPLE: usize = 200;
 
-/// How often whoever waits or chats is asked for a sign of life, and how long it may take.
+/// Interval and timeout of heartbeats while waiting or in a chat.
 const ASKED_EVERY: Duration = Duration::from_millis(400);
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 
-/// The longest time from somebody's last sign of life to its end, on an idle machine: an answer just given rests for a
-/// second before the next question.
+/// The longest time from a client's last sign of life to its end, on an idle machine: an answer
+/// just given rests for a second before the next question.
 const FOUND_WITHIN: Duration = Duration::from_secs(3);
 
 fn config() -> Config {
@@ -72,7 +72,7 @@ async fn chaos_keeps_invariants_and_leaves_nothing() {
     let census = server.hub.census().await.expect("a lobby in memory does not fail");
     let hub = [server.hub.online(), census.waiting, census.pairs];
     if hub != [0; 3] {
-        complaints.push_str(&format!("nobody is there, and {hub:?} online, waiting, pairs\n"));
+        complaints.push_str(&format!("no client is there, and {hub:?} online, waiting, pairs\n"));
     }
     drop(silent);
     complaints.push_str(&tasks_beyond(before).await);
@@ -85,7 +85,7 @@ async fn chaos_keeps_invariants_and_leaves_nothing() {
 /// What is left of a while that people lived.
 struct Lived {
     logs: Vec<Log>,
-    /// Connections on which somebody has gone silent. They are still open.
+    /// Connections on which a client has gone silent. They are still open.
     silent: Vec<Vec<Wire>>,
     /// By how much timers were late at most.
     lag: Duration,
@@ -128,8 +128,8 @@ fn complaints_of(logs: &mut [Log], lag: Duration) -> String {
     complaints
 }
 
-/// What may be asked of the server while everything on this machine can be late by this much: a question and its answer are
-/// four turns of a task.
+/// What may be asked of the server while everything on this machine can be late by this much: a
+/// question and its answer are four turns of a task.
 fn bounds(lag: Duration) -> Bounds {
     let late = lag * 4;
     Bounds {
@@ -144,9 +144,10 @@ fn number(variable: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{variable} must be a number, not {value}")))
 }
 
-// ---- What is left over ------------------------------------------------------------------------------------------
+// ---- What is left over --------------------------------------------------------------------------
 
-/// Waits until the server has found out by itself that nobody is there; what it still counts then if it does not.
+/// Waits until the server has found out by itself that no client is there; what it still counts
+/// then if it does not.
 async fn left_behind(address: SocketAddr) -> String {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
@@ -158,7 +159,7 @@ async fn left_behind(address: SocketAddr) -> String {
     }
 }
 
-/// The lines of the metrics that count somebody or something there, and what they do not count at all.
+/// The lines of the metrics that count clients or memory, and what they do not count at all.
 fn gauges_in_use(metrics: &str) -> String {
     let mut complaints = String::new();
     for name in ["purrr_online", "purrr_waiting", "purrr_pairs", "purrr_connections"] {
@@ -190,7 +191,8 @@ async fn tasks_beyond(before: usize) -> String {
     String::new()
 }
 
-/// Adds how often each thing was wrong, and for the first few of each the lines where that is to be seen.
+/// Adds how often each thing was wrong, and for the first few of each the lines where that is to be
+/// seen.
 fn complain(complaints: &mut String, logs: &[Log], findings: &Findings) {
     const SHOWN: usize = 2;
     let mut times: HashMap<_, usize> = HashMap::new();
@@ -211,7 +213,7 @@ fn complain(complaints: &mut String, logs: &[Log], findings: &Findings) {
     }
 }
 
-// ---- How late everything is -------------------------------------------------------------------------------------
+// ---- How late everything is ---------------------------------------------------------------------
 
 /// Measures by how much timers on this runtime are late at most.
 struct Pulse {

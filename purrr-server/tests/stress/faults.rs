@@ -1,10 +1,13 @@
-//! What clients, networks and operators can do to the server that is running, and what becomes of it.
+//! What clients, networks and operators can do to the server that is running, and what becomes of
+//! it.
 //!
-//! Each story starts the program as a process of its own and does its worst twice. What was measured the second time is
-//! printed as a row of the table in `docs/fault-injection.md`; the first time is for what the allocator fetches once. All the
-//! while two bystanders chat and somebody asks whether the server is alive, and afterwards nothing may be left.
+//! Each story starts the program as a process of its own and does its worst twice. What was
+//! measured the second time is printed as a row of the table in `docs/fault-injection.md`; the
+//! first time is for what the allocator fetches once. All the while two bystanders chat and a probe
+//! asks whether the server is alive, and afterwards nothing may be left.
 //!
-//! The stories are small unless `PURRR_FAULTS=full` asks for their whole size, with the server's defaults for all times.
+//! The stories are small unless `PURRR_FAULTS=full` asks for their whole size, with the server's
+//! defaults for all times.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
@@ -59,7 +62,8 @@ impl Story {
     }
 }
 
-/// Does the worst twice while two people chat; the server then is as it was. `fault` returns what became of it.
+/// Does the worst twice while two people chat; the server then is as it was. `fault` returns what
+/// became of it.
 async fn check(story: Story, fault: impl AsyncFn(&Target) -> String) {
     let _alone = ALONE.lock().await;
     let target = Target::start(&story.options, story.files).await;
@@ -96,7 +100,8 @@ fn size(small: usize, full: usize) -> usize {
     if is_full() { full } else { small }
 }
 
-/// How long anything may take before a story fails. Generous, since nothing waits for it when all is well.
+/// How long anything may take before a story fails. Generous, since nothing waits for it when all
+/// is well.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Awaits something that must happen.

@@ -1,7 +1,7 @@
 //! Tests that load the machine or measure a process: chaos, soak, faults and memory.
 //!
-//! A program of their own, apart from `it`: two hundred clients, or a flood, would make the short timeouts of the
-//! tests over there late. Each takes [`ALONE`].
+//! A program of their own, apart from `it`: two hundred clients, or a flood, would make the short
+//! timeouts of the tests over there late. Each takes [`ALONE`].
 
 mod chaos;
 #[cfg(target_os = "linux")]

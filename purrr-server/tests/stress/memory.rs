@@ -1,4 +1,5 @@
-//! What a connection keeps of a picture that has passed through it. The memory measured is this process's.
+//! What a connection keeps of a picture that has passed through it. The memory measured is this
+//! process's.
 
 use crate::{
     ALONE,
@@ -39,7 +40,7 @@ async fn connection_keeps_no_image_memory() {
             assert_eq!(bob.message().await.0.len(), PICTURE);
         };
         tokio::join!(sending, receiving);
-        // A picture to nobody is thrown away at once.
+        // A picture without partner is discarded at once.
         ann.say(r#"{"type":"leave"}"#).await;
         assert!(ann.message().await.0.starts_with(br#"{"type":"idle""#));
         ann.say(&head).await;

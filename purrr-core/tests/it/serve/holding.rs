@@ -15,7 +15,8 @@ fn hub() -> Hub {
     Hub::builder().limits(limits).build()
 }
 
-/// Two who can be polled while they are held up, each with a queue that is full and a frame that waits for room.
+/// Two who can be polled while they are held up, each with a queue that is full and a frame that
+/// waits for room.
 async fn pair_that_holds(hub: &Hub) -> (Peer, Peer) {
     let (ann, bob) = (Peer::gated(hub, "Ann").await, Peer::gated(hub, "Bob").await);
     for (peer, other) in [(&ann, "Bob"), (&bob, "Ann")] {

@@ -73,12 +73,8 @@ pub(super) fn rows() -> Vec<Row> {
         row("10,000 fragments of one byte", crumbs(padded.as_bytes()), Says(r#""idle""#)),
         row("500 empty fragments", in_empty_fragments(500), Says(r#""idle""#)),
         row("100,000 empty fragments", in_empty_fragments(100_000), Closes(&[1008])),
-        row("500 pongs nobody asked for", frame(FIN | PONG, b"?").repeat(500), Nothing),
-        row(
-            "10,000 pongs nobody asked for",
-            frame(FIN | PONG, b"?").repeat(10_000),
-            Closes(&[1008]),
-        ),
+        row("500 unrequested pongs", frame(FIN | PONG, b"?").repeat(500), Nothing),
+        row("10,000 unrequested pongs", frame(FIN | PONG, b"?").repeat(10_000), Closes(&[1008])),
         row("10,000 pings", frame(FIN | PING, b"?").repeat(10_000), Closes(&[1008])),
         Row::new(
             "10,000 pings on Socket.IO",

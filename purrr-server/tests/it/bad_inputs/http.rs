@@ -84,7 +84,8 @@ pub(super) fn rows() -> Vec<Row> {
             format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n"),
             Status(&[414, 431]),
         ),
-        // RFC 9112, section 2.2, lets a server take a line feed alone for the end of a line, and hyper does.
+        // RFC 9112, section 2.2, lets a server take a line feed alone for the end of a line, and
+        // hyper does.
         row(
             "line feeds alone",
             "GET /livez HTTP/1.1\nHost: x\nConnection: close\n\n",

@@ -63,12 +63,7 @@ pub(super) fn rows() -> Vec<Row> {
         .map(|text| row(&format!("{text:?}"), text, Says("bad-message")))
         .collect();
     rows.extend([
-        Row::new(
-            "bytes nobody announced",
-            Door::Native,
-            frame(FIN | BINARY, b"?"),
-            Says("bad-message"),
-        ),
+        Row::new("unannounced bytes", Door::Native, frame(FIN | BINARY, b"?"), Says("bad-message")),
         row("an unknown type", r#"{"type":"dance"}"#, Says("unknown-type")),
         row("a type in capitals", r#"{"type":"FIND"}"#, Says("unknown-type")),
         row("a type that is a number", r#"{"type":1}"#, Says("bad-message")),
@@ -79,7 +74,7 @@ pub(super) fn rows() -> Vec<Row> {
         ),
         row("a message without a text", r#"{"type":"message"}"#, Says("`text`")),
         row("a text that is a number", r#"{"type":"message","text":1}"#, Says("bad-message")),
-        row("a field nobody knows", r#"{"type":"cancel","dance":true}"#, Says(r#""idle""#)),
+        row("an unknown field", r#"{"type":"cancel","dance":true}"#, Says(r#""idle""#)),
         row("a prototype", r#"{"type":"cancel","__proto__":{"x":1}}"#, Says(r#""idle""#)),
         row("two types", r#"{"type":"cancel","type":"find"}"#, Says("error")),
         row("a depth of 200", nested(200), Says("bad-message")),
@@ -102,8 +97,8 @@ pub(super) fn rows() -> Vec<Row> {
             Says("not-paired"),
         ),
         row("a signal of no kind", r#"{"type":"signal","kind":"smoke"}"#, Says("bad-message")),
-        row("leaving nobody", r#"{"type":"leave"}"#, Says(r#""idle""#)),
-        row("blocking nobody", r#"{"type":"block"}"#, Says("error")),
+        row("leave without partner", r#"{"type":"leave"}"#, Says(r#""idle""#)),
+        row("block without partner", r#"{"type":"block"}"#, Says("error")),
         row("cancelling no search", r#"{"type":"cancel"}"#, Says(r#""idle""#)),
         both("a text while waiting", find, &message("x"), Says("not-paired")),
         both("searching twice", find, find, Says("waiting")),
@@ -168,16 +163,16 @@ pub(super) fn rows() -> Vec<Row> {
             b"\x89PNG\r\n\x1a\n",
             Says("unsupported-type"),
         ),
-        row("typing to nobody", r#"{"type":"typing","on":true}"#, Says("not-paired")),
+        row("typing without partner", r#"{"type":"typing","on":true}"#, Says("not-paired")),
         Row::new(
             "what is no JSON object, three times",
             Door::Native,
             ["x", "[]", "42"].map(|text| frame(FIN | TEXT, text.as_bytes())).concat(),
             Closes(&[1008]),
         ),
-        often("1,000 times somebody else", 1_000, r#"{"type":"next"}"#, Says("retryAfterMs")),
+        often("next 1,000 times", 1_000, r#"{"type":"next"}"#, Says("retryAfterMs")),
         often("10,000 messages", 10_000, &message("x"), Closes(&[4429])),
-        often("10,000 things that nobody knows", 10_000, r#"{"type":"x"}"#, Closes(&[4429])),
+        often("10,000 unknown types", 10_000, r#"{"type":"x"}"#, Closes(&[4429])),
         often("5,000 times typing", 5_000, r#"{"type":"typing","on":true}"#, Says("not-paired")),
         often("4,500 goodbyes", 4_500, r#"{"type":"leave"}"#, Says(r#""idle""#)),
     ]);

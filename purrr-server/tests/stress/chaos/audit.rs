@@ -62,7 +62,8 @@ struct Auditor<'a> {
     logs: &'a [Log],
     bounds: Bounds,
     stories: &'a [Story],
-    /// By this side's name and the partner's: one search can come to several chats if it is repeated.
+    /// By this side's name and the partner's: one search can come to several chats if it is
+    /// repeated.
     chats: HashMap<(Name, Name), &'a Chat>,
     findings: Findings,
 }
@@ -139,8 +140,8 @@ impl<'a> Auditor<'a> {
         {
             self.blame(FaultKind::TwoChats, &seen, format!("{id} {same}"));
         }
-        // The Purrr.chat dialect counts messages where the native one names them, and what is read while more is said can
-        // be counted differently at both ends.
+        // The Purrr.chat dialect counts messages where the native one names them, and what is read
+        // while more is said can be counted differently at both ends.
         let exact = [chat, other].into_iter().all(|side| {
             self.logs.get(side.name.person).is_some_and(|log| log.dialect == Dialect::Native)
         });
@@ -158,7 +159,7 @@ impl<'a> Auditor<'a> {
         if reads(&chat.received) > reads(&other.sent) {
             self.blame(FaultKind::NeverSent, &seen, "a read mark".to_owned());
         }
-        // Whoever was left has everything that was said before.
+        // The peer that was left has everything that was said before.
         let left = match &chat.end {
             End::Left(reason) => reason.as_deref() != Some("lost"),
             End::Own | End::Cut => false,
@@ -170,7 +171,8 @@ impl<'a> Auditor<'a> {
         self.check_receipts(person, chat, other, &seen);
     }
 
-    /// What is said to be delivered is there, unless the connection that took it ended before it was read.
+    /// What is said to be delivered is there, unless the connection that took it ended before it
+    /// was read.
     fn check_receipts(
         &mut self,
         person: usize,
@@ -192,7 +194,7 @@ impl<'a> Auditor<'a> {
         }
     }
 
-    /// Whoever depends on somebody who has gone is told in time, and nobody meets the gone.
+    /// The partner of a gone peer is told in time, and no peer meets a gone one.
     fn check_absences(&mut self, person: usize) {
         let stories = self.stories;
         for absence in &stories[person].absences {
@@ -277,7 +279,8 @@ impl<'a> Auditor<'a> {
     }
 }
 
-/// Whether what came is the beginning of what was sent; if not, where it is not, and what is wrong there.
+/// Whether what came is the beginning of what was sent; if not, where it is not, and what is wrong
+/// there.
 fn compare(received: &[&Content], sent: &[&Content]) -> Option<(FaultKind, usize)> {
     let at = (0..received.len()).find(|&at| sent.get(at) != Some(&received[at]))?;
     let place = sent.iter().position(|content| *content == received[at]);

@@ -17,10 +17,11 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) began: Instant,
     pub(crate) ends: Instant,
-    /// A freeze that nobody should mind, at most, and one that the server takes for the end, at least.
+    /// A freeze without consequences, at most, and one that the server takes for the end, at least.
     pub(crate) short_freeze: Duration,
     pub(crate) long_freeze: Duration,
-    /// Whether people block each other and come back as who they were, for which the server has to remember them.
+    /// Whether people block each other and come back as who they were, for which the server has to
+    /// remember them.
     pub(crate) remembered: bool,
 }
 
@@ -40,7 +41,7 @@ pub(crate) struct Client {
     /// The name of the latest search.
     name: Name,
     token: Option<String>,
-    /// Whether somebody was met in this life, so that the server knows the person again.
+    /// Whether a partner was met in this life, so that the server knows the person again.
     has_met: bool,
     stage: Stage,
     /// Asked to be idle, which is not answered yet.
@@ -69,11 +70,11 @@ struct Chat {
     readable: Option<u64>,
 }
 
-/// The connection is over, whoever ended it.
+/// The connection is over, by either side.
 struct Gone;
 
-/// How long anything may take to be answered. A partner that is frozen can hold somebody up for as long as it takes to find
-/// out.
+/// How long anything may take to be answered. A partner that is frozen can hold a peer up for as
+/// long as it takes to find out.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const INTERESTS: [&str; 6] = ["cats", "chess", "trains", "tea", "rust", "rain"];
@@ -109,7 +110,7 @@ impl Client {
                 Stage::Waiting => self.wait().await,
                 Stage::Chatting(_) => self.talk().await,
             };
-            // Whoever went left no line behind.
+            // A client that went left no line behind.
             if step.is_err() {
                 self.pause(300).await;
             }
@@ -154,7 +155,7 @@ impl Client {
             let keyed = self.log.keyed;
             self.say(Saying::Hello { name: self.name, keyed, resume: Some(&token) });
             if self.fence().await.is_err() {
-                // Whether the old token is used up, and the new one good, nobody knows.
+                // Whether the old token is used up, and the new one good, is unknown.
                 self.token = None;
                 return Err(Gone);
             }
@@ -162,14 +163,14 @@ impl Client {
         Ok(())
     }
 
-    // ---- What it does when it is idle, waits or chats ------------------------------------------------------------
+    // ---- What it does when it is idle, waits or chats -------------------------------------------
 
     async fn look(&mut self) -> Result<(), Gone> {
         match self.rng.u32(0..100) {
             0..2 => return self.vanish(),
             2..5 => return self.freeze().await,
             5..10 => {
-                // To nobody, who must not be the next partner.
+                // To no partner, and not to the next one.
                 self.late(None);
                 return self.fence().await;
             }
@@ -239,7 +240,7 @@ impl Client {
         }
     }
 
-    // ---- What it says --------------------------------------------------------------------------------------------
+    // ---- What it says ---------------------------------------------------------------------------
 
     fn find(&mut self) {
         self.introduce();
@@ -253,7 +254,8 @@ impl Client {
         };
         self.introduce();
         self.ask(Ask::Next(self.name));
-        // In the one dialect the message says where it belongs, in the other the server knows what this side has not seen.
+        // In the one dialect the message says where it belongs, in the other the server knows what
+        // this side has not seen.
         let can_be_told = chat.is_some() || self.log.dialect != Dialect::Native;
         if can_be_told && self.rng.bool() {
             self.late(chat.as_deref());
@@ -355,7 +357,7 @@ impl Client {
         }
     }
 
-    // ---- How it goes ---------------------------------------------------------------------------------------------
+    // ---- How it goes ----------------------------------------------------------------------------
 
     fn vanish(&mut self) -> Result<(), Gone> {
         let Some(line) = self.line.take() else { return Err(Gone) };
@@ -394,7 +396,7 @@ impl Client {
         Gone
     }
 
-    // ---- What it hears -------------------------------------------------------------------------------------------
+    // ---- What it hears --------------------------------------------------------------------------
 
     /// Takes what comes until enough has come or the time is over.
     async fn listen(

@@ -11,7 +11,7 @@ use crate::chaos::{
     wire::Raw,
 };
 
-/// How a picture begins that is not encrypted; nobody on the way looks further.
+/// How a picture begins that is not encrypted; no check looks further.
 const GIF: &str = "GIF89a";
 
 /// Encrypts an image in form only: the server cannot tell the difference.

@@ -38,7 +38,8 @@ pub(crate) enum Event {
     /// From here to `Thawed` nothing is read and nothing answered, not even a ping.
     Froze,
     Thawed,
-    /// Went without goodbye. If not `reset`, the server is not even told that the connection is gone.
+    /// Went without goodbye. If not `reset`, the server is not even told that the connection is
+    /// gone.
     Vanished {
         reset: bool,
     },
@@ -57,7 +58,8 @@ pub(crate) enum Ask {
     Leave,
     Next(Name),
     Block,
-    /// Something that is answered in any state, so that everything asked before is known to be done.
+    /// Something that is answered in any state, so that everything asked before is known to be
+    /// done.
     Fence,
 }
 
@@ -70,7 +72,7 @@ pub(crate) enum News {
     Matched {
         /// None in the dialect that does not name chats.
         chat: Option<String>,
-        /// None if this is nobody's name.
+        /// None if no client has this name.
         partner: Option<Name>,
         keyed: bool,
     },
@@ -96,7 +98,8 @@ pub(crate) enum Content {
     Garbled(String),
 }
 
-/// What a text or a picture consists of. It says where it belongs, and can be made again to compare it to the byte.
+/// What a text or a picture consists of. It says where it belongs, and can be made again to compare
+/// it to the byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Payload {
     pub(crate) from: Name,
@@ -107,11 +110,12 @@ pub(crate) struct Payload {
     pub(crate) padding: usize,
 }
 
-/// The name under which a person searches: another one for each search, so that two of them name a chat.
+/// The name under which a person searches: another one for each search, so that two of them name a
+/// chat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Name {
     pub(crate) person: usize,
-    /// Changes when a person comes back without its token, as somebody whom the server cannot know.
+    /// Changes when a person comes back without its token, as one whom the server cannot know.
     pub(crate) life: u32,
     pub(crate) search: u32,
 }

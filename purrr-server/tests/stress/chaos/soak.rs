@@ -1,4 +1,5 @@
-//! The same people in rounds, and the program as a process of its own: after a round it holds what it held before.
+//! The same people in rounds, and the program as a process of its own: after a round it holds what
+//! it held before.
 //!
 //! `PURRR_SOAK_SECONDS` says for how long in all (default 9).
 
@@ -20,7 +21,7 @@ use crate::{
 /// The first of them is for what the allocator fetches once.
 const ROUNDS: u32 = 3;
 
-/// The options that the other test has, and whoever does not come back is soon forgotten.
+/// The options that the other test has, and a client that does not come back is soon forgotten.
 const OPTIONS: [&str; 20] = [
     "--rate-limits",
     "off",
@@ -77,7 +78,8 @@ async fn soak_rounds_leak_nothing() {
     assert!(complaints.is_empty(), "PURRR_CHAOS_SEED={seed}\n{complaints}");
 }
 
-/// Waits until there are no more than `most` of something; how many there are if it does not come to that.
+/// Waits until there are no more than `most` of something; how many there are if it does not come
+/// to that.
 async fn becomes(what: &str, most: usize, count: impl AsyncFn() -> usize) -> String {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {

@@ -43,7 +43,8 @@ pub(crate) enum End {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Search {
     pub(crate) name: Name,
-    /// Since when it is cancelled, or nobody is there to see its outcome: a partner may be told of a match all the same.
+    /// Since when it is cancelled, or no client is there to see its outcome: a partner may be told
+    /// of a match all the same.
     pub(crate) given_up: Option<Duration>,
 }
 
@@ -80,18 +81,18 @@ pub(crate) enum FaultKind {
     WithThemself,
     /// A frame, a receipt or a parting without a chat.
     OutsideChat,
-    /// `waiting` or `idle` in a chat that nobody left.
+    /// `waiting` or `idle` in a chat that neither side left.
     OutOfTurn,
-    /// The Purrr.chat page was not told that nobody types any more, or that nothing is read.
+    /// The Purrr.chat page was not told that typing has ended, or that nothing is read.
     PageKept,
     Refused,
     NoAnswer,
     /// The server ended a connection that answered it.
     Cut,
     MetBlocked,
-    /// Somebody with a key and somebody without one.
+    /// A peer with a key and one without.
     KeyMismatch,
-    /// Matched with somebody who is nobody.
+    /// Matched with an unknown name.
     Unknown,
     /// Only one side of a chat was told.
     OneSided,
@@ -106,20 +107,20 @@ pub(crate) enum FaultKind {
     Missing,
     /// A receipt for something that did not come, or out of order.
     FalseReceipt,
-    /// A partner of somebody who had gone was told too late, or something else.
+    /// A partner of a gone peer was told too late, or something else.
     ToldLate,
-    /// Matched with somebody who had been gone for long.
+    /// Matched with a peer that had been gone for long.
     MetGhost,
 }
 
-/// What somebody who answers may be kept waiting for, and what it takes to be cut off.
+/// What a client that answers may be kept waiting for, and what it takes to be cut off.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     /// From a reset connection to the partner's being told.
     pub(crate) reset: Duration,
     /// The same from the beginning of a silence.
     pub(crate) silence: Duration,
-    /// A silence for which nobody is cut off.
+    /// A silence for which no client is cut off.
     pub(crate) harmless: Duration,
 }
 
@@ -131,7 +132,7 @@ impl Story {
             reader.line = line;
             reader.read();
         }
-        // Whoever is still in a chat is in it to the end; whoever still searches has not given up.
+        // A peer still in a chat is in it to the end; one that still searches has not given up.
         if let Some(last) = log.entries.last() {
             reader.end_chat(End::Cut, last.at);
         }
@@ -140,7 +141,8 @@ impl Story {
 }
 
 impl Chat {
-    /// Takes back what is not the partner's: what the Purrr.chat page is told before a parting. Whether all of it was there.
+    /// Takes back what is not the partner's: what the Purrr.chat page is told before a parting.
+    /// Whether all of it was there.
     fn wipe_page(&mut self) -> bool {
         let typing = self.received.pop_if(|last| *last == Content::Typing(false)).is_some();
         let unread = self.received.pop_if(|last| *last == Content::Unread).is_some();
@@ -163,8 +165,8 @@ struct Now {
     chat: Option<Chat>,
     searching: Option<Name>,
     leaving: Option<Leaving>,
-    /// Asked to search once more, which is not answered yet: if the search has come to a chat by then that is over, a new
-    /// one begins under the same name.
+    /// Asked to search once more, which is not answered yet: if the search has come to a chat by
+    /// then that is over, a new one begins under the same name.
     repeating: bool,
     /// Asked to block this partner, which is not answered yet.
     blocking: Option<Name>,
@@ -351,7 +353,7 @@ impl Reader<'_> {
         if purrr_chat && !chat.wipe_page() {
             self.blame(FaultKind::PageKept, String::new());
         }
-        // This dialect says the same whoever left.
+        // This dialect says the same for either side.
         let own = purrr_chat && self.now.leaving.is_some();
         if self.now.repeating {
             self.now.searching = Some(name);
@@ -361,7 +363,7 @@ impl Reader<'_> {
 
     fn search(&mut self, name: Name) {
         if name.life != self.story.searches.last().map_or(0, |search| search.name.life) {
-            // Somebody whom the server cannot know: what was blocked before is forgotten.
+            // A person whom the server cannot know: what was blocked before is forgotten.
             self.now.blocked.clear();
         }
         self.now.searching = Some(name);

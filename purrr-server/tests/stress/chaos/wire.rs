@@ -1,7 +1,7 @@
 //! What carries frames to the server and back: [`Wire`], a WebSocket or HTTP polling.
 //!
-//! A wire is read and written from one place, so that a client which waits to write goes on reading; and a wire that nobody
-//! asks for its next frame is frozen: it answers no ping.
+//! A wire is read and written from one place, so that a client which waits to write goes on
+//! reading; and a wire that no one asks for its next frame is frozen: it answers no ping.
 
 mod polling;
 
@@ -66,7 +66,8 @@ impl Wire {
         }
     }
 
-    /// The next frame that is no ping of the transport itself, or `None` once the server has ended the connection.
+    /// The next frame that is no ping of the transport itself, or `None` once the server has ended
+    /// the connection.
     ///
     /// Cancel safe: a frame is taken only when it is returned.
     pub(crate) async fn next(&mut self) -> Option<Raw> {

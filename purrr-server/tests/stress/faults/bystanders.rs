@@ -1,4 +1,5 @@
-//! Two people who chat whatever the others do, and somebody who watches over the server: [`Bystanders`].
+//! Two clients that chat whatever the others do, and a probe of the server's health:
+//! [`Bystanders`].
 
 use std::{
     fmt,
@@ -15,7 +16,8 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, time::sleep};
 
 use crate::support::{Answer, Peer, soon};
 
-/// They live on a thread of their own, so that what the story does on the others does not hold them up.
+/// They live on a thread of their own, so that what the story does on the others does not hold them
+/// up.
 pub(crate) struct Bystanders {
     /// Connections that they have open.
     pub(crate) sockets: usize,
@@ -24,7 +26,8 @@ pub(crate) struct Bystanders {
     talking: JoinHandle<()>,
 }
 
-/// How long it took for a word to go and another to come back, and to be told that the server is alive.
+/// How long it took for a word to go and another to come back, and to be told that the server is
+/// alive.
 #[derive(Default)]
 pub(crate) struct Seen {
     turns: Vec<Duration>,
@@ -38,7 +41,7 @@ const PACE: Duration = Duration::from_millis(20);
 const HEALTH_EVERY: usize = 5;
 
 impl Bystanders {
-    /// Two who chat already. If nobody else can connect, the watcher does so now.
+    /// Two who chat already. If no other client can connect, the watcher does so now.
     pub(crate) fn start(address: SocketAddr, crowded: bool) -> Self {
         let (seen, stop) = (Arc::default(), Arc::default());
         let (chatting, ready) = std::sync::mpsc::channel();
@@ -116,7 +119,8 @@ async fn talk(
 }
 
 impl fmt::Display for Seen {
-    /// As cells of the table: the median, the 99th percentile and the most of their turns, and the most for the health, in ms.
+    /// As cells of the table: the median, the 99th percentile and the most of their turns, and the
+    /// most for the health, in ms.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut turns = self.turns.clone();
         turns.sort();

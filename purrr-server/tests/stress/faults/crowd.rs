@@ -1,4 +1,5 @@
-//! Clients as the stories need them: [`pair`], [`dialogue`], and clients in another process: [`Others`].
+//! Clients as the stories need them: [`pair`], [`dialogue`], and clients in another process:
+//! [`Others`].
 
 use std::{net::SocketAddr, process::Stdio};
 
@@ -18,10 +19,10 @@ use crate::{
     },
 };
 
-/// What somebody is told whose partner has gone.
+/// What a client is told whose partner has gone.
 pub(crate) const LOST: &str = r#"{"type":"left","reason":"lost"}"#;
 
-/// Somebody who sees every frame, in a chat with somebody whose every byte is the story's.
+/// A client that sees every frame, in a chat with one whose every byte is the story's.
 pub(crate) async fn pair(address: SocketAddr) -> (Peer, Wire) {
     let mut partner = Peer::connect(address, "the partner").await;
     partner.finds().await;
@@ -30,7 +31,8 @@ pub(crate) async fn pair(address: SocketAddr) -> (Peer, Wire) {
     (partner, wire)
 }
 
-/// Two whose every byte is the story's. The system of the second one takes little more than it is asked to.
+/// Two whose every byte is the story's. The system of the second one takes little more than it is
+/// asked to.
 pub(crate) async fn pair_of_wires(address: SocketAddr) -> (Wire, Wire) {
     let mut first = Wire::connect(address).await;
     first.say(r#"{"type":"find"}"#).await;
@@ -52,7 +54,8 @@ async fn until_matched(wire: &mut Wire) {
     while !wire.message().await.0.starts_with(br#"{"type":"matched""#) {}
 }
 
-/// Sends all this, however little of it is taken, while reading to the end of the stream. Returns what came.
+/// Sends all this, however little of it is taken, while reading to the end of the stream. Returns
+/// what came.
 pub(crate) async fn dialogue(wire: Wire, bytes: &[u8]) -> Vec<u8> {
     dialogue_until(wire, bytes, |_| false).await
 }
@@ -104,12 +107,12 @@ pub(crate) fn close_code(frames: &[u8]) -> Option<u16> {
     }
 }
 
-// ---- In another process -----------------------------------------------------------------------------------------
+// ---- In another process -------------------------------------------------------------------------
 
 /// Where the clients of another process connect to, and how many there are.
 const OTHERS: &str = "PURRR_FAULTS_OTHERS";
 
-/// Clients that can be stopped or killed from outside, each in a chat with somebody here.
+/// Clients that can be stopped or killed from outside, each in a chat with a client here.
 pub(crate) struct Others {
     child: Child,
     pub(crate) partners: Vec<Peer>,
@@ -128,7 +131,7 @@ impl Others {
         command.args(["--ignored", "--exact", "crowd::in_another_process"]);
         command.env(OTHERS, format!("{address} {count}")).kill_on_drop(true);
         let child = command.stdout(Stdio::null()).spawn().unwrap();
-        // All at once, for whoever waits answers pings meanwhile.
+        // All at once, for a waiting client answers pings meanwhile.
         let matched = partners.iter_mut().map(|partner| partner.gets_type("matched"));
         within("the others", join_all(matched)).await;
         Self { child, partners }
@@ -163,7 +166,7 @@ async fn in_another_process() {
     .await;
 }
 
-/// What somebody says to the partner.
+/// What a client says to the partner.
 pub(crate) fn text(words: &str) -> Vec<u8> {
     frame(FIN | TEXT, format!(r#"{{"type":"message","text":"{words}"}}"#).as_bytes())
 }

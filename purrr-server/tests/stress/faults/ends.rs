@@ -61,7 +61,7 @@ async fn out_of_descriptors() {
         // It is said once, not at every attempt.
         assert_eq!(target.times_logged(STARVED), told + 1);
         drop(crowd);
-        within("somebody new", Peer::connect(target.address, "somebody new")).await;
+        within("a new client", Peer::connect(target.address, "a new client")).await;
         format!("{:.0} % of a core while starved; connects again", share * 100.0)
     })
     .await;
@@ -98,7 +98,7 @@ async fn signal_during_chats() {
             ann.gets(r#"{"type":"idle"}"#).await;
             bob.gets(r#"{"type":"left","reason":"left"}"#).await;
         } else {
-            // Both are heard of at once, for whoever is not answers no ping.
+            // Both are heard of at once, for a client that is not read answers no ping.
             let ended = r#"{"type":"left","reason":"ended"}"#;
             tokio::join!(ann.gets(ended), bob.gets(ended));
         }

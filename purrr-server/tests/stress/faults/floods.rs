@@ -36,7 +36,8 @@ async fn half_open_upgrades() {
         let lines = UPGRADE.join("\r\n");
         let began = Instant::now();
         let before = target.process.resident();
-        // Without its end; and whole, after which neither a namespace nor the answer to a ping comes.
+        // Without its end; and whole, after which neither a namespace nor the answer to a ping
+        // comes.
         let upgrades = (0..count).map(|at| {
             let path = ["/ws", "/ws", SOCKET_IO][at % 3];
             let end = ["", "\r\n", "\r\n"][at % 3];
@@ -99,7 +100,7 @@ async fn connect_disconnect_flood() {
         "--ping-timeout",
         "1s",
     ]);
-    // Whoever met somebody is remembered for ten minutes, up to a bound, which is another story.
+    // A person with a recent partner is remembered for ten minutes, up to a bound.
     story.options.extend(["--recent-partners", "0"]);
     check(story, async |target| {
         let began = Instant::now();

@@ -68,19 +68,19 @@ async fn closed_receive_window() {
             let heard = String::from_utf8_lossy(heard);
             if let Some(lost) = heard.find(LOST) {
                 let why = r#""code":"partner-slow""#;
-                assert!(heard[..lost].contains(why), "nobody said why: {}", &heard[..lost]);
+                assert!(heard[..lost].contains(why), "no reason: {}", &heard[..lost]);
                 told.get_or_insert_with(|| began.elapsed());
             }
             heard.contains(r#""code":"unknown-type""#)
         })
         .await;
-        let told = told.expect("somebody whose partner does not read is told");
+        let told = told.expect("the sender is told");
         format!("`partner-slow` and `left` after {:.1} s", told.as_secs_f64())
     })
     .await;
 }
 
-// ---- Requests that do not come to their end ---------------------------------------------------------------------
+// ---- Requests that do not come to their end -----------------------------------------------------
 
 #[tokio::test]
 async fn slowloris_heads() {
@@ -143,7 +143,8 @@ struct Slow {
     goes_on: bool,
 }
 
-/// Sends so many of them until the server has had enough of each; says what it answered, and after which time at the latest.
+/// Sends so many of them until the server has had enough of each; says what it answered, and after
+/// which time at the latest.
 async fn trickle(address: SocketAddr, count: usize, slow: impl Fn(usize) -> Slow) -> String {
     let began = Instant::now();
     let pace = Duration::from_millis(size(50, 1_000) as u64);

@@ -19,7 +19,7 @@ pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     child: Child,
     pub(crate) process: Process,
-    /// How many files it had open when nobody was there.
+    /// How many files it had open when no client was there.
     descriptors: usize,
     log: Arc<Mutex<String>>,
     reading: JoinHandle<()>,
@@ -47,7 +47,7 @@ impl Target {
         Self { address, child, process, descriptors, log: lines, reading }
     }
 
-    /// Waits until nobody but the bystanders is there, and no socket but theirs.
+    /// Waits until only the bystanders are there, and no socket but theirs.
     pub(crate) async fn is_as_it_was(&self, bystanders: &Bystanders) {
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -290,7 +290,7 @@ fn audit_one_sided_chat() {
     scene.matched(ANN, BOB, "x").matched(BOB, ANN, "y");
     scene.shows(&[FaultKind::TwoChats, FaultKind::TwoChats]);
 
-    // Cid is told of a chat with somebody who is in another one.
+    // Cid is told of a chat with a peer that is in another one.
     let mut scene = Scene::chat();
     scene.did(CID, Event::Connected).did(CID, Event::Asked(Find(CID))).matched(CID, BOB, "z");
     scene.shows(&[FaultKind::OneSided]);
@@ -349,7 +349,7 @@ fn audit_frame_of_other_chat() {
 #[test]
 fn audit_missing_frames() {
     Scene::chat().say(2).got(0).leaves(ANN).left(BOB, "left").shows(&[FaultKind::Missing]);
-    // Whoever left first did not wait for it.
+    // The side that left first did not wait for it.
     Scene::chat().say(2).got(0).leaves(BOB).left(ANN, "left").shows(&[]);
     // And who was lost may have lost it.
     let mut scene = Scene::chat();
@@ -410,7 +410,7 @@ fn audit_late_left() {
     let mut scene = Scene::chat();
     scene.did(ANN, Event::Vanished { reset: false }).did(BOB, Event::Asked(Leave)).pass(6);
     scene.heard(BOB, News::Idle).shows(&[FaultKind::ToldLate]);
-    // Whoever was away itself is told when it is back.
+    // A peer that was away itself is told when it is back.
     let mut scene = Scene::chat();
     scene.did(ANN, Event::Vanished { reset: false }).did(BOB, Event::Froze).pass(6);
     scene.did(BOB, Event::Thawed).left(BOB, "lost").shows(&[]);

@@ -42,7 +42,8 @@ impl Tongue for PurrrChat {
             Saying::Next => {
                 return vec![event(json!(["disconnect_partner"])), event(json!(["find_partner"]))];
             }
-            // An event to the server itself: one to the partner is dropped if it comes before this side knows the partner.
+            // An event to the server itself: one to the partner is dropped if it comes before this
+            // side knows the partner.
             Saying::Fence => event(json!(["init_user"])),
             Saying::Text { text, .. } => event(message(Some(text), None)),
             Saying::Image { body, sealed: true, .. } => event(message(None, Some(seal(&body)))),

@@ -30,7 +30,8 @@ struct Http {
 
 const SEPARATOR: char = '\u{1e}';
 
-/// The server closes a connection on which nothing is asked for a while; one that has rested half as long is not used.
+/// The server closes a connection on which nothing is asked for a while; one that has rested half
+/// as long is not used.
 const FRESH: Duration = Duration::from_millis(800);
 
 impl Polling {
@@ -74,7 +75,7 @@ impl Polling {
 
     pub(super) fn queue(&self, raw: Raw) {
         if let Raw::Text(packet) = raw {
-            // Nobody takes it after the session has ended, of which `next` tells.
+            // It is not taken after the session has ended, of which `next` tells.
             self.outgoing.send(packet).ok();
         }
     }
@@ -128,7 +129,8 @@ impl Http {
             _ => {
                 let stream = TcpStream::connect(self.address).await?;
                 stream.set_nodelay(true)?;
-                // Whoever vanishes resets the connection, and whoever does not has read all that was due.
+                // A client that vanishes resets the connection; any other has read all that was
+                // due.
                 stream.set_zero_linger()?;
                 stream
             }
