@@ -119,7 +119,7 @@ fn without_tests(text: &str) -> &str {
 /// A module is one with the modules that it declares: they may use what it defines, and it depends
 /// on what they import. So only an import by a descendant counts for nothing; a circle of siblings,
 /// or of a module and one elsewhere, is found. A name is followed through re-exports to the file
-/// that defines it. Files that only tests have are left out.
+/// that defines it. Files that only tests and fuzz targets have are left out.
 #[test]
 fn files_form_no_import_circle() {
     for (root, _) in LAYERS {
@@ -164,8 +164,10 @@ fn modules(root: &Path) -> BTreeMap<Module, String> {
     found
 }
 
+/// Returns the modules that a module declares for tests or fuzz targets alone.
 fn test_files(module: &Module, code: &str) -> Vec<Module> {
-    let declarations = code.split("#[cfg(test)]\nmod ").skip(1);
+    let conditions = ["#[cfg(test)]\nmod ", "#[cfg(feature = \"fuzzing\")]\npub(crate) mod "];
+    let declarations = conditions.iter().flat_map(|condition| code.split(condition).skip(1));
     let names = declarations.filter_map(|rest| rest.split_once(';')).map(|(name, _)| name);
     names.map(|name| [&module[..], &[name.to_owned()]].concat()).collect()
 }
