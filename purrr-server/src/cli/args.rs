@@ -157,7 +157,8 @@ fn argument(setting: &Setting, defaults: &Settings) -> Arg {
         .hide_env_values(true)
         .value_name(setting.value)
         .action(action);
-    let texts = file::texts(&default);
+    let mut texts = file::texts(&default);
+    texts.retain(|text| !text.is_empty());
     let none = if texts.is_empty() { " [default: none]" } else { "" };
     let argument = argument.default_values(texts).help(format!("{}{none}", setting.help));
     match setting.details {

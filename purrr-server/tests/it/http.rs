@@ -40,7 +40,8 @@ async fn page_has_strict_csp() {
         page.header("content-security-policy"),
         Some(
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
-             connect-src 'self'; font-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
+             connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'self'; \
+             form-action 'none'; frame-ancestors 'none'"
         )
     );
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
@@ -65,6 +66,7 @@ async fn page_assets_exist() {
         let expected = match asset.rsplit_once('.').map(|(_, extension)| extension) {
             Some("css") => "text/css; charset=utf-8",
             Some("js") => "text/javascript; charset=utf-8",
+            Some("png") => "image/png",
             Some("svg") => "image/svg+xml",
             Some("webmanifest") => "application/manifest+json",
             _ => panic!("{asset} is of a kind that this test does not know"),
