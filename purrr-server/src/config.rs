@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use purrr_core::{Hub, HubBuilder, Interests, Limits};
+use purrr_core::{Hub, HubBuilder, Interests, Limits, model::Rate};
 
 pub use crate::net::cidr::{Network, NetworkError};
 
@@ -60,6 +60,16 @@ pub struct Config {
     /// The burst is twice as much. Worst case: 410 bytes for each of the last 65,536 addresses,
     /// 27 MB.
     pub connects_per_second: NonZeroU32,
+    /// The rate of HTTP requests from one address. Default: 1,000 per second, burst 20,000.
+    ///
+    /// Requests of polling sessions are not counted here. Worst case: 120 bytes for each of the
+    /// last 65,536 addresses, 8 MB.
+    pub request_rate: Rate,
+    /// The rate of HTTP requests of one polling session. Default: 200 per second, burst 8,000.
+    ///
+    /// That is a POST and a GET for each message at the default `message_rate`. The sessions of one
+    /// address have `rates_per_address` times as much. Worst case: as for `request_rate`.
+    pub polling_rate: Rate,
     /// The rate limits of one address, in those of full clients. Default: 50. 0 disables.
     pub rates_per_address: u32,
     /// Whether rate limits apply, to connections and to what they send. Default: yes.
@@ -239,6 +249,8 @@ impl Default for Config {
             provisional_sessions_per_address: 500,
             provisional_timeout: Duration::from_secs(15),
             connects_per_second: const { NonZeroU32::new(500).unwrap() },
+            request_rate: Rate::new(1_000, 20_000),
+            polling_rate: Rate::new(200, 8_000),
             rates_per_address: 50,
             rate_limits: true,
             limits: Limits::default(),
@@ -329,6 +341,8 @@ impl Config {
             ("signal-rate", rates.signal_rate),
             ("find-rate", rates.find_rate),
             ("refusal-rate", rates.refusal_rate),
+            ("request-rate", self.request_rate),
+            ("polling-rate", self.polling_rate),
         ];
         if let Some((setting, _)) =
             rates.iter().find(|(_, rate)| rate.per_second.min(rate.burst) == 0)

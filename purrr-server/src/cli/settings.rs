@@ -226,6 +226,14 @@ const RATES: &[Setting] = &[
         .unit("connections")
         .details("The burst is twice as much. Above it 429.")
         .memory("410 bytes for each of the last 65,536 addresses: 27 MB"),
+    setting!(config.request_rate, "RATE", "HTTP requests per address, without polling sessions")
+        .unit("requests")
+        .details("Above it 429.")
+        .memory("120 bytes for each of the last 65,536 addresses: 8 MB"),
+    setting!(config.polling_rate, "RATE", "HTTP requests of one polling session")
+        .unit("requests")
+        .details("Above it 429. An address has --rates-per-address times as many.")
+        .memory("120 bytes for each of the last 65,536 addresses: 8 MB"),
     setting!(rates.message_rate, "RATE", "Messages, read marks and hellos per user")
         .unit("messages")
         .details("Above it `rate-limited`.")

@@ -24,6 +24,7 @@ use crate::limits::{
     connections::ConnectionLimiter,
     lock,
     open::{Dialect, OpenConnections},
+    requests::RequestLimiter,
 };
 
 /// The media type of the OpenMetrics text format.
@@ -133,7 +134,8 @@ impl Collector for Sources {
         }
         let (name, help) = ("requests_rejected", "Requests rejected, by reason.");
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (reason, count) in self.origins.refused() {
+        let by_rate = self.limiter.requests().into_iter().flat_map(RequestLimiter::rejected);
+        for (reason, count) in self.origins.refused().into_iter().chain(by_rate) {
             let counter = ConstCounter::new(count);
             counter.encode(family.encode_family(&[("reason", reason)])?)?;
         }

@@ -6,8 +6,8 @@ use axum::{
     Router,
     extract::{OriginalUri, Path, Request, State},
     http::{
-        HeaderMap, Method, StatusCode, Uri, Version,
-        header::{CONTENT_TYPE, HOST},
+        HeaderMap, HeaderValue, Method, StatusCode, Uri, Version,
+        header::{CONNECTION, CONTENT_TYPE, HOST},
     },
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -26,6 +26,7 @@ use crate::{
     config::Config,
     dialect::{native, purrr_chat},
     limits::{connections::ConnectionLimiter, open::OpenConnections},
+    transport::engineio::Sessions,
 };
 
 /// Returns all routes of the server, to serve at the root or to nest in any axum app.
@@ -76,12 +77,16 @@ where
         .layer(cors);
     let native =
         native::Native::new(hub.clone(), config, connections.clone(), Arc::clone(&limiter));
+    let limit = middleware::from_fn_with_state(Arc::clone(&limiter), limit_requests);
+    let limit_sessions = middleware::from_fn_with_state(Arc::clone(&limiter), limit_handshakes);
     let metrics = Arc::new(Metrics::new(hub.clone(), connections, limiter, Arc::clone(&origins)));
+    let socketio = socketio.layer(limit_sessions);
     let guarded = Router::new()
-        .route("/ws", any(native::handle))
+        .route("/ws", any(native::handle).layer(limit.clone()))
         .with_state(native)
         .route("/socket.io", socketio.clone())
         .route("/socket.io/", socketio)
+        // Before the rate: requests of other sites must not use up the rate of their visitors.
         .layer(middleware::from_fn_with_state(origins, check_origin));
     Router::new()
         .route("/assets/{*name}", get(asset))
@@ -94,6 +99,7 @@ where
             index(&site, &uri, &request)
         })
         .with_state(hub)
+        .layer(limit)
         .merge(guarded)
         .layer(middleware::from_fn(require_host))
 }
@@ -108,6 +114,43 @@ async fn check_origin(
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     }
+}
+
+/// Refuses requests above the rate of their address.
+///
+/// Probes are answered in any case, so that a flood through an unknown proxy does not look like the
+/// end of the server.
+async fn limit_requests(
+    State(limiter): State<Arc<ConnectionLimiter>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if matches!(request.uri().path(), "/livez" | "/readyz") {
+        let is_exceeded = limiter.is_exceeded_by_probe(&request);
+        let mut response = next.run(request).await;
+        if is_exceeded {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        return response;
+    }
+    match limiter.admit_request(&request) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// Refuses requests to Socket.IO as [`limit_requests`] does.
+///
+/// Requests of sessions are counted there instead.
+async fn limit_handshakes(
+    limiter: State<Arc<ConnectionLimiter>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if Sessions::names_session(request.uri()) {
+        return next.run(request).await;
+    }
+    limit_requests(limiter, request, next).await
 }
 
 /// Refuses HTTP/1.1 requests without `Host`, as RFC 9112, section 3.2 requires.

@@ -28,6 +28,7 @@ use super::{
     memory::MemoryBudget,
     permits::{LimitReached, Permit, Permits},
     provisional::{ProvisionalPermit, ProvisionalSessions},
+    requests::{RequestLimiter, SessionRequests, TooManyRequests},
 };
 use crate::{
     config::Config,
@@ -50,6 +51,8 @@ pub(crate) struct ConnectionLimiter {
     /// None without rate limits.
     quotas: Option<Mutex<AddressQuotas>>,
     provisional: Arc<ProvisionalSessions>,
+    /// None without rate limits.
+    requests: Option<RequestLimiter>,
     trusted_proxies: Vec<Network>,
     budget: MemoryBudget,
     rejected: [AtomicU64; Rejection::ALL.len()],
@@ -115,6 +118,7 @@ impl ConnectionLimiter {
                 Mutex::new(quotas)
             }),
             provisional: Arc::new(ProvisionalSessions::new(config)),
+            requests: RequestLimiter::new(config),
             trusted_proxies: config.trusted_proxy.clone(),
             budget,
             rejected: Default::default(),
@@ -132,9 +136,40 @@ impl ConnectionLimiter {
     /// Without [`ConnectInfo`], as in an app that does not provide it, the address is unknown and
     /// only the total counts.
     pub(crate) fn admit(&self, request: &Request) -> Result<ConnectionPermit, Rejection> {
-        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-        let address = peer.map(|peer| client(peer, request.headers(), &self.trusted_proxies));
-        self.admit_at(address, Instant::now())
+        self.admit_at(self.address(request), Instant::now())
+    }
+
+    /// Admits a request, if the rate of its address allows.
+    pub(crate) fn admit_request(&self, request: &Request) -> Result<(), TooManyRequests> {
+        let Some(requests) = &self.requests else { return Ok(()) };
+        requests.admit(self.address(request))
+    }
+
+    /// Counts a probe, which is answered in any case. Returns true if it is above the rate.
+    pub(crate) fn is_exceeded_by_probe(&self, request: &Request) -> bool {
+        let requests = self.requests.as_ref();
+        requests.is_some_and(|requests| requests.is_exceeded_by(self.address(request)))
+    }
+
+    /// Admits a request of a polling session, if the rates of the session and its address allow.
+    pub(crate) fn admit_polling(
+        &self,
+        request: &Request,
+        session: &SessionRequests,
+    ) -> Result<(), TooManyRequests> {
+        let Some(requests) = &self.requests else { return Ok(()) };
+        requests.admit_polling(session, self.address(request))
+    }
+
+    /// Returns the limits on requests. None without rate limits.
+    pub(crate) const fn requests(&self) -> Option<&RequestLimiter> {
+        self.requests.as_ref()
+    }
+
+    /// Returns the address of a request's client. None if the app does not tell it.
+    fn address(&self, request: &Request) -> Option<IpAddr> {
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?.0.ip();
+        Some(client(peer, request.headers(), &self.trusted_proxies))
     }
 
     /// Admits a socket from which nothing has been read yet.

@@ -8,6 +8,7 @@ pub(crate) mod memory;
 pub(crate) mod open;
 mod permits;
 pub(crate) mod provisional;
+pub(crate) mod requests;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

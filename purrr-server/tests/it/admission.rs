@@ -10,7 +10,7 @@ use std::{
 };
 
 use axum::Router;
-use purrr_core::Hub;
+use purrr_core::{Hub, model::Rate};
 use purrr_server::Config;
 use tokio::{
     io::AsyncWriteExt,
@@ -190,6 +190,76 @@ async fn plain_http_sockets_are_limited() {
         while server.get("/livez").await.status != 200 {}
     })
     .await;
+}
+
+#[tokio::test]
+async fn request_rate_of_an_address() {
+    let server = limited(|config| {
+        config.request_rate = Rate::new(1, 20);
+        config.trusted_proxy = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let ask = async |request: &str, client: &str| {
+        let forwarded = format!("X-Forwarded-For: {client}");
+        server.ask(request, &[&forwarded, "Connection: keep-alive"]).await
+    };
+    let requests = ["GET /", "GET /assets/style.css", "GET /metrics", "HEAD /none", "GET /ws"];
+    for request in requests.into_iter().cycle().take(20) {
+        assert_ne!(ask(request, "192.0.2.1").await.status, 429, "{request}");
+    }
+    for request in requests.into_iter().chain([
+        POLLING,
+        "GET /socket.io/",
+        "POST /socket.io/?sid=x",
+        "POST /socket.io/?EIO=4&transport=polling&sid=unknown",
+        "OPTIONS /socket.io/",
+        "DELETE /",
+    ]) {
+        let answer = ask(request, "192.0.2.1").await;
+        assert_eq!(answer.status, 429, "{request}");
+        assert_eq!(answer.header("retry-after"), Some("1"), "{request}");
+        assert_eq!(answer.header("connection"), Some("close"), "{request}");
+    }
+    for probe in ["GET /livez", "GET /readyz"] {
+        let answer = ask(probe, "192.0.2.1").await;
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "{probe}");
+    }
+    let metrics = ask("GET /metrics", "192.0.2.2").await.body;
+    let expected = "purrr_requests_rejected_total{reason=\"request-rate\"} 11\n";
+    assert!(metrics.contains(expected), "{metrics}");
+    // What a page of another site asks for does not count.
+    for _ in 0..30 {
+        let lines = ["X-Forwarded-For: 192.0.2.3", "Sec-Fetch-Site: cross-site"];
+        assert_eq!(server.ask(POLLING, &lines).await.status, 403);
+    }
+    assert_eq!(ask("GET /", "192.0.2.3").await.status, 200);
+    let unlimited = limited(|config| {
+        (config.request_rate, config.rate_limits) = (Rate::new(1, 1), false);
+    })
+    .await;
+    for _ in 0..5 {
+        assert_eq!(unlimited.get("/").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn polling_session_has_a_request_rate_of_its_own() {
+    let server = limited(|config| {
+        (config.request_rate, config.polling_rate) = (Rate::new(1, 3), Rate::new(1, 10));
+    })
+    .await;
+    let (ann, bob) = (server.polling_session().await, server.polling_session().await);
+    for _ in 0..10 {
+        assert_eq!(post(&server, &ann, "3").await.status, 200);
+    }
+    let refused = post(&server, &ann, "3").await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")));
+    assert_eq!(post(&server, &bob, "40").await.status, 200);
+    assert_eq!(server.get("/").await.status, 200);
+    assert_eq!(server.get("/").await.status, 429);
+    assert_eq!(post(&server, &bob, r#"42["find_partner"]"#).await.status, 200);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_eq!(post(&server, &ann, "40").await.status, 200, "the session goes on");
 }
 
 /// Sends a packet on a polling session.

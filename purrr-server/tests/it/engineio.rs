@@ -1,6 +1,7 @@
 //! Engine.IO under the Purrr.chat dialect: polling, WebSocket, and the change from the one to the
 //! other.
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use futures::{SinkExt, StreamExt};
 use purrr_server::Config;
 use tokio::io::AsyncWriteExt;
@@ -8,7 +9,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     support::{
-        Server, UPGRADE, soon,
+        Server, UPGRADE, png_of, soon,
         wire::{BINARY, CONTINUATION, FIN, TEXT, Wire, frame},
     },
     visitor::{
@@ -239,8 +240,9 @@ async fn large_packet_is_fragmented() {
     ann.gets(r#"["matched",{"partnerName":"Stranger","partnerPk":""}]"#).await;
     while !wire.message().await.0.starts_with(br#"42["matched""#) {}
 
-    let bytes: Vec<u8> = (0..=250).cycle().take(1_000_001).collect();
-    let array = format!(r#"["image upload","{}"]"#, "x".repeat(1_000_000));
+    let bytes = png_of(1_000_001);
+    let url = BASE64_STANDARD.encode(png_of(750_000));
+    let array = format!(r#"["image upload","data:image/png;base64,{url}"]"#);
     let placeholder = r#"["image upload",{"_placeholder":true,"num":0}]"#;
     ann.emit(&array).await;
     ann.emit_binary(placeholder, &bytes).await;

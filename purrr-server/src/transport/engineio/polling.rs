@@ -21,6 +21,7 @@ use crate::{
         control_frames::ControlFrameLimit,
         lock,
         memory::{MemoryBudget, Reservation, SMALL_MESSAGE},
+        requests::SessionRequests,
     },
     transport::websocket::MessageSocket,
 };
@@ -44,6 +45,7 @@ const MAX_OUTBOUND: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Polling {
     budget: MemoryBudget,
+    requests: SessionRequests,
     state: Mutex<State>,
     /// Notified when the session has taken all packets of the last request.
     inbound_taken: Notify,
@@ -110,11 +112,17 @@ pub(super) struct Successor {
 impl Polling {
     pub(super) fn new(budget: MemoryBudget, control_packets: ControlFrameLimit) -> Self {
         let state = Mutex::new(State::new(control_packets));
-        Self { budget, state, inbound_taken: Notify::new() }
+        let requests = SessionRequests::default();
+        Self { budget, requests, state, inbound_taken: Notify::new() }
     }
 
     pub(super) const fn budget(&self) -> &MemoryBudget {
         &self.budget
+    }
+
+    /// Returns the rate of the session's requests.
+    pub(super) const fn requests(&self) -> &SessionRequests {
+        &self.requests
     }
 
     /// Begins a poll. The receiver fails if the session ends first.

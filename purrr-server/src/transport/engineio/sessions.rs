@@ -6,7 +6,7 @@ use axum::{
     Json,
     body::Body,
     extract::{Query, Request},
-    http::{Method, StatusCode, header::CONTENT_TYPE},
+    http::{Method, StatusCode, Uri, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 
@@ -77,6 +77,14 @@ impl Sessions {
         Self { config, limiter, table: SessionTable::default() }
     }
 
+    /// Returns true if [`handle`](Self::handle) counts a request, since it names a session.
+    pub(crate) fn names_session(uri: &Uri) -> bool {
+        Query::<RequestQuery>::try_from_uri(uri).is_ok_and(|Query(query)| {
+            let transport = query.transport.as_deref();
+            query.sid.is_some() && matches!(transport, Some("polling" | "websocket"))
+        })
+    }
+
     /// Answers a request, and spawns `session` if the request opens one.
     pub(crate) async fn handle<F>(
         &self,
@@ -105,7 +113,15 @@ impl Sessions {
             _ => return Err(Refusal::TransportUnknown),
         };
         if let Some(sid) = query.sid {
-            let polling = self.table.get(&sid).ok_or(Refusal::SessionUnknown)?;
+            let polling = self.table.get(&sid);
+            let admitted = match &polling {
+                Some(polling) => self.limiter.admit_polling(&request, polling.requests()),
+                None => self.limiter.admit_request(&request),
+            };
+            if let Err(refusal) = admitted {
+                return Ok(refusal.into_response());
+            }
+            let polling = polling.ok_or(Refusal::SessionUnknown)?;
             return match (websocket, request.method()) {
                 (true, _) => self.upgrade(request, polling),
                 (false, &Method::GET) => poll(polling).await,
