@@ -1,6 +1,6 @@
 //! The queue of one bucket: [`WaitQueue`].
 
-use std::collections::VecDeque;
+use std::collections::{VecDeque, vec_deque};
 
 use crate::model::ids::PersonId;
 
@@ -33,11 +33,17 @@ pub(super) struct Entry<K> {
 /// continued at its [`cursor`](Self::cursor).
 #[derive(Debug)]
 pub(super) struct Scan<'a, K> {
-    queue: &'a WaitQueue<K>,
+    /// The entry of a queue of one, unless it was visited.
+    one: Option<Entry<K>>,
+    /// The slots ahead of the cursor, and those of the second part while the first is scanned.
+    slots: vec_deque::Iter<'a, Slot<K>>,
+    rest: Option<vec_deque::Iter<'a, Slot<K>>>,
     cursor: u64,
-    /// The position of the cursor in a queue of many: which part, and the index within it.
-    position: (usize, usize),
+    /// The cursor behind the last slot.
+    end: u64,
     hops: usize,
+    /// No hop was left for a tombstone at the cursor.
+    stopped: bool,
 }
 
 /// The slots of a queue with more than one entry.
@@ -135,11 +141,21 @@ impl<K: Copy> WaitQueue<K> {
 
     /// Scans the entries at or behind a slot.
     pub(super) fn scan(&self, from: u64, hops: usize) -> Scan<'_, K> {
-        let position = match self {
-            Self::Many(slots) => slots.position(from),
-            Self::Empty | Self::One(_) => (0, 0),
-        };
-        Scan { queue: self, cursor: from, position, hops }
+        let (mut one, mut slots, mut rest, mut end) = (None, Default::default(), None, from);
+        match self {
+            Self::Empty => {}
+            Self::One(entry) => {
+                one = (from <= MIDDLE).then_some(*entry);
+                end = MIDDLE + 1;
+            }
+            Self::Many(many) => {
+                let (part, index) = many.position(from);
+                slots = many.parts[part].range(index..);
+                rest = (part == 0).then(|| many.parts[1].iter());
+                end = many.next;
+            }
+        }
+        Scan { one, slots, rest, cursor: from, end, hops, stopped: false }
     }
 
     /// Draws an entry uniformly at random.
@@ -154,33 +170,36 @@ impl<K: Copy> WaitQueue<K> {
 
 impl<K: Copy> Scan<'_, K> {
     /// Returns the next entry.
+    #[inline]
     pub(super) fn next(&mut self) -> Option<Entry<K>> {
-        let slots = match self.queue {
-            WaitQueue::Empty => return None,
-            WaitQueue::One(entry) => {
-                let ahead = self.cursor <= MIDDLE;
-                self.cursor = MIDDLE + 1;
-                return ahead.then_some(*entry);
-            }
-            WaitQueue::Many(slots) => slots,
-        };
+        if let Some(one) = self.one.take() {
+            self.cursor = self.end;
+            return Some(one);
+        }
         loop {
-            let (part, index) = self.position;
-            match slots.parts[part].get(index) {
-                None if part == 0 => self.position = (1, 0),
-                None => {
-                    self.cursor = slots.next;
-                    return None;
+            let Some(slot) = self.slots.next() else {
+                if let Some(rest) = self.rest.take() {
+                    self.slots = rest;
+                    continue;
                 }
-                Some(Slot { number, state: State::Tombstone { ahead, .. } }) => {
-                    self.cursor = *number;
-                    self.hops = self.hops.checked_sub(1)?;
-                    self.position.1 += ahead;
+                self.cursor = self.end.max(self.cursor);
+                return None;
+            };
+            match slot.state {
+                State::Taken(entry) => {
+                    self.cursor = slot.number + 1;
+                    return Some(entry);
                 }
-                Some(Slot { number, state: State::Taken(entry) }) => {
-                    self.cursor = number + 1;
-                    self.position.1 += 1;
-                    return Some(*entry);
+                State::Tombstone { ahead, .. } => {
+                    self.cursor = slot.number;
+                    if self.hops == 0 {
+                        self.stopped = true;
+                        return None;
+                    }
+                    self.hops -= 1;
+                    if let Some(more) = ahead.checked_sub(2) {
+                        self.slots.nth(more);
+                    }
                 }
             }
         }
@@ -198,14 +217,8 @@ impl<K: Copy> Scan<'_, K> {
 
     /// Returns true if no slot is left to visit.
     pub(super) fn is_over(&self) -> bool {
-        match self.queue {
-            WaitQueue::Empty => true,
-            WaitQueue::One(_) => self.cursor > MIDDLE,
-            WaitQueue::Many(slots) => {
-                let (part, index) = self.position;
-                (part..2).zip([index, 0]).all(|(part, index)| index >= slots.parts[part].len())
-            }
-        }
+        let rest = self.rest.as_ref().map_or(0, ExactSizeIterator::len);
+        !self.stopped && self.one.is_none() && self.slots.len() + rest == 0
     }
 }
 

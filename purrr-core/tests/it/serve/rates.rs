@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use purrr_core::{
-    Code, Command, Event, Frame, Hub, Limits, Problem, Profile, Rates, codec,
+    Code, Command, Event, Frame, Hello, Hub, Limits, Problem, Profile, Rates, codec,
     hub::Input,
-    model::{Body, CloseReason, Rate, Signal, SignalKind},
+    model::{Body, CloseReason, PersonId, Rate, Signal, SignalKind},
     rate::Allowance,
 };
 use tokio::time::{Instant, sleep};
@@ -270,6 +270,41 @@ async fn leave_is_never_rate_limited() {
     sleep(Duration::from_secs(1)).await;
     ann.send(find());
     ann.gets(["waiting"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn hello_while_waiting_costs_a_search() {
+    let hub = hub_at(|rates| rates.find_rate = Rate::new(1, 3));
+    let ann = Peer::waiting(&hub, "Ann").await;
+    for name in ["Anna", "Anne", "Annie"] {
+        ann.send(Command::Hello { hello: Hello::named(name), resume: None });
+    }
+    // The search and two hellos are three.
+    ann.gets(["error: rate-limited"]).await;
+    sleep(Duration::from_secs(1)).await;
+    ann.send(Command::Hello { hello: Hello::named("Annie"), resume: None });
+    ann.gets_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_places_of_one_person_are_limited() {
+    let hub = Hub::memory();
+    let mut peers = Vec::new();
+    for _ in 0..4 {
+        let mut profile = Profile::default();
+        profile.person = Some(PersonId::from_bits(1));
+        let peer = Peer::connect_as(&hub, "Ann", profile.clone()).await;
+        peer.send(find());
+        peer.gets(["waiting"]).await;
+        peers.push((peer, profile));
+    }
+    let fifth = Peer::connect_as(&hub, "Ann", peers[0].1.clone()).await;
+    fifth.send(find());
+    fifth.gets(["waiting", "error: too-many", "idle"]).await;
+    peers[0].0.send(Command::Cancel);
+    peers[0].0.gets(["idle"]).await;
+    fifth.send(find());
+    fifth.gets(["waiting"]).await;
 }
 
 #[tokio::test(start_paused = true)]
