@@ -194,7 +194,7 @@ impl Session {
     /// the partner.
     pub(crate) fn admit(&mut self, meant_for: Option<ChatId>, frame: &Frame) -> bool {
         let id = id_of(&frame.body);
-        let State::Paired { chat, partner, ids } = &mut self.state else {
+        let State::Paired { chat, partner } = &self.state else {
             self.refuse(not_paired().about(id));
             return false;
         };
@@ -209,7 +209,7 @@ impl Session {
         }
         let unacknowledged = self.outbox.unacknowledged();
         let checked = check_body(&self.limits, &frame.body, partner, unacknowledged)
-            .and_then(|()| ids.check_sent(&frame.body));
+            .and_then(|()| self.message_ids.check_sent(&frame.body));
         if let Err(problem) = checked {
             self.refuse(problem.about(id));
             return false;

@@ -35,6 +35,8 @@ pub struct Session {
     pub(super) timers: TimerTable,
     pub(super) throttle: Throttle,
     pub(super) typing: Typing,
+    /// The ids of the current or the last chat. Beside the state, which would be larger with it.
+    pub(super) message_ids: MessageIds,
     /// Whether there was a chat in this session.
     pub(super) chatted: bool,
     /// Whether the hub drains, so that no search begins any more.
@@ -54,7 +56,6 @@ pub(super) enum State {
     Paired {
         chat: ChatId,
         partner: Arc<Ticket>,
-        ids: MessageIds,
     },
     Closed,
 }
@@ -79,6 +80,7 @@ impl Session {
             timers: TimerTable::default(),
             throttle: Throttle::default(),
             typing: Typing::Sent,
+            message_ids: MessageIds::default(),
             chatted: false,
             draining: false,
         }
@@ -187,7 +189,8 @@ impl Session {
     pub fn handle_matched(&mut self, chat: ChatId, partner: Arc<Ticket>) {
         let shared: Vec<Interest> = self.ticket.shared_interests(&partner).cloned().collect();
         let Hello { name, public_key, .. } = partner.hello.clone();
-        self.state = State::Paired { chat, partner, ids: MessageIds::default() };
+        self.state = State::Paired { chat, partner };
+        self.message_ids = MessageIds::default();
         self.chatted = true;
         self.tell(Event::Matched { chat, name, public_key, shared });
     }
@@ -223,8 +226,8 @@ impl Session {
 
     /// Returns what to tell the client of a frame from the partner.
     pub fn handle_frame(&mut self, frame: Frame) -> Option<Event> {
-        let State::Paired { ids, .. } = &mut self.state else { return None };
-        ids.note_received(&frame.body);
+        let State::Paired { .. } = self.state else { return None };
+        self.message_ids.note_received(&frame.body);
         Some(Event::Received(frame))
     }
 
