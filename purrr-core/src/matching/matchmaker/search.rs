@@ -69,12 +69,12 @@ pub(super) struct NoMatch {
 ///
 /// Otherwise the peers of one address could meet nearly every other peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Preference {
+enum OriginRank {
     /// Another origin than the seeker's, or an unknown one.
-    OtherOrigin,
+    Other,
     /// Another origin, with many waiting places.
-    CrowdedOrigin,
-    SameOrigin,
+    Crowded,
+    Same,
 }
 
 /// Whether two waiting places may be paired.
@@ -130,7 +130,7 @@ impl<S> Matchmaker<S> {
         };
         for kind in seeker.slots.chunk_by(|a, b| a.bucket.kind() == b.bucket.kind()) {
             let probed = search.probe_random(kind);
-            if let Some((found, Preference::OtherOrigin)) = probed {
+            if let Some((found, OriginRank::Other)) = probed {
                 return Ok(found);
             }
             search.scan_buckets(kind);
@@ -146,14 +146,14 @@ impl<S> Matchmaker<S> {
 
 impl<S> Search<'_, S> {
     /// Draws a few entries of a kind's only bucket, if the rule chooses at random.
-    fn probe_random(&mut self, kind: &[Slot]) -> Option<(PlaceKey, Preference)> {
+    fn probe_random(&mut self, kind: &[Slot]) -> Option<(PlaceKey, OriginRank)> {
         if self.seeker.rule.choice() != Choice::Random {
             return None;
         }
         let mut active = kind.iter().filter(|slot| slot.is_active(self.waited));
         let (Some(slot), None) = (active.next(), active.next()) else { return None };
         let queue = self.queues.get(&slot.bucket)?;
-        let mut found: Option<(PlaceKey, Preference)> = None;
+        let mut found: Option<(PlaceKey, OriginRank)> = None;
         for _ in 0..RANDOM_PROBES {
             let Some(drawn) = queue.draw(self.random) else { break };
             if drawn.person != self.seeker.ticket.person && self.fits(drawn.key) {
@@ -161,7 +161,7 @@ impl<S> Search<'_, S> {
                 if found.is_none_or(|(_, known)| preference < known) {
                     found = Some((drawn.key, preference));
                 }
-                if preference == Preference::OtherOrigin {
+                if preference == OriginRank::Other {
                     break;
                 }
             }
@@ -205,10 +205,10 @@ impl<S> Search<'_, S> {
     }
 
     /// Returns the candidate that fits, shares most buckets and is preferred among those.
-    fn best_match(&mut self) -> Option<(PlaceKey, Preference)> {
+    fn best_match(&mut self) -> Option<(PlaceKey, OriginRank)> {
         // The greatest one fits nearly always, so a heap is cheaper than sorting.
         let mut heap = BinaryHeap::from(mem::take(self.candidates));
-        let mut found: Option<(Candidate, Preference)> = None;
+        let mut found: Option<(Candidate, OriginRank)> = None;
         while let Some(candidate) = heap.pop() {
             if found.is_some_and(|(known, _)| known.shared > candidate.shared) {
                 break;
@@ -218,7 +218,7 @@ impl<S> Search<'_, S> {
                 if found.is_none_or(|(_, known)| preference < known) {
                     found = Some((candidate, preference));
                 }
-                if preference == Preference::OtherOrigin {
+                if preference == OriginRank::Other {
                     break;
                 }
             }
@@ -228,14 +228,14 @@ impl<S> Search<'_, S> {
     }
 
     /// Ranks a candidate among equals by its origin.
-    fn preference(&self, candidate: PlaceKey) -> Preference {
+    fn preference(&self, candidate: PlaceKey) -> OriginRank {
         let origin = self.waiting.get(candidate).map(|place| place.ticket.origin);
         match origin {
-            None | Some(OriginKey::NONE) => Preference::OtherOrigin,
-            Some(origin) if origin == self.seeker.ticket.origin => Preference::SameOrigin,
+            None | Some(OriginKey::NONE) => OriginRank::Other,
+            Some(origin) if origin == self.seeker.ticket.origin => OriginRank::Same,
             Some(origin) => match self.origins.get(&origin) {
-                Some(places) if *places > CROWDED => Preference::CrowdedOrigin,
-                _ => Preference::OtherOrigin,
+                Some(places) if *places > CROWDED => OriginRank::Crowded,
+                _ => OriginRank::Other,
             },
         }
     }
