@@ -15,8 +15,6 @@ mod sessions;
 mod socket;
 mod table;
 
-pub(crate) use self::{
-    packet::Outgoing,
-    sessions::Sessions,
-    socket::{EioSocket, EioTransport},
-};
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::socket::EioTransport;
+pub(crate) use self::{packet::Outgoing, sessions::Sessions, socket::EioSocket};
