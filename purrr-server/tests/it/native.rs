@@ -617,10 +617,11 @@ async fn stall_disconnects_slow_reader() {
     let flood = format!(r#"{{"type":"message","text":"{}"}}"#, "x".repeat(100_000));
     let told = ann.flood(&flood).await;
     assert!(told.starts_with(r#"{"type":"error","code":"partner-slow","#), "{told}");
+    // At once: the server waits a limited time for a client to take its close.
+    assert_eq!(bob.is_closed_after_any(&flood, 1008).await, "slow");
     ann.gets(r#"{"type":"left","reason":"lost"}"#).await;
     cid.send(r#"{"type":"typing","on":true}"#).await;
     dee.gets(r#"{"type":"typing","on":true}"#).await;
-    assert_eq!(bob.is_closed_after_any(&flood, 1008).await, "slow");
 }
 
 // ---- Going away ---------------------------------------------------------------------------------
