@@ -182,6 +182,8 @@ fn check_variables(names: impl Iterator<Item = String>) -> Result<(), CliError> 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::config::Origin;
 
@@ -191,7 +193,11 @@ mod tests {
         file: (&str, &str),
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Settings, String> {
-        let path = std::env::temp_dir().join(format!("purrr-{}-{}", std::process::id(), file.0));
+        // The tests of this process run at the same time, and name their files alike.
+        static FILES: AtomicUsize = AtomicUsize::new(0);
+        let number = FILES.fetch_add(1, Ordering::Relaxed);
+        let unique = format!("purrr-{}-{number}-{}", std::process::id(), file.0);
+        let path = std::env::temp_dir().join(unique);
         std::fs::write(&path, file.1).unwrap();
         let path_text = path.to_str().unwrap();
         let arguments = [&["purrr-server", "--config", path_text], flags].concat();
