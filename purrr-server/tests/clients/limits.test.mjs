@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { PurrrChat, TRANSPORTS } from './support/purrr-chat.mjs';
+import { Keys } from './support/encryption.mjs';
 import { paired, quiet, story } from './support/story.mjs';
 
 const MESSAGE_BYTES = 262_144;
@@ -76,7 +77,14 @@ for (const transport of Object.keys(TRANSPORTS)) {
   });
 
   told('message-bytes and image-bytes limits', async ({ purrrChat }) => {
-    const [ann, bob] = await paired(purrrChat, transport);
+    const [ann, bob] = [await purrrChat(transport), await purrrChat(transport)];
+    for (const [peer, name] of [[ann, 'Ann'], [bob, 'Bob']]) {
+      peer.find(name, (await Keys.generate()).publicKey);
+      await peer.gets('waiting');
+    }
+    for (const peer of [ann, bob]) {
+      assert.equal((await peer.next())[0], 'matched');
+    }
     const text = 'x'.repeat(MESSAGE_BYTES);
     ann.say(text);
     await bob.gets('receive_message', { from: 'Ann', body: text, image: null, reply: null });
@@ -87,12 +95,16 @@ for (const transport of Object.keys(TRANSPORTS)) {
     ann.say('é'.repeat(MESSAGE_BYTES / 2 + 1));
     await ann.getsError();
 
-    const image = 'x'.repeat(IMAGE_BYTES);
+    const ciphertext = (bytes) => {
+      const [before, after] = ['{"ciphertext":"', '","iv":"AAAAAAAAAAAAAAAA"}'];
+      return before + 'A'.repeat(bytes - before.length - after.length) + after;
+    };
+    const image = ciphertext(IMAGE_BYTES);
     ann.emit('send_message', { message: null, image, reply: null });
     const [event, { image: received, ...rest }] = await bob.next();
     assert.deepEqual([event, rest], ['receive_message', { from: 'Ann', body: null, reply: null }]);
     assert.ok(received === image);
-    ann.emit('send_message', { message: null, image: `${image}x`, reply: null });
+    ann.emit('send_message', { message: null, image: ciphertext(IMAGE_BYTES + 1), reply: null });
     await ann.getsError();
     await quiet(ann, bob);
   });
