@@ -128,7 +128,7 @@ impl Others {
         });
         let mut partners = join_all(partners).await;
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--ignored", "--exact", "crowd::in_another_process"]);
+        command.args(["--ignored", "--exact", "faults::crowd::in_another_process"]);
         command.env(OTHERS, format!("{address} {count}")).kill_on_drop(true);
         let child = command.stdout(Stdio::null()).spawn().unwrap();
         // All at once, for a waiting client answers pings meanwhile.
