@@ -21,6 +21,8 @@ export class Call {
   #state = 'idle';
   #peer = null;
   #streams = { microphone: null, camera: null };
+  /** The stream that the sent tracks belong to. */
+  #outgoing = new MediaStream();
   #timer = 0;
   #watch = 0;
   /** Each attempt has a number, so that what was begun for an earlier one is dropped. */
@@ -64,9 +66,11 @@ export class Call {
       const attempt = this.#attempt;
       this.#polite = false;
       if (await this.#open(attempt)) {
-        this.#peer.addTransceiver(this.#streams.microphone.getTracks()[0], { streams: [this.#streams.microphone] });
+        // The Purrr.chat frontend takes tracks from the stream that they belong to.
+        const streams = [this.#outgoing];
+        this.#peer.addTransceiver(this.#streams.microphone.getTracks()[0], { streams });
         if (this.#video) {
-          this.#peer.addTransceiver('video');
+          this.#peer.addTransceiver('video', { streams });
         }
       }
     }
@@ -258,6 +262,7 @@ export class Call {
       if (!transceiver.stopped && transceiver.mid !== null) {
         transceiver.direction = wanted ? 'sendrecv' : 'inactive';
         transceiver.sender.replaceTrack(stream?.getTracks()[0] ?? null);
+        transceiver.sender.setStreams(this.#outgoing);
       }
     }
   }

@@ -197,7 +197,7 @@ async function playFrontend() {
     local.getTracks().forEach((track) => globalThis.peer.addTrack(track, local));
     const remote = new MediaStream();
     globalThis.remoteVideo.srcObject = remote;
-    globalThis.peer.ontrack = ({ track }) => remote.addTrack(track);
+    globalThis.peer.ontrack = ({ streams }) => streams[0].getTracks().forEach((track) => remote.addTrack(track));
   };
   globalThis.startCall = async () => {
     const { peer } = globalThis;
