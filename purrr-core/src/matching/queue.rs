@@ -139,6 +139,18 @@ impl<K: Copy> WaitQueue<K> {
         }
     }
 
+    /// Returns an upper bound on the entries at or behind a slot.
+    pub(super) fn remaining(&self, from: u64) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::One(..) => usize::from(from <= MIDDLE),
+            Self::Many(slots) => {
+                let numbers = usize::try_from(slots.next.saturating_sub(from));
+                slots.len().min(numbers.unwrap_or(usize::MAX))
+            }
+        }
+    }
+
     /// Scans the entries at or behind a slot.
     pub(super) fn scan(&self, from: u64, hops: usize) -> Scan<'_, K> {
         let (mut one, mut slots, mut rest, mut end) = (None, Default::default(), None, from);

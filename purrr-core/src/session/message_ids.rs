@@ -5,7 +5,7 @@ use crate::model::{
     problem::{Code, Problem},
 };
 
-/// The largest id that a sender may begin a chat with: 2^52. A clock in microseconds fits.
+/// The largest id that a sender may begin a chat with: 2^52.
 const MAX_FIRST: u64 = 1 << 52;
 
 /// The most by which an id may exceed the highest of the chat: 2^30. A clock in milliseconds may

@@ -5,7 +5,7 @@
 //!
 //! | step | does | progress |
 //! |---|---|---|
-//! | `drive_phase` | notices that the hub drains or closes | |
+//! | `enter_phase` | tells the session that the hub drains or closes | |
 //! | `apply_actions` | does what the session wants of the backend and the chat | |
 //! | `flush_pending_frame` | retries a frame that the partner's full queue did not take | it was sent |
 //! | `drive_output` | writes events and frames of the partner, then flushes | there may be more |

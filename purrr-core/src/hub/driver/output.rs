@@ -138,6 +138,11 @@ impl SessionCore<'_> {
                 Poll::Ready(Received::Parted(reason)) => {
                     self.session.handle_parted(reason);
                     self.apply_actions(cx);
+                    // The pipe yields its end for as long as it is held, and letting go of it may
+                    // have to wait for a call of the backend.
+                    if self.request.is_call() {
+                        return self.session.poll_event();
+                    }
                 }
                 Poll::Pending if receipts == 0 => return None,
                 Poll::Pending => {}

@@ -172,18 +172,32 @@ impl<S> Search<'_, S> {
     /// Visits the next entries of each active bucket of a kind, and collects those of other persons
     /// as candidates.
     ///
-    /// The buckets share what is left of the budget equally.
+    /// The buckets share what is left of the budget equally, and what one of them cannot use goes
+    /// to those before it.
     fn scan_buckets(&mut self, kind: &[Slot]) {
         let at_random = self.seeker.rule.choice() == Choice::Random;
         self.candidates.clear();
-        let mut buckets = kind.iter().filter(|slot| slot.is_active(self.waited)).count();
-        let several = buckets > 1;
+        let active = || kind.iter().filter(|slot| slot.is_active(self.waited));
+        let (buckets, left) = (active().count(), self.budget.total - self.no_match.visits);
+        // Mostly there is enough for all of them, and nothing is to be shared.
+        let fair_share = (buckets.saturating_mul(self.budget.per_bucket) > left)
+            .then(|| (left / buckets).max(1));
+        let needs = |slot: &Slot| {
+            let queue = fair_share.and_then(|most| Some((most, self.queues.get(&slot.bucket)?)));
+            queue.map_or(0, |(most, queue)| queue.remaining(slot.search_from()).min(most))
+        };
+        // What the buckets behind will need.
+        let mut reserved: usize = active().map(needs).sum();
         for slot in kind {
+            if slot.is_active(self.waited) {
+                reserved -= needs(slot);
+            }
             let mut cursor = slot.search_from();
             if slot.is_active(self.waited)
                 && let Some(queue) = self.queues.get(&slot.bucket)
             {
-                let share = (self.budget.total - self.no_match.visits).div_ceil(buckets);
+                let left = self.budget.total - self.no_match.visits;
+                let share = left.saturating_sub(reserved);
                 let mut scan = queue.scan(cursor, self.hops);
                 for _ in 0..share.min(self.budget.per_bucket) {
                     let Some(entry) = scan.next() else { break };
@@ -196,10 +210,9 @@ impl<S> Search<'_, S> {
                 (cursor, self.hops) = (scan.cursor(), scan.hops());
                 self.no_match.truncated |= !scan.is_over();
             }
-            buckets -= usize::from(slot.is_active(self.waited));
             self.no_match.cursors.push(cursor);
         }
-        if several {
+        if buckets > 1 {
             count_shared(self.candidates, self.table);
         }
     }

@@ -555,6 +555,51 @@ fn visits_are_bounded_over_all_buckets() {
     }
 }
 
+/// Accepts one pair of peers.
+#[derive(Debug)]
+struct OnlyPair([u64; 2]);
+
+impl Pairing for OnlyPair {
+    fn buckets(&self, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
+        Interests::default().buckets(ticket, waited)
+    }
+
+    fn accepts(&self, a: &Ticket, b: &Ticket) -> bool {
+        let peers = self.0.map(PeerId::from_bits);
+        peers == [a.peer, b.peer] || peers == [b.peer, a.peer]
+    }
+}
+
+#[test]
+fn unused_shares_of_a_scan_go_to_longer_buckets() {
+    const CROWD: u64 = 800;
+    let rule = Arc::new(OnlyPair([CROWD - 1, CROWD]));
+    let mut machine = Matchmaker::new(3);
+    let mut now = Duration::ZERO;
+    for peer in 0..CROWD {
+        let mut ticket = Ticket::new(PeerId::from_bits(peer));
+        ticket.search = Search::for_interests(["shared"]);
+        machine.handle_enter(now, Request::new(Arc::new(ticket), rule.clone()), peer).unwrap();
+    }
+    // Until the crowd has searched in vain, and widened as far as it goes.
+    while let Some(due) = machine.poll_timeout() {
+        now = now.max(due);
+        machine.handle_timeout(now);
+    }
+    let mut ticket = Ticket::new(PeerId::from_bits(CROWD));
+    let own: Vec<String> = (0..31).map(|tag| format!("own {tag}")).collect();
+    ticket.search =
+        Search::for_interests(std::iter::once("shared").chain(own.iter().map(String::as_str)));
+    machine.handle_enter(now, Request::new(Arc::new(ticket), rule), CROWD).unwrap();
+    let resumed = (0..100).take_while(|_| {
+        now += RESUME_AFTER;
+        machine.handle_timeout(now);
+        machine.poll_match().is_none()
+    });
+    // All 800 but the first 16, 256 at a time.
+    assert_eq!(resumed.count() + 1, 784_usize.div_ceil(256));
+}
+
 fn ticket(peer: u64, person: u64, origin: u64) -> Request {
     let mut ticket = Ticket::new(PeerId::from_bits(peer));
     (ticket.person, ticket.origin) = (PersonId::from_bits(person), OriginKey::from_bits(origin));
