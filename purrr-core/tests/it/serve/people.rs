@@ -195,6 +195,21 @@ async fn search_waits_for_a_pending_block() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn partner_may_leave_during_a_pending_block() {
+    let (hub, people) = hub();
+    let (ann, bob) = pair(&hub, profile(ANN), profile(BOB)).await;
+    ann.send(Command::Block);
+    ann.gets(["idle"]).await;
+    settled().await;
+    bob.send(Command::Leave);
+    bob.gets(["idle"]).await;
+    sleep(LATENCY).await;
+    assert!(people.inner.keeps_apart(ANN, BOB).await.unwrap());
+    ann.send(find());
+    ann.gets(["waiting"]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn failed_block_is_told() {
     let (hub, people) = hub();
     let (ann, bob) = pair(&hub, profile(ANN), profile(BOB)).await;
