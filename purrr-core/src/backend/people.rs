@@ -41,7 +41,8 @@ use crate::model::{
 /// A token is good for one use: of two calls of [`resume`](Self::resume) with the same one, at most
 /// one succeeds. Once [`block`](Self::block) has resolved, [`keeps_apart`](Self::keeps_apart) is
 /// true for the two persons, in either order and for as long as
-/// [`Limits::resume_for`](crate::Limits::resume_for) says.
+/// [`Limits::resume_for`](crate::Limits::resume_for) says. It is forgotten earlier beyond
+/// [`Limits::blocks`](crate::Limits::blocks) or [`Limits::remembered`](crate::Limits::remembered).
 ///
 /// # How long a call may take
 ///

@@ -22,6 +22,9 @@
 //!     .route("/engine.io/", transport::engineio(&Config::default(), count));
 //! # let _ = app;
 //! ```
+//!
+//! A client that polls must send a packet within
+//! [`Config::provisional_timeout`](crate::Config::provisional_timeout). A poll is none.
 
 pub(crate) mod engineio;
 pub(crate) mod message;

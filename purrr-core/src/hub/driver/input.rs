@@ -115,8 +115,9 @@ impl SessionCore<'_> {
             && !self.request.is_call()
     }
 
-    /// Returns true if something that the client sent is not done yet. The stall timeout bounds how
-    /// long that may take.
+    /// Returns true if something that the client sent is not done yet.
+    ///
+    /// The stall timeout bounds how long a frame may wait, and the backend how long a call takes.
     #[inline]
     fn has_work_after_input(&self) -> bool {
         self.input.pending_frame.is_some() || self.request.is_call()
