@@ -26,7 +26,7 @@ import { Banner, clearNotice, hideNumbers, notice, show, showNumbers, showPartne
 import { view } from './viewer.js';
 import { Waiting } from './waiting.js';
 
-/** How often somebody who waits is told how many are here. */
+/** How often a waiting visitor is shown how many are online. */
 const CENSUS_EVERY = 10_000;
 /** For so long after a chat has ended no press starts another: a hand may be on its way to something else. */
 const ARMED_AFTER = 1_000;
@@ -192,7 +192,7 @@ function seek(command) {
 }
 
 /**
- * Whom one would like to meet. The browser's languages say who else might do if nobody shares an interest; without interests
+ * Whom one would like to meet. The browser's languages say who else might do if no client shares an interest; without interests
  * anybody does at once.
  */
 function wishes() {

@@ -41,7 +41,7 @@ export class Connection {
   /** How long nothing was heard, whether a probe is out, and what is allowed for its answer. */
   #silence = { heard: 0, ticked: 0, probed: false, allowed: OPEN_TIMEOUT, buffered: 0 };
 
-  /** Whether a dead line matters now: somebody waits or chats. */
+  /** Whether a dead line matters now: the visitor waits or chats. */
   attended = false;
 
   /**

@@ -9,7 +9,7 @@ const IV_BYTES = 12;
 /** Browsers give pages that were not loaded over https (or from this very machine) no cryptography. */
 export const canEncrypt = Boolean(globalThis.crypto?.subtle);
 
-/** One person for one chat. A new one each time, so that nobody is recognised by their key. */
+/** One person for one chat. A new one each time, so that no visitor is recognised by the key. */
 export class Identity {
   #keys;
 

@@ -1,4 +1,4 @@
-// Something to say first, for those who cannot think of anything.
+// Opening lines that a visitor may tap after a match.
 
 import { button, byId } from './dom.js';
 import { t } from './i18n.js';

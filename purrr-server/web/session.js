@@ -1,4 +1,4 @@
-// By what the server knows this tab again after a reload or a lost connection, so that whoever was blocked stays blocked.
+// By what the server knows this tab again after a reload or a lost connection, so that blocked persons stay blocked.
 
 const KEY = 'purrr.session';
 
@@ -21,7 +21,7 @@ export function keepToken(token) {
   }
 }
 
-/** Whether nobody else has the name. It is then held for as long as the page is there. */
+/** Whether no other page has the name. It is then held for as long as the page is there. */
 function claim(tab) {
   return new Promise((resolve) => {
     navigator.locks.request(`${KEY}.${tab}`, { ifAvailable: true }, (lock) => {
@@ -43,6 +43,6 @@ function write(session) {
   try {
     sessionStorage.setItem(KEY, JSON.stringify(session));
   } catch {
-    // Then a reload makes somebody new of this person.
+    // Then the visitor is a new person after a reload.
   }
 }

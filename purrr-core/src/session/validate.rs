@@ -32,7 +32,7 @@ pub(super) fn check_body(
             if let Some(image) = &message.image {
                 within(image.bytes.len(), image_bytes, Code::TooLarge, "a picture", "bytes")?;
                 supported(partner.images, "pictures")?;
-                // Nobody could decrypt it, so it would be whatever its sender says.
+                // The partner could not decrypt it, so it would pass unchecked.
                 if image.encrypted && !encrypts {
                     let text = "this chat is not encrypted; send the image itself";
                     return Err(Problem::new(Code::UnsupportedType, text));
