@@ -14,7 +14,7 @@ fn relay(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("relay");
     group.throughput(Throughput::Elements(BURST));
     group.bench_function("pipe", |bencher| {
-        let (mut a, mut b) = Pipe::pair(&Limits::default(), || Box::new(|| ()));
+        let (mut a, mut b) = Pipe::pair(&Limits::default(), || Box::new(|_| ()));
         bencher.iter(|| {
             runtime.block_on(async {
                 for _ in 0..BURST {

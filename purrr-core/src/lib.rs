@@ -18,7 +18,7 @@ pub use bytestring::ByteString;
 
 pub use crate::{
     backend::{Lobby, Relay},
-    hub::{Chat, Hub, HubBuilder, PairError, Profile},
+    hub::{Chat, Hub, HubBuilder, Observer, PairError, Profile},
     matching::{Anyone, Interests, Languages, Pairing, PairingExt},
     model::{Code, Command, Event, Frame, Hello, Limits, Problem, Rates, Search},
 };

@@ -16,6 +16,6 @@ pub use self::{
     lobby::{Lobby, LobbyError, Match, Place},
     memory::{MemoryLobby, MemoryPeople, MemoryRelay},
     people::{Identity, People, PeopleError},
-    pipe::{Pipe, Received, TrySendError},
+    pipe::{OnPart, Pipe, Received, TrySendError},
     relay::{Relay, RelayError},
 };

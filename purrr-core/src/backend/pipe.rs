@@ -35,8 +35,11 @@ pub struct Pipe {
     registered: Option<Waker>,
     /// A callback for the backend, called once and before the partner can see that this side
     /// parted.
-    on_part: Option<Box<dyn FnOnce() + Send>>,
+    on_part: Option<OnPart>,
 }
+
+/// A callback with the reason for which one side parts.
+pub type OnPart = Box<dyn FnOnce(ChatEnd) + Send>;
 
 /// What [`Pipe::recv`] yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,25 +105,22 @@ const MAX_IDLE_CAPACITY: usize = 8;
 impl Pipe {
     /// Creates both ends of a pipe within one process, for backends.
     ///
-    /// Calls `on_part` once for each side: when it parts or is dropped, and before its partner can
-    /// see that.
+    /// Calls `on_part` twice. Each callback is called once: when its side parts or is dropped, and
+    /// before the partner can see that. After the partner has parted, its reason means nothing.
     ///
     /// ```
     /// use purrr_core::{Frame, Limits, backend::{Pipe, Received}, model::ChatEnd};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
-    /// let (mut ann, mut bob) = Pipe::pair(&Limits::default(), || Box::new(|| ()));
+    /// let (mut ann, mut bob) = Pipe::pair(&Limits::default(), || Box::new(|_| ()));
     /// ann.send(Frame::text("bye")).await.ok();
     /// ann.part(ChatEnd::Next);
     /// assert_eq!(bob.recv().await, Received::Frame(Frame::text("bye")));
     /// assert_eq!(bob.recv().await, Received::Parted(ChatEnd::Next));
     /// # }
     /// ```
-    pub fn pair(
-        limits: &Limits,
-        mut on_part: impl FnMut() -> Box<dyn FnOnce() + Send>,
-    ) -> (Self, Self) {
+    pub fn pair(limits: &Limits, mut on_part: impl FnMut() -> OnPart) -> (Self, Self) {
         let channel = Mutex::new(Channel {
             queues: [Queue::default(), Queue::default()],
             begun: [false; 2],
@@ -322,6 +322,19 @@ impl Pipe {
         std::mem::take(&mut lock(&self.shared.channel).queues[self.side].progressed)
     }
 
+    /// Calls `tell` once this side's chat is over, with the reason of this side, and with the
+    /// partner's if that one parted first.
+    pub(crate) fn on_end(&mut self, tell: impl FnOnce(ChatEnd, Option<ChatEnd>) + Send + 'static) {
+        let (shared, on_part) = (Arc::clone(&self.shared), self.on_part.take());
+        self.on_part = on_part.map(|on_part| -> OnPart {
+            Box::new(move |reason| {
+                let partners = lock(&shared.channel).parted;
+                on_part(reason);
+                tell(reason, partners);
+            })
+        });
+    }
+
     /// Parts, and tells the partner why once it has received what is in flight.
     pub fn part(mut self, reason: ChatEnd) {
         self.close(reason);
@@ -364,7 +377,7 @@ impl Pipe {
 
     fn close(&mut self, reason: ChatEnd) {
         let Some(on_part) = self.on_part.take() else { return };
-        on_part();
+        on_part(reason);
         let mut channel = lock(&self.shared.channel);
         channel.parted.get_or_insert(reason);
         // A side that parts before the other has begun has never begun itself, so the other's
@@ -411,7 +424,7 @@ mod tests {
 
     fn pipe(items: usize, bytes: usize) -> (Pipe, Pipe) {
         let limits = Limits { queue_items: items, queue_bytes: bytes, ..Limits::default() };
-        Pipe::pair(&limits, || Box::new(|| ()))
+        Pipe::pair(&limits, || Box::new(|_| ()))
     }
 
     fn full(result: Result<(), TrySendError>) -> Frame {
@@ -543,7 +556,7 @@ mod tests {
         let parted = Arc::new(AtomicUsize::new(0));
         let (ann, bob) = Pipe::pair(&Limits::default(), || {
             let parted = Arc::clone(&parted);
-            Box::new(move || {
+            Box::new(move |_| {
                 parted.fetch_add(1, Ordering::Relaxed);
             })
         });

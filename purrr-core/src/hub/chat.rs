@@ -23,10 +23,11 @@ use crate::{
 /// One peer's side of a running chat. Dropping it parts, and the partner is told.
 #[derive(Debug)]
 pub struct Chat {
-    pub(super) peer: ActivePeer,
     pub(super) id: ChatId,
     pub(super) partner: Arc<Ticket>,
     pub(super) pipe: Pipe,
+    /// Last, so that it departs after the chat has ended.
+    pub(super) peer: ActivePeer,
 }
 
 /// An error for a frame that was sent after the end of its chat.

@@ -9,6 +9,7 @@ use crate::{
     hub::{
         chat::Chat,
         driver::serve,
+        observer::{Observer, Observers},
         peer::{ActivePeer, Answer},
         profile::Profile,
         search::{Found, SearchError},
@@ -53,6 +54,7 @@ pub struct HubBuilder {
     backend: Option<Backend>,
     rule: Option<Arc<dyn Pairing>>,
     limits: Limits,
+    observers: Observers,
 }
 
 /// Why [`Hub::pair`] found no partner.
@@ -101,9 +103,8 @@ impl Hub {
     /// Dropping the future leaves the lobby. A partner that was just found is told.
     pub async fn pair(&self, profile: Profile) -> Result<Chat, PairError> {
         let Profile { hello, search, capabilities, person, resume, origin, .. } = profile;
-        let peer = ActivePeer::arrive(&self.shared, person);
-        let ticket =
-            Ticket { hello, search, capabilities, origin, ..Ticket::new(PeerId::random()) };
+        let peer = ActivePeer::arrive(&self.shared, PeerId::random(), person);
+        let ticket = Ticket { hello, search, capabilities, origin, ..Ticket::new(peer.id()) };
         let change = self.shared.phase_change();
         if self.is_draining() {
             return Err(PairError::Draining);
@@ -220,13 +221,20 @@ impl HubBuilder {
         self
     }
 
+    /// Adds an observer, which hears what happens. Several may be added.
+    #[must_use]
+    pub fn observe(mut self, observer: impl Observer) -> Self {
+        self.observers.add(Arc::new(observer));
+        self
+    }
+
     /// Builds the hub.
     #[must_use]
     pub fn build(self) -> Hub {
-        let Self { backend, rule, limits } = self;
+        let Self { backend, rule, limits, observers } = self;
         let backend = backend.unwrap_or_else(|| Backend::memory(&limits));
         let rule = rule.unwrap_or_else(|| Arc::new(Interests::default()));
-        Hub { shared: Arc::new(Shared::new(backend, rule, limits)) }
+        Hub { shared: Arc::new(Shared::new(backend, rule, limits, observers)) }
     }
 }
 

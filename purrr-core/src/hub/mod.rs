@@ -3,6 +3,7 @@
 pub(crate) mod chat;
 pub(crate) mod driver;
 pub(crate) mod handle;
+pub(crate) mod observer;
 mod peer;
 pub(crate) mod profile;
 mod search;
@@ -13,6 +14,7 @@ pub(crate) mod transport;
 pub use self::{
     chat::{Chat, ChatOver},
     handle::{Hub, HubBuilder, PairError},
+    observer::{ChatSide, EndedBy, Ending, Observer, Participant},
     profile::Profile,
     stats::Stats,
     transport::{Gate, Input},

@@ -5,11 +5,14 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use crate::{
     backend::people::{Identity, PeopleError},
     hub::{
+        observer::{Observer, Participant},
         search::{Searching, search},
         shared::Shared,
     },
     model::{
-        ids::{PersonId, ResumeToken},
+        ids::{PeerId, PersonId, ResumeToken},
+        problem::Code,
+        reason::CloseReason,
         ticket::Ticket,
     },
 };
@@ -18,9 +21,14 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct ActivePeer {
     pub(crate) hub: Arc<Shared>,
-    identity: Identity,
+    id: PeerId,
+    // Two fields and not an `Identity`, whose padding would make an idle session larger.
+    person: PersonId,
+    token: ResumeToken,
     /// Whether the embedder vouches for the person, so that no token of another person is accepted.
     authenticated: bool,
+    /// Why the session ended, for observers. `None` if there is none.
+    close_reason: Option<CloseReason>,
 }
 
 /// A call of the backend that is under way, other than a search.
@@ -41,24 +49,55 @@ pub(crate) enum Answer {
 
 impl ActivePeer {
     /// Registers a peer: a person that the embedder vouches for, or a new one.
-    pub(crate) fn arrive(hub: &Arc<Shared>, person: Option<PersonId>) -> Self {
+    pub(crate) fn arrive(hub: &Arc<Shared>, id: PeerId, person: Option<PersonId>) -> Self {
         let authenticated = person.is_some();
         let person = person.unwrap_or_else(PersonId::random);
-        let identity = Identity { person, token: ResumeToken::random() };
-        hub.backend.people.arrive(identity);
+        let token = ResumeToken::random();
+        hub.backend.people.arrive(Identity { person, token });
         hub.stats.arrivals.add(1);
         hub.peers.arrive();
-        Self { hub: Arc::clone(hub), identity, authenticated }
+        let hub = Arc::clone(hub);
+        let peer = Self { hub, id, person, token, authenticated, close_reason: None };
+        peer.tell(|observer, peer| observer.arrived(peer));
+        peer
+    }
+
+    /// Returns the peer's id.
+    pub(crate) const fn id(&self) -> PeerId {
+        self.id
     }
 
     /// Returns the token by which the person resumes later.
     pub(crate) const fn token(&self) -> ResumeToken {
-        self.identity.token
+        self.token
+    }
+
+    /// Returns the peer as the backend knows it.
+    const fn identity(&self) -> Identity {
+        Identity { person: self.person, token: self.token }
     }
 
     /// Makes the peer the person that its token was accepted for.
-    pub(crate) const fn set_person(&mut self, person: PersonId) {
-        self.identity.person = person;
+    pub(crate) fn set_person(&mut self, person: PersonId) {
+        let before = std::mem::replace(&mut self.person, person);
+        self.tell(|observer, peer| observer.resumed(peer, before));
+    }
+
+    /// Sets why the peer's session ends.
+    pub(crate) const fn set_close_reason(&mut self, reason: CloseReason) {
+        self.close_reason = Some(reason);
+    }
+
+    /// Tells the observers of an error that the client is told.
+    #[inline]
+    pub(crate) fn tell_refused(&self, code: Code) {
+        self.tell(|observer, peer| observer.refused(peer, code));
+    }
+
+    #[inline]
+    fn tell(&self, tell: impl Fn(&dyn Observer, Participant)) {
+        let peer = Participant { peer: self.id, person: self.person };
+        self.hub.observers.tell(|observer| tell(observer, peer));
     }
 
     /// Redeems a token that the embedder passed on, of which the client is told nothing.
@@ -78,7 +117,7 @@ impl ActivePeer {
 
     /// Redeems a token that the client presents.
     pub(crate) fn resume(&self, other: ResumeToken) -> Call {
-        let Identity { person, token } = self.identity;
+        let Identity { person, token } = self.identity();
         let (people, authenticated) =
             (Arc::clone(&self.hub.backend.people), self.authenticated.then_some(person));
         Box::pin(async move {
@@ -92,11 +131,13 @@ impl ActivePeer {
 
     /// Blocks another person for the one behind this peer.
     pub(crate) fn block(&self, other: PersonId) -> Call {
-        let (hub, identity) = (Arc::clone(&self.hub), self.identity);
+        let (hub, identity) = (Arc::clone(&self.hub), self.identity());
+        let peer = Participant { peer: self.id, person: self.person };
         Box::pin(async move {
             match hub.backend.people.block(identity, other).await {
                 Ok(()) => {
                     hub.stats.blocks.add(1);
+                    hub.observers.tell(|observer| observer.blocked(peer, other));
                     Answer::Done
                 }
                 Err(error) => Answer::Unavailable(error),
@@ -106,13 +147,14 @@ impl ActivePeer {
 
     /// Enters the lobby, waits and opens the chat.
     pub(crate) fn search(&self, ticket: Ticket) -> Searching {
-        search(Arc::clone(&self.hub), self.identity, ticket)
+        search(Arc::clone(&self.hub), self.identity(), ticket)
     }
 }
 
 impl Drop for ActivePeer {
     fn drop(&mut self) {
-        self.hub.backend.people.depart(self.identity.token);
+        self.hub.backend.people.depart(self.token);
+        self.tell(|observer, peer| observer.departed(peer, self.close_reason));
         self.hub.peers.depart();
     }
 }

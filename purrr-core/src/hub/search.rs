@@ -20,7 +20,10 @@ use crate::{
         pipe::Pipe,
         relay::RelayError,
     },
-    hub::shared::Shared,
+    hub::{
+        observer::{ChatSide, Participant},
+        shared::Shared,
+    },
     model::{ids::ChatId, ticket::Ticket},
 };
 
@@ -51,6 +54,7 @@ pub(crate) enum SearchError {
 /// Counts a peer as waiting until it is dropped.
 struct WaitingGuard<'a> {
     hub: &'a Shared,
+    peer: Participant,
     began: Instant,
     waited: Option<Duration>,
 }
@@ -69,10 +73,10 @@ async fn find(
     opening: Arc<AtomicBool>,
 ) -> Result<Found, SearchError> {
     let people = &*hub.backend.people;
-    let waiting = WaitingGuard::new(&hub, ticket.waited);
     ticket.person = peer.person;
+    let waiting = WaitingGuard::new(&hub, &ticket);
     let (began, before) = (Instant::now(), ticket.waited);
-    let (made, pipe) = loop {
+    let (made, mut pipe) = loop {
         ticket.exclusions = people.exclusions(peer.person).await?;
         let place = hub.backend.lobby.enter(ticket.clone(), Arc::clone(&hub.rule)).await?;
         let mut made = place.await?;
@@ -88,12 +92,15 @@ async fn find(
         ticket.waited = before + began.elapsed();
     };
     let partner = Arc::clone(made.partner());
+    let found = Participant { peer: partner.peer, person: partner.person };
+    let side = ChatSide { chat: made.chat(), peer: waiting.peer, partner: found };
+    let waited = waiting.succeed();
+    hub.observers.watch(side, waited, &mut pipe);
     if let Err(error) = people.met(peer, partner.person).await {
         // The chat has begun for both sides, so it goes on.
         tracing::warn!(%error, "a partner was not remembered");
     }
     hub.stats.matches.add(1);
-    waiting.succeed();
     Ok(Found { chat: made.chat(), partner, pipe })
 }
 
@@ -113,20 +120,29 @@ impl Future for Searching {
 }
 
 impl<'a> WaitingGuard<'a> {
-    /// Counts a search that began `waited` ago, before it was interrupted.
-    fn new(hub: &'a Shared, waited: Duration) -> Self {
+    /// Counts a search that began before it was interrupted, as its ticket says.
+    fn new(hub: &'a Shared, ticket: &Ticket) -> Self {
+        let peer = Participant { peer: ticket.peer, person: ticket.person };
         hub.backend.people.begin_search();
+        hub.observers.tell(|observer| observer.searching(peer));
         let now = Instant::now();
-        Self { hub, began: now.checked_sub(waited).unwrap_or(now), waited: None }
+        let began = now.checked_sub(ticket.waited).unwrap_or(now);
+        Self { hub, peer, began, waited: None }
     }
 
-    fn succeed(mut self) {
-        self.waited = Some(self.began.elapsed());
+    /// Ends the search with a chat. Returns how long it took.
+    fn succeed(mut self) -> Duration {
+        let waited = self.began.elapsed();
+        self.waited = Some(waited);
+        waited
     }
 }
 
 impl Drop for WaitingGuard<'_> {
     fn drop(&mut self) {
         self.hub.backend.people.end_search(self.waited);
+        if self.waited.is_none() {
+            self.hub.observers.tell(|observer| observer.stopped_searching(self.peer));
+        }
     }
 }

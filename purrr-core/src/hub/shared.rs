@@ -12,7 +12,10 @@ use std::{
 use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
-    backend::bundle::Backend, hub::stats::Counters, matching::rule::Pairing, model::limits::Limits,
+    backend::bundle::Backend,
+    hub::{observer::Observers, stats::Counters},
+    matching::rule::Pairing,
+    model::limits::Limits,
 };
 
 pub(crate) struct Shared {
@@ -25,6 +28,7 @@ pub(crate) struct Shared {
     max_drain_jitter: OnceLock<Duration>,
     pub(super) peers: PeerCount,
     pub(crate) stats: Counters,
+    pub(super) observers: Observers,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +46,12 @@ pub(super) struct PeerCount {
 }
 
 impl Shared {
-    pub(super) fn new(backend: Backend, rule: Arc<dyn Pairing>, limits: Limits) -> Self {
+    pub(super) fn new(
+        backend: Backend,
+        rule: Arc<dyn Pairing>,
+        limits: Limits,
+        observers: Observers,
+    ) -> Self {
         Self {
             backend,
             rule,
@@ -52,6 +61,7 @@ impl Shared {
             max_drain_jitter: OnceLock::new(),
             peers: PeerCount::default(),
             stats: Counters::default(),
+            observers,
         }
     }
 

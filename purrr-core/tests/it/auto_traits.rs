@@ -37,6 +37,7 @@ const _: () = {
     check::<(codec::ImageHead, codec::Parsed)>();
     // Shell.
     check::<(hub::ChatOver, hub::Gate, hub::Input, hub::Stats)>();
+    check::<(hub::ChatSide, hub::EndedBy, hub::Ending, hub::Participant)>();
     // These have one owner.
     check_owned::<(Chat, backend::Match, backend::Pipe)>();
 };

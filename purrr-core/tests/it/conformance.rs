@@ -87,7 +87,7 @@ impl Lobby for Broken {
             Bug::MatchesKept => Ok(Place::new(async move {
                 let mut made = place.await?;
                 std::mem::forget(made.take_pipe());
-                let (pipe, other) = Pipe::pair(&Limits::default(), || Box::new(|| ()));
+                let (pipe, other) = Pipe::pair(&Limits::default(), || Box::new(|_| ()));
                 std::mem::forget(other);
                 Ok(Match::with_pipe(made.chat(), Arc::clone(made.partner()), pipe))
             })),
@@ -120,7 +120,7 @@ struct BrokenRelay(Bug);
 impl Relay for BrokenRelay {
     async fn open(&self, chat: &mut Match) -> Result<Pipe, RelayError> {
         let opened = MemoryRelay.open(chat).await;
-        let lonely = || Pipe::pair(&Limits::default(), || Box::new(|| ()));
+        let lonely = || Pipe::pair(&Limits::default(), || Box::new(|_| ()));
         match self.0 {
             Bug::OpensAgain if opened.is_err() => Ok(lonely().0),
             Bug::FramesSwallowed => {

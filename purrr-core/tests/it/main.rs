@@ -4,5 +4,6 @@ mod auto_traits;
 mod chance;
 #[cfg(feature = "conformance")]
 mod conformance;
+mod observe;
 mod pair;
 mod serve;

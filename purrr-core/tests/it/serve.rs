@@ -5,7 +5,7 @@ mod chats;
 mod draining;
 mod holding;
 mod invariants;
-mod peer;
+pub(crate) mod peer;
 mod people;
 mod rates;
 mod slowness;

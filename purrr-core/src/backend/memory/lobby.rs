@@ -157,7 +157,7 @@ impl Room {
         let chat = ChatId::random();
         let (pipe_a, pipe_b) = Pipe::pair(&self.limits, || {
             let room = Arc::clone(self);
-            Box::new(move || room.lock().matchmaker.handle_part(pair))
+            Box::new(move |_| room.lock().matchmaker.handle_part(pair))
         });
         // A side that has left returns its match. Dropping it tells the other side.
         drop(a.seat.send(Match::with_pipe(chat, Arc::clone(&b.ticket), pipe_a)));

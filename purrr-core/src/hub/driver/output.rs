@@ -66,6 +66,7 @@ impl SessionCore<'_> {
             let Some(event) = self.next_event(cx) else { return Ok(false) };
             if let Event::Error(problem) = &event {
                 self.hub.stats.count_refused(problem.code);
+                self.peer.tell_refused(problem.code);
             }
             transport.as_mut().start_send(event).map_err(|_| CloseReason::Lost)?;
             self.session.handle_progress(Consumer::Transport);

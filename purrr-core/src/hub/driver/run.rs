@@ -49,9 +49,10 @@ where
     I: Into<Input>,
 {
     let Profile { hello, search, capabilities, person, resume, origin, allowance, gate } = profile;
-    let peer = ActivePeer::arrive(hub, person);
+    let mut peer = ActivePeer::arrive(hub, PeerId::random(), person);
+    peer.set_close_reason(CloseReason::Lost);
     let limits = Arc::clone(&hub.limits);
-    let mut session = Session::new(PeerId::random(), hello, search, capabilities, limits);
+    let mut session = Session::new(peer.id(), hello, search, capabilities, limits);
     session.set_origin(origin);
     session.welcome(peer.token(), hub.backend.people.online());
     let mut core = SessionCore {
@@ -76,7 +77,9 @@ where
         let change = pin!(hub.phase_change());
         let mut phase = PhaseWatch { hub, known: Phase::Open, change, registered: None };
         let mut driver = SessionDriver { transport, core: &mut core };
-        poll_fn(move |cx| driver.poll(cx, &mut phase)).await
+        let reason = poll_fn(move |cx| driver.poll(cx, &mut phase)).await;
+        core.peer.set_close_reason(reason);
+        reason
     }
 }
 

@@ -30,7 +30,6 @@ pub(super) struct SessionDriver<'d, 'h, T> {
 /// All that a session has but its transport. Not generic, so that it is compiled once.
 pub(super) struct SessionCore<'h> {
     pub(super) hub: &'h Shared,
-    pub(super) peer: ActivePeer,
     pub(super) session: Session,
     pub(super) input: InputState,
     pub(super) output: OutputState,
@@ -46,6 +45,8 @@ pub(super) struct SessionCore<'h> {
     /// Whether the peer arrived during the drain. Such peers arrive one by one, so they need no
     /// drain jitter.
     pub(super) joined_while_draining: bool,
+    /// Last, so that it departs after its chat or search has ended.
+    pub(super) peer: ActivePeer,
 }
 
 /// From the client to the partner.
