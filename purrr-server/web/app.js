@@ -380,6 +380,7 @@ function endChat(key) {
   const values = { name: chat.name };
   calls.end();
   chat.end();
+  transcript.settle();
   say(byId('over-title'), key, values);
   byId('block-last').hidden = !connection.open;
   enter('over');
@@ -427,6 +428,7 @@ function enterChat() {
   showPartner(chat);
   const shared = list(chat.shared);
   transcript.note(shared ? 'chatting-shared' : 'chatting', { name: chat.name, shared });
+  transcript.settle();
   calls.begin(chat, { note: (key) => transcript.note(key, { name: chat.name }), ring, refuse: refuseCall });
   composer.open();
   offerOpeners((text) => {

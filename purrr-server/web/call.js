@@ -11,6 +11,8 @@ const RINGS_FOR = 45_000;
 /** So long a call that broke off may take to come back. */
 const RECOVERS_FOR = 15_000;
 const WATCH_EVERY = 1_000;
+/** So many candidates are kept while a call rings. */
+const CANDIDATES = 100;
 
 export class Call {
   #send;
@@ -32,7 +34,7 @@ export class Call {
   /** Which call was over last: the frontend may still be sending its candidates. */
   #over = null;
   #making = false;
-  /** Settles when the descriptions that came so far are taken. */
+  /** Settles when the steps of the negotiation that began so far are done. */
   #taken = Promise.resolve();
   #polite = false;
   #withPage = false;
@@ -60,30 +62,33 @@ export class Call {
   }
 
   /** Asks the partner for a call. */
-  async start() {
+  start() {
     if (this.#state === 'idle') {
       this.#enter('calling');
-      const attempt = this.#attempt;
       this.#polite = false;
-      if (await this.#open(attempt)) {
-        // The Purrr.chat frontend takes tracks from the stream that they belong to.
-        const streams = [this.#outgoing];
-        this.#peer.addTransceiver(this.#streams.microphone.getTracks()[0], { streams });
-        if (this.#video) {
-          this.#peer.addTransceiver('video', { streams });
+      this.#inTurn(async (attempt) => {
+        if (await this.#open(attempt)) {
+          // The Purrr.chat frontend takes tracks from the stream that they belong to.
+          const streams = [this.#outgoing];
+          this.#peer.addTransceiver(this.#streams.microphone.getTracks()[0], { streams });
+          if (this.#video) {
+            this.#peer.addTransceiver('video', { streams });
+          }
         }
-      }
+      });
     }
   }
 
   /** Takes the call that the partner asks for. */
-  async accept() {
+  accept() {
     if (this.#state === 'incoming') {
       this.#enter('connecting');
       this.#polite = true;
-      if (await this.#open(this.#attempt)) {
-        await this.#answer(this.#offer);
-      }
+      this.#inTurn(async (attempt) => {
+        if (await this.#open(attempt)) {
+          await this.#answer(this.#offer);
+        }
+      });
     }
   }
 
@@ -142,7 +147,17 @@ export class Call {
       return;
     }
     const take = { offer: () => this.#hearOffer(data), answer: () => this.#hearAnswer(data) }[kind];
-    this.#taken = this.#taken.then(take ?? (() => this.#addCandidates([parse(data)]))).catch(() => this.#fail());
+    this.#inTurn(take ?? (() => this.#addCandidates([parse(data)])));
+  }
+
+  /**
+   * Runs a step of the negotiation after all earlier ones, and drops it if the call has ended by then. A description that comes
+   * again while the first one is being answered would otherwise be answered too, and the two answers undo each other.
+   */
+  #inTurn(step) {
+    const attempt = this.#attempt;
+    const current = () => attempt === this.#attempt;
+    this.#taken = this.#taken.then(() => current() && step(attempt)).catch(() => current() && this.#fail());
   }
 
   async #hearOffer(data) {
@@ -158,7 +173,7 @@ export class Call {
       this.#offer = offer;
       return this.#state === 'idle' && this.#enter('incoming');
     }
-    if (!this.#peer || sameSession(offer, this.#peer.remoteDescription)) {
+    if (sameSession(offer, this.#peer.remoteDescription)) {
       return this.#addCandidates(candidatesOf(offer));
     }
     if (this.#state === 'calling') {
@@ -232,9 +247,13 @@ export class Call {
       await peer.setLocalDescription();
       await this.#describe(peer, 'offer');
     } catch {
-      this.#fail();
+      if (peer === this.#peer) {
+        this.#fail();
+      }
     } finally {
-      this.#making = false;
+      if (peer === this.#peer) {
+        this.#making = false;
+      }
     }
   }
 
@@ -286,7 +305,10 @@ export class Call {
   }
 
   async #addCandidates(candidates) {
-    this.#candidates.push(...candidates.filter(Boolean));
+    if (this.#state === 'idle') {
+      return;
+    }
+    this.#candidates.push(...candidates.filter(Boolean).slice(0, CANDIDATES - this.#candidates.length));
     if (this.#peer?.remoteDescription) {
       for (const candidate of this.#candidates.splice(0)) {
         // One that does not fit is no reason to end a call that has others.
@@ -330,7 +352,8 @@ export class Call {
   }
 
   #sender(kind) {
-    return this.#peer?.getTransceivers().find(({ receiver }) => receiver.track.kind === kind)?.sender;
+    const negotiated = ({ mid, receiver }) => mid !== null && receiver.track.kind === kind;
+    return this.#peer?.getTransceivers().find(negotiated)?.sender;
   }
 
   #enter(state) {
@@ -355,13 +378,15 @@ export class Call {
       return;
     }
     this.#attempt += 1;
+    // A browser that still asks for the microphone must not hold up the next call.
+    this.#taken = Promise.resolve();
     this.#over = credentials(this.#offer) ?? this.#over;
     clearInterval(this.#watch);
     this.#stop('microphone');
     this.#stop('camera');
     this.#peer?.close();
     [this.#peer, this.#offer, this.#offered, this.#candidates, this.#frames] = [null, null, '', [], 0];
-    this.#withPage = false;
+    [this.#withPage, this.#making] = [false, false];
     this.#hear.camera(null);
     this.#hear.theirVideo(false);
     this.#enter('idle');

@@ -1,24 +1,30 @@
 // Session descriptions of WebRTC, as far as a call has to read them.
 
-/** So long candidates are waited for. */
+/** So long candidates are waited for if there is one already, and at most. */
 const GATHERS_FOR = 2_000;
+const GATHERS_AT_MOST = 10_000;
+const LOOK_EVERY = 100;
 
-/** Resolves once all candidates are known, or enough have been waited for. */
+/**
+ * Resolves once all candidates are known, or enough have been waited for. A description without any is of no use to the
+ * Purrr.chat frontend, which takes the first answer only.
+ */
 export function gathered(peer) {
+  const began = performance.now();
   return new Promise((resolve) => {
-    const done = () => {
-      if (peer.iceGatheringState === 'complete') {
-        finish();
+    const look = () => {
+      const waited = performance.now() - began;
+      const some = peer.localDescription?.sdp.includes('a=candidate:');
+      const enough = peer.iceGatheringState === 'complete' || (waited >= GATHERS_FOR && some);
+      if (enough || waited >= GATHERS_AT_MOST || peer.signalingState === 'closed') {
+        clearInterval(timer);
+        peer.removeEventListener('icegatheringstatechange', look);
+        resolve();
       }
     };
-    const finish = () => {
-      clearTimeout(timer);
-      peer.removeEventListener('icegatheringstatechange', done);
-      resolve();
-    };
-    const timer = setTimeout(finish, GATHERS_FOR);
-    peer.addEventListener('icegatheringstatechange', done);
-    done();
+    const timer = setInterval(look, LOOK_EVERY);
+    peer.addEventListener('icegatheringstatechange', look);
+    look();
   });
 }
 

@@ -20,6 +20,8 @@ const HIDDEN_FRAME = 100;
 /** After a costly frame the next one waits for so many times its cost, so that the rest of the page has its turn. */
 const REST = 4;
 const COSTLY = 8;
+/** The cost is measured by a clock, which also runs while a busy machine does something else. */
+const LONGEST_REST = 400;
 /** More lines than this in one frame come without being animated. */
 const ANIMATED = 5;
 
@@ -38,8 +40,10 @@ export class Transcript {
   /** Whether the newest line was on the page after the last frame. */
   #tail = true;
   #bytes = 0;
-  #frame = 0;
-  #rest = 0;
+  /** The frame that new lines wait for: how to run it now, and how to drop it. */
+  #frame = null;
+  /** No frame comes before this time. */
+  #rests = 0;
   #marked = null;
   /** Whether the newest line is in sight, as the person left it. */
   #atEnd = true;
@@ -74,6 +78,8 @@ export class Transcript {
     new ResizeObserver(() => this.#keepUp()).observe(log);
     // A picture gets its height only when it is decoded.
     log.addEventListener('load', () => this.#keepUp(), true);
+    // The timers of a hidden page may run once a minute.
+    document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && this.settle());
   }
 
   /** Begins anew, with this partner. */
@@ -89,6 +95,8 @@ export class Transcript {
     this.#lines = [];
     this.#of.clear();
     [this.#from, this.#to, this.#bytes, this.#marked] = [0, 0, 0, null];
+    this.#frame?.cancel();
+    [this.#frame, this.#rests] = [null, 0];
     this.#earlier.hidden = true;
     this.#log.replaceChildren();
     this.#follow();
@@ -108,6 +116,15 @@ export class Transcript {
     const line = { message, reactions: new Map(), bytes: weigh(message) };
     this.#of.set(message, line);
     this.#keep(line);
+    if (message.mine) {
+      // A person who pressed Send looks for the text, and there is no flood of these.
+      this.settle();
+    }
+  }
+
+  /** Puts everything on the page at once that still waits for a frame. */
+  settle() {
+    this.#frame?.flush();
   }
 
   /** Says something in the page's own words. */
@@ -194,17 +211,22 @@ export class Transcript {
       return;
     }
     const flush = () => {
-      cancelAnimationFrame(frame);
-      clearTimeout(this.#frame);
+      cancel();
+      this.#frame = null;
       const began = performance.now();
       this.#flush();
-      const cost = performance.now() - began;
-      this.#rest = cost > COSTLY ? cost * REST : 0;
-      this.#frame = 0;
+      const ended = performance.now();
+      const cost = ended - began;
+      this.#rests = ended + (cost > COSTLY ? Math.min(cost * REST, LONGEST_REST) : 0);
     };
-    const frame = this.#rest ? 0 : requestAnimationFrame(flush);
-    this.#frame = setTimeout(flush, this.#rest || HIDDEN_FRAME);
-    this.#rest = 0;
+    const cancel = () => {
+      cancelAnimationFrame(frame);
+      clearTimeout(timer);
+    };
+    const rest = Math.max(0, this.#rests - performance.now());
+    const frame = rest > 0 ? 0 : requestAnimationFrame(flush);
+    const timer = setTimeout(flush, rest || HIDDEN_FRAME);
+    this.#frame = { flush, cancel };
   }
 
   /** Puts the lines on the page that came since the last frame. */

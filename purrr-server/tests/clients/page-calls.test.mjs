@@ -101,6 +101,17 @@ pageStory('calls_that_cross_become_one', async ({ visit }) => {
   await connected(ann, bob);
 });
 
+pageStory('call_offered_while_the_microphone_opens_becomes_one_call', async ({ visit }) => {
+  // Ann asks first, and her browser takes so long that Bob's offer is there before hers. Of the two, hers gives way.
+  const prepare = `(${slowNegotiation})(); (${giveWay})();`;
+  const [ann, bob] = await acquainted(visit, { prepare });
+  await ann.the('call').click();
+  await bob.the('call').click();
+  await connected(ann, bob);
+  await ann.the('call-camera').click();
+  await bob.sees('call-theirs');
+});
+
 pageStory(
   'calls_can_be_voice_only_or_off',
   async (cast) => {
@@ -144,6 +155,17 @@ pageStory('purrr_chat_frontend_calls_the_page', async (cast) => {
   await over(ann);
 });
 
+pageStory('offer_repeated_while_it_is_answered_is_answered_once', async (cast) => {
+  const { ann, frontend } = await withFrontend(cast, { prepare: slowNegotiation });
+  await frontend.evaluate(() => globalThis.startCall());
+  await ann.the('call-status').getByText('Bob is calling.').waitFor();
+  await frontend.evaluate(() => globalThis.repeatOffer(20));
+  await ann.the('call-accept').click();
+  await connected(ann);
+  await frontend.waitForFunction(() => globalThis.peer.connectionState === 'connected');
+  await ann.sees('call-theirs');
+});
+
 pageStory('page_calls_the_purrr_chat_frontend', async (cast) => {
   const { ann, bob, frontend } = await withFrontend(cast);
   await ann.the('call').click();
@@ -165,8 +187,8 @@ pageStory('page_calls_the_purrr_chat_frontend', async (cast) => {
  * A visitor in a chat with the Purrr.chat frontend: the real client library, and a browser page that does with its events what
  * the frontend does. It sends its description again with each candidate, and takes the first answer only.
  */
-async function withFrontend({ server, visit, purrrChat }) {
-  const [ann, other, bob, keys] = [await visit(), await visit(), await purrrChat('websocket'), await Keys.generate()];
+async function withFrontend({ server, visit, purrrChat }, settings) {
+  const [ann, other, bob, keys] = [await visit(settings), await visit(), await purrrChat('websocket'), await Keys.generate()];
   const frontend = other.page;
   // Of an icon, which the page that the frontend is played on has not.
   other.expect(/404/);
@@ -183,6 +205,28 @@ async function withFrontend({ server, visit, purrrChat }) {
   bob.refused = () => until(bob, 'refused_video_calL');
   bob.hanged = () => until(bob, 'hanged_video_call');
   return { ann, bob, frontend };
+}
+
+/** Each step of a negotiation takes its time, as on a busy machine. Runs in the browser, before the page. */
+function slowNegotiation() {
+  const slow = (owner, name, milliseconds) => {
+    const step = owner[name];
+    owner[name] = async function (...values) {
+      await new Promise((resolve) => setTimeout(resolve, milliseconds));
+      return step.apply(this, values);
+    };
+  };
+  slow(MediaDevices.prototype, 'getUserMedia', 1_000);
+  slow(RTCPeerConnection.prototype, 'setRemoteDescription', 300);
+  slow(RTCPeerConnection.prototype, 'setLocalDescription', 300);
+  Object.defineProperty(RTCPeerConnection.prototype, 'iceGatheringState', { get: () => 'gathering' });
+}
+
+/** Makes the offers of this page the first in the order by which two pages agree. Runs in the browser, before the page. */
+function giveWay() {
+  RTCSessionDescription.prototype.toJSON = function () {
+    return { sdp: this.sdp, type: this.type };
+  };
 }
 
 /** Runs in the browser. */
@@ -205,6 +249,9 @@ async function playFrontend() {
       candidate && globalThis.emit('start_video_call', { offer: JSON.stringify(peer.localDescription) });
     await peer.setLocalDescription(await peer.createOffer());
   };
+  /** Sends the offer again so often in a second, as for candidates that are found one by one. */
+  globalThis.repeatOffer = (often) =>
+    setInterval(() => globalThis.emit('start_video_call', { offer: JSON.stringify(globalThis.peer.localDescription) }), 1000 / often);
   globalThis.acceptCall = async () => {
     const { peer } = globalThis;
     peer.onicecandidate = ({ candidate }) =>

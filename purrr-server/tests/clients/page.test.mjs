@@ -323,6 +323,31 @@ pageStory('escape_asks_leaves_and_searches', async ({ visit }) => {
   await bob.sees('find');
 });
 
+pageStory('transcript_is_complete_when_a_chat_ends_before_the_next_frame', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit);
+  // A window that is covered is given no frames, and its timers are late.
+  await ann.page.evaluate(() => {
+    const { setTimeout } = globalThis;
+    globalThis.requestAnimationFrame = () => 0;
+    globalThis.setTimeout = (step, after = 0, ...values) => setTimeout(step, after === 100 ? 60_000 : after, ...values);
+  });
+  await ann.say('I go');
+  await bob.hears('I go');
+  await ann.page.keyboard.press('Escape');
+  await ann.page.keyboard.press('Escape');
+  await ann.sees('over');
+  assert.deepEqual(await ann.transcript(), ['I go']);
+
+  await ann.page.locator('[data-testid=again]:enabled').click();
+  await bob.page.locator('[data-testid=again]:enabled').click();
+  await Promise.all([ann.meets('Bob'), bob.meets('Ann')]);
+  await bob.say('one last word');
+  await bob.the('leave').click();
+  await bob.the('really-leave').click();
+  await ann.the('over-title').getByText('Bob left the chat.').waitFor();
+  assert.deepEqual(await ann.transcript(), ['one last word']);
+});
+
 pageStory('leave_button_tells_the_partner', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit);
   await ann.the('leave').click();

@@ -35,7 +35,7 @@ export class Visitor {
     const visitor = new Visitor(await context.newPage(), url);
     await context.addInitScript(keepBlobs);
     if (prepare) {
-      await context.addInitScript(prepare);
+      await context.addInitScript(typeof prepare === "string" ? { content: prepare } : prepare);
     }
     await visitor.page.goto(url);
     if (ready) {
