@@ -4,7 +4,8 @@
 // that it finds. So a description that says nothing new brings candidates. This page waits for its candidates instead, and
 // marks its descriptions, for only another page can be asked to negotiate anew.
 
-import { candidatesOf, credentials, gathered, parse, sameSession } from './descriptions.js';
+import { candidatesOf, credentials, described, gathered, parse, sameSession } from './descriptions.js';
+import { Media } from './media.js';
 
 /** So long a call rings. */
 const RINGS_FOR = 45_000;
@@ -22,7 +23,7 @@ export class Call {
   /** `idle`, `calling`, `incoming`, `connecting`, `active` or `recovering`. */
   #state = 'idle';
   #peer = null;
-  #streams = { microphone: null, camera: null };
+  #media = new Media();
   /** The stream that the sent tracks belong to. */
   #outgoing = new MediaStream();
   #timer = 0;
@@ -34,6 +35,7 @@ export class Call {
   /** Which call was over last: the frontend may still be sending its candidates. */
   #over = null;
   #making = false;
+  #answering = false;
   /** Settles when the steps of the negotiation that began so far are done. */
   #taken = Promise.resolve();
   #polite = false;
@@ -70,7 +72,7 @@ export class Call {
         if (await this.#open(attempt)) {
           // The Purrr.chat frontend takes tracks from the stream that they belong to.
           const streams = [this.#outgoing];
-          this.#peer.addTransceiver(this.#streams.microphone.getTracks()[0], { streams });
+          this.#peer.addTransceiver(this.#media.track('microphone'), { streams });
           if (this.#video) {
             this.#peer.addTransceiver('video', { streams });
           }
@@ -112,31 +114,24 @@ export class Call {
   }
 
   mute(on) {
-    this.#streams.microphone?.getTracks().forEach((track) => (track.enabled = !on));
+    this.#media.mute(on);
   }
 
   /** Turns the person's camera on or off. Rejects if the browser does not allow it. */
   async camera(on, deviceId) {
     const attempt = this.#attempt;
-    this.#stop('camera');
-    const stream = on ? await open({ video: device(deviceId) }) : null;
-    if (attempt !== this.#attempt) {
-      stream?.getTracks().forEach((track) => track.stop());
-      return;
+    const stream = await this.#media.openCamera(on, deviceId, () => attempt === this.#attempt);
+    if (attempt === this.#attempt) {
+      this.#hear.camera(stream);
+      await this.#sender('video')?.replaceTrack(this.#media.track('camera'));
     }
-    this.#streams.camera = stream;
-    this.#hear.camera(stream);
-    await this.#sender('video')?.replaceTrack(stream?.getTracks()[0] ?? null);
   }
 
   /** Takes another microphone. Rejects if the browser does not allow it. */
   async microphone(deviceId) {
-    const stream = await open({ audio: device(deviceId) });
-    const [track] = stream.getTracks();
-    track.enabled = this.#streams.microphone?.getTracks()[0]?.enabled ?? true;
-    this.#stop('microphone');
-    this.#streams.microphone = stream;
-    await this.#sender('audio')?.replaceTrack(track);
+    const attempt = this.#attempt;
+    await this.#media.openMicrophone(deviceId, () => attempt === this.#attempt);
+    await this.#sender('audio')?.replaceTrack(this.#media.track('microphone'));
   }
 
   /** A signal of the partner. The end of a call waits for nothing; descriptions are taken one after the other. */
@@ -165,7 +160,7 @@ export class Call {
     if (offer?.type !== 'offer') {
       return this.#send('refuse');
     }
-    this.#withPage = offer.page === true;
+    this.#withPage ||= offer.page === true;
     if (this.#state === 'idle' || this.#state === 'incoming') {
       if (credentials(offer) === this.#over) {
         return undefined;
@@ -196,7 +191,7 @@ export class Call {
       return;
     }
     if (this.#peer.signalingState === 'have-local-offer') {
-      this.#withPage = answer.page === true;
+      this.#withPage ||= answer.page === true;
       if (this.#state === 'calling') {
         this.#enter('connecting');
       }
@@ -209,21 +204,18 @@ export class Call {
 
   /** Opens the microphone and a connection. Resolves to false if the call ended meanwhile. */
   async #open(attempt) {
-    let microphone;
+    const current = () => attempt === this.#attempt;
     try {
-      microphone = await open({ audio: true });
+      await this.#media.openMicrophone(undefined, current);
     } catch {
-      if (attempt === this.#attempt && this.#state !== 'idle') {
+      if (current()) {
         this.#send(this.#state === 'calling' ? 'hangup' : 'refuse');
         this.#close('call-no-microphone');
       }
+    }
+    if (!current()) {
       return false;
     }
-    if (attempt !== this.#attempt || this.#state === 'idle') {
-      microphone.getTracks().forEach((track) => track.stop());
-      return false;
-    }
-    this.#streams.microphone = microphone;
     const peer = new RTCPeerConnection({ iceServers: this.#servers });
     this.#peer = peer;
     const theirs = new MediaStream();
@@ -260,6 +252,7 @@ export class Call {
   async #answer(offer) {
     const peer = this.#peer;
     try {
+      this.#answering = true;
       await peer.setRemoteDescription({ type: 'offer', sdp: offer.sdp });
       this.#attachTracks();
       await this.#addCandidates([]);
@@ -269,6 +262,10 @@ export class Call {
       if (peer === this.#peer) {
         this.#fail();
       }
+    } finally {
+      if (peer === this.#peer) {
+        this.#answering = false;
+      }
     }
   }
 
@@ -276,11 +273,11 @@ export class Call {
   #attachTracks() {
     for (const transceiver of this.#peer.getTransceivers()) {
       const { kind } = transceiver.receiver.track;
-      const stream = kind === 'audio' ? this.#streams.microphone : this.#streams.camera;
+      const track = this.#media.track(kind === 'audio' ? 'microphone' : 'camera');
       const wanted = kind === 'audio' || this.#video;
       if (!transceiver.stopped && transceiver.mid !== null) {
         transceiver.direction = wanted ? 'sendrecv' : 'inactive';
-        transceiver.sender.replaceTrack(stream?.getTracks()[0] ?? null);
+        transceiver.sender.replaceTrack(track);
         transceiver.sender.setStreams(this.#outgoing);
       }
     }
@@ -289,17 +286,24 @@ export class Call {
   /** Sends the local description once its candidates are known, and those that come later one by one. */
   async #describe(peer, kind) {
     await gathered(peer);
-    if (peer !== this.#peer || peer.localDescription?.type !== kind) {
+    // An offer that is about to give way to the partner's must not travel: the partner might give way as well.
+    const withdrawn = kind === 'offer' && this.#answering;
+    if (peer !== this.#peer || withdrawn || peer.localDescription?.type !== kind) {
       return;
     }
-    const data = JSON.stringify({ ...peer.localDescription.toJSON(), page: true });
+    const data = described(peer);
     if (kind === 'offer') {
       this.#offered = data;
     }
     this.#send(kind, data);
     peer.onicecandidate = ({ candidate }) => {
-      if (candidate && peer === this.#peer) {
-        this.#send(...(this.#withPage ? ['candidate', JSON.stringify(candidate)] : [kind, JSON.stringify(peer.localDescription)]));
+      if (!candidate || peer !== this.#peer || !peer.localDescription) {
+        return;
+      }
+      if (this.#withPage) {
+        this.#send('candidate', JSON.stringify(candidate));
+      } else {
+        this.#send(peer.localDescription.type, described(peer));
       }
     };
   }
@@ -382,11 +386,10 @@ export class Call {
     this.#taken = Promise.resolve();
     this.#over = credentials(this.#offer) ?? this.#over;
     clearInterval(this.#watch);
-    this.#stop('microphone');
-    this.#stop('camera');
+    this.#media.stop();
     this.#peer?.close();
     [this.#peer, this.#offer, this.#offered, this.#candidates, this.#frames] = [null, null, '', [], 0];
-    [this.#withPage, this.#making] = [false, false];
+    [this.#withPage, this.#making, this.#answering] = [false, false, false];
     this.#hear.camera(null);
     this.#hear.theirVideo(false);
     this.#enter('idle');
@@ -394,17 +397,4 @@ export class Call {
       this.#hear.note(note);
     }
   }
-
-  #stop(name) {
-    this.#streams[name]?.getTracks().forEach((track) => track.stop());
-    this.#streams[name] = null;
-  }
-}
-
-function open(constraints) {
-  return navigator.mediaDevices ? navigator.mediaDevices.getUserMedia(constraints) : Promise.reject(new Error('insecure'));
-}
-
-function device(deviceId) {
-  return deviceId ? { deviceId: { exact: deviceId } } : true;
 }

@@ -28,6 +28,11 @@ export function gathered(peer) {
   });
 }
 
+/** Returns the local description as it is sent: marked, since only another page can be asked to negotiate anew. */
+export function described(peer) {
+  return JSON.stringify({ ...peer.localDescription.toJSON(), page: true });
+}
+
 /** Returns the value of a JSON text, or null if it is none. */
 export function parse(data) {
   try {

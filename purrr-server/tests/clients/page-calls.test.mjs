@@ -112,6 +112,19 @@ pageStory('call_offered_while_the_microphone_opens_becomes_one_call', async ({ v
   await bob.sees('call-theirs');
 });
 
+pageStory('calls_that_cross_give_way_once', async ({ visit }) => {
+  // Ann takes Bob's offer while hers is still in the making. If hers travelled then, his would give way as well.
+  const settings = [{ prepare: `(${slowNegotiation})(3_000);` }, { prepare: giveWay }];
+  const [ann, bob] = await Promise.all(settings.map(visit));
+  await ann.find('Ann');
+  await bob.find('Bob');
+  await Promise.all([ann.meets('Bob'), bob.meets('Ann')]);
+  await ann.the('call').click();
+  await ann.page.waitForFunction(() => globalThis.steps.includes('setLocalDescription'));
+  await bob.the('call').click();
+  await connected(ann, bob);
+});
+
 pageStory(
   'calls_can_be_voice_only_or_off',
   async (cast) => {
@@ -156,7 +169,7 @@ pageStory('purrr_chat_frontend_calls_the_page', async (cast) => {
 });
 
 pageStory('offer_repeated_while_it_is_answered_is_answered_once', async (cast) => {
-  const { ann, frontend } = await withFrontend(cast, { prepare: slowNegotiation });
+  const { ann, frontend } = await withFrontend(cast, { prepare: `(${slowNegotiation})();` });
   await frontend.evaluate(() => globalThis.startCall());
   await ann.the('call-status').getByText('Bob is calling.').waitFor();
   await frontend.evaluate(() => globalThis.repeatOffer(20));
@@ -208,16 +221,18 @@ async function withFrontend({ server, visit, purrrChat }, settings) {
 }
 
 /** Each step of a negotiation takes its time, as on a busy machine. Runs in the browser, before the page. */
-function slowNegotiation() {
+function slowNegotiation(remote = 300) {
+  globalThis.steps = [];
   const slow = (owner, name, milliseconds) => {
     const step = owner[name];
     owner[name] = async function (...values) {
       await new Promise((resolve) => setTimeout(resolve, milliseconds));
+      globalThis.steps.push(name);
       return step.apply(this, values);
     };
   };
   slow(MediaDevices.prototype, 'getUserMedia', 1_000);
-  slow(RTCPeerConnection.prototype, 'setRemoteDescription', 300);
+  slow(RTCPeerConnection.prototype, 'setRemoteDescription', remote);
   slow(RTCPeerConnection.prototype, 'setLocalDescription', 300);
   Object.defineProperty(RTCPeerConnection.prototype, 'iceGatheringState', { get: () => 'gathering' });
 }
