@@ -29,7 +29,7 @@ pub(crate) struct MessageSocket {
     control_frames: ControlFrameLimit,
     end: End,
     /// The message that is sent instead of a ping.
-    probe: Option<&'static str>,
+    probe: Option<&'static ByteString>,
 }
 
 /// Why the server ends the connection.
@@ -57,7 +57,7 @@ impl MessageSocket {
     }
 
     /// Sends this message instead of pings from now on. The client's program must answer it.
-    pub(crate) const fn probe_with(&mut self, message: &'static str) {
+    pub(crate) const fn probe_with(&mut self, message: &'static ByteString) {
         self.probe = Some(message);
     }
 
@@ -161,8 +161,7 @@ impl Transport for MessageSocket {
         ready!(Pin::new(&mut self.socket).poll_ready(cx))?;
         match self.probe {
             Some(probe) => {
-                let probe = Message::Text(ByteString::from_static(probe));
-                Pin::new(&mut self.socket).start_send(probe)?;
+                Pin::new(&mut self.socket).start_send(Message::Text(probe.clone()))?;
             }
             None => self.socket.queue_ping(),
         }
