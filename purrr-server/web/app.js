@@ -5,22 +5,23 @@ import { Question } from './ask.js';
 import { Attention } from './attention.js';
 import { CallView } from './call-view.js';
 import { Chat } from './chat.js';
-import { Chips } from './chips.js';
 import { Composer } from './composer.js';
 import { Connection } from './connection.js';
+import { askBeforeUnload, beginControls } from './controls.js';
 import { copyText } from './copy.js';
-import { Identity, canEncrypt } from './crypto.js';
+import { Departure } from './departure.js';
 import { byId } from './dom.js';
+import { Ending, whyLeft } from './ending.js';
 import { watchGestures } from './gestures.js';
-import { list, say, translate } from './i18n.js';
+import { list, translate } from './i18n.js';
 import { follow } from './links.js';
-import { recall, remember } from './memory.js';
 import { keepForLater } from './offline.js';
 import { offerOpeners } from './openers.js';
-import { keepToken, lastToken } from './session.js';
+import { Search } from './search.js';
 import { beginSettings } from './settings.js';
 import { showSite, title } from './site.js';
 import { beginReports } from './report.js';
+import { Start } from './start.js';
 import { Transcript } from './transcript.js';
 import { Banner, clearNotice, hideNumbers, notice, show, showNumbers, showPartner } from './view.js';
 import { view } from './viewer.js';
@@ -28,26 +29,12 @@ import { Waiting } from './waiting.js';
 
 /** How often a waiting visitor is shown how many are online. */
 const CENSUS_EVERY = 10_000;
-/** For so long after a chat has ended no press starts another: a hand may be on its way to something else. */
-const ARMED_AFTER = 1_000;
-
-const ENDINGS = { left: 'over-left', next: 'over-next', lost: 'over-lost', ended: 'over-ended' };
 /** What came too late for what happened meanwhile, a past that the server has forgotten, and a probe of an older server. */
 const PASSED = ['already-paired', 'draining', 'not-paired', 'unknown-session', 'unknown-type'];
 
 /** `start`, `waiting`, `chat`, or `over`: a chat that has ended and can still be read. */
 let phase = 'start';
 let chat = null;
-/** Who this person is in the search that is under way, or the chat that came of it. */
-let identity = null;
-let limits = null;
-/** By what the server knows this person again: the last connection's token, or the last visit's. */
-let token = await lastToken();
-/** Until the server has answered a `cancel`, a match from before it may still arrive. */
-let cancelling = false;
-let preparing = false;
-/** The person has stopped asking for shared interests in this search. */
-let anyone = false;
 
 translate(document);
 showSite();
@@ -76,24 +63,21 @@ const attention = new Attention(title, () => chat?.seen());
 const banner = new Banner(() => connection.check());
 const waiting = new Waiting();
 const calls = new CallView();
-const question = new Question({ leave: () => leave(), next: find, block }, () => composer.focus());
-const interests = new Chips(byId('chips'), byId('interest'), (items) => remember('interests', items));
+const ending = new Ending();
+const answers = { leave: () => depart('leave'), next: find, block: () => depart('block') };
+const question = new Question(answers, () => composer.focus());
+const start = new Start(find);
 const connection = new Connection(new URL('ws', document.baseURI), {
   frame: receive,
   lost,
   full: () => banner.full(),
 });
+const search = new Search(connection, () => start.interests);
+/** Until the server has answered a `cancel`, a match from before it may still arrive. */
+const departure = new Departure(() => connection.restart());
 begin();
 
 function begin() {
-  byId('name').value = recall('name', '');
-  interests.items = recall('interests', []);
-  say(byId('privacy'), canEncrypt ? 'private' : 'not-private');
-  byId('privacy').classList.toggle('warning', !canEncrypt);
-  byId('start-form').addEventListener('submit', (event) => {
-    event.preventDefault();
-    find();
-  });
   const presses = {
     cancel,
     anyone: lookForAnyone,
@@ -105,17 +89,7 @@ function begin() {
     home: () => enter('start'),
     'copy-chat': () => copyText(byId('copy-chat'), 'copy-chat', transcript.text),
   };
-  for (const [id, press] of Object.entries(presses)) {
-    byId(id).addEventListener('click', press);
-  }
-  document.addEventListener('keydown', (event) => {
-    const repeated = event.isComposing || event.repeat || event.defaultPrevented;
-    if (event.key === 'Escape' && !repeated && !document.querySelector('dialog[open]')) {
-      event.preventDefault();
-      escape();
-    }
-  });
-  window.addEventListener('pagehide', sayGoodbye);
+  beginControls(presses, escape, sayGoodbye);
   beginReports(
     () => chat?.name,
     (report) => {
@@ -128,20 +102,18 @@ function begin() {
   keepForLater();
   document.body.classList.add('ready');
   // Asking again while one waits changes nothing, and is answered by how many are here.
-  setInterval(() => phase === 'waiting' && !preparing && !cancelling && seek('find'), CENSUS_EVERY);
+  setInterval(() => phase === 'waiting' && !search.preparing && search.seek(), CENSUS_EVERY);
 }
 
 /** Escape gives up what is being made, then asks whether to leave, then leaves, then searches. */
 function escape() {
   if (phase === 'waiting') {
     cancel();
-  } else if (phase === 'over') {
-    if (!byId('again').disabled) {
-      find();
-    }
-  } else if (phase === 'chat') {
+  } else if (phase === 'over' && ending.armed) {
+    find();
+  } else if (phase === 'chat' && !departure.kind) {
     if (question.asked === 'leave') {
-      leave();
+      depart('leave');
     } else if (question.open) {
       question.close();
       composer.focus();
@@ -162,87 +134,61 @@ function answer(message) {
 
 /** Looks for a partner, leaving the one who is there. Without a connection, the search begins when there is one again. */
 async function find() {
-  if (preparing || cancelling || phase === 'waiting') {
+  if (search.preparing || departure.kind || phase === 'waiting') {
     return;
   }
-  remember('name', byId('name').value.trim());
-  const newcomer = await prepare();
-  const command = phase === 'chat' ? 'next' : 'find';
-  anyone = false;
-  enter('waiting');
-  introduce(newcomer);
-  seek(command);
+  start.keepName();
+  search.introduce(await search.prepare());
+  if (phase === 'chat') {
+    depart('next');
+  } else {
+    search.begin();
+    enter('waiting');
+  }
 }
 
-/** A new identity, where there can be one. Nothing else changes meanwhile. */
-async function prepare() {
-  preparing = true;
-  const newcomer = canEncrypt ? await Identity.create() : null;
-  preparing = false;
-  return newcomer;
-}
-
-function introduce(newcomer) {
-  identity = newcomer;
-  connection.send({ type: 'hello', name: recall('name', '') || undefined, publicKey: identity?.publicKey });
-}
-
-function seek(command) {
-  connection.send(command === 'find' ? { type: command, ...wishes() } : { type: command });
-}
-
-/**
- * Whom one would like to meet. The browser's languages say who else might do if no client shares an interest; without interests
- * anybody does at once.
- */
-function wishes() {
-  const liked = anyone ? [] : interests.items;
-  const languages = new Set(navigator.languages.map((tag) => tag.split('-')[0]));
-  return { interests: liked, languages: liked.length > 0 ? [...languages].slice(0, limits?.languages) : [] };
-}
-
-/** Begins the search anew, without interests. The server answers `idle` and then `waiting`. */
 function lookForAnyone() {
-  anyone = true;
+  search.widen();
   waiting.widen();
   byId('cancel').focus();
-  connection.send({ type: 'cancel' });
-  seek('find');
 }
 
 function cancel() {
   // Without a connection there is nothing to wait for.
-  cancelling = connection.open;
-  connection.send({ type: 'cancel' });
+  if (connection.open) {
+    depart('cancel');
+  }
   enter('start');
 }
 
-function leave(key = 'over-self') {
-  connection.send({ type: 'leave' });
-  endChat(key);
+/** Asks the server to end the search or the chat. The page says that it has ended once the server says so. */
+function depart(kind) {
+  question.close();
+  calls.hangUp();
+  connection.send({ type: kind });
+  departure.begin(kind);
+  allowFinding();
 }
 
-/** Leaves, and never meets this person again. */
-function block() {
-  connection.send({ type: 'block' });
-  endChat('over-blocked');
-  byId('block-last').hidden = true;
+/** The server has answered that there is neither a search nor a chat any more. */
+function departed() {
+  const kind = departure.end();
+  allowFinding();
+  if (phase !== 'chat') {
+    return;
+  }
+  if (kind === 'next') {
+    enter('waiting');
+  } else if (kind) {
+    endChat(kind === 'block' ? 'over-blocked' : chat.keyless ? 'over-no-key' : 'over-self');
+  }
 }
 
 /** Never meets this person again, who has left already. */
 function blockLast() {
   connection.send({ type: 'block' });
-  withdrawBlock();
+  ending.withdrawBlock();
   notice('blocked', { name: chat.name });
-}
-
-/** The server knows whom the last chat was with for as long as the connection lasts, and no longer. */
-function withdrawBlock() {
-  const button = byId('block-last');
-  if (document.activeElement === button) {
-    byId('over').focus();
-  }
-  button.hidden = true;
 }
 
 /** A page that goes away says so; the partner need not wait for a line that was cut on purpose. */
@@ -253,21 +199,18 @@ function sayGoodbye() {
   connection.close();
 }
 
-/** Browsers ask only if a page listens, so it listens only while there is something to lose. */
-function holdBack(event) {
-  event.preventDefault();
-  event.returnValue = '';
-}
-
 function receive(frame, bytes) {
   switch (frame.type) {
     case 'welcome':
       return arrive(frame);
     case 'waiting':
+      if (phase === 'chat') {
+        departure.end();
+        enter('waiting');
+      }
       return showNumbers(frame, phase === 'waiting' ? waiting.waitedMs : 0);
     case 'idle':
-      cancelling = false;
-      return allowFinding();
+      return departed();
     case 'matched':
       return phase === 'waiting' ? meet(frame) : connection.send({ type: 'leave' });
     case 'draining':
@@ -281,13 +224,8 @@ function receive(frame, bytes) {
 }
 
 async function arrive(welcome) {
-  if (token) {
-    connection.send({ type: 'hello', resume: token });
-  }
-  token = welcome.resume;
-  keepToken(token);
-  limits = welcome.limits;
-  interests.limit = limits.interests;
+  search.welcome(welcome);
+  start.limit = welcome.limits.interests;
   waiting.widens = welcome.search;
   calls.configure(welcome.calls, welcome.iceServers);
   byId('report-now').hidden = welcome.reports !== true;
@@ -295,49 +233,74 @@ async function arrive(welcome) {
   banner.hide();
   allowFinding();
   if (phase === 'waiting') {
-    const newcomer = await prepare();
+    const newcomer = await search.prepare();
     if (phase === 'waiting') {
-      introduce(newcomer);
-      seek('find');
+      search.introduce(newcomer);
+      search.seek();
     }
   }
 }
 
 function lost(retryAt) {
-  cancelling = false;
+  const kind = departure.end();
   allowFinding();
   hideNumbers();
-  if (phase === 'chat') {
-    endChat('over-lost-self');
+  if (phase === 'chat' && kind === 'next') {
+    enter('waiting');
+  } else if (phase === 'chat') {
+    endChat(kind ? 'over-self' : 'over-lost-self');
   } else {
-    withdrawBlock();
+    ending.withdrawBlock();
   }
   banner.retrying(retryAt);
 }
 
 function fail(error) {
+  const searching = phase === 'waiting' || departure.kind === 'next';
   if (error.id !== undefined) {
     chat?.handle(error);
-  } else if (error.code === 'unavailable' && phase === 'waiting') {
+  } else if (error.code === 'unavailable' && searching) {
+    departure.end();
     enter('start');
     notice('search-unavailable');
-  } else if (error.code === 'rate-limited' && phase === 'waiting') {
-    // The partner who was to be left for another one may still be there.
-    cancelling = connection.open;
-    connection.send({ type: 'leave' });
-    enter('start');
+  } else if (error.code === 'rate-limited' && departure.kind === 'next') {
+    stay();
+  } else if (error.code === 'rate-limited' && searching) {
+    cancel();
     notice('search-too-fast');
   } else if (!PASSED.includes(error.code)) {
     notice('server-refused', { why: error.message });
   }
 }
 
+/** The server does not search yet, so the chat goes on, unless the partner has ended it meanwhile. */
+function stay() {
+  const { left } = departure;
+  if (left) {
+    endChat(left);
+  } else {
+    departure.end();
+    composer.focus();
+  }
+  notice('search-too-fast');
+}
+
+/** The partner has left. A person who asked for the next one at that moment is answered with a search. */
+function abandoned(reason) {
+  const key = whyLeft(reason);
+  if (departure.kind === 'next') {
+    departure.left = key;
+  } else {
+    endChat(departure.kind === 'block' ? 'over-blocked' : key);
+  }
+}
+
 function meet(matched) {
   chat = new Chat({
     matched,
-    identity,
+    identity: search.identity,
     connection,
-    limits,
+    limits: search.limits,
     transcript,
     hear: {
       typing: (on) => (byId('typing').hidden = !on),
@@ -345,25 +308,12 @@ function meet(matched) {
       secret: (code) => (byId('safety-code').textContent = code),
       signal: (frame) => calls.handle(frame),
       away: (on) => transcript.note(on ? 'partner-away' : 'partner-back', { name: chat.name }),
-      left: (reason) => endChat(ENDINGS[reason] ?? ENDINGS.left),
-      broken: () => leave('over-no-key'),
+      left: abandoned,
+      broken: () => depart('leave'),
     },
   });
   enter('chat');
-  if (!attention.here) {
-    attention.announce('notify-here', { name: chat.name });
-  }
-}
-
-function ring() {
-  if (!attention.here) {
-    attention.announce('notify-call', { name: chat.name });
-  }
-}
-
-function refuseCall() {
-  chat.signal('refuse');
-  transcript.note('call-refused-here', { name: chat.name });
+  attention.announce('notify-here', { name: chat.name });
 }
 
 function heard() {
@@ -378,15 +328,13 @@ function heard() {
 /** The chat is over; what was said can still be read. */
 function endChat(key) {
   const values = { name: chat.name };
+  departure.end();
   calls.end();
   chat.end();
   transcript.settle();
-  say(byId('over-title'), key, values);
-  byId('block-last').hidden = !connection.open;
+  ending.say(key, values, connection.open && key !== 'over-blocked');
   enter('over');
-  if (!attention.here) {
-    attention.announce(key, values);
-  }
+  attention.announce(key, values);
 }
 
 /** The one place where a phase begins, and where everything of the last one goes. */
@@ -399,7 +347,7 @@ function enter(next) {
   byId('actions').hidden = next !== 'chat';
   byId('openers').hidden = true;
   connection.attended = next === 'waiting' || next === 'chat';
-  window[next === 'chat' ? 'addEventListener' : 'removeEventListener']('beforeunload', holdBack);
+  askBeforeUnload(next === 'chat');
   waiting.end();
   if (next === 'start' || next === 'waiting') {
     composer.hide();
@@ -414,12 +362,11 @@ function enter(next) {
 
 function enterStart() {
   allowFinding();
-  // A button that is disabled until the server has answered takes no focus.
-  (byId('find').disabled ? byId('start-title') : byId('find')).focus();
+  start.focus();
 }
 
 function enterWaiting() {
-  waiting.begin(interests.items);
+  waiting.begin(search.liked);
   byId('cancel').focus();
 }
 
@@ -429,7 +376,10 @@ function enterChat() {
   const shared = list(chat.shared);
   transcript.note(shared ? 'chatting-shared' : 'chatting', { name: chat.name, shared });
   transcript.settle();
-  calls.begin(chat, { note: (key) => transcript.note(key, { name: chat.name }), ring, refuse: refuseCall });
+  calls.begin(chat, {
+    note: (key) => transcript.note(key, { name: chat.name }),
+    ring: () => attention.announce('notify-call', { name: chat.name }),
+  });
   composer.open();
   offerOpeners((text) => {
     composer.focus();
@@ -439,24 +389,13 @@ function enterChat() {
   composer.focus();
 }
 
-/** Not the button: a person who is typing when the partner leaves would press it unawares. */
 function enterOver() {
   const writing = composer.busy;
   composer.close();
-  if (!writing) {
-    byId('over').focus();
-  }
-  const again = byId('again');
-  again.disabled = true;
-  setTimeout(() => (again.disabled = false), ARMED_AFTER);
+  ending.begin(writing);
 }
 
 /** The search can begin once the server is there and has answered what came before. */
 function allowFinding() {
-  const find = byId('find');
-  const focused = document.activeElement === byId('start-title');
-  find.disabled = !connection.open || !limits || cancelling;
-  if (focused && phase === 'start' && !find.disabled) {
-    find.focus();
-  }
+  start.allow(connection.open && search.limits !== null && departure.kind === null);
 }

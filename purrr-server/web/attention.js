@@ -41,8 +41,11 @@ export class Attention {
     this.#call('notify-message', { name });
   }
 
-  /** Something has happened that they may want to come back for. */
+  /** Something has happened that a person who looks elsewhere may want to come back for. */
   announce(key, values) {
+    if (this.here) {
+      return;
+    }
     document.title = `${t(key, values)} · ${this.#title}`;
     this.#mark();
     this.#call(key, values);

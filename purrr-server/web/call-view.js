@@ -20,7 +20,7 @@ export class CallView {
   #policy = 'off';
   #servers = [];
   #call = null;
-  #name = '';
+  #chat = null;
   #refused = -ONE_CALL;
   #hear = null;
 
@@ -55,7 +55,7 @@ export class CallView {
 
   /** A chat begins. `hear.note(key)` is told what belongs into the transcript, `hear.ring()` of a call that comes in. */
   begin(chat, hear) {
-    this.#name = chat.name;
+    this.#chat = chat;
     this.#hear = hear;
     byId('call').hidden = this.#policy === 'off';
     byId('call-theirs').ariaLabel = t('call-video-theirs', { name: chat.name });
@@ -83,8 +83,14 @@ export class CallView {
       this.#call?.handle(signal);
     } else if (signal.kind === 'offer' && performance.now() - this.#refused > ONE_CALL) {
       this.#refused = performance.now();
-      this.#hear.refuse();
+      this.#chat.signal('refuse');
+      this.#hear.note('call-refused-here');
     }
+  }
+
+  /** Ends the call, if there is one, with a word to the partner. */
+  hangUp() {
+    this.#call?.hangUp();
   }
 
   /** The chat is over. */
@@ -108,7 +114,7 @@ export class CallView {
       this.#reset();
       return;
     }
-    say(byId('call-status'), STATUS[state], { name: this.#name });
+    say(byId('call-status'), STATUS[state], { name: this.#chat.name });
     const relayed = this.#servers.some(({ urls }) => [urls].flat().some((url) => TURN.test(url)));
     const help = { calling: relayed ? '' : 'call-no-relay', incoming: 'call-incoming-help' }[state] ?? '';
     byId('call-help').textContent = help && t(help);

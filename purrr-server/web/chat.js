@@ -43,6 +43,8 @@ export class Chat {
     this.name = cleanName(matched.partner.name) || t('stranger');
     this.shared = matched.shared;
     this.encrypted = Boolean(identity && matched.partner.publicKey);
+    /** True if the two could not agree on a key. */
+    this.keyless = false;
     this.#ids = identifiers(identity?.publicKey, matched.partner.publicKey);
     this.#hear = hear;
     this.#connection = connection;
@@ -182,6 +184,7 @@ export class Chat {
       this.#secret = await identity.meet(publicKey);
       this.#hear.secret(this.#secret.safetyCode);
     } catch {
+      this.keyless = true;
       this.#hear.broken();
     }
   }

@@ -105,6 +105,13 @@ export class Connection {
     }
   }
 
+  /** Says goodbye on a line that does not answer, and opens another one. */
+  restart() {
+    if (this.open) {
+      this.#abandon(1000);
+    }
+  }
+
   /** Says goodbye, so that the server does not wait for this client. */
   close() {
     if (this.open) {
@@ -194,10 +201,10 @@ export class Connection {
   }
 
   /** Gives up a socket whose end would be heard of much later, if ever. */
-  #abandon() {
+  #abandon(code) {
     const socket = this.#socket;
     this.#socket = null;
-    socket.close();
+    socket.close(code);
     this.#lose();
   }
 
