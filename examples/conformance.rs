@@ -15,7 +15,7 @@ use std::{error::Error, net::SocketAddr};
 use axum::{Router, serve::ListenerExt};
 use futures::StreamExt;
 use purrr_server::{
-    Config,
+    Config, ServerConfig,
     cli::Cli,
     transport::{self, Connection},
 };
@@ -39,11 +39,12 @@ fn app(config: &Config) -> Router {
         .route("/engine.io/", transport::engineio(config, echo))
 }
 
-async fn serve(listener: TcpListener, config: Config) -> std::io::Result<()> {
+async fn serve(listener: TcpListener, config: ServerConfig) -> std::io::Result<()> {
     let listener = listener.tap_io(|stream| {
         stream.set_nodelay(true).ok();
     });
-    axum::serve(listener, app(&config).into_make_service_with_connect_info::<SocketAddr>()).await
+    axum::serve(listener, app(&config.routes).into_make_service_with_connect_info::<SocketAddr>())
+        .await
 }
 
 #[tokio::main]

@@ -9,7 +9,7 @@ use std::{future::pending, io, net::SocketAddr, thread};
 use anyhow::Context;
 use benches::descriptors::{connections_per_table, own_table};
 use purrr_core::Hub;
-use purrr_server::{cli::Cli, config::Config};
+use purrr_server::{RouterBuilder, ServerConfig, cli::Cli};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::TcpListener,
@@ -21,7 +21,7 @@ const BACKLOG: i32 = 1024;
 
 fn main() -> anyhow::Result<()> {
     let config = Cli::parse()?.settings.config;
-    let tables = tables(config.max_connections.get(), connections_per_table()?);
+    let tables = tables(config.routes.max_connections.get(), connections_per_table()?);
     // A runtime is woken by the others through a descriptor, so every table must have those of all. They are opened before the
     // first table is copied.
     let runtimes: Vec<_> = (0..tables).map(|_| runtime()).collect::<Result<_, _>>()?;
@@ -36,12 +36,13 @@ fn main() -> anyhow::Result<()> {
     threads.into_iter().try_for_each(|thread| thread.join().expect("a server does not panic"))
 }
 
-fn serve(runtime: &Runtime, hub: Hub, config: Config) -> anyhow::Result<()> {
+fn serve(runtime: &Runtime, hub: Hub, config: ServerConfig) -> anyhow::Result<()> {
     own_table()?;
     runtime.block_on(async {
         let listener =
             listen(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
-        purrr_server::run(listener, hub, config, pending()).await;
+        let (app, handle) = RouterBuilder::new(hub).config(config.routes).build();
+        purrr_server::run(listener, app, handle, config.guards, pending()).await;
         Ok(())
     })
 }

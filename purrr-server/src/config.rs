@@ -1,4 +1,4 @@
-//! What a server does and allows: [`Config`], as plain data.
+//! What a server does and allows, as plain data: [`Config`] of the routes, and [`ServerConfig`].
 //!
 //! Each field has the name of its flag: `max_payload` is set by `--max-payload`.
 
@@ -14,14 +14,12 @@ use purrr_core::{Hub, HubBuilder, Interests, Limits, model::Rate};
 
 pub use crate::net::cidr::{Network, NetworkError};
 
-/// What a server does and allows. Built from [`Config::default`] by changing fields.
+/// What the routes do and allow. Built from [`Config::default`] by changing fields.
+///
+/// The limits of one client are those of the hub: [`Limits`](purrr_core::Limits).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// The address and port to listen on. Default: `0.0.0.0:3007`. Port 0 lets the system choose.
-    pub listen: SocketAddr,
-    /// Where peers wait and chats run. Default: memory.
-    pub backend: Backend,
     /// The origins of web pages that may connect. Default: `http://localhost:3000`.
     ///
     /// Pages that this server serves may always connect.
@@ -74,8 +72,6 @@ pub struct Config {
     pub rates_per_address: u32,
     /// Whether rate limits apply, to connections and to what they send. Default: yes.
     pub rate_limits: bool,
-    /// The limits of one client.
-    pub limits: Limits,
     /// The maximum number of pixels in an image header. Default: 100,000,000.
     ///
     /// Not checked in encrypted chats. Nothing is decoded here; a viewer needs 400 MB for it.
@@ -117,24 +113,11 @@ pub struct Config {
     pub chat_ping_timeout: Duration,
     /// The timeout for a Socket.IO client to join its namespace. Default: 45 s. Range: above 0.
     pub connect_timeout: Duration,
-    /// The timeout of a request head and between two requests. Default: 5 s. Range: above 0.
-    ///
-    /// Worst case: 32 KB of a head for each connection.
-    pub header_timeout: Duration,
     /// The timeout of a request body, a WebSocket message or an Engine.IO upgrade.
     ///
     /// Default: 10 s. Range: above 0. Extended by 1 s per 8 KiB received, a minimum rate of
     /// 8 KiB/s. Worst case: `max_payload` bytes for each connection.
     pub body_timeout: Duration,
-    /// The write timeout of HTTP responses. Default: 60 s. Range: above 0.
-    ///
-    /// Worst case: `max_payload` bytes for each connection. Over a WebSocket
-    /// [`Limits::stall`](purrr_core::Limits::stall) applies.
-    pub idle_timeout: Duration,
-    /// The time for chats to finish at shutdown. Default: 20 s.
-    ///
-    /// Connections without a chat are closed at random times during the first half.
-    pub drain: Duration,
     /// The time after which a search accepts a shared language. Default: 5 s.
     pub language_after: Duration,
     /// The time after which a search accepts anyone. Default: 20 s.
@@ -159,6 +142,41 @@ pub struct Config {
     pub contact_url: PageUrl,
     /// The minimum age that the page states, in years. Default: 0, which states none.
     pub minimum_age: u32,
+}
+
+/// How [`run`](crate::run) guards the connections of a server.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Guards {
+    /// The timeout of a request head and between two requests. Default: 5 s. Range: above 0.
+    ///
+    /// Worst case: 32 KB of a head for each connection.
+    pub header_timeout: Duration,
+    /// The write timeout of HTTP responses. Default: 60 s. Range: above 0.
+    ///
+    /// Worst case: `max_payload` bytes for each connection. Over a WebSocket
+    /// [`Limits::stall`](purrr_core::Limits::stall) applies.
+    pub idle_timeout: Duration,
+    /// The time for chats to finish at shutdown. Default: 20 s.
+    ///
+    /// Connections without a chat are closed at random times during the first half.
+    pub drain: Duration,
+}
+
+/// What a whole server is set to. Built from [`ServerConfig::default`] by changing fields.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// The address and port to listen on. Default: `0.0.0.0:3007`. Port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Where peers wait and chats run. Default: memory.
+    pub backend: Backend,
+    /// The limits of one client.
+    pub limits: Limits,
+    /// How connections are guarded.
+    pub guards: Guards,
+    /// What the routes do and allow.
+    pub routes: Config,
 }
 
 /// The calls that the page offers.
@@ -238,8 +256,6 @@ pub struct OriginError;
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([0, 0, 0, 0], 3007)),
-            backend: Backend::default(),
             allowed_origin: vec![Origin("http://localhost:3000".to_owned())],
             trusted_proxy: Vec::new(),
             max_connections: const { NonZeroUsize::new(100_000).unwrap() },
@@ -253,7 +269,6 @@ impl Default for Config {
             polling_rate: Rate::new(200, 8_000),
             rates_per_address: 50,
             rate_limits: true,
-            limits: Limits::default(),
             image_pixels: 100_000_000,
             image_frames: 1_000,
             command_bytes: 16_384,
@@ -265,10 +280,7 @@ impl Default for Config {
             chat_ping_interval: Duration::from_secs(5),
             chat_ping_timeout: Duration::from_secs(4),
             connect_timeout: Duration::from_secs(45),
-            header_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
-            drain: Duration::from_secs(20),
             language_after: Duration::from_secs(5),
             anyone_after: Duration::from_secs(20),
             calls: Calls::default(),
@@ -284,7 +296,35 @@ impl Default for Config {
     }
 }
 
-impl Config {
+impl Default for Guards {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(60),
+            drain: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 3007)),
+            backend: Backend::default(),
+            limits: Limits::default(),
+            guards: Guards::default(),
+            routes: Config::default(),
+        }
+    }
+}
+
+impl From<Config> for ServerConfig {
+    fn from(routes: Config) -> Self {
+        Self { routes, ..Self::default() }
+    }
+}
+
+impl ServerConfig {
     /// Creates a hub on this configuration's backend, with its limits and its rule.
     #[must_use]
     pub fn hub(&self) -> Hub {
@@ -294,13 +334,7 @@ impl Config {
     /// Returns the builder of that hub, to change what it is built of.
     #[must_use]
     pub fn hub_builder(&self) -> HubBuilder {
-        let rule = Interests::default().widen_after(self.language_after, self.anyone_after);
-        let mut limits = self.limits.clone();
-        limits.rates = limits.rates.filter(|_| self.rate_limits);
-        if !self.rate_limits {
-            (limits.waiting_per_person, limits.waiting_per_address) = (0, 0);
-        }
-        let builder = Hub::builder().rule(rule).limits(limits);
+        let builder = self.routes.hub_builder(self.limits.clone());
         match self.backend {
             // The builder's own default.
             Backend::Memory => builder,
@@ -313,12 +347,49 @@ impl Config {
     ///
     /// The first setting that cannot have its value.
     pub fn validate(&self) -> Result<(), ConfigError> {
+        self.routes.validate(&self.limits)?;
+        self.guards.validate()
+    }
+}
+
+impl Guards {
+    /// Checks the times for zero.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that cannot have its value.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        check_times(&[("header-timeout", self.header_timeout), ("idle-timeout", self.idle_timeout)])
+    }
+}
+
+impl Config {
+    /// Returns the builder of a hub with these limits, and with the rule that the page describes.
+    ///
+    /// Without `rate_limits` the hub has no rates and counts no waiting places.
+    #[must_use]
+    pub fn hub_builder(&self, mut limits: Limits) -> HubBuilder {
+        let rule = Interests::default().widen_after(self.language_after, self.anyone_after);
+        limits.rates = limits.rates.filter(|_| self.rate_limits);
+        if !self.rate_limits {
+            (limits.waiting_per_person, limits.waiting_per_address) = (0, 0);
+        }
+        Hub::builder().rule(rule).limits(limits)
+    }
+
+    /// Checks the settings that depend on each other and on the limits of the hub, and times and
+    /// rates for zero.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that cannot have its value.
+    pub fn validate(&self, limits: &Limits) -> Result<(), ConfigError> {
         let fail = |setting, requirement| Err(ConfigError { setting, requirement });
         // An image on Socket.IO is a string with a few bytes of event around it.
-        if self.max_payload < self.limits.image_bytes.saturating_add(1_024) {
+        if self.max_payload < limits.image_bytes.saturating_add(1_024) {
             return fail("max-payload", "must be at least --image-bytes and 1,024 more");
         }
-        if self.max_payload < self.limits.message_bytes.saturating_add(1_024) {
+        if self.max_payload < limits.message_bytes.saturating_add(1_024) {
             return fail("max-payload", "must be at least --message-bytes and 1,024 more");
         }
         if self.command_bytes < 1_024 {
@@ -330,10 +401,10 @@ impl Config {
         if (1..self.max_payload).contains(&self.buffered_bytes_per_address) {
             return fail("buffered-bytes-per-address", "must be 0 or at least --max-payload");
         }
-        if self.limits.queue_items == 0 {
+        if limits.queue_items == 0 {
             return fail("queue-items", "must be at least 1");
         }
-        let rates = self.limits.rates.clone().unwrap_or_default();
+        let rates = limits.rates.clone().unwrap_or_default();
         let rates = [
             ("message-rate", rates.message_rate),
             ("byte-rate", rates.byte_rate),
@@ -349,23 +420,24 @@ impl Config {
         {
             return fail(setting, "must be at least 1+1");
         }
-        let times = [
+        check_times(&[
             ("ping-interval", self.ping_interval),
             ("ping-timeout", self.ping_timeout),
             ("chat-ping-interval", self.chat_ping_interval),
             ("chat-ping-timeout", self.chat_ping_timeout),
             ("connect-timeout", self.connect_timeout),
             ("provisional-timeout", self.provisional_timeout),
-            ("header-timeout", self.header_timeout),
             ("body-timeout", self.body_timeout),
-            ("idle-timeout", self.idle_timeout),
-            ("stall", self.limits.stall),
-        ];
-        match times.iter().find(|(_, time)| time.is_zero()) {
-            Some((setting, _)) => fail(setting, "must be longer than 0s"),
-            None => Ok(()),
-        }
+            ("stall", limits.stall),
+        ])
     }
+}
+
+/// Checks that no time is zero.
+fn check_times(times: &[(&'static str, Duration)]) -> Result<(), ConfigError> {
+    let requirement = "must be longer than 0s";
+    let zero = times.iter().find(|(_, time)| time.is_zero());
+    zero.map_or(Ok(()), |(setting, _)| Err(ConfigError { setting, requirement }))
 }
 
 impl Origin {
@@ -552,6 +624,6 @@ mod tests {
 
     #[test]
     fn default_config_is_valid() {
-        assert_eq!(Config::default().validate(), Ok(()));
+        assert_eq!(ServerConfig::default().validate(), Ok(()));
     }
 }

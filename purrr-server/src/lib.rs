@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 mod dialect;
 mod http;
+mod identify;
 mod limits;
 mod liveness;
 mod net;
@@ -27,4 +28,14 @@ pub mod fuzzing {
     };
 }
 
-pub use crate::{config::Config, http::router::router, net::listener::bind, server::run};
+pub use crate::{
+    config::{Config, Guards, ServerConfig},
+    http::{
+        builder::{Handle, IntoHub, RouterBuilder, router},
+        metrics::Metrics,
+        router::Part,
+    },
+    identify::{Identify, IdentifyFn},
+    net::listener::bind,
+    server::run,
+};

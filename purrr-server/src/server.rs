@@ -1,6 +1,6 @@
 //! The server: accepts connections, serves the routes on them, and drains: [`run`].
 
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, time::Duration};
 
 use axum::{
     Router,
@@ -9,7 +9,6 @@ use axum::{
 };
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use purrr_core::Hub;
 use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
@@ -18,9 +17,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 use crate::{
-    config::Config,
-    http::router,
-    limits::connections::ConnectionLimiter,
+    config::Guards,
+    http::builder::Handle,
     net::{listener, write_timeout::WriteTimeout},
 };
 
@@ -36,33 +34,54 @@ struct Service {
     idle_timeout: Duration,
 }
 
-/// Serves on `listener` until `shutdown` resolves, then drains and returns.
+/// Serves an app on `listener` until `shutdown` resolves, then drains the hub and returns.
 ///
-/// While the server drains, peers are no longer matched, and chats may go on for
-/// [`Config::drain`].
+/// The app is the routes of `handle`, alone or nested in others. All of it has these guards, of
+/// which `axum::serve` has none:
+///
+/// - [`Guards::header_timeout`] for the first byte of a connection, for a head, and between two
+///   requests. A head has at most 32 KB.
+/// - [`Guards::idle_timeout`] for a client that does not take an answer.
+/// - Twice [`Config::max_connections`](crate::Config::max_connections) sockets and 1,024 more, and
+///   a share of them for each address.
+/// - The address of the client as [`ConnectInfo`], for the limits per address.
+/// - The drain: peers are no longer matched, and chats may go on for [`Guards::drain`]. Probes are
+///   answered meanwhile.
+///
+/// It speaks HTTP/1.1.
+///
+/// ```no_run
+/// use purrr_core::Hub;
+/// use purrr_server::{RouterBuilder, config::Guards};
+///
+/// # async fn serve() -> std::io::Result<()> {
+/// let (chat, handle) = RouterBuilder::new(Hub::builder()).build();
+/// let app = axum::Router::new().nest_service("/chat", chat);
+/// let listener = purrr_server::bind(([127, 0, 0, 1], 3007).into())?;
+/// let shutdown = async { tokio::signal::ctrl_c().await.unwrap_or(()) };
+/// purrr_server::run(listener, app, handle, Guards::default(), shutdown).await;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Cancel safety
 ///
 /// If the future is dropped, no more connections are accepted, and those that were stay.
 pub async fn run(
     listener: TcpListener,
-    hub: Hub,
-    config: Config,
+    app: Router,
+    handle: Handle,
+    guards: Guards,
     shutdown: impl Future<Output = ()>,
 ) {
     if let Ok(address) = listener.local_addr() {
         let page = format!("http://localhost:{}/", address.port());
         tracing::info!(%address, %page, "listening");
     }
-    let drain = config.drain;
-    let limiter = Arc::new(ConnectionLimiter::new(&config, hub.limits().rates.clone()));
+    let Guards { header_timeout, idle_timeout, drain } = guards;
+    let (hub, limiter) = (handle.hub(), handle.limiter());
     let closing = CancellationToken::new();
-    let service = Service {
-        closing: closing.clone(),
-        header_timeout: config.header_timeout,
-        idle_timeout: config.idle_timeout,
-        app: router::routes(hub.clone(), config, Arc::clone(&limiter)),
-    };
+    let service = Service { app, closing: closing.clone(), header_timeout, idle_timeout };
     let connections = TaskTracker::new();
     let accepting = listener::accept(&listener, |stream, peer| {
         // A connection over the limit has not been read from, and dropping it closes the socket.

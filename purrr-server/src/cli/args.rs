@@ -86,7 +86,7 @@ impl Cli {
             place: "HOST_URL".to_owned(),
             requirement,
         })?;
-        settings.config.allowed_origin.extend(origins);
+        settings.config.routes.allowed_origin.extend(origins);
         settings.config.validate()?;
         let action = matches.subcommand().map(|(name, _)| Action::named(name));
         Ok(Self { action, settings })
@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn origins(settings: &Settings) -> Vec<&str> {
-        settings.config.allowed_origin.iter().map(Origin::as_str).collect()
+        settings.config.routes.allowed_origin.iter().map(Origin::as_str).collect()
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub fn config_file(bytes: &[u8]) {
         }
     };
     let hub = settings.config.hub();
-    assert_eq!(hub.limits().rates.is_some(), settings.config.rate_limits);
+    assert_eq!(hub.limits().rates.is_some(), settings.config.routes.rate_limits);
     let printed = settings.print();
     let again = read(&printed).unwrap_or_else(|error| panic!("{error}\n{printed}"));
     assert_eq!(again.print(), printed);

@@ -23,6 +23,7 @@ pub use self::{
     setting::Settings,
 };
 use self::{reference::reference, signals::Signals};
+use crate::RouterBuilder;
 
 /// Runs the program with the process's command line and environment.
 #[must_use]
@@ -62,7 +63,10 @@ async fn serve(Settings { config, log }: Settings) -> anyhow::Result<()> {
         stop.send(()).ok();
         signals.next().await;
     };
-    let server = crate::run(listener, config.hub(), config, async { stopped.await.unwrap_or(()) });
+    let hub = config.hub();
+    let (app, handle) = RouterBuilder::new(hub).config(config.routes).build();
+    let shutdown = async { stopped.await.unwrap_or(()) };
+    let server = crate::run(listener, app, handle, config.guards, shutdown);
     tokio::select! {
         () = server => Ok(()),
         () = second_signal => anyhow::bail!("stopped by a second signal"),

@@ -1,14 +1,14 @@
 //! What one setting is: [`Setting`], and [`setting!`], which makes it from a field of [`Settings`].
 
 use super::log::Log;
-use crate::config::Config;
+use crate::config::ServerConfig;
 
 /// What the program is set to.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Settings {
     /// What the server does and allows.
-    pub config: Config,
+    pub config: ServerConfig,
     pub(super) log: Log,
 }
 
@@ -32,8 +32,18 @@ pub(super) struct Setting {
     pub(super) get: fn(&Settings) -> toml::Value,
 }
 
-/// Makes a [`Setting`] of a field of `config`, `limits`, `rates` or `log`.
+/// Makes a [`Setting`] of a field of the `server`, its `config`, `guards`, `limits`, `rates`, or of
+/// the `log`.
 macro_rules! setting {
+    (@fields server.$field:ident, $settings:ident) => {
+        $settings.config.$field
+    };
+    (@fields config.$field:ident, $settings:ident) => {
+        $settings.config.routes.$field
+    };
+    (@fields guards.$field:ident, $settings:ident) => {
+        $settings.config.guards.$field
+    };
     (@fields limits.$field:ident, $settings:ident) => {
         $settings.config.limits.$field
     };

@@ -1,7 +1,7 @@
 //! Every setting, declared once: [`GROUPS`].
 //!
-//! A row names a field of [`Config`](crate::config::Config), [`Limits`](purrr_core::Limits) or
-//! [`Rates`](purrr_core::Rates). Its flag, variable and key of the file follow from that name, and
+//! A row names a field of [`ServerConfig`](crate::config::ServerConfig), or of one of the structs in
+//! it. Its flag, variable and key of the file follow from that name, and
 //! its default is the field's. `--help` and the tables of `docs/configuration.md` are made from the
 //! rows. To add a setting, add a field and a row, and print the tables anew.
 
@@ -21,7 +21,7 @@ pub(super) const GROUPS: [(&str, &[Setting]); 6] = [
 ];
 
 const NETWORK: &[Setting] = &[
-    setting!(config.listen, "ADDRESS", "Address and port to listen on, or a port alone").details(
+    setting!(server.listen, "ADDRESS", "Address and port to listen on, or a port alone").details(
         "PORT is read if neither flag nor PURRR_LISTEN is given. Port 0 lets the system \
              choose.",
     ),
@@ -37,7 +37,7 @@ const NETWORK: &[Setting] = &[
             "The client address is read from X-Forwarded-For or Forwarded of these proxies. \
              The headers are ignored from all other peers.",
         ),
-    setting!(config.header_timeout, "TIME", "Timeout of a request head and between two requests")
+    setting!(guards.header_timeout, "TIME", "Timeout of a request head and between two requests")
         .details("It covers the first byte and the handshake.")
         .memory("32 KB of a head for each connection"),
     setting!(config.body_timeout, "TIME", "Timeout of a request body, message or upgrade")
@@ -46,7 +46,7 @@ const NETWORK: &[Setting] = &[
              Engine.IO upgrade. Extended by 1 s per 8 KiB received: a minimum rate of 8 KiB/s.",
         )
         .memory("`--max-payload` for each connection, in `--buffered-bytes`"),
-    setting!(config.idle_timeout, "TIME", "Write timeout of HTTP responses")
+    setting!(guards.idle_timeout, "TIME", "Write timeout of HTTP responses")
         .details("Over a WebSocket --stall applies.")
         .memory("`--max-payload` for each connection, in `--buffered-bytes`"),
     setting!(
@@ -305,8 +305,8 @@ const PAGE: &[Setting] = &[
 ];
 
 const RUNNING: &[Setting] = &[
-    setting!(config.backend, "URL", "Where peers wait and chats run; memory: is this process"),
-    setting!(config.drain, "TIME", "Time for chats to finish at shutdown")
+    setting!(server.backend, "URL", "Where peers wait and chats run; memory: is this process"),
+    setting!(guards.drain, "TIME", "Time for chats to finish at shutdown")
         .details("Connections without a chat are closed at random times during the first half."),
     setting!(log.log_format, "FORMAT", "Format of log lines: auto, pretty or json")
         .details("auto is pretty on a terminal and json elsewhere."),

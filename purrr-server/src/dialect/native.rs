@@ -17,10 +17,10 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures::{Sink, Stream};
 use purrr_core::{
-    Code, Command, Event, Frame, Hub, Problem, Profile,
+    Code, Command, Event, Frame, Hub, Limits, Problem, Profile,
     codec::{self, ImageHead, Parsed},
     hub::{Gate, Input},
-    model::{Body, Message as Said, Verbatim},
+    model::{Body, Message as Said, OriginKey, Verbatim},
 };
 use serde::Deserialize;
 
@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     config::Config,
+    identify::{Anonymous, Identifier, Known},
     limits::{
         connections::{ConnectionLimiter, ConnectionPermit},
         memory::overloaded,
@@ -62,49 +63,80 @@ const LONGEST_HEARTBEAT: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct Native {
     hub: Hub,
-    config: Arc<Config>,
+    identifier: Identifier,
+    opening: Arc<Opening>,
     connections: OpenConnections,
     limiter: Arc<ConnectionLimiter>,
 }
 
+/// What a session is opened with. The sessions without a name share one.
+#[derive(Clone, Debug)]
+struct Opening {
+    config: Arc<Config>,
+    text_limits: TextLimits,
+    /// The name that the app gave, whatever name the client says.
+    name: Option<ByteString>,
+}
+
 impl Native {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         hub: Hub,
+        identifier: Identifier,
         config: Arc<Config>,
         connections: OpenConnections,
         limiter: Arc<ConnectionLimiter>,
     ) -> Self {
-        Self { hub, config, connections, limiter }
+        let text_limits = TextLimits::new(hub.limits(), &config);
+        let opening = Arc::new(Opening { config, text_limits, name: None });
+        Self { hub, identifier, opening, connections, limiter }
     }
 }
 
 /// Answers a request to `/ws`.
-pub(crate) async fn handle(State(native): State<Native>, request: Request) -> Response {
-    let Native { hub, config, connections, limiter } = native;
+pub(crate) async fn handle(State(native): State<Native>, mut request: Request) -> Response {
+    let Native { hub, identifier, opening, connections, limiter } = native;
     let permit = match limiter.admit(&request) {
         Ok(permit) => permit,
         Err(rejection) => return rejection.into_response(),
     };
-    let (max_payload, reservation) = (config.max_payload, permit.budget().reservation());
-    websocket::upgrade(request, Some(PROTOCOL), max_payload, reservation, move |socket| {
-        run(hub, config, (connections.open(Dialect::Native), permit), socket)
-    })
+    let profile = match identifier.identify(&mut request).await {
+        Ok(profile) => profile,
+        Err(refusal) => return refusal,
+    };
+    let (max_payload, reservation) = (opening.config.max_payload, permit.budget().reservation());
+    let protocol = Some(PROTOCOL);
+    let counted = move || (connections.open(Dialect::Native), permit);
+    match profile {
+        None => websocket::upgrade(request, protocol, max_payload, reservation, move |socket| {
+            run(hub, opening, counted(), Anonymous, socket)
+        }),
+        Some(profile) => {
+            websocket::upgrade(request, protocol, max_payload, reservation, move |socket| {
+                run(hub, opening, counted(), profile, socket)
+            })
+        }
+    }
 }
 
 /// Runs one client's session on an upgraded socket. The permit is held until it ends.
 ///
 /// The socket is wrapped before the future begins. Otherwise the future would hold it twice.
-fn run(
+fn run<K: Known>(
     hub: Hub,
-    config: Arc<Config>,
+    opening: Arc<Opening>,
     (counted, permit): (OpenConnection, ConnectionPermit),
+    known: K,
     socket: Socket,
-) -> impl Future<Output = ()> + use<> {
-    let mut native = NativeSocket::new(socket, config);
+) -> impl Future<Output = ()> + use<K> {
+    let opening = match known.name() {
+        None => opening,
+        name => Arc::new(Opening { name, ..(*opening).clone() }),
+    };
+    let mut native = NativeSocket::new(socket, opening);
     async move {
         let gate = native.socket.gate().clone();
         // The profile is built in place: in a variable, the future would hold it to the end.
-        let ended = hub.serve(&mut native, profile(&permit, gate)).await;
+        let ended = hub.serve(&mut native, profile(known.into_profile(), &permit, gate)).await;
         let reason = close_code(ended, "not JSON");
         // Boxed: it is larger than all the rest, and every session would hold it from its start.
         Box::pin(native.socket.into_transport().close(reason)).await;
@@ -113,11 +145,13 @@ fn run(
     }
 }
 
-/// Returns what is known of a client when it connects.
-fn profile(permit: &ConnectionPermit, gate: Gate) -> Profile {
-    let mut profile = Profile::default();
-    (profile.allowance, profile.gate) = (permit.allowance(), Some(gate));
-    profile.origin = permit.origin();
+/// Adds what the server knows of a client to what the app knows.
+fn profile(mut profile: Profile, permit: &ConnectionPermit, gate: Gate) -> Profile {
+    profile.gate = Some(gate);
+    profile.allowance = profile.allowance.or_else(|| permit.allowance());
+    if profile.origin == OriginKey::NONE {
+        profile.origin = permit.origin();
+    }
     profile
 }
 
@@ -128,7 +162,7 @@ struct NativeSocket {
     expected: Option<Expected>,
     /// The remaining frames of an event that takes several, the last one first.
     rest: Vec<Message>,
-    config: Arc<Config>,
+    opening: Arc<Opening>,
     /// Cleared when the first `welcome` is sent, which tells the page its settings.
     page_fields_due: bool,
     /// Set when the client has sent a `ping`, until its `pong` is sent.
@@ -172,11 +206,11 @@ struct TextLimits {
 }
 
 impl TextLimits {
-    fn from_config(config: &Config) -> Self {
-        let Config { command_bytes, limits, .. } = config;
+    fn new(limits: &Limits, config: &Config) -> Self {
+        let command_bytes = config.command_bytes;
         let text =
             limits.message_bytes.saturating_mul(6).max(limits.signal_bytes.saturating_mul(2));
-        Self { command: *command_bytes, any: command_bytes.saturating_add(text) }
+        Self { command: command_bytes, any: command_bytes.saturating_add(text) }
     }
 
     /// Refuses a text that is too long for its type, before it is parsed.
@@ -219,10 +253,11 @@ enum Expected {
 }
 
 impl NativeSocket {
-    fn new(socket: Socket, config: Arc<Config>) -> Self {
-        let socket = LiveSocket::new(MessageSocket::new(socket, &config), &config);
+    fn new(socket: Socket, opening: Arc<Opening>) -> Self {
+        let config = &*opening.config;
+        let socket = LiveSocket::new(MessageSocket::new(socket, config), config);
         let (expected, rest) = (None, Vec::new());
-        Self { socket, expected, rest, config, page_fields_due: true, pong_due: false }
+        Self { socket, expected, rest, opening, page_fields_due: true, pong_due: false }
     }
 
     /// Handles a heartbeat of the client's program.
@@ -267,7 +302,7 @@ impl NativeSocket {
             // The text is dropped as well, since it cannot be told which of the two was meant.
             return Some(Input::Invalid(problem.about(id)));
         }
-        let limits = TextLimits::from_config(&self.config);
+        let limits = self.opening.text_limits;
         if let Err(problem) = limits.check(&text) {
             if text.starts_with(r#"{"type":"image""#) {
                 self.expected = Some(Expected::Discarded);
@@ -287,7 +322,7 @@ impl NativeSocket {
                 frame.verbatim = Some(Verbatim { dialect: DIALECT, text, binary: false });
                 Some(Input::Command(Command::Send { chat, frame }))
             }
-            Ok(Parsed::Command(command)) => Some(check_key(command).into()),
+            Ok(Parsed::Command(command)) => Some(self.check_hello(command).into()),
             Ok(Parsed::Image(head)) => match check_head(&head) {
                 Ok(()) => {
                     self.expected = Some(Expected::Image(Box::new((head, text))));
@@ -302,6 +337,25 @@ impl NativeSocket {
         }
     }
 
+    /// Checks what `purrr-core` cannot: the public key, and the name that the app gave.
+    fn check_hello(&self, mut command: Command) -> Result<Command, Problem> {
+        if let Command::Hello { hello, .. } = &mut command {
+            if let Some(key) = &hello.public_key {
+                if !is_p256_key(key) {
+                    return Err(Problem::new(
+                        Code::BadMessage,
+                        "`publicKey` must be an uncompressed P-256 point (65 bytes) in base64",
+                    ));
+                }
+                hello.encrypts = true;
+            }
+            if self.opening.name.is_some() {
+                hello.name.clone_from(&self.opening.name);
+            }
+        }
+        Ok(command)
+    }
+
     fn decode_binary(&mut self, bytes: Bytes) -> Option<Input> {
         match self.expected.take() {
             None => Some(Input::Invalid(Problem::new(
@@ -311,7 +365,7 @@ impl NativeSocket {
             Some(Expected::Discarded) => None,
             Some(Expected::Image(image)) => {
                 let (head, text) = *image;
-                let limits = ImageLimits::from_config(&self.config);
+                let limits = ImageLimits::from_config(&self.opening.config);
                 Some(complete_image(head, text, bytes, limits).into())
             }
         }
@@ -339,22 +393,6 @@ impl NativeSocket {
 
 fn too_long(most: usize) -> Problem {
     Problem::new(Code::TooLong, format!("command too long; maximum {most} bytes"))
-}
-
-/// Checks what `purrr-core` cannot: the public key.
-fn check_key(mut command: Command) -> Result<Command, Problem> {
-    if let Command::Hello { hello, .. } = &mut command
-        && let Some(key) = &hello.public_key
-    {
-        if !is_p256_key(key) {
-            return Err(Problem::new(
-                Code::BadMessage,
-                "`publicKey` must be an uncompressed P-256 point (65 bytes) in base64",
-            ));
-        }
-        hello.encrypts = true;
-    }
-    Ok(command)
 }
 
 /// Checks what can be known of an image before its bytes come.
@@ -441,7 +479,8 @@ impl Sink<Event> for NativeSocket {
         if let Event::Welcome { .. } = event
             && mem::take(&mut this.page_fields_due)
         {
-            let welcome = add_page_fields(&json(&event), &this.config, SystemTime::now());
+            let config = &this.opening.config;
+            let welcome = add_page_fields(&json(&event), config, SystemTime::now());
             return Pin::new(&mut this.socket).start_send(Message::Text(welcome.into()));
         }
         let mut frames = encode(event).into_iter();
@@ -494,8 +533,9 @@ fn json(event: &Event) -> ByteString {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identify::Identified;
 
-    fn size_of_future<P1, P2, P3, P4, F>(_: impl FnOnce(P1, P2, P3, P4) -> F) -> usize {
+    fn size_of_future<P1, P2, P3, P4, P5, F>(_: impl FnOnce(P1, P2, P3, P4, P5) -> F) -> usize {
         size_of::<F>()
     }
 
@@ -503,6 +543,9 @@ mod tests {
     /// connection 128.
     #[test]
     fn idle_connection_memory_is_bounded() {
-        assert!(size_of_future(run) <= 1_680, "{} bytes", size_of_future(run));
+        let size = size_of_future(run::<Anonymous>);
+        assert!(size <= 1_680, "{size} bytes");
+        // A profile of the app costs a pointer.
+        assert!(size_of_future(run::<Identified>) <= 1_696);
     }
 }

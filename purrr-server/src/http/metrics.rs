@@ -10,13 +10,14 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use futures::FutureExt;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text::encode},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge, info::Info},
     registry::Registry,
 };
-use purrr_core::{Hub, model::Census};
+use purrr_core::{Hub, backend::LobbyError, model::Census};
 use tokio::runtime::Handle;
 
 use super::origin::Origins;
@@ -30,12 +31,27 @@ use crate::limits::{
 /// The media type of the OpenMetrics text format.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The metrics of one router. Nothing is counted here: each scrape reads the counters elsewhere.
-#[derive(Debug)]
-pub(crate) struct Metrics {
-    registry: Registry,
-    sources: Arc<Sources>,
-}
+/// The metrics of the routes of one [`RouterBuilder`](crate::RouterBuilder).
+///
+/// They are served at `/metrics`, and can be collected in a registry of the app. Nothing is counted
+/// here: each scrape reads the counters elsewhere. The names have no prefix; `/metrics` has `purrr`.
+///
+/// ```
+/// use prometheus_client::{encoding::text::encode, registry::Registry};
+/// use purrr_core::Hub;
+/// use purrr_server::RouterBuilder;
+///
+/// let (chat, handle) = RouterBuilder::new(Hub::builder()).build::<()>();
+/// let mut registry = Registry::default();
+/// let metrics = Box::new(handle.metrics().clone());
+/// registry.sub_registry_with_prefix("purrr").register_collector(metrics);
+/// let mut text = String::new();
+/// encode(&mut text, &registry).unwrap();
+/// assert!(text.contains("purrr_online 0"));
+/// # let _ = chat;
+/// ```
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Sources>);
 
 /// The counters that a scrape reads.
 #[derive(Debug)]
@@ -44,40 +60,61 @@ struct Sources {
     open: OpenConnections,
     limiter: Arc<ConnectionLimiter>,
     origins: Arc<Origins>,
-    /// The census of the last scrape, since a collector cannot wait for the lobby.
+    /// The last census that the lobby gave.
     census: Mutex<Census>,
 }
 
 impl Metrics {
-    pub(crate) fn new(
+    pub(super) fn new(
         hub: Hub,
         open: OpenConnections,
         limiter: Arc<ConnectionLimiter>,
         origins: Arc<Origins>,
     ) -> Self {
-        let sources = Arc::new(Sources { hub, open, limiter, origins, census: Mutex::default() });
-        let mut registry = Registry::with_prefix("purrr");
-        let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "Version of the server", version);
-        registry.register_collector(Box::new(Arc::clone(&sources)));
-        Self { registry, sources }
+        Self(Arc::new(Sources { hub, open, limiter, origins, census: Mutex::default() }))
+    }
+
+    /// Asks the lobby how many peers wait, for the next scrape.
+    ///
+    /// Only for a lobby that does not answer at once: a collector cannot wait. The lobby in memory
+    /// is asked by each scrape.
+    ///
+    /// # Errors
+    ///
+    /// The error of the lobby.
+    pub async fn refresh(&self) -> Result<(), LobbyError> {
+        let census = self.0.hub.census().await?;
+        *lock(&self.0.census) = census;
+        Ok(())
     }
 }
 
 /// Answers a scrape, or 503 if the lobby does not answer.
-pub(crate) async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
-    let Metrics { registry, sources } = &*metrics;
-    let Ok(census) = sources.hub.census().await else {
+pub(super) async fn scrape(State(metrics): State<Metrics>) -> Response {
+    if metrics.refresh().await.is_err() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
-    };
-    *lock(&sources.census) = census;
+    }
+    let mut registry = Registry::with_prefix("purrr");
+    registry.register_collector(Box::new(metrics));
     let mut text = String::new();
-    encode(&mut text, registry).expect("writing to a string does not fail");
+    encode(&mut text, &registry).expect("writing to a string does not fail");
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
 }
 
-impl Collector for Sources {
+impl Collector for Metrics {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        if let Some(Ok(census)) = self.0.hub.census().now_or_never() {
+            *lock(&self.0.census) = census;
+        }
+        self.0.encode(encoder)
+    }
+}
+
+impl Sources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        let help = "Version of the server.";
+        version.encode(encoder.encode_descriptor("build", help, None, MetricType::Info)?)?;
         let Census { waiting, pairs, .. } = *lock(&self.census);
         let stats = self.hub.stats();
         for (name, help, value) in [

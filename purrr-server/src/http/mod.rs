@@ -1,5 +1,6 @@
 //! The routes, and what is answered without a chat: the web client, health and metrics.
 
+pub(crate) mod builder;
 mod health;
 pub(crate) mod metrics;
 mod origin;

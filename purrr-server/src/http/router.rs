@@ -1,10 +1,10 @@
-//! The routes: [`router`].
+//! The routes, and the checks before them: [`Routes`].
 
 use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{OriginalUri, Path, Request, State},
+    extract::{OriginalUri, RawPathParams, Request, State},
     http::{
         HeaderMap, HeaderValue, Method, StatusCode, Uri, Version,
         header::{CONNECTION, CONTENT_TYPE, HOST},
@@ -25,83 +25,137 @@ use super::{
 use crate::{
     config::Config,
     dialect::{native, purrr_chat},
+    identify::Identifier,
     limits::{connections::ConnectionLimiter, open::OpenConnections},
     transport::engineio::Sessions,
 };
 
-/// Returns all routes of the server, to serve at the root or to nest in any axum app.
-///
-/// Limits per address need [`ConnectInfo`](axum::extract::ConnectInfo), so serve the app with
-/// `into_make_service_with_connect_info::<SocketAddr>()`. Otherwise only
-/// [`Config::max_connections`] holds.
-///
-/// ```
-/// use purrr_core::Hub;
-/// use purrr_server::{Config, router};
-///
-/// let chat = router(Hub::memory(), Config::default());
-/// let app: axum::Router = axum::Router::new().nest("/a/b", chat);
-/// # let _ = app;
-/// ```
-pub fn router<S>(hub: Hub, config: Config) -> Router<S>
-where
-    S: Clone + Send + Sync + 'static,
-{
-    let limiter = Arc::new(ConnectionLimiter::new(&config, hub.limits().rates.clone()));
-    routes(hub, config, limiter)
+/// A part of the routes, which an app can leave out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Part {
+    /// The web page: `/` and `/assets/`. It needs the native dialect.
+    Page,
+    /// The probes and metrics: `/livez`, `/readyz`, `/healthz` and `/metrics`.
+    Operations,
+    /// The native dialect: `/ws`.
+    Native,
+    /// The Purrr.chat dialect: `/socket.io/`.
+    PurrrChat,
 }
 
-/// Returns the routes with a limiter that the caller shares.
-pub(crate) fn routes<S>(hub: Hub, config: Config, limiter: Arc<ConnectionLimiter>) -> Router<S>
+/// What the routes are made of.
+#[derive(Debug)]
+pub(super) struct Routes {
+    pub(super) hub: Hub,
+    pub(super) config: Config,
+    pub(super) identifier: Identifier,
+    pub(super) connections: OpenConnections,
+    pub(super) limiter: Arc<ConnectionLimiter>,
+    pub(super) origins: Arc<Origins>,
+    pub(super) metrics: Metrics,
+    pub(super) left_out: Vec<Part>,
+}
+
+/// The parameter of the path of an asset. The path that the routes are nested under may have others.
+const ASSET: &str = "purrr_asset";
+
+impl Routes {
+    /// Returns the routes that are not left out.
+    pub(super) fn build<S>(self) -> Router<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        let Self { hub, config, identifier, connections, limiter, origins, metrics, left_out } =
+            self;
+        let has = |part| !left_out.contains(&part);
+        let site = Arc::new(Site::new(&config));
+        let config = Arc::new(config);
+        let mut open = Router::new();
+        if has(Part::Page) {
+            open = page_routes(site);
+        }
+        if has(Part::Operations) {
+            open = open.merge(operations_routes(&hub, &metrics));
+        }
+        let open = open.layer(middleware::from_fn_with_state(Arc::clone(&limiter), limit_requests));
+        let mut guarded = Router::new();
+        if has(Part::Native) {
+            let native = native::Native::new(
+                hub.clone(),
+                identifier.clone(),
+                Arc::clone(&config),
+                connections.clone(),
+                Arc::clone(&limiter),
+            );
+            let limit = middleware::from_fn_with_state(Arc::clone(&limiter), limit_requests);
+            guarded = guarded.route("/ws", any(native::handle).with_state(native).layer(limit));
+        }
+        if has(Part::PurrrChat) {
+            let limit = middleware::from_fn_with_state(Arc::clone(&limiter), limit_handshakes);
+            let socketio = any(purrr_chat::handle)
+                .with_state(purrr_chat::SocketIo::new(
+                    hub,
+                    identifier,
+                    config,
+                    connections,
+                    limiter,
+                ))
+                .layer(cors(Arc::clone(&origins)))
+                .layer(limit);
+            guarded = guarded.route("/socket.io", socketio.clone()).route("/socket.io/", socketio);
+        }
+        if has(Part::Native) || has(Part::PurrrChat) {
+            // Before the rate: requests of other sites must not use up the rate of their visitors.
+            guarded = guarded.layer(middleware::from_fn_with_state(origins, check_origin));
+        }
+        open.merge(guarded).layer(middleware::from_fn(require_host))
+    }
+}
+
+/// Returns the routes of [`Part::Operations`] alone.
+pub(super) fn operations<S>(
+    hub: &Hub,
+    limiter: &Arc<ConnectionLimiter>,
+    metrics: &Metrics,
+) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    let origins = Arc::new(Origins::new(config.allowed_origin.clone()));
-    let site = Arc::new(Site::new(&config));
-    let config = Arc::new(config);
-    let cors = {
-        let origins = Arc::clone(&origins);
-        CorsLayer::new()
-            .allow_origin(AllowOrigin::predicate(move |origin, _| origins.lists(origin)))
-            .allow_methods([Method::GET, Method::POST])
-            .allow_headers([CONTENT_TYPE])
-    };
-    let connections = OpenConnections::default();
-    let socketio = any(purrr_chat::handle)
-        .with_state(purrr_chat::SocketIo::new(
-            hub.clone(),
-            Arc::clone(&config),
-            connections.clone(),
-            Arc::clone(&limiter),
-        ))
-        .layer(cors);
-    let native =
-        native::Native::new(hub.clone(), config, connections.clone(), Arc::clone(&limiter));
-    let limit = middleware::from_fn_with_state(Arc::clone(&limiter), limit_requests);
-    let limit_sessions = middleware::from_fn_with_state(Arc::clone(&limiter), limit_handshakes);
-    let metrics = Arc::new(Metrics::new(hub.clone(), connections, limiter, Arc::clone(&origins)));
-    let socketio = socketio.layer(limit_sessions);
-    let guarded = Router::new()
-        .route("/ws", any(native::handle).layer(limit.clone()))
-        .with_state(native)
-        .route("/socket.io", socketio.clone())
-        .route("/socket.io/", socketio)
-        // Before the rate: requests of other sites must not use up the rate of their visitors.
-        .layer(middleware::from_fn_with_state(origins, check_origin));
+    operations_routes(hub, metrics)
+        .layer(middleware::from_fn_with_state(Arc::clone(limiter), limit_requests))
+        .layer(middleware::from_fn(require_host))
+}
+
+fn operations_routes<S>(hub: &Hub, metrics: &Metrics) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
     Router::new()
-        .route("/assets/{*name}", get(asset))
         .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(health::ready))
-        .route("/healthz", get(health::health))
-        .route("/metrics", get(metrics::scrape).with_state(metrics))
+        .route("/readyz", get(health::ready).with_state(hub.clone()))
+        .route("/healthz", get(health::health).with_state(hub.clone()))
+        .route("/metrics", get(metrics::scrape).with_state(metrics.clone()))
+}
+
+fn page_routes<S>(site: Arc<Site>) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    Router::new()
+        .route(&format!("/assets/{{*{ASSET}}}"), get(asset))
         // Also for the root, which has two paths in a router that is mounted as a service.
         .fallback(async move |OriginalUri(uri): OriginalUri, request: Request| {
             index(&site, &uri, &request)
         })
-        .with_state(hub)
-        .layer(limit)
-        .merge(guarded)
-        .layer(middleware::from_fn(require_host))
+}
+
+/// Returns the layer that lets pages of listed origins read the answers.
+fn cors(origins: Arc<Origins>) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(move |origin, _| origins.lists(origin)))
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([CONTENT_TYPE])
 }
 
 /// Refuses pages of other origins and sites.
@@ -153,10 +207,24 @@ async fn limit_handshakes(
     limit_requests(limiter, request, next).await
 }
 
+/// Gives requests over HTTP/2 the header `Host`, as RFC 9113, section 8.3.1 has it.
+///
 /// Refuses HTTP/1.1 requests without `Host`, as RFC 9112, section 3.2 requires.
-async fn require_host(request: Request, next: Next) -> Response {
-    if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
-        return (StatusCode::BAD_REQUEST, "`Host` is missing\n").into_response();
+async fn require_host(mut request: Request, next: Next) -> Response {
+    if request.headers().contains_key(HOST) {
+        return next.run(request).await;
+    }
+    match request.version() {
+        Version::HTTP_11 => {
+            return (StatusCode::BAD_REQUEST, "`Host` is missing\n").into_response();
+        }
+        Version::HTTP_2 => {
+            let authority = request.uri().authority().map(|authority| authority.as_str());
+            if let Some(Ok(host)) = authority.map(HeaderValue::from_str) {
+                request.headers_mut().insert(HOST, host);
+            }
+        }
+        _ => {}
     }
     next.run(request).await
 }
@@ -172,6 +240,7 @@ fn index(site: &Site, uri: &Uri, request: &Request) -> Response {
     page::index(site, &prefix, request.headers())
 }
 
-async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
-    page::asset(&name, &headers)
+async fn asset(parameters: RawPathParams, headers: HeaderMap) -> Response {
+    let name = parameters.iter().find_map(|(name, value)| (name == ASSET).then_some(value));
+    page::asset(name.unwrap_or_default(), &headers)
 }

@@ -350,7 +350,7 @@ mod tests {
     fn limiter(change: impl FnOnce(&mut Config)) -> ConnectionLimiter {
         let mut config = Config::default();
         change(&mut config);
-        ConnectionLimiter::new(&config, config.limits.rates.clone())
+        ConnectionLimiter::new(&config, Some(Rates::default()))
     }
 
     fn address(text: &str) -> Option<IpAddr> {

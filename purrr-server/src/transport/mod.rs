@@ -43,10 +43,11 @@ use axum::{
     routing::{MethodRouter, any},
 };
 use futures::{Sink, Stream};
+use purrr_core::Limits;
 
 pub use self::message::Message;
 use self::{
-    engineio::{EioSocket, Outgoing, Sessions},
+    engineio::{EioSocket, Handled, Outgoing, Sessions},
     websocket::{CloseCode, LiveSocket, MessageSocket},
 };
 use crate::{config::Config, limits::connections::ConnectionLimiter, liveness::Incoming};
@@ -74,7 +75,7 @@ where
     S: Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send,
 {
-    let limiter = Arc::new(ConnectionLimiter::new(config, config.limits.rates.clone()));
+    let limiter = Arc::new(ConnectionLimiter::new(config, Limits::default().rates));
     let config = Arc::new(config.clone());
     any(async move |request: Request| {
         let permit = match limiter.admit(&request) {
@@ -101,12 +102,13 @@ where
     S: Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    let limiter = Arc::new(ConnectionLimiter::new(config, config.limits.rates.clone()));
+    let limiter = Arc::new(ConnectionLimiter::new(config, Limits::default().rates));
     let sessions = Sessions::new(Arc::new(config.clone()), limiter);
-    any(async move |request: Request| {
-        sessions
-            .handle(request, move |socket| session(Connection(Link::EngineIo(Box::new(socket)))))
-            .await
+    any(async move |request: Request| match sessions.handle(request).await {
+        Handled::Answered(answer) => answer,
+        Handled::Opens(opening) => {
+            opening.open(move |socket| session(Connection(Link::EngineIo(Box::new(socket)))))
+        }
     })
 }
 

@@ -11,7 +11,7 @@ mod native;
 
 use std::time::Duration;
 
-use purrr_server::Config;
+use purrr_server::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
 
@@ -71,16 +71,16 @@ use Want::{Closes, Ends, Has, Lacks, Nothing, Says, Starves, Status};
 /// Bytes of a message that the server takes.
 const MAX_PAYLOAD: usize = 100_000;
 
-fn config() -> Config {
-    let mut config = Config::default();
-    config.max_payload = MAX_PAYLOAD;
+fn config() -> ServerConfig {
+    let mut config = ServerConfig::default();
+    config.routes.max_payload = MAX_PAYLOAD;
     config.limits.message_bytes = 20_000;
     config.limits.image_bytes = 60_000;
-    config.header_timeout = Duration::from_millis(500);
-    config.body_timeout = Duration::from_millis(500);
-    config.connect_timeout = Duration::from_millis(500);
-    config.ping_interval = Duration::from_secs(2);
-    config.ping_timeout = Duration::from_secs(2);
+    config.guards.header_timeout = Duration::from_millis(500);
+    config.routes.body_timeout = Duration::from_millis(500);
+    config.routes.connect_timeout = Duration::from_millis(500);
+    config.routes.ping_interval = Duration::from_secs(2);
+    config.routes.ping_timeout = Duration::from_secs(2);
     config
 }
 

@@ -4,7 +4,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use purrr_server::Config;
+use purrr_server::ServerConfig;
 use serde_json::json;
 use tokio::{
     net::{TcpSocket, TcpStream},
@@ -23,8 +23,8 @@ use crate::{
 const PICTURE: usize = 700_000;
 
 async fn server() -> Server {
-    let mut config = Config::default();
-    config.buffered_bytes = 1_000_000;
+    let mut config = ServerConfig::default();
+    config.routes.buffered_bytes = 1_000_000;
     Server::with(config).await
 }
 
@@ -119,8 +119,8 @@ async fn memory_budget_refuses_large_messages_only() {
 
 #[tokio::test]
 async fn memory_budget_of_one_address() {
-    let mut config = Config::default();
-    config.buffered_bytes_per_address = 1_000_000;
+    let mut config = ServerConfig::default();
+    config.routes.buffered_bytes_per_address = 1_000_000;
     let server = Server::with(config).await;
     let _holding = halfway(&server).await;
 
@@ -207,9 +207,9 @@ async fn is_answered(stream: &TcpStream) -> bool {
 async fn untaken_answers_to_polls_stay_in_budget() {
     const BUDGET: usize = 2_000_000;
     const TEXT: usize = 60_000;
-    let mut config = Config::default();
-    config.buffered_bytes = BUDGET;
-    config.rate_limits = false;
+    let mut config = ServerConfig::default();
+    config.routes.buffered_bytes = BUDGET;
+    config.routes.rate_limits = false;
     config.limits.stall = Duration::from_secs(60);
     let server = Server::with(config).await;
     let (mut ann, mut bob) =

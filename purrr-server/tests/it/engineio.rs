@@ -3,7 +3,7 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures::{SinkExt, StreamExt};
-use purrr_server::Config;
+use purrr_server::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -290,10 +290,10 @@ async fn invalid_engineio_requests_are_refused() {
 
 #[tokio::test]
 async fn invalid_packets_end_session() {
-    let mut config = Config::default();
+    let mut config = ServerConfig::default();
     config.limits.image_bytes = 100_000;
     config.limits.message_bytes = 100_000;
-    config.max_payload = 110_000;
+    config.routes.max_payload = 110_000;
     let server = Server::with(config).await;
     for (body, status) in [
         (String::new(), 400),

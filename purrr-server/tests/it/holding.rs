@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use purrr_server::Config;
+use purrr_server::ServerConfig;
 
 use crate::{
     support::{
@@ -42,8 +42,8 @@ async fn fill(ann: &mut Wire, more: u32) {
 #[tokio::test]
 async fn heartbeat_continues_under_backpressure() {
     for more in [0, 3] {
-        let mut config = Config::default();
-        (config.chat_ping_interval, config.chat_ping_timeout) = (SHORT, 4 * SHORT);
+        let mut config = ServerConfig::default();
+        (config.routes.chat_ping_interval, config.routes.chat_ping_timeout) = (SHORT, 4 * SHORT);
         config.limits.queue_items = 1;
         config.limits.stall = Duration::from_secs(60);
         let server = Server::with(config).await;
@@ -86,7 +86,7 @@ async fn heartbeat_continues_under_backpressure() {
 
 #[tokio::test]
 async fn partly_read_message_survives_backpressure() {
-    let mut config = Config::default();
+    let mut config = ServerConfig::default();
     config.limits.queue_items = 1;
     let server = Server::with(config).await;
     let (mut ann, mut bob) = pair(&server).await;

@@ -7,7 +7,7 @@ use std::{
 
 use axum::{Router, body::Body, extract::Request};
 use purrr_core::Hub;
-use purrr_server::Config;
+use purrr_server::{Config, ServerConfig};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -23,8 +23,8 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const SHORT: Duration = Duration::from_millis(300);
 
 async fn impatient() -> Server {
-    let mut config = Config::default();
-    config.header_timeout = SHORT;
+    let mut config = ServerConfig::default();
+    config.guards.header_timeout = SHORT;
     Server::with(config).await
 }
 
@@ -267,8 +267,8 @@ async fn draining_server_is_alive_but_not_ready() {
 
 #[tokio::test]
 async fn origin_check() {
-    let mut config = Config::default();
-    config.allowed_origin = vec!["https://good.example".parse().unwrap()];
+    let mut config = ServerConfig::default();
+    config.routes.allowed_origin = vec!["https://good.example".parse().unwrap()];
     let server = Server::with(config).await;
     let own = format!("http://{}", server.address);
     let own_behind_a_proxy = format!("https://{}", server.address);
@@ -465,9 +465,9 @@ async fn header_timeout_closes_endless_head() {
 
 #[tokio::test]
 async fn slow_body_counts_as_heartbeat() {
-    let mut config = Config::default();
-    config.ping_interval = SHORT;
-    config.ping_timeout = 4 * SHORT;
+    let mut config = ServerConfig::default();
+    config.routes.ping_interval = SHORT;
+    config.routes.ping_timeout = 4 * SHORT;
     let server = Server::with(config).await;
     let session = server.polling_session().await;
     let target = format!("/socket.io/?EIO=4&transport=polling&sid={session}");
@@ -492,8 +492,8 @@ async fn slow_body_counts_as_heartbeat() {
 /// The head of a POST to a polling session, on a server that waits for its body for a short time
 /// only.
 async fn post_begun(length: usize) -> (Server, TcpStream) {
-    let mut config = Config::default();
-    config.body_timeout = SHORT;
+    let mut config = ServerConfig::default();
+    config.routes.body_timeout = SHORT;
     let server = Server::with(config).await;
     let session = server.polling_session().await;
     let mut stream = server.connect().await;
@@ -525,8 +525,8 @@ async fn slow_body_extends_timeout() {
 
 #[tokio::test]
 async fn idle_timeout_closes_unread_connection() {
-    let mut config = Config::default();
-    config.idle_timeout = SHORT;
+    let mut config = ServerConfig::default();
+    config.guards.idle_timeout = SHORT;
     let server = Server::with(config).await;
     let mut stream = server.connect().await;
     // It goes on until all buffers are full. From then on nothing is written.

@@ -20,7 +20,7 @@ const LAYERS: [(&str, &[&[&str]]); 2] = [
     (
         "src",
         &[
-            &["net"],
+            &["net", "identify"],
             &["config"],
             &["limits", "liveness"],
             &["transport"],

@@ -1,5 +1,6 @@
 //! The server's tests over real sockets, in one program.
 
+mod accounts;
 mod admission;
 mod auto_traits;
 mod bad_inputs;

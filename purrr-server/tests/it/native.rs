@@ -4,15 +4,15 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use purrr_server::Config;
+use purrr_server::ServerConfig;
 
 use crate::support::{KEY, PNG, Peer, Server, png_of, soon};
 
 /// Long enough that nothing is ever late, short enough to wait for.
 const SHORT: Duration = Duration::from_millis(300);
 
-fn config(change: impl FnOnce(&mut Config)) -> Config {
-    let mut config = Config::default();
+fn config(change: impl FnOnce(&mut ServerConfig)) -> ServerConfig {
+    let mut config = ServerConfig::default();
     change(&mut config);
     config
 }
@@ -390,8 +390,8 @@ async fn connection_reset_ends_chat_without_timeout() {
     // Neither a heartbeat nor the stall can be what tells of it.
     let server = Server::with(config(|config| {
         let hour = Duration::from_secs(3_600);
-        (config.ping_interval, config.ping_timeout) = (hour, hour);
-        (config.chat_ping_interval, config.chat_ping_timeout) = (hour, hour);
+        (config.routes.ping_interval, config.routes.ping_timeout) = (hour, hour);
+        (config.routes.chat_ping_interval, config.routes.chat_ping_timeout) = (hour, hour);
         config.limits.stall = hour;
     }))
     .await;
@@ -423,7 +423,7 @@ async fn reset_while_waiting_leaves_lobby() {
 #[tokio::test]
 async fn invalid_messages_get_errors() {
     // With limits the third of some of these is the last.
-    let server = Server::with(config(|config| config.rate_limits = false)).await;
+    let server = Server::with(config(|config| config.routes.rate_limits = false)).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     let deep = "[".repeat(100_000);
     let nested = format!(r#"{{"type":"next","x":{}{}}}"#, "[".repeat(200), "]".repeat(200));
@@ -579,7 +579,7 @@ async fn messages_without_partner_are_refused() {
 #[tokio::test]
 async fn max_payload_closes_with_1009() {
     let server = Server::with(config(|config| {
-        config.max_payload = 100_000;
+        config.routes.max_payload = 100_000;
         config.limits.image_bytes = 50_000;
         config.limits.message_bytes = 50_000;
     }))
@@ -593,10 +593,10 @@ async fn max_payload_closes_with_1009() {
 #[tokio::test]
 async fn heartbeat_timeout_closes_connection() {
     let server = Server::with(config(|config| {
-        config.ping_interval = SHORT;
-        config.ping_timeout = SHORT;
+        config.routes.ping_interval = SHORT;
+        config.routes.ping_timeout = SHORT;
         // Bob asks without a pause.
-        config.rate_limits = false;
+        config.routes.rate_limits = false;
     }))
     .await;
     let (ann, mut bob, _) = Peer::pair(server.address).await;
@@ -630,7 +630,7 @@ async fn stall_disconnects_slow_reader() {
 async fn drain_is_announced_and_lets_chats_finish() {
     // So long that no idle disconnect comes meanwhile.
     let hour = Duration::from_secs(3_600);
-    let mut server = Server::with(config(|config| config.drain = hour)).await;
+    let mut server = Server::with(config(|config| config.guards.drain = hour)).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     let mut idle = Peer::connect(server.address, "idle").await;
     let mut waiting = Peer::connect(server.address, "waiting").await;
@@ -664,7 +664,7 @@ async fn drain_is_announced_and_lets_chats_finish() {
 
 #[tokio::test]
 async fn drain_timeout_closes_chats() {
-    let mut server = Server::with(config(|config| config.drain = SHORT)).await;
+    let mut server = Server::with(config(|config| config.guards.drain = SHORT)).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     server.shut_down();
     for peer in [&mut ann, &mut bob] {

@@ -2,7 +2,7 @@
 //!
 //! There the upgraded connection is hyper's, not the socket of our own listener.
 
-use std::net::SocketAddr;
+use std::{collections::VecDeque, net::SocketAddr};
 
 use axum::{Router, routing::get};
 use purrr_core::Hub;
@@ -38,16 +38,18 @@ async fn connect(address: SocketAddr, name: &'static str) -> Peer {
 }
 
 /// A Socket.IO client that polls, request by request.
-struct Polling {
+pub(crate) struct Polling {
     address: SocketAddr,
     target: String,
+    /// Packets that came with those that were read.
+    polled: VecDeque<String>,
 }
 
 impl Polling {
     /// Opens a session and connects the namespace.
-    async fn connect(address: SocketAddr) -> Self {
-        let target = "/chat/socket.io/?EIO=4&transport=polling".to_owned();
-        let mut client = Self { address, target };
+    pub(crate) async fn connect(address: SocketAddr, prefix: &str) -> Self {
+        let target = format!("{prefix}/socket.io/?EIO=4&transport=polling");
+        let mut client = Self { address, target, polled: VecDeque::new() };
         let greeting = client.poll().await;
         let greeting: Value = serde_json::from_str(&greeting[1..]).expect("a greeting is JSON");
         let sid = greeting["sid"].as_str().expect("a greeting names the session");
@@ -57,7 +59,7 @@ impl Polling {
         client
     }
 
-    async fn send(&self, packet: &str) {
+    pub(crate) async fn send(&self, packet: &str) {
         let (target, length) = (&self.target, packet.len());
         let head = format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
         let answer = raw(self.address, format!("{head}{packet}")).await;
@@ -72,11 +74,12 @@ impl Polling {
     }
 
     /// The next packets are these, in as many answers as it takes.
-    async fn gets(&self, packets: &[&str]) {
-        let mut got: Vec<String> = Vec::new();
-        while got.len() < packets.len() {
-            got.extend(self.poll().await.split('\u{1e}').map(str::to_owned));
+    pub(crate) async fn gets(&mut self, packets: &[&str]) {
+        while self.polled.len() < packets.len() {
+            let answer = self.poll().await;
+            self.polled.extend(answer.split('\u{1e}').map(str::to_owned));
         }
+        let got: Vec<_> = self.polled.drain(..packets.len()).collect();
         assert_eq!(got, packets);
     }
 }
@@ -134,7 +137,7 @@ async fn nested_router_ends_chat_when_connection_resets() {
 async fn nested_router_carries_chat_of_socketio_polling() {
     for connect_info in [false, true] {
         let address = serve(Hub::memory(), connect_info).await;
-        let cid = Polling::connect(address).await;
+        let mut cid = Polling::connect(address, "/chat").await;
         cid.send(r#"42["find_partner"]"#).await;
         cid.gets(&[r#"42["waiting"]"#]).await;
         let mut ann = connect(address, "Ann").await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::SinkExt;
 use purrr_core::{Rates, model::Rate};
-use purrr_server::Config;
+use purrr_server::ServerConfig;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 };
 
 async fn server_at(change: impl FnOnce(&mut Rates)) -> Server {
-    let mut config = Config::default();
+    let mut config = ServerConfig::default();
     change(config.limits.rates.get_or_insert_default());
     Server::with(config).await
 }
@@ -125,8 +125,8 @@ async fn flood_closes_with_4429() {
 
 #[tokio::test]
 async fn rates_per_address_are_shared() {
-    let mut config = Config::default();
-    config.rates_per_address = 2;
+    let mut config = ServerConfig::default();
+    config.routes.rates_per_address = 2;
     config.limits.rates.get_or_insert_default().message_rate = Rate::new(1, 100);
     let server = Server::with(config).await;
     // Sixty each is too little for any of them to be stopped for itself.
@@ -162,8 +162,8 @@ async fn rates_per_address_are_shared() {
 
 #[tokio::test]
 async fn rate_limits_off() {
-    let mut config = Config::default();
-    config.rate_limits = false;
+    let mut config = ServerConfig::default();
+    config.routes.rate_limits = false;
     config.limits.rates.get_or_insert_default().message_rate = Rate::new(1, 1);
     let server = Server::with(config).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
@@ -238,8 +238,8 @@ async fn packets_that_ask_for_nothing_are_limited() {
 
 #[tokio::test]
 async fn commands_are_bounded_before_they_are_parsed() {
-    let mut config = Config::default();
-    config.command_bytes = 2_000;
+    let mut config = ServerConfig::default();
+    config.routes.command_bytes = 2_000;
     let server = Server::with(config).await;
     let (mut ann, mut bob, _) = Peer::pair(server.address).await;
     // Not even JSON: it is not parsed.

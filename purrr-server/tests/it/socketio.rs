@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use purrr_server::Config;
+use purrr_server::ServerConfig;
 
 use crate::{
     support::{KEY, Peer, Server, png_of, soon},
@@ -469,7 +469,7 @@ async fn invalid_events_get_errors() {
 
 #[tokio::test]
 async fn image_bytes_limit() {
-    let mut config = Config::default();
+    let mut config = ServerConfig::default();
     config.limits.image_bytes = 1_000;
     let server = Server::with(config).await;
     let (mut ann, mut bob) = Visitor::pair(&server, [WebSocket, Polling]).await;
@@ -658,8 +658,8 @@ async fn invalid_socketio_packet_ends_session() {
 
 #[tokio::test]
 async fn events_before_namespace_end_session() {
-    let mut config = Config::default();
-    config.connect_timeout = Duration::from_millis(300);
+    let mut config = ServerConfig::default();
+    config.routes.connect_timeout = Duration::from_millis(300);
     let server = Server::with(config).await;
     for transport in [Polling, WebSocket] {
         for packet in [Some(r#"42["find_partner"]"#), Some("40[1,2"), Some("41"), None] {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use purrr_server::Config;
+use purrr_server::ServerConfig;
 use tokio::time::{Instant, sleep};
 
 use crate::support::{Peer, Server, soon};
 
-fn config(change: impl FnOnce(&mut Config)) -> Config {
-    let mut config = Config::default();
+fn config(change: impl FnOnce(&mut ServerConfig)) -> ServerConfig {
+    let mut config = ServerConfig::default();
     change(&mut config);
     config
 }
@@ -196,8 +196,8 @@ async fn same_person_is_not_matched_with_itself() {
 #[tokio::test]
 async fn unresponsive_waiting_peer_is_skipped_then_closed() {
     let server = Server::with(config(|config| {
-        config.chat_ping_interval = Duration::from_millis(200);
-        config.chat_ping_timeout = Duration::from_secs(4);
+        config.routes.chat_ping_interval = Duration::from_millis(200);
+        config.routes.chat_ping_timeout = Duration::from_secs(4);
     }))
     .await;
     // Pings are answered while a client is read from; the frozen one is not.
@@ -219,8 +219,8 @@ async fn unresponsive_waiting_peer_is_skipped_then_closed() {
 #[tokio::test]
 async fn frozen_script_is_suspended_although_its_browser_answers_pings() {
     let server = Server::with(config(|config| {
-        config.chat_ping_interval = Duration::from_millis(200);
-        config.chat_ping_timeout = Duration::from_secs(4);
+        config.routes.chat_ping_interval = Duration::from_millis(200);
+        config.routes.chat_ping_timeout = Duration::from_secs(4);
     }))
     .await;
     let mut page = Peer::connect(server.address, "page").await;
@@ -237,8 +237,8 @@ async fn frozen_script_is_suspended_although_its_browser_answers_pings() {
 #[tokio::test]
 async fn chat_heartbeat_is_faster_than_idle_heartbeat() {
     let server = Server::with(config(|config| {
-        config.chat_ping_interval = Duration::from_millis(200);
-        config.chat_ping_timeout = Duration::from_millis(300);
+        config.routes.chat_ping_interval = Duration::from_millis(200);
+        config.routes.chat_ping_timeout = Duration::from_millis(300);
     }))
     .await;
     let mut idle = Peer::connect(server.address, "idle").await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use purrr_server::Config;
+use purrr_server::ServerConfig;
 use tokio::{io::AsyncReadExt, net::TcpSocket, time::sleep};
 
 use crate::support::{
@@ -97,11 +97,11 @@ async fn ping_answered_between_sent_fragments() {
 #[tokio::test]
 async fn protocol_violation_ends_chat_without_timeout() {
     // No timeout can be what tells of it.
-    let mut config = Config::default();
+    let mut config = ServerConfig::default();
     let hour = Duration::from_secs(3_600);
-    (config.ping_interval, config.ping_timeout) = (hour, hour);
-    (config.chat_ping_interval, config.chat_ping_timeout) = (hour, hour);
-    (config.body_timeout, config.limits.stall) = (hour, hour);
+    (config.routes.ping_interval, config.routes.ping_timeout) = (hour, hour);
+    (config.routes.chat_ping_interval, config.routes.chat_ping_timeout) = (hour, hour);
+    (config.routes.body_timeout, config.limits.stall) = (hour, hour);
     let server = Server::with(config).await;
     for (bytes, resets) in [(frame(FIN | 3, b""), false), (head(FIN | TEXT, 1_000), true)] {
         let mut bob = Peer::connect(server.address, "Bob").await;
@@ -130,11 +130,11 @@ async fn protocol_violation_ends_chat_without_timeout() {
 
 #[tokio::test]
 async fn partial_message_does_not_extend_heartbeat() {
-    let mut config = Config::default();
-    config.ping_interval = Duration::from_millis(300);
-    config.ping_timeout = Duration::from_millis(300);
+    let mut config = ServerConfig::default();
+    config.routes.ping_interval = Duration::from_millis(300);
+    config.routes.ping_timeout = Duration::from_millis(300);
     // So it is the heartbeat that ends it.
-    config.body_timeout = Duration::from_secs(3_600);
+    config.routes.body_timeout = Duration::from_secs(3_600);
     let server = Server::with(config).await;
     let mut wire = Wire::connect(&server).await;
     wire.send(&head(FIN | TEXT, 1_000_000)).await;
@@ -149,9 +149,9 @@ async fn partial_message_does_not_extend_heartbeat() {
 
 #[tokio::test]
 async fn slow_upload_extends_heartbeat() {
-    let mut config = Config::default();
-    config.ping_interval = Duration::from_millis(150);
-    config.ping_timeout = Duration::from_millis(150);
+    let mut config = ServerConfig::default();
+    config.routes.ping_interval = Duration::from_millis(150);
+    config.routes.ping_timeout = Duration::from_millis(150);
     let server = Server::with(config).await;
     let mut bob = Peer::connect(server.address, "Bob").await;
     bob.send(r#"{"type":"find"}"#).await;
@@ -181,7 +181,7 @@ async fn slow_upload_extends_heartbeat() {
 
 #[tokio::test]
 async fn slow_download_extends_heartbeat() {
-    let mut config = Config::default();
+    let mut config = ServerConfig::default();
     config.limits.stall = Duration::from_secs(1);
     let server = Server::with(config).await;
     let mut ann = Peer::connect(server.address, "Ann").await;
@@ -220,7 +220,7 @@ async fn slow_line_is_no_stall() {
     const STALL: Duration = Duration::from_secs(2);
     /// Bytes that Ann takes in each eighth of a second.
     const SLOWLY: usize = 65_536 / 8;
-    let mut config = Config::default();
+    let mut config = ServerConfig::default();
     config.limits.stall = STALL;
     let server = Server::with(config).await;
     let mut bob = Peer::connect(server.address, "Bob").await;

@@ -18,7 +18,7 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 use audit::{Findings, audit};
 use client::{Client, Remains, World};
 use log::{Dialect, Log};
-use purrr_server::Config;
+use purrr_server::ServerConfig;
 use story::{Bounds, Fault};
 use tokio::{
     runtime::Handle,
@@ -40,17 +40,17 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 /// just given rests for a second before the next question.
 const FOUND_WITHIN: Duration = Duration::from_secs(3);
 
-fn config() -> Config {
-    let mut config = Config::default();
-    config.chat_ping_interval = ASKED_EVERY;
-    config.chat_ping_timeout = ANSWERED_WITHIN;
-    config.ping_interval = Duration::from_secs(1);
-    config.ping_timeout = ANSWERED_WITHIN;
-    config.header_timeout = Duration::from_secs(2);
+fn config() -> ServerConfig {
+    let mut config = ServerConfig::default();
+    config.routes.chat_ping_interval = ASKED_EVERY;
+    config.routes.chat_ping_timeout = ANSWERED_WITHIN;
+    config.routes.ping_interval = Duration::from_secs(1);
+    config.routes.ping_timeout = ANSWERED_WITHIN;
+    config.guards.header_timeout = Duration::from_secs(2);
     // Two hundred of one address, who go on to the next faster than people can.
-    config.rate_limits = false;
-    config.language_after = Duration::from_millis(200);
-    config.anyone_after = Duration::from_millis(500);
+    config.routes.rate_limits = false;
+    config.routes.language_after = Duration::from_millis(200);
+    config.routes.anyone_after = Duration::from_millis(500);
     // So that people do meet again unless one of them has blocked the other.
     config.limits.recent_partners = 2;
     config.limits.recent_relax = Duration::from_millis(300);

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
+use axum::Router;
 use purrr_core::Hub;
-use purrr_server::Config;
+use purrr_server::{Guards, Handle, RouterBuilder, ServerConfig};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -31,17 +32,23 @@ pub(crate) struct Answer {
 
 impl Server {
     pub(crate) async fn start() -> Self {
-        Self::with(Config::default()).await
+        Self::with(ServerConfig::default()).await
     }
 
-    pub(crate) async fn with(config: Config) -> Self {
+    pub(crate) async fn with(config: impl Into<ServerConfig>) -> Self {
+        let config = config.into();
+        let (app, handle) = RouterBuilder::new(config.hub()).config(config.routes).build();
+        Self::serve(app, handle, config.guards).await
+    }
+
+    /// Serves an app with the routes of this handle in it.
+    pub(crate) async fn serve(app: Router, handle: Handle, guards: Guards) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("the loopback has free ports");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let hub = config.hub();
+        let hub = handle.hub().clone();
         let (stop, stopped) = oneshot::channel();
-        let running = tokio::spawn(purrr_server::run(listener, hub.clone(), config, async {
-            stopped.await.ok();
-        }));
+        let stopped = async { stopped.await.unwrap_or(()) };
+        let running = tokio::spawn(purrr_server::run(listener, app, handle, guards, stopped));
         Self { address, hub, stop: Some(stop), running }
     }
 

@@ -29,13 +29,14 @@ use self::{
 use super::close_code::close_code;
 use crate::{
     config::Config,
+    identify::{Anonymous, Identifier, Known},
     limits::{
         connections::ConnectionLimiter,
         open::{Dialect, OpenConnection, OpenConnections},
     },
     liveness::Incoming,
     transport::{
-        engineio::{EioSocket, Outgoing, Sessions},
+        engineio::{EioSocket, Handled, Outgoing, Sessions},
         message::Message,
         websocket::CloseCode,
     },
@@ -45,6 +46,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct SocketIo {
     hub: Hub,
+    identifier: Identifier,
     config: Arc<Config>,
     connections: OpenConnections,
     sessions: Sessions,
@@ -53,32 +55,50 @@ pub(crate) struct SocketIo {
 impl SocketIo {
     pub(crate) fn new(
         hub: Hub,
+        identifier: Identifier,
         config: Arc<Config>,
         connections: OpenConnections,
         limiter: Arc<ConnectionLimiter>,
     ) -> Self {
         let sessions = Sessions::new(Arc::clone(&config), limiter);
-        Self { hub, sessions, config, connections }
+        Self { hub, identifier, sessions, config, connections }
     }
 }
 
 /// Answers a request to `/socket.io/`.
 pub(crate) async fn handle(State(socketio): State<SocketIo>, request: Request) -> Response {
-    let SocketIo { hub, config, connections, sessions } = socketio;
-    let session = move |socket| run(hub, config, connections.open(Dialect::PurrrChat), socket);
-    sessions.handle(request, session).await
+    let SocketIo { hub, identifier, config, connections, sessions } = socketio;
+    let mut opening = match sessions.handle(request).await {
+        Handled::Answered(answer) => return answer,
+        Handled::Opens(opening) => opening,
+    };
+    let profile = match identifier.identify(opening.request_mut()).await {
+        Ok(profile) => profile,
+        Err(refusal) => return refusal,
+    };
+    let counted = move || connections.open(Dialect::PurrrChat);
+    match profile {
+        None => opening.open(move |socket| run(hub, config, counted(), Anonymous, socket)),
+        Some(profile) => opening.open(move |socket| run(hub, config, counted(), profile, socket)),
+    }
 }
 
 /// Runs one client's session.
-async fn run(hub: Hub, config: Arc<Config>, _counted: OpenConnection, mut socket: EioSocket) {
+async fn run(
+    hub: Hub,
+    config: Arc<Config>,
+    _counted: OpenConnection,
+    known: impl Known,
+    mut socket: EioSocket,
+) {
     let connected = timeout(config.connect_timeout, connect(&mut socket)).await;
     let Ok(Some(Auth { auto_pair, pid })) = connected else {
         return close(socket, CloseCode::Policy, "no namespace was asked for").await;
     };
-    let mut chat = PurrrChat::new(socket, hub.limits(), &config, auto_pair);
+    let mut chat = PurrrChat::new(socket, hub.limits(), &config, auto_pair).named(known.name());
     let shared = (chat.allowance(), chat.gate(), chat.origin());
     // The profile is built in place: in a variable, the future would hold it to the end.
-    let ended = hub.serve(&mut chat, profile(pid, shared)).await;
+    let ended = hub.serve(&mut chat, profile(known.into_profile(), pid, shared)).await;
     let garbled = "not Socket.IO";
     // A connection also counts as lost if the client sent no packet of Engine.IO. It is told.
     let (code, reason) = close_code(ended, garbled).unwrap_or((CloseCode::Policy, garbled));
@@ -96,16 +116,20 @@ fn close(
     Box::pin(socket.into_transport().close(code, reason))
 }
 
-/// Returns what is known of a client when it connects.
+/// Adds what the server knows of a client to what the app knows.
 fn profile(
+    mut profile: Profile,
     pid: Option<String>,
     (allowance, gate, origin): (Option<Arc<Allowance>>, Gate, OriginKey),
 ) -> Profile {
-    let mut profile = Profile::default();
     (profile.capabilities.candidates, profile.capabilities.receipts) = (false, false);
-    (profile.allowance, profile.gate, profile.origin) = (allowance, Some(gate), origin);
+    profile.gate = Some(gate);
+    profile.allowance = profile.allowance.or(allowance);
+    if profile.origin == OriginKey::NONE {
+        profile.origin = origin;
+    }
     // An invalid token is no error: the client may have been evicted from memory.
-    profile.resume = pid.and_then(|token| token.parse().ok());
+    profile.resume = profile.resume.or_else(|| pid.and_then(|token| token.parse().ok()));
     profile
 }
 

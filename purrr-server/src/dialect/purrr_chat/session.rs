@@ -41,8 +41,10 @@ pub(super) struct PurrrChat {
     socket: EioSocket,
     message_bytes: usize,
     image_bytes: usize,
-    command_bytes: usize,
-    signal_bytes: usize,
+    command_bytes: u32,
+    signal_bytes: u32,
+    /// The name that the app gave, whatever name the client says. Boxed, since few clients have it.
+    name: Option<Box<ByteString>>,
     image_limits: ImageLimits,
     budget: MemoryBudget,
     /// Commands that come before anything else that is read.
@@ -79,13 +81,15 @@ impl PurrrChat {
         auto_pair: bool,
     ) -> Self {
         let budget = socket.transport().budget().clone();
+        let narrow = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         let commands = auto_pair.then(|| Command::Find(Search::default())).into_iter().collect();
         Self {
             socket,
             message_bytes: limits.message_bytes,
             image_bytes: limits.image_bytes,
-            command_bytes: config.command_bytes,
-            signal_bytes: limits.signal_bytes,
+            command_bytes: narrow(config.command_bytes),
+            signal_bytes: narrow(limits.signal_bytes),
+            name: None,
             image_limits: ImageLimits::from_config(config),
             budget,
             commands,
@@ -95,6 +99,12 @@ impl PurrrChat {
             chat: None,
             had_chat: false,
         }
+    }
+
+    /// Gives the client a name, whatever name it says.
+    pub(super) fn named(mut self, name: Option<ByteString>) -> Self {
+        self.name = name.map(Box::new);
+        self
     }
 
     pub(super) fn gate(&self) -> Gate {

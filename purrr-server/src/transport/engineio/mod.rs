@@ -17,4 +17,8 @@ mod table;
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::socket::EioTransport;
-pub(crate) use self::{packet::Outgoing, sessions::Sessions, socket::EioSocket};
+pub(crate) use self::{
+    packet::Outgoing,
+    sessions::{Handled, Sessions},
+    socket::EioSocket,
+};

@@ -39,12 +39,36 @@ use crate::{
 };
 
 /// Answers Engine.IO requests. Clones have the same sessions.
-
 #[derive(Clone, Debug)]
 pub(crate) struct Sessions {
     config: Arc<Config>,
     limiter: Arc<ConnectionLimiter>,
     table: SessionTable,
+}
+
+/// The outcome of [`Sessions::handle`].
+#[derive(Debug)]
+pub(crate) enum Handled {
+    /// The request is answered.
+    Answered(Response),
+    /// The request asks for a session, and is admitted.
+    Opens(Box<Opening>),
+}
+
+/// A request that asks for a session. Dropping it makes room for another.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    sessions: Sessions,
+    request: Request,
+    permit: ConnectionPermit,
+    transport: Transport,
+}
+
+/// The transport that a session begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transport {
+    Polling,
+    WebSocket,
 }
 
 /// A request under way. Dropping it unfinished closes the session: the client has gone.
@@ -85,31 +109,18 @@ impl Sessions {
         })
     }
 
-    /// Answers a request, and spawns `session` if the request opens one.
-    pub(crate) async fn handle<F>(
-        &self,
-        request: Request,
-        session: impl FnOnce(EioSocket) -> F + Send + 'static,
-    ) -> Response
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        self.answer(request, session).await.unwrap_or_else(IntoResponse::into_response)
+    /// Answers a request, unless it asks for a session: [`Opening::open`] answers that one.
+    pub(crate) async fn handle(&self, request: Request) -> Handled {
+        let handled = self.answer(request).await;
+        handled.unwrap_or_else(|refusal| Handled::Answered(refusal.into_response()))
     }
 
-    async fn answer<F>(
-        &self,
-        request: Request,
-        session: impl FnOnce(EioSocket) -> F + Send + 'static,
-    ) -> Result<Response, Refusal>
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
+    async fn answer(&self, request: Request) -> Result<Handled, Refusal> {
         let Query(query) =
             Query::<RequestQuery>::try_from_uri(request.uri()).map_err(|_| Refusal::BadRequest)?;
-        let websocket = match query.transport.as_deref() {
-            Some("polling") => false,
-            Some("websocket") => true,
+        let transport = match query.transport.as_deref() {
+            Some("polling") => Transport::Polling,
+            Some("websocket") => Transport::WebSocket,
             _ => return Err(Refusal::TransportUnknown),
         };
         if let Some(sid) = query.sid {
@@ -119,15 +130,16 @@ impl Sessions {
                 None => self.limiter.admit_request(&request),
             };
             if let Err(refusal) = admitted {
-                return Ok(refusal.into_response());
+                return Ok(Handled::Answered(refusal.into_response()));
             }
             let polling = polling.ok_or(Refusal::SessionUnknown)?;
-            return match (websocket, request.method()) {
-                (true, _) => self.upgrade(request, polling),
-                (false, &Method::GET) => poll(polling).await,
-                (false, &Method::POST) => self.post(request, &polling).await,
-                (false, _) => Err(Refusal::BadMethod),
+            let answer = match (transport, request.method()) {
+                (Transport::WebSocket, _) => self.upgrade(request, polling),
+                (Transport::Polling, &Method::GET) => poll(polling).await,
+                (Transport::Polling, &Method::POST) => self.post(request, &polling).await,
+                (Transport::Polling, _) => Err(Refusal::BadMethod),
             };
+            return answer.map(Handled::Answered);
         }
         if request.method() != Method::GET {
             return Err(Refusal::BadMethod);
@@ -137,15 +149,10 @@ impl Sessions {
         }
         let permit = match self.limiter.admit(&request) {
             Ok(permit) => permit,
-            Err(reason) => return Ok(reason.into_response()),
+            Err(reason) => return Ok(Handled::Answered(reason.into_response())),
         };
-        if websocket {
-            return Ok(self.open_websocket(request, permit, session));
-        }
-        Ok(match self.limiter.admit_provisional(&permit) {
-            Ok(provisional) => self.open_polling(permit, provisional, session),
-            Err(rejection) => rejection.into_response(),
-        })
+        let sessions = self.clone();
+        Ok(Handled::Opens(Box::new(Opening { sessions, request, permit, transport })))
     }
 
     fn open_polling<F>(
@@ -269,6 +276,28 @@ async fn read_body(
             (fits, body) = (false, BytesMut::new());
         }
         polling.handle_activity();
+    }
+}
+
+impl Opening {
+    /// Returns the request that asks for the session.
+    pub(crate) const fn request_mut(&mut self) -> &mut Request {
+        &mut self.request
+    }
+
+    /// Answers the request, and spawns the session.
+    pub(crate) fn open<F>(self, session: impl FnOnce(EioSocket) -> F + Send + 'static) -> Response
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Self { sessions, request, permit, transport } = self;
+        if transport == Transport::WebSocket {
+            return sessions.open_websocket(request, permit, session);
+        }
+        match sessions.limiter.admit_provisional(&permit) {
+            Ok(provisional) => sessions.open_polling(permit, provisional, session),
+            Err(rejection) => rejection.into_response(),
+        }
     }
 }
 

@@ -59,7 +59,7 @@ impl PurrrChat {
         match Packet::parse(&text).ok_or(())? {
             Packet::Event(array) => self.decode_event(&text, array),
             Packet::BinaryEvent(array) => {
-                if array.len() > self.command_bytes {
+                if array.len() > self.command_bytes as usize {
                     return Err(());
                 }
                 let array = text.slice_ref(array);
@@ -94,7 +94,7 @@ impl PurrrChat {
             return Ok(Ok(None));
         }
         Ok(match &*name {
-            "init_user" => introduce(payload).map(Some),
+            "init_user" => introduce(payload, self.name.as_deref()).map(Some),
             "find_partner" => Ok(Some(Command::Find(Search::default()))),
             "disconnect_partner" => Ok(Some(Command::Leave)),
             "send_message" => {
@@ -125,14 +125,14 @@ impl PurrrChat {
     ///
     /// A parse of megabytes holds up all other sessions of the thread.
     fn check_length(&mut self, array: &str) -> Result<(), Problem> {
-        if array.len() <= self.command_bytes {
+        if array.len() <= self.command_bytes as usize {
             return Ok(());
         }
         let name = name_of(array);
-        let most = self.command_bytes.saturating_add(match name {
+        let most = (self.command_bytes as usize).saturating_add(match name {
             Some("send_message" | "image upload") => return Ok(()),
             Some("chat message") => MAX_ESCAPE * self.message_bytes,
-            Some("start_video_call" | "accept_video_call") => 2 * self.signal_bytes,
+            Some("start_video_call" | "accept_video_call") => 2 * self.signal_bytes as usize,
             _ => 0,
         });
         if array.len() <= most {
@@ -315,8 +315,8 @@ impl PurrrChat {
     }
 }
 
-/// Decodes `init_user`.
-fn introduce(payload: Option<&str>) -> Result<Command, Problem> {
+/// Decodes `init_user`. A name that the app gave replaces the one that the client says.
+fn introduce(payload: Option<&str>, given: Option<&ByteString>) -> Result<Command, Problem> {
     #[derive(Deserialize)]
     struct InitUser<'a> {
         #[serde(borrow)]
@@ -325,7 +325,7 @@ fn introduce(payload: Option<&str>) -> Result<Command, Problem> {
         public_key: Option<Text<'a>>,
     }
     let InitUser { name, public_key } = parse("init_user", payload)?;
-    let mut hello = Hello::named(name.0.as_ref());
+    let mut hello = Hello::named(given.cloned().unwrap_or_else(|| name.0.as_ref().into()));
     if let Some(Text(key)) = public_key {
         hello.encrypts = is_p256_key(&key);
         hello.public_key = Some(key.as_ref().into());
