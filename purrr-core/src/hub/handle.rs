@@ -102,9 +102,12 @@ impl Hub {
     ///
     /// Dropping the future leaves the lobby. A partner that was just found is told.
     pub async fn pair(&self, profile: Profile) -> Result<Chat, PairError> {
-        let Profile { hello, search, capabilities, person, resume, origin, .. } = profile;
+        let Profile { hello, search, capabilities, person, resume, origin, hints, .. } = profile;
         let peer = ActivePeer::arrive(&self.shared, PeerId::random(), person);
-        let ticket = Ticket { hello, search, capabilities, origin, ..Ticket::new(peer.id()) };
+        let mut ticket = Ticket { hello, search, capabilities, origin, ..Ticket::new(peer.id()) };
+        if let Some(hints) = hints {
+            (ticket.attributes, ticket.exclusions) = (hints.attributes, hints.exclusions);
+        }
         let change = self.shared.phase_change();
         if self.is_draining() {
             return Err(PairError::Draining);

@@ -75,9 +75,10 @@ async fn find(
     let people = &*hub.backend.people;
     ticket.person = peer.person;
     let waiting = WaitingGuard::new(&hub, &ticket);
+    let embedders = std::mem::take(&mut ticket.exclusions);
     let (began, before) = (Instant::now(), ticket.waited);
     let (made, mut pipe) = loop {
-        ticket.exclusions = people.exclusions(peer.person).await?;
+        ticket.exclusions = people.exclusions(peer.person).await?.joined_with(&embedders);
         let place = hub.backend.lobby.enter(ticket.clone(), Arc::clone(&hub.rule)).await?;
         let mut made = place.await?;
         // Either person may have blocked the other by another connection while this one waited.

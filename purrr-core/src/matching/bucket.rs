@@ -1,6 +1,9 @@
 //! The index of the lobby: [`Bucket`] and [`Partition`].
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use crate::model::ticket::Ticket;
 
@@ -19,6 +22,25 @@ impl Bucket {
     #[must_use]
     pub fn new(namespace: &str, value: &str) -> Self {
         Namespace::new(namespace).bucket(value)
+    }
+
+    /// Returns the bucket of any value within `namespace`, such as a tuple, a number or an enum.
+    ///
+    /// Equal values of one type share a bucket. The hash of a type may change with its declaration and with the
+    /// version of the compiler, so all nodes of a cluster must run the same build. A text has
+    /// another bucket than by [`new`](Self::new), which is the same for ever.
+    ///
+    /// ```
+    /// use purrr_core::matching::Bucket;
+    /// assert_eq!(Bucket::of("level", &(7, true)), Bucket::of("level", &(7, true)));
+    /// assert_ne!(Bucket::of("level", &(7, true)), Bucket::of("level", &(8, true)));
+    /// ```
+    #[must_use]
+    pub fn of(namespace: &str, value: &(impl Hash + ?Sized)) -> Self {
+        let namespace = Namespace::new(namespace);
+        let mut hasher = BucketHasher(namespace.prefix);
+        value.hash(&mut hasher);
+        Self::of_kind(namespace.kind, hasher.0)
     }
 
     /// Returns the bits of the hash, for backends.
@@ -106,6 +128,43 @@ impl Namespace {
 
     pub(crate) fn bucket(self, value: &str) -> Bucket {
         Bucket::of_kind(self.kind, value.bytes().fold(self.prefix, fnv))
+    }
+}
+
+/// FNV-1a of what a value hashes, the same on machines of either byte order and word size.
+struct BucketHasher(u128);
+
+impl Hasher for BucketHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().copied().fold(self.0, fnv);
+    }
+
+    fn write_u16(&mut self, value: u16) {
+        self.write(&value.to_le_bytes());
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.write(&value.to_le_bytes());
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.write(&value.to_le_bytes());
+    }
+
+    fn write_u128(&mut self, value: u128) {
+        self.write(&value.to_le_bytes());
+    }
+
+    fn write_usize(&mut self, value: usize) {
+        self.write_u64(value as u64);
+    }
+
+    fn write_isize(&mut self, value: isize) {
+        self.write_i64(value as i64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 as u64
     }
 }
 

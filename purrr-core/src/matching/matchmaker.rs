@@ -53,7 +53,7 @@ use super::queue::{self, WaitQueue};
 use crate::{
     matching::{
         bucket::Bucket,
-        rule::{Pairing, buckets_of},
+        rule::{Pairing, buckets_of, stands_of},
     },
     model::{
         census::Census,
@@ -78,7 +78,8 @@ new_key_type! {
 ///
 /// # Partner selection
 ///
-/// Two peers can meet if they share a bucket, both rules accept and [`Ticket::may_meet`] allows. A
+/// Two peers can meet if one looks in a bucket where the other
+/// [stands](Pairing::stands_in), both rules accept and [`Ticket::may_meet`] allows. A
 /// search goes through the peer's buckets kind by kind, best first. Within a kind the candidate
 /// that shares most buckets wins; among equals partners of another origin come first, and then the
 /// rule's [`choice`](Pairing::choice) decides. An origin with more than 4 waiting places comes
@@ -147,9 +148,11 @@ pub struct Side<S> {
 pub struct Request {
     ticket: Arc<Ticket>,
     rule: Arc<dyn Pairing>,
-    /// All buckets in the order of the last widening step, each with the wait after which it is
-    /// searched.
-    buckets: Vec<(Bucket, Duration)>,
+    /// All buckets: those to look in, in the order of the last widening step, and then those only
+    /// to stand in.
+    slots: Box<[Slot]>,
+    /// The number of slots to look in.
+    looks: u32,
 }
 
 /// The maximum numbers of waiting places. 0 disables.
@@ -197,7 +200,9 @@ struct Waiting<S> {
     ticket: Arc<Ticket>,
     rule: Arc<dyn Pairing>,
     since: Duration,
-    slots: Vec<Slot>,
+    slots: Box<[Slot]>,
+    /// The number of slots to look in, which come first.
+    looks: u32,
     /// The time of the next search, as in [`Matchmaker::timeouts`].
     timeout: Option<Duration>,
     /// The time at which a recent partner need not be avoided any longer, so that the search starts
@@ -207,21 +212,36 @@ struct Waiting<S> {
 }
 
 /// A place's slot in the queue of one bucket.
-#[derive(Debug)]
-#[cfg_attr(test, derive(Clone))]
+#[derive(Clone, Debug)]
 struct Slot {
     bucket: Bucket,
-    /// The slot's number, once the place is queued in this bucket.
+    /// The slot's number, once the place is queued in this bucket. [`LOOKING`] if it only looks.
     number: Option<NonZeroU64>,
-    /// If queued, the slot at which the search resumes: all entries before it were visited. If not,
-    /// the wait in nanoseconds after which this bucket is searched.
+    /// If numbered, the slot at which the search resumes: all entries before it were visited. If
+    /// not, the wait in nanoseconds after which this bucket is searched, with [`LOOKS_ONLY`].
     cursor: u64,
 }
 
+/// The bit of a wait that marks a bucket to look in without standing there.
+const LOOKS_ONLY: u64 = 1 << 63;
+
+/// The number of a place in a bucket where it does not stand.
+const LOOKING: NonZeroU64 = NonZeroU64::MAX;
+
 impl Slot {
-    /// Returns true if a place that has waited for this long searches this bucket.
+    fn new(bucket: Bucket, due: Duration, looks_only: bool) -> Self {
+        let due = nanos(due) & !LOOKS_ONLY;
+        Self { bucket, number: None, cursor: if looks_only { due | LOOKS_ONLY } else { due } }
+    }
+
+    /// Returns true if a place that has waited for this long searches this bucket or stands in it.
     const fn is_active(&self, waited: u64) -> bool {
-        self.number.is_some() || self.cursor <= waited
+        self.number.is_some() || self.due() <= waited
+    }
+
+    /// Returns the wait after which the slot is active. Only for a slot without a number.
+    const fn due(&self) -> u64 {
+        self.cursor & !LOOKS_ONLY
     }
 
     /// Returns the slot from which to search.
@@ -236,20 +256,41 @@ impl Request {
     pub fn new(ticket: Arc<Ticket>, rule: Arc<dyn Pairing>) -> Self {
         let steps: Vec<Duration> =
             iter::once(Duration::ZERO).chain(rule.widen_at().iter().copied()).collect();
-        let mut buckets: Vec<(Bucket, Duration)> = Vec::new();
+        let mut looks: Vec<(Bucket, Duration)> = Vec::new();
+        let mut stands: Vec<(Bucket, Duration)> = Vec::new();
+        let mut differ = false;
         for due in steps.into_iter().rev() {
-            let step = buckets_of(&*rule, &ticket, due);
-            if buckets.is_empty() {
-                buckets = step.into_iter().map(|bucket| (bucket, due)).collect();
-                continue;
+            let looks_in = buckets_of(&*rule, &ticket, due);
+            let stands_in = stands_of(&*rule, &ticket, due);
+            differ |= stands_in.is_some();
+            if differ {
+                note(&mut stands, stands_in.as_ref().unwrap_or(&looks_in), due);
             }
-            for (bucket, earliest) in &mut buckets {
-                if step.contains(bucket) {
-                    *earliest = due;
-                }
-            }
+            note(&mut looks, &looks_in, due);
         }
-        Self { ticket, rule, buckets }
+        let count = u32::try_from(looks.len()).unwrap_or(u32::MAX);
+        let of = |looks_only: bool| move |(bucket, due)| Slot::new(bucket, due, looks_only);
+        let slots = if differ {
+            let looks_only = looks.iter().map(|look| of(!stands.contains(look))(*look));
+            let stands_only = stands.iter().filter(|stand| !looks.contains(stand)).copied();
+            looks_only.chain(stands_only.map(of(false))).collect()
+        } else {
+            looks.into_iter().map(of(false)).collect()
+        };
+        Self { ticket, rule, slots, looks: count }
+    }
+}
+
+/// Notes the buckets of a widening step. Steps come in descending order.
+fn note(known: &mut Vec<(Bucket, Duration)>, step: &[Bucket], due: Duration) {
+    if known.is_empty() {
+        known.extend(step.iter().map(|bucket| (*bucket, due)));
+        return;
+    }
+    for (bucket, earliest) in known {
+        if step.contains(bucket) {
+            *earliest = due;
+        }
     }
 }
 
@@ -295,7 +336,7 @@ impl<S> Matchmaker<S> {
     pub fn handle_enter(
         &mut self,
         now: Duration,
-        Request { ticket, rule, buckets }: Request,
+        Request { ticket, rule, slots, looks }: Request,
         seat: S,
     ) -> Result<PlaceKey, EnterError> {
         if self.peers.contains_key(&ticket.peer) {
@@ -304,10 +345,8 @@ impl<S> Matchmaker<S> {
         self.count_in(&ticket)?;
         self.peers.insert(ticket.peer, PeerState::Waiting);
         let since = now.saturating_sub(ticket.waited);
-        let slot =
-            |(bucket, due): (Bucket, Duration)| Slot { bucket, number: None, cursor: nanos(due) };
-        let slots = buckets.into_iter().map(slot).collect();
-        let place = Waiting { ticket, rule, since, slots, timeout: None, relaxes_at: None, seat };
+        let (timeout, relaxes_at) = (None, None);
+        let place = Waiting { ticket, rule, since, slots, looks, timeout, relaxes_at, seat };
         let key = self.waiting.insert(place);
         self.search(now, key, INITIAL_SCAN);
         Ok(key)
@@ -447,16 +486,21 @@ impl<S> Matchmaker<S> {
         let waited = nanos(now.saturating_sub(place.since));
         let entry = queue::Entry { key, person: place.ticket.person, since: nanos(place.since) };
         let mut widens = None;
-        for (slot, cursor) in place.slots.iter_mut().zip(&no_match.cursors) {
+        // Slots only to stand in have no cursor.
+        let cursors = no_match.cursors.iter().copied().chain(iter::repeat(0));
+        for (slot, cursor) in place.slots.iter_mut().zip(cursors) {
             if !slot.is_active(waited) {
-                widens = Some(widens.map_or(slot.cursor, |widens| slot.cursor.min(widens)));
+                widens = Some(widens.map_or(slot.due(), |widens| slot.due().min(widens)));
                 continue;
             }
             if slot.number.is_none() {
-                let number = self.queues.entry(slot.bucket).or_default().join(entry);
-                slot.number = NonZeroU64::new(number);
+                slot.number = if slot.cursor & LOOKS_ONLY == 0 {
+                    NonZeroU64::new(self.queues.entry(slot.bucket).or_default().join(entry))
+                } else {
+                    Some(LOOKING)
+                };
             }
-            slot.cursor = *cursor;
+            slot.cursor = cursor;
         }
         let widens_at = widens.map(|due| place.since.saturating_add(Duration::from_nanos(due)));
         place.relaxes_at = [place.relaxes_at, no_match.relaxes_at].into_iter().flatten().min();
@@ -474,7 +518,7 @@ impl<S> Matchmaker<S> {
             self.timeouts.remove(&(due, key));
         }
         for slot in &place.slots {
-            let Some(number) = slot.number else { continue };
+            let Some(number) = slot.number.filter(|it| *it != LOOKING) else { continue };
             let Entry::Occupied(mut queue) = self.queues.entry(slot.bucket) else { continue };
             queue.get_mut().leave(number.get());
             if queue.get().is_empty() {
@@ -483,6 +527,13 @@ impl<S> Matchmaker<S> {
         }
         self.count_out(&place.ticket);
         Some(place)
+    }
+}
+
+impl<S> Waiting<S> {
+    /// Returns the slots to look in.
+    fn looks(&self) -> &[Slot] {
+        &self.slots[..self.looks as usize]
     }
 }
 

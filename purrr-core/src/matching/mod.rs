@@ -9,6 +9,6 @@ pub(crate) mod rules;
 pub use self::{
     bucket::{Bucket, Partition},
     matchmaker::{EnterError, Made, Matchmaker, PairKey, PlaceKey, PlaceLimits, Request, Side},
-    rule::{Choice, Pairing, buckets_of},
+    rule::{Choice, Pairing, buckets_of, stands_of},
     rules::{And, Anyone, Interests, Languages, PairingExt, Widening},
 };

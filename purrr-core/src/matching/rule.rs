@@ -1,6 +1,6 @@
 //! The pairing rule: the [`Pairing`] trait, and [`buckets_of`] a ticket.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     matching::bucket::{Bucket, Partition},
@@ -21,6 +21,15 @@ use crate::{
 /// Scoring every pair would cost the square of the lobby. Instead a rule names the buckets of a
 /// ticket, and only tickets that share a bucket are compared. A bucket is an index entry in memory
 /// and a key in a shared store.
+///
+/// A ticket looks for partners in its buckets, and stands in the same ones to be found. Two kinds
+/// that seek each other stand where the other looks: see [`stands_in`](Self::stands_in).
+///
+/// # What runs under the lobby's lock
+///
+/// [`accepts`](Self::accepts) and [`choice`](Self::choice) do, for each candidate that a search
+/// visits. They must be quick, must not block, and must not call the hub. The others run before the
+/// lock is taken, once for each search and widening step.
 ///
 /// # Examples
 ///
@@ -62,6 +71,36 @@ pub trait Pairing: fmt::Debug + Send + Sync + 'static {
     /// may go.
     fn buckets(&self, ticket: &Ticket, waited: Duration) -> Vec<Bucket>;
 
+    /// Returns the buckets where a ticket stands, if those are others than where it looks.
+    ///
+    /// `None`, the default, stands for [`buckets`](Self::buckets). For any two tickets and waits: if
+    /// one looks where the other stands, the other must look where the first one stands. Otherwise
+    /// the two are matched only if the one that looks comes later. Grows as `buckets` does.
+    ///
+    /// Mentors and mentees, each of whom seeks the other kind only. However many of one kind wait,
+    /// their searches visit no entry, and the next one of the other kind is matched at once:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use purrr_core::{Pairing, matching::Bucket, model::Ticket};
+    ///
+    /// #[derive(Debug)]
+    /// struct Mentoring;
+    ///
+    /// impl Pairing for Mentoring {
+    ///     fn buckets(&self, ticket: &Ticket, _: Duration) -> Vec<Bucket> {
+    ///         vec![Bucket::of("mentor", &!ticket.attributes.flag("mentor"))]
+    ///     }
+    ///     fn stands_in(&self, ticket: &Ticket, _: Duration) -> Option<Vec<Bucket>> {
+    ///         Some(vec![Bucket::of("mentor", &ticket.attributes.flag("mentor"))])
+    ///     }
+    /// }
+    /// ```
+    fn stands_in(&self, ticket: &Ticket, waited: Duration) -> Option<Vec<Bucket>> {
+        let _ = (ticket, waited);
+        None
+    }
+
     /// Returns the times at which [`buckets`](Self::buckets) grows, in ascending order. Default:
     /// never.
     fn widen_at(&self) -> &[Duration] {
@@ -82,6 +121,34 @@ pub trait Pairing: fmt::Debug + Send + Sync + 'static {
         true
     }
 }
+
+macro_rules! forward {
+    ($($pointer:ident),*) => {$(
+        impl<R: Pairing + ?Sized> Pairing for $pointer<R> {
+            fn buckets(&self, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
+                (**self).buckets(ticket, waited)
+            }
+
+            fn stands_in(&self, ticket: &Ticket, waited: Duration) -> Option<Vec<Bucket>> {
+                (**self).stands_in(ticket, waited)
+            }
+
+            fn widen_at(&self) -> &[Duration] {
+                (**self).widen_at()
+            }
+
+            fn choice(&self) -> Choice {
+                (**self).choice()
+            }
+
+            fn accepts(&self, a: &Ticket, b: &Ticket) -> bool {
+                (**self).accepts(a, b)
+            }
+        }
+    )*};
+}
+
+forward!(Arc, Box);
 
 /// How to choose among equally good candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,6 +172,16 @@ pub fn buckets_of(rule: &dyn Pairing, ticket: &Ticket, waited: Duration) -> Vec<
     dedup_grouped_by_kind(&mut buckets);
     move_to_partition(&mut buckets, Partition::of(ticket));
     buckets
+}
+
+/// Returns the buckets where a ticket stands, as [`buckets_of`] those where it looks, if they
+/// differ.
+#[must_use]
+pub fn stands_of(rule: &dyn Pairing, ticket: &Ticket, waited: Duration) -> Option<Vec<Bucket>> {
+    let mut buckets = rule.stands_in(ticket, waited)?;
+    dedup_grouped_by_kind(&mut buckets);
+    move_to_partition(&mut buckets, Partition::of(ticket));
+    Some(buckets)
 }
 
 /// Drops repetitions, and moves each bucket behind those of its kind. Kinds keep the order of their

@@ -169,10 +169,18 @@ impl Pairing for Interests {
 
 impl<A: Pairing, B: Pairing> Pairing for And<A, B> {
     fn buckets(&self, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
-        let (first, second) =
-            (self.first.buckets(ticket, waited), self.second.buckets(ticket, waited));
-        let with_first = |second: &Bucket| first.iter().map(|first| first.with(*second)).collect();
-        second.iter().flat_map(|second| -> Vec<Bucket> { with_first(second) }).collect()
+        product(&self.first.buckets(ticket, waited), &self.second.buckets(ticket, waited))
+    }
+
+    fn stands_in(&self, ticket: &Ticket, waited: Duration) -> Option<Vec<Bucket>> {
+        let first = self.first.stands_in(ticket, waited);
+        let second = self.second.stands_in(ticket, waited);
+        if first.is_none() && second.is_none() {
+            return None;
+        }
+        let first = first.unwrap_or_else(|| self.first.buckets(ticket, waited));
+        let second = second.unwrap_or_else(|| self.second.buckets(ticket, waited));
+        Some(product(&first, &second))
     }
 
     fn widen_at(&self) -> &[Duration] {
@@ -199,6 +207,21 @@ impl<A: Pairing, B: Pairing> Pairing for Widening<A, B> {
         buckets
     }
 
+    fn stands_in(&self, ticket: &Ticket, waited: Duration) -> Option<Vec<Bucket>> {
+        let names_none = self.first.buckets(ticket, Duration::ZERO).is_empty();
+        let of_second = if names_none { Some(waited) } else { waited.checked_sub(self.after) };
+        let first = self.first.stands_in(ticket, waited);
+        let second = of_second.and_then(|waited| self.second.stands_in(ticket, waited));
+        if first.is_none() && second.is_none() {
+            return None;
+        }
+        let mut stands = first.unwrap_or_else(|| self.first.buckets(ticket, waited));
+        if let Some(waited) = of_second {
+            stands.extend(second.unwrap_or_else(|| self.second.buckets(ticket, waited)));
+        }
+        Some(stands)
+    }
+
     fn widen_at(&self) -> &[Duration] {
         &self.widen_at
     }
@@ -210,6 +233,12 @@ impl<A: Pairing, B: Pairing> Pairing for Widening<A, B> {
     fn accepts(&self, a: &Ticket, b: &Ticket) -> bool {
         self.first.accepts(a, b) && self.second.accepts(a, b)
     }
+}
+
+/// Returns a bucket for each pair of buckets.
+fn product(first: &[Bucket], second: &[Bucket]) -> Vec<Bucket> {
+    let with_first = |second: &Bucket| first.iter().map(|first| first.with(*second)).collect();
+    second.iter().flat_map(|second| -> Vec<Bucket> { with_first(second) }).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The vocabulary of all other modules: data types without behaviour.
 
+pub(crate) mod attributes;
 pub(crate) mod census;
 pub(crate) mod command;
 pub(crate) mod event;
@@ -12,6 +13,7 @@ pub(crate) mod reason;
 pub(crate) mod ticket;
 
 pub use self::{
+    attributes::{Attribute, Attributes},
     census::Census,
     command::Command,
     event::{Event, QueueStatus},

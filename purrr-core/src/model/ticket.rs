@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::{
+    attributes::Attributes,
     ids::{OriginKey, PeerId, PersonId},
     profile::{Capabilities, Hello, Interest, Search},
 };
@@ -23,6 +24,8 @@ pub struct Ticket {
     pub search: Search,
     /// The features of its client.
     pub capabilities: Capabilities,
+    /// What the embedder knows of the peer, for rules. Never shown to a client.
+    pub attributes: Attributes,
     /// The persons that it must not be matched with.
     pub exclusions: Exclusions,
     /// The time that the peer has waited already, in a place that it gave up to enter again.
@@ -53,6 +56,7 @@ impl Ticket {
             hello: Hello::default(),
             search: Search::default(),
             capabilities: Capabilities::default(),
+            attributes: Attributes::default(),
             exclusions: Exclusions::default(),
             waited: Duration::ZERO,
         }
@@ -110,6 +114,16 @@ impl Exclusions {
         blocked.sort_unstable();
         blocked.dedup();
         Self { blocked: blocked.into(), ..self }
+    }
+
+    /// Adds what an embedder excludes to what a backend does. The longer `relax_after` applies.
+    pub(crate) fn joined_with(self, other: &Self) -> Self {
+        if other.recent.is_empty() && other.blocked.is_empty() {
+            return self;
+        }
+        let relax_after = self.relax_after.max(other.relax_after);
+        let recent = self.recent.iter().chain(&other.recent).copied().collect();
+        Self { recent, relax_after, ..self.blocking(other.blocked.iter().copied()) }
     }
 
     /// Returns the blocked persons, in ascending order.

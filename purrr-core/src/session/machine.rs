@@ -5,6 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use crate::{
     model::{
+        attributes::Attributes,
         event::Event,
         frame::{Body, Frame},
         ids::{ChatId, OriginKey, PeerId, PersonId, ResumeToken},
@@ -12,7 +13,7 @@ use crate::{
         problem::{Code, Problem},
         profile::{Capabilities, Hello, Interest, Search},
         reason::{ChatEnd, CloseReason},
-        ticket::Ticket,
+        ticket::{Exclusions, Ticket},
     },
     rate::cost::Cost,
     session::{
@@ -89,6 +90,12 @@ impl Session {
     /// Sets the client's address as a keyed hash. Must be called before the first search.
     pub const fn set_origin(&mut self, origin: OriginKey) {
         self.ticket.origin = origin;
+    }
+
+    /// Sets what the embedder knows of the peer, and whom it must not meet. Must be called before
+    /// the first search.
+    pub fn set_hints(&mut self, attributes: Attributes, exclusions: Exclusions) {
+        (self.ticket.attributes, self.ticket.exclusions) = (attributes, exclusions);
     }
 
     /// Tells the client of its session. Must be the first call, so that `welcome` is the first

@@ -4,6 +4,7 @@ mod auto_traits;
 mod chance;
 #[cfg(feature = "conformance")]
 mod conformance;
+mod hints;
 mod observe;
 mod pair;
 mod serve;

@@ -48,12 +48,16 @@ where
     T: Stream<Item = I> + Sink<Event>,
     I: Into<Input>,
 {
-    let Profile { hello, search, capabilities, person, resume, origin, allowance, gate } = profile;
+    let Profile { hello, search, capabilities, person, resume, origin, .. } = profile;
+    let Profile { allowance, gate, hints, .. } = profile;
     let mut peer = ActivePeer::arrive(hub, PeerId::random(), person);
     peer.set_close_reason(CloseReason::Lost);
     let limits = Arc::clone(&hub.limits);
     let mut session = Session::new(peer.id(), hello, search, capabilities, limits);
     session.set_origin(origin);
+    if let Some(hints) = hints {
+        session.set_hints(hints.attributes, hints.exclusions);
+    }
     session.welcome(peer.token(), hub.backend.people.online());
     let mut core = SessionCore {
         hub,

@@ -112,7 +112,7 @@ impl<S> Matchmaker<S> {
         let Self { waiting, queues, origins, random, candidates, table, .. } = self;
         let mut no_match = NoMatch::default();
         let Some(seeker) = waiting.get(key) else { return Err(no_match) };
-        no_match.cursors.reserve_exact(seeker.slots.len());
+        no_match.cursors.reserve_exact(seeker.looks().len());
         let waited = nanos(now.saturating_sub(seeker.since));
         let mut search = Search {
             now,
@@ -128,7 +128,7 @@ impl<S> Matchmaker<S> {
             table,
             no_match,
         };
-        for kind in seeker.slots.chunk_by(|a, b| a.bucket.kind() == b.bucket.kind()) {
+        for kind in seeker.looks().chunk_by(|a, b| a.bucket.kind() == b.bucket.kind()) {
             let probed = search.probe_random(kind);
             if let Some((found, OriginRank::Other)) = probed {
                 return Ok(found);

@@ -16,7 +16,7 @@ use crate::{
         rule::Choice,
         rules::{Anyone, Interests, Languages, PairingExt},
     },
-    model::profile::Search,
+    model::{attributes::Attributes, profile::Search},
 };
 
 /// The bounds that [`Matchmaker`] documents: entries of all buckets together per first search and
@@ -63,9 +63,12 @@ const CITY: Climate = Climate { peers: 240, rules: &[0, 1, 1, 1, 2, 3, 4, 7], tw
 const CROWD: Climate =
     Climate { peers: 900, rules: &[5, 5, 5, 6, 6, 8, 5, 5, 5, 6, 6, 8, 1], twins: 50 };
 
+/// Kinds that seek each other.
+const KINDS: Climate = Climate { peers: 400, rules: &[9, 9, 9, 10, 10, 11, 11, 2], twins: 10 };
+
 /// A mixture of all rules.
 const FAIR: Climate =
-    Climate { peers: 400, rules: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 5, 5, 6], twins: 10 };
+    Climate { peers: 400, rules: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 5, 5, 6], twins: 10 };
 
 /// A peer in the model.
 struct Person {
@@ -97,7 +100,7 @@ struct World {
 impl World {
     fn new(climate: Climate, seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let rules: [Arc<dyn Pairing>; 9] = [
+        let rules: [Arc<dyn Pairing>; 12] = [
             Arc::new(Anyone),
             Arc::new(Interests::default()),
             Arc::new(Languages),
@@ -107,6 +110,9 @@ impl World {
             Arc::new(Mates(Choice::Random)),
             Arc::new(Interests::default().widen_after(EVERY, EVERY * 2).and(Languages)),
             Arc::new(Creeping),
+            Arc::new(Kinds),
+            Arc::new(Languages.and(Kinds)),
+            Arc::new(Kinds.widening(Duration::from_secs(3), Languages)),
         ];
         let mut people: Vec<Person> = Vec::new();
         for peer in 0..climate.peers {
@@ -123,6 +129,7 @@ impl World {
             ticket.search =
                 Search::for_interests(interests.iter().map(String::as_str)).in_languages(languages);
             ticket.hello.encrypts = random.u64(..20) == 0;
+            ticket.attributes = Attributes::default().with("kind", random.i64(0..3));
             ticket.exclusions.relax_after =
                 Duration::from_millis([0, 3_000, 7_500][random.usize(..3)]);
             let rule = Arc::clone(&rules[climate.rules[random.usize(..climate.rules.len())]]);
@@ -272,16 +279,26 @@ impl World {
         if never {
             return None;
         }
-        let looks = |person: &Person, since: Duration| {
+        let steps = |person: &Person, since: Duration| {
             let steps = [Duration::ZERO].into_iter().chain(person.rule.widen_at().iter().copied());
-            let looks = steps.map(|due| (since + due, person.rule.buckets(&person.ticket, due)));
-            looks.collect::<Vec<_>>()
+            let steps = steps.map(|due| {
+                let looks = person.rule.buckets(&person.ticket, due);
+                let stands = person.rule.stands_in(&person.ticket, due);
+                (since + due, stands.unwrap_or_else(|| looks.clone()), looks)
+            });
+            steps.collect::<Vec<_>>()
         };
-        let (looks_a, looks_b) = (looks(first, since_a), looks(second, since_b));
-        let meetings = looks_a.iter().flat_map(|(time_a, a)| {
-            let shares = |b: &[Bucket]| a.iter().any(|bucket| b.contains(bucket));
-            let common = looks_b.iter().filter(move |(_, b)| shares(b));
-            common.map(|(time_b, _)| *time_a.max(time_b))
+        let (steps_a, steps_b) = (steps(first, since_a), steps(second, since_b));
+        let meetings = steps_a.iter().flat_map(|(time_a, stands_a, looks_a)| {
+            let finds = |looks: &[Bucket], stands: &[Bucket]| {
+                looks.iter().any(|bucket| stands.contains(bucket))
+            };
+            let common = steps_b.iter().filter(move |(_, stands_b, looks_b)| {
+                let found = finds(looks_a, stands_b);
+                assert_eq!(found, finds(looks_b, stands_a), "the rule is one-sided");
+                found
+            });
+            common.map(|(time_b, ..)| *time_a.max(time_b))
         });
         let meet = meetings.min()?;
         let met = first.ticket.exclusions.recent.contains(&second.ticket.person)
@@ -339,6 +356,21 @@ impl World {
         prop_assert!(machine.peers.is_empty() && machine.queues.is_empty());
         prop_assert!(machine.timeouts.is_empty() && machine.made.is_empty());
         Ok(())
+    }
+}
+
+/// Pairs kind 0 with kind 1, and kind 2 with itself.
+#[derive(Debug)]
+struct Kinds;
+
+impl Pairing for Kinds {
+    fn buckets(&self, ticket: &Ticket, _: Duration) -> Vec<Bucket> {
+        let seeks = [1_i64, 0, 2][ticket.attributes.integer("kind").unwrap_or(2) as usize];
+        vec![Bucket::of("kind", &seeks)]
+    }
+
+    fn stands_in(&self, ticket: &Ticket, _: Duration) -> Option<Vec<Bucket>> {
+        Some(vec![Bucket::of("kind", &ticket.attributes.integer("kind").unwrap_or(2))])
     }
 }
 
@@ -427,6 +459,11 @@ proptest! {
     #[test]
     fn crowd(seed: u64, steps in prop::collection::vec(step(), 1..80)) {
         play(CROWD, seed, &steps)?;
+    }
+
+    #[test]
+    fn kinds(seed: u64, steps in prop::collection::vec(step(), 1..200)) {
+        play(KINDS, seed, &steps)?;
     }
 
     #[test]
@@ -598,6 +635,47 @@ fn unused_shares_of_a_scan_go_to_longer_buckets() {
     });
     // All 800 but the first 16, 256 at a time.
     assert_eq!(resumed.count() + 1, 784_usize.div_ceil(256));
+}
+
+/// Counts the pairs that it is asked about.
+#[derive(Debug)]
+struct CountedKinds(AtomicUsize);
+
+impl Pairing for CountedKinds {
+    fn buckets(&self, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
+        Kinds.buckets(ticket, waited)
+    }
+
+    fn stands_in(&self, ticket: &Ticket, waited: Duration) -> Option<Vec<Bucket>> {
+        Kinds.stands_in(ticket, waited)
+    }
+
+    fn accepts(&self, _: &Ticket, _: &Ticket) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+}
+
+#[test]
+fn crowd_of_one_kind_is_idle_and_other_kind_is_matched_at_once() {
+    let rule = Arc::new(CountedKinds(AtomicUsize::new(0)));
+    let mut machine = Matchmaker::new(3);
+    let enter = |machine: &mut Matchmaker<u64>, peer: u64, kind: i64| {
+        let mut ticket = Ticket::new(PeerId::from_bits(peer));
+        ticket.attributes = Attributes::default().with("kind", kind);
+        machine.handle_enter(EVERY, Request::new(Arc::new(ticket), rule.clone()), peer).unwrap()
+    };
+    for mentee in 0..20_000 {
+        enter(&mut machine, mentee, 0);
+    }
+    assert_eq!(machine.poll_timeout(), None, "mentees search each other");
+    assert_eq!(rule.0.load(Ordering::Relaxed), 0);
+    for mentor in 0..100 {
+        enter(&mut machine, 20_000 + mentor, 1);
+        let made = machine.poll_match().unwrap();
+        assert_eq!(made.sides.map(|side| side.seat), [mentor, 20_000 + mentor]);
+    }
+    assert!(rule.0.load(Ordering::Relaxed) <= 100 * INITIAL_SCAN.per_bucket);
 }
 
 fn ticket(peer: u64, person: u64, origin: u64) -> Request {
