@@ -23,7 +23,7 @@ import { showSite, title } from './site.js';
 import { beginReports } from './report.js';
 import { Start } from './start.js';
 import { Transcript } from './transcript.js';
-import { Banner, clearNotice, hideNumbers, notice, show, showNumbers, showPartner } from './view.js';
+import { Banner, clearNotice, countBlocked, hideNumbers, notice, show, showNumbers, showPartner } from './view.js';
 import { view } from './viewer.js';
 import { Waiting } from './waiting.js';
 
@@ -45,14 +45,8 @@ const transcript = new Transcript(byId('log'), byId('newer'), {
   link: follow,
 });
 const composer = new Composer(transcript, {
-  say(text, answered) {
-    byId('openers').hidden = true;
-    chat.say(text, answered);
-  },
-  show(picture, answered) {
-    byId('openers').hidden = true;
-    chat.show(picture, answered);
-  },
+  say: (text, answered) => chat.say(text, answered),
+  show: (picture, answered) => chat.show(picture, answered),
   fits: (text) => chat.fits(text),
   typing: (on) => phase === 'chat' && chat.typing(on),
   pictureBytes: () => chat.pictureBytes,
@@ -163,6 +157,9 @@ function cancel() {
 
 /** Asks the server to end the search or the chat. The page says that it has ended once the server says so. */
 function depart(kind) {
+  if (kind === 'block') {
+    countBlocked();
+  }
   question.close();
   calls.hangUp();
   connection.send({ type: kind });
@@ -186,6 +183,7 @@ function departed() {
 
 /** Never meets this person again, who has left already. */
 function blockLast() {
+  countBlocked();
   connection.send({ type: 'block' });
   ending.withdrawBlock();
   notice('blocked', { name: chat.name });
@@ -303,6 +301,7 @@ function meet(matched) {
     limits: search.limits,
     transcript,
     hear: {
+      begun: () => (byId('openers').hidden = true),
       typing: (on) => (byId('typing').hidden = !on),
       message: heard,
       secret: (code) => (byId('safety-code').textContent = code),
@@ -317,7 +316,6 @@ function meet(matched) {
 }
 
 function heard() {
-  byId('openers').hidden = true;
   if (attention.here) {
     chat.seen();
   } else {
@@ -383,7 +381,6 @@ function enterChat() {
   composer.open();
   offerOpeners((text) => {
     composer.focus();
-    byId('openers').hidden = true;
     chat.say(text);
   });
   composer.focus();

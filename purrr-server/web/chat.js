@@ -34,8 +34,8 @@ export class Chat {
   #said = { mine: 0, theirs: 0 };
 
   /**
-   * `matched` is the frame that began it; `identity` is null where nothing can be encrypted. `hear` is told of what the
-   * partner does: `typing(on)`, `message()`, `signal(frame)`, `away(on)`, `left(reason)`; of `secret(code)`, the safety code,
+   * `matched` is the frame that began it; `identity` is null where nothing can be encrypted. `hear` is told that something
+   * is said, `begun()`, and of what the partner does: `typing(on)`, `message()`, `signal(frame)`, `away(on)`, `left(reason)`; of `secret(code)`, the safety code,
    * or `broken()` that there can be none.
    */
   constructor({ matched, identity, connection, limits, transcript, hear }) {
@@ -193,6 +193,7 @@ export class Chat {
     const reply = this.#nameOf(answered);
     const message = { ...content, id: this.#ids.next(), mine: true, state: 'sending', reply, answered, at: new Date() };
     this.#said.mine += 1;
+    this.#hear.begun();
     this.#open.push(message);
     remember(this.#names.mine, message);
     return message;
@@ -263,6 +264,7 @@ export class Chat {
       message.problem = { key, values };
     }
     this.#said.theirs += 1;
+    this.#hear.begun();
     if (frame.id !== undefined) {
       this.#unread = frame.id;
     }

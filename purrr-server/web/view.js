@@ -5,8 +5,12 @@ import { duration, say, t } from './i18n.js';
 
 /** How many are here is said for no longer than it can be believed. */
 const CENSUS_HOLDS = 60_000;
+/** With fewer here than this, one blocked partner among them makes a difference. */
+const FEW = 10;
 
 let censusTimer = 0;
+let estimateTimer = 0;
+let blocked = 0;
 
 /** Shows one of the three parts of the page: start, waiting, chat. */
 export function show(part) {
@@ -42,18 +46,32 @@ byId('notice-close').addEventListener('click', clearNotice);
 
 /** Says how many people are here and how long a search takes, as far as that is known, in both places where it is said. */
 export function showNumbers({ online, estimateMs }, waitedMs = 0) {
-  let words = online === 1 ? t('online-alone') : t('online', { count: online });
-  // An estimate that has passed was wrong.
-  if (online > 1 && estimateMs > waitedMs) {
-    words += ` ${t('estimate', { duration: duration(estimateMs / 1000) })}`;
+  hideNumbers();
+  if (blocked > 0 && online < FEW) {
+    return;
   }
-  setNumbers(words);
-  clearTimeout(censusTimer);
+  const count = online === 1 ? t('online-alone') : t('online', { count: online });
+  const left = online > 1 ? (estimateMs ?? 0) - waitedMs : 0;
+  if (left > 0) {
+    setNumbers(`${count} ${t('estimate', { duration: duration(estimateMs / 1000) })}`);
+    // An estimate that has passed was wrong.
+    estimateTimer = setTimeout(() => setNumbers(count), left);
+  } else {
+    setNumbers(count);
+  }
   censusTimer = setTimeout(hideNumbers, CENSUS_HOLDS);
+}
+
+/** One more partner is blocked. Whether that partner is among the few who are here is not known, so no number is said then. */
+export function countBlocked() {
+  blocked += 1;
+  hideNumbers();
 }
 
 /** Without a connection no number is known. */
 export function hideNumbers() {
+  clearTimeout(censusTimer);
+  clearTimeout(estimateTimer);
   setNumbers('');
 }
 

@@ -492,6 +492,36 @@ pageStory('W21: cancel_leads_back_to_find', async ({ visit }) => {
   await ann.page.waitForFunction(() => document.activeElement.id === 'find');
 });
 
+pageStory('W22: estimate_that_has_passed_is_not_said', async ({ visit }) => {
+  const prepare = () => {
+    const { parse } = JSON;
+    JSON.parse = (text, ...rest) => {
+      const value = parse(text, ...rest);
+      return value?.type === 'waiting' ? { ...value, online: 3, estimateMs: 3_000 } : value;
+    };
+  };
+  const ann = await visit({ prepare });
+  await ann.find('Ann');
+  await ann.the('online-waiting').getByText('3 people are here. It has lately taken 3 seconds').waitFor();
+  // Sooner than the page asks again.
+  await ann.the('online-waiting').getByText(/^3 people are here\.$/).waitFor({ timeout: 6_000 });
+});
+
+pageStory('W22: blocked_partner_is_not_counted', async ({ visit }) => {
+  const [ann, bob] = await acquainted(visit);
+  await ann.the('block-now').click();
+  await ann.the('really-leave').click();
+  await ann.the('over-title').getByText('You left, and won’t meet Bob again.').waitFor();
+  await bob.page.locator('[data-testid=again]:enabled').click();
+  await bob.sees('cancel');
+  await ann.the('home').click();
+  assert.equal(await ann.the('online').textContent(), '');
+  await ann.the('find').click();
+  await ann.sees('cancel');
+  await bob.the('online-waiting').getByText('2 people are here.').waitFor();
+  assert.equal(await ann.the('online-waiting').textContent(), '');
+});
+
 pageStory('W23: page_speaks_the_language_of_the_browser_and_counts_in_it', async ({ visit }) => {
   const cases = [
     ['de-AT', 'ltr', 'Jemanden finden', '16.000'],
