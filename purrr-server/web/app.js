@@ -95,7 +95,7 @@ function begin() {
   beginSettings();
   keepForLater();
   document.body.classList.add('ready');
-  // Asking again while one waits changes nothing, and is answered by how many are here.
+  // Asking again while waiting changes nothing. The answer says how many are here.
   setInterval(() => phase === 'waiting' && !search.preparing && search.seek(), CENSUS_EVERY);
 }
 
@@ -181,7 +181,7 @@ function departed() {
   }
 }
 
-/** Never meets this person again, who has left already. */
+/** Blocks the partner of the last chat. */
 function blockLast() {
   countBlocked();
   connection.send({ type: 'block' });

@@ -1,4 +1,4 @@
-// Calls back a person who looks elsewhere: by the title and the icon always, by a sound and a notification if they want that.
+// Calls back a person who looks elsewhere: by the title and the icon always, by a sound and a notification if enabled.
 
 import { t } from './i18n.js';
 import { recall } from './memory.js';
@@ -15,7 +15,7 @@ export class Attention {
   #plainIcon = this.#icon.href;
   #notification = null;
 
-  /** `looked` is called when they look again. */
+  /** `looked` is called when the person looks again. */
   constructor(title, looked) {
     this.#title = title;
     const look = () => {
@@ -64,7 +64,7 @@ export class Attention {
     this.#icon.href = this.#plainIcon.replace('favicon.svg', 'favicon-new.svg');
   }
 
-  /** Says who, and never what: a notification can be read by others. */
+  /** Names the partner, and never the text: bystanders can read a notification. */
   #call(key, values) {
     if (recall('sound', false)) {
       playSound();

@@ -1,4 +1,4 @@
-// What one sees of a call, and the buttons for it.
+// The panel of a call, and the buttons for it.
 
 import { Call } from './call.js';
 import { byId, element } from './dom.js';

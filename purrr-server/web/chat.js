@@ -1,4 +1,4 @@
-// One chat with one partner, from `matched` to its end. Whatever belongs to it is in here or in its transcript, and goes
+// One chat with one partner, from `matched` to its end. All that belongs to it is in here or in its transcript, and goes
 // with it: nothing of one chat can show in the next.
 
 import { looksSealed, sealedBytes } from './crypto.js';
@@ -200,8 +200,8 @@ export class Chat {
   }
 
   /**
-   * The id by which the partner finds a message. They look among their own first, so one of ours with an id that they chose
-   * as well cannot be named.
+   * Returns the id by which the partner's page finds a message. It looks among its own first, so a message of this side whose
+   * id the partner chose as well cannot be named.
    */
   #nameOf(message) {
     const ambiguous = message?.mine && this.#names.theirs.has(message.id);
@@ -341,7 +341,7 @@ export class Chat {
   }
 }
 
-/** True if a message of one's own has not left this browser altogether. */
+/** True if a message of this side has not left this browser altogether. */
 export function onItsWay({ state, progress = 1 }) {
   return state === 'sending' || (state === 'sent' && progress < 1);
 }

@@ -52,14 +52,14 @@ class Secret {
     this.safetyCode = safetyCode;
   }
 
-  /** The text as only the other one can read it. */
+  /** Returns the text as only the partner can read it. */
   async seal(text) {
     const iv = crypto.getRandomValues(new Uint8Array(IV_BYTES));
     const ciphertext = await crypto.subtle.encrypt({ name: 'AES-GCM', iv }, this.#key, new TextEncoder().encode(text));
     return JSON.stringify({ ciphertext: toBase64(new Uint8Array(ciphertext)), iv: toBase64(iv) });
   }
 
-  /** What the other one sealed. Rejects if it was anybody else, or was changed on the way. */
+  /** Returns what the partner sealed. Rejects if another party did, or if it was changed on the way. */
   async open(sealed) {
     const { ciphertext, iv } = JSON.parse(sealed);
     const algorithm = { name: 'AES-GCM', iv: fromBase64(iv) };
@@ -84,7 +84,7 @@ export function sealedBytes(plain) {
   return Math.ceil((plain + 16) / 3) * 4 + wrapping;
 }
 
-/** Four groups of five digits that are the same on both sides, and others if anybody put themself in between. */
+/** Returns four groups of five digits. They are the same on both sides, unless a third party is in between. */
 async function safetyCode(one, other) {
   const keys = [one, other].sort((a, b) => {
     const at = a.findIndex((byte, index) => byte !== b[index]);

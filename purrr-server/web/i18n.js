@@ -77,7 +77,7 @@ export function number(value) {
   return numbers.format(value);
 }
 
-/** The time of day, as one reads it in this language. */
+/** Returns the time of day as this language writes it. */
 export function timeOfDay(date) {
   return clock.format(date);
 }

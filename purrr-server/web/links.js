@@ -1,4 +1,4 @@
-// A link is opened only after one has seen where it leads.
+// A link is opened only after the person has seen where it leads.
 
 import { byId } from './dom.js';
 

@@ -1,4 +1,4 @@
-// One line of the transcript: a message with what can be done with it, or a note of the page. Strangers' words get in as text
+// One line of the transcript: a message with what can be done with it, or a note of the page. A partner's words get in as text
 // and never as markup.
 
 import { onItsWay } from './chat.js';
@@ -110,7 +110,7 @@ function withLinks(text, follow) {
   });
 }
 
-/** When a message was said, and how far one's own has come. */
+/** When a message was said, and how far it has come. */
 function buildMeta(message) {
   const time = element('time', { dateTime: message.at.toISOString(), textContent: timeOfDay(message.at) });
   const state = element('span', { className: 'state' });

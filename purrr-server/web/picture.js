@@ -1,4 +1,4 @@
-// A picture in the transcript. It is decoded while it is near to what one looks at, and given up again beyond that.
+// A picture in the transcript. It is decoded while it is near to the visible part, and given up again beyond that.
 
 import { button, element } from './dom.js';
 import { t } from './i18n.js';

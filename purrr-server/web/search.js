@@ -1,10 +1,10 @@
-// Looking for a partner: who the person is in a search, and whom they would like to meet.
+// The search for a partner: the person's identity in it, and the interests that it names.
 
 import { Identity, canEncrypt } from './crypto.js';
 import { recall } from './memory.js';
 import { keepToken, lastToken } from './session.js';
 
-/** By what the server knows this person again: the last connection's token, or the last visit's. */
+/** The token by which the server knows this person again: the last connection's token, or the last visit's. */
 let token = await lastToken();
 
 export class Search {
@@ -14,7 +14,7 @@ export class Search {
   /** The person has stopped asking for shared interests in this search. */
   #anyone = false;
 
-  /** Who this person is in the search that is under way, or the chat that came of it. Null where nothing can be encrypted. */
+  /** The identity in the search under way, or the chat that came of it. Null where the browser cannot encrypt. */
   identity = null;
   /** What the server allows, once it has said so. */
   limits = null;
@@ -48,7 +48,7 @@ export class Search {
     return newcomer;
   }
 
-  /** Tells the server who the person is from now on. */
+  /** Tells the server the person's name and key from now on. */
   introduce(newcomer) {
     this.identity = newcomer;
     this.#connection.send({ type: 'hello', name: recall('name', '') || undefined, publicKey: newcomer?.publicKey });

@@ -1,5 +1,5 @@
 // What was said, as it stands on the page. New lines are put there once a frame, and only as many as can be looked at: a
-// stranger who sends thousands must not stop the page.
+// partner who sends thousands must not stop the page.
 
 import { t } from './i18n.js';
 import { buildMessage, buildNote, inBrief } from './message.js';
@@ -53,7 +53,7 @@ export class Transcript {
 
   /**
    * `acts` says what the person can do with a message: `reply(message)`, `react(emoji, message)`, `view(message)`, and
-   * `link(url)` when they follow a link.
+   * `link(url)` to follow a link.
    */
   constructor(log, newer, acts) {
     this.#log = log;
@@ -132,7 +132,7 @@ export class Transcript {
     this.#keep({ note: { key, values }, bytes: 100 });
   }
 
-  /** Shows how far a message of one's own has come. */
+  /** Shows how far a message of this side has come. */
   update(message) {
     this.#of.get(message)?.built?.update(message);
     this.#schedule();

@@ -1,4 +1,4 @@
-// A picture by itself: as large as the screen, or as large as it is, and saved if one wants.
+// A picture by itself: as large as the screen, or as large as it is, and to be saved.
 
 import { byId } from './dom.js';
 

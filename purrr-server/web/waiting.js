@@ -1,4 +1,4 @@
-// What a person sees who waits: for how long, for whom, and when the search widens.
+// The page while a search goes on: how long it has lasted, for which interests, and when it widens.
 
 import { byId } from './dom.js';
 import { duration, list, say, t } from './i18n.js';

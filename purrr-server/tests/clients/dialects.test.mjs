@@ -7,7 +7,7 @@ import { Keys } from './support/encryption.mjs';
 import { TRANSPORTS } from './support/purrr-chat.mjs';
 import { story } from './support/story.mjs';
 
-// How a JPEG begins; nobody on the way looks further.
+// The beginning of a JPEG; the server looks no further.
 const JPEG_START = Buffer.from([0xff, 0xd8, 0xff, 0xe0]);
 
 for (const transport of Object.keys(TRANSPORTS)) {
@@ -22,7 +22,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await ned.gets({ type: 'delivered', id: 2 });
     ann.say('third', 1);
     await ned.gets({ type: 'message', id: 3, text: 'third', reply: 2 });
-    // Ids may leap, and a reply may name a message of one's own or none that ever was.
+    // Ids may leap, and a reply may name a message of either side, or none that ever was.
     ned.send({ type: 'message', id: 40, text: 'fourth', reply: 2 });
     await ann.gets('receive_message', { from: 'Ned', body: 'fourth', image: null, reply: 1 });
     await ned.gets({ type: 'delivered', id: 40 });

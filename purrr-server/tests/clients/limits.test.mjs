@@ -1,5 +1,5 @@
 // What a Purrr.chat client must not do, done with the real socket.io-client: it is told so or ignored, its own chat goes
-// on, and nobody else notices.
+// on, and no other client notices.
 
 import assert from 'node:assert/strict';
 import { PurrrChat, TRANSPORTS } from './support/purrr-chat.mjs';
@@ -241,7 +241,7 @@ story('drain lets a chat finish', async ({ server, purrrChat, native }) => {
   const { type, retryAfterMs } = await ned.next();
   assert.equal(type, 'draining');
   assert.ok(retryAfterMs > 0);
-  // Whoever has no chat goes at some moment of half a minute, or when it asks for something.
+  // A client without a chat is closed at some moment of half a minute, or when it asks for something.
   ned.send({ type: 'cancel' });
   ann.say('still there?');
   await bob.gets('receive_message', { from: 'Ann', body: 'still there?', image: null, reply: null });
@@ -295,5 +295,5 @@ const RUBBISH = [
   '451-["image upload",{"_placeholder":true,"num":-1}]',
   '4599999999-["image upload",{"_placeholder":true,"num":0}]',
   `42${'['.repeat(10_000)}`,
-  Buffer.from('binary that nobody promised'),
+  Buffer.from('binary without a head'),
 ];

@@ -1,5 +1,4 @@
-// What makes people stay: reactions, links, drafts of a first line, a word while one looks elsewhere, and a page that is there
-// without a network.
+// Reactions, links, opening lines, notifications in a hidden tab, and a page that is there without a network.
 
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
@@ -104,7 +103,7 @@ pageStory('picture_can_be_enlarged_and_saved', async ({ visit }) => {
   await bob.seesNo('viewer');
 });
 
-pageStory('who_looks_elsewhere_is_called_back_if_they_want_it', async ({ visit }) => {
+pageStory('hidden_tab_notifies_and_sounds_if_enabled', async ({ visit }) => {
   const prepare = () => {
     globalThis.notified = [];
     globalThis.Notification = class {

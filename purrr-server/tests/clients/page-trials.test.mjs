@@ -1,5 +1,5 @@
-// The page as its visitors really use it: dead lines, floods, accidents, browsers with habits, and strangers who want to spoil
-// it. The names begin with the rows of the trials that they answer.
+// Dead lines, floods, accidents, browsers with habits, and hostile partners. The titles begin with the rows of the trials that
+// they answer.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

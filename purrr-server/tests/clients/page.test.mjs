@@ -47,7 +47,7 @@ pageStory('two_pages_chat', async ({ visit }) => {
 });
 
 pageStory(
-  'whoever likes nothing that the other likes is met for the language of the browser',
+  'partners_without_shared_interest_match_by_language',
   async ({ visit }) => {
     const [carl, ann, bob] = await Promise.all([visit({ locale: 'de-AT' }), visit({ locale: 'en-GB' }), visit()]);
     await carl.find('Carl', 'tea');
@@ -108,7 +108,7 @@ pageStory('reply_quotes_its_message', async ({ visit }) => {
   await bob.say('Tea.');
   assert.equal(await (await ann.hears('Tea.')).locator('.quote').textContent(), 'Tea or coffee?');
 
-  // By keyboard, and to a message of one's own.
+  // By keyboard, and to the visitor's own message.
   await bob.the('text').press('ArrowUp');
   await bob.say('Green tea.');
   assert.equal(await (await ann.hears('Green tea.')).locator('.quote').textContent(), 'Tea.');
@@ -240,7 +240,7 @@ pageStory('next_clears_the_last_chat', async ({ visit }) => {
 });
 
 pageStory(
-  'whoever is blocked is not met again, also after a reload of either page',
+  'blocked_partner_is_not_matched_after_a_reload',
   async ({ visit }) => {
     const [ann, bob] = await acquainted(visit);
     await ann.page.keyboard.press('Escape');
@@ -520,7 +520,7 @@ pageStory('lost_connection_reconnects_with_countdown', async ({ server, visit })
   // The waits grow, so after some attempts there are whole seconds to count.
   await ann.the('countdown').getByText(/^Trying again in [2-9] s$/).waitFor();
 
-  // Whoever searches meanwhile is searched for once the line is there again.
+  // A search that begins meanwhile is sent once the line is there again.
   await ann.page.locator('[data-testid=again]:enabled').waitFor();
   await ann.page.keyboard.press('Escape');
   await ann.sees('cancel');
@@ -530,7 +530,7 @@ pageStory('lost_connection_reconnects_with_countdown', async ({ server, visit })
   await bob.the('again').click();
   await Promise.all([ann.meets('Bob'), bob.meets('Ann')]);
 
-  // Whoever has left is known to the server only as long as the line holds, so nobody is promised a block after that.
+  // The server knows the last partner only as long as the line holds, so the page offers no block after that.
   await bob.the('leave').click();
   await bob.the('really-leave').click();
   await ann.the('over-title').getByText('Bob left the chat.').waitFor();
@@ -546,7 +546,7 @@ pageStory('lost_connection_reconnects_with_countdown', async ({ server, visit })
 });
 
 pageStory(
-  'a server that goes away says so, and lets the chat finish',
+  'draining_server_shows_a_banner_and_lets_the_chat_finish',
   async ({ server, visit }) => {
     const [ann, bob] = await acquainted(visit);
     for (const visitor of [ann, bob]) {
@@ -609,7 +609,7 @@ pageStory('keyboard_only_use', async ({ visit }) => {
   await bob.the('really-leave').click();
   await ann.sees('over');
   assert.equal(await focused(ann), 'over');
-  // Whoever was typing just then does not start a search by it.
+  // A visitor who was typing just then does not start a search by it.
   await keyboard.press('Enter');
   assert.equal(await ann.the('over').isVisible(), true);
   await ann.page.locator('[data-testid=again]:enabled').waitFor();
@@ -683,7 +683,7 @@ for (const colorScheme of ['light', 'dark']) {
   });
 }
 
-/** The names of the segments of a JPEG that could tell something about whoever took it; a colour profile does not. */
+/** The names of the segments of a JPEG that could tell something about the photographer; a colour profile does not. */
 function metadata(jpeg) {
   assert.equal(jpeg.readUInt16BE(0), 0xffd8, 'this is a JPEG');
   const names = [];

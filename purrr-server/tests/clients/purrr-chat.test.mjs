@@ -8,7 +8,7 @@ import { Keys } from './support/encryption.mjs';
 import { PurrrChat, TRANSPORTS } from './support/purrr-chat.mjs';
 import { paired, quiet, story } from './support/story.mjs';
 
-/** What a frontend shows for somebody who gave no name. */
+/** What a frontend shows for a partner without a name. */
 const STRANGER = { partnerName: 'Stranger', partnerPk: '' };
 
 for (const transport of Object.keys(TRANSPORTS)) {
@@ -278,7 +278,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     await ann.gets('matched', { partnerName: 'Bob', partnerPk: '' });
     await bob.gets('matched', { partnerName: 'Ann', partnerPk: '' });
     bob.emit('read_message', { messageId: 0 });
-    // Two connections have no order between them: the mark is waited for before anybody says anything.
+    // Two connections have no order between them: the mark is waited for before either side says anything.
     await quiet(ann, bob);
     await say(ann, bob, 3, null);
     await say(bob, ann, 0, 0);
@@ -387,7 +387,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     const ann = new PurrrChat(server.url, transport);
     ann.find('Ann', '');
     for (let number = 0; number < 500; number += 1) {
-      // Sent before anybody knows whether there is a partner, so that each is either relayed or answered.
+      // Sent before either side knows whether there is a partner, so that each is either relayed or answered.
       ann.say(`${number}`);
     }
     await ann.connected();
@@ -447,8 +447,8 @@ for (const transport of Object.keys(TRANSPORTS)) {
       }),
     );
     partners.forEach((partner, number) => {
-      assert.notEqual(partner, number, 'nobody is paired with themself');
-      assert.equal(partners[partner], number, 'and whoever is one’s partner agrees');
+      assert.notEqual(partner, number, 'no client is its own partner');
+      assert.equal(partners[partner], number, 'and the partner agrees');
     });
     people.forEach((person, number) => person.say(`I am ${names[number]}`));
     await Promise.all(
@@ -548,7 +548,7 @@ story('clients with and without key are not matched', async ({ purrrChat }) => {
     await open.gets('waiting');
     other.emit('find_partner');
     await other.gets('waiting');
-    // Whoever has an unusable key is paired with one who has none, although the one with a key has waited longer.
+    // A client with an unusable key is paired with one without a key, although a client with a key has waited longer.
     await open.gets('matched', STRANGER);
     await other.gets('matched', { partnerName: 'Open', partnerPk: key });
   }

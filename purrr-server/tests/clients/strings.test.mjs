@@ -34,7 +34,7 @@ test('tables_of_all_languages_have_the_same_strings', () => {
       const wanted = placeholders(forms(english[key]).other);
       for (const [form, text] of Object.entries(forms(entry))) {
         assert.ok(text.trim() !== '', `${language}: ${key} says something`);
-        // "Nobody" and "two people" need no number.
+        // A form for none, one or two needs no number.
         const found = placeholders(text);
         assert.deepEqual(form === 'other' || found.length > 0 ? found : wanted, wanted, `${language}: ${key}`);
       }

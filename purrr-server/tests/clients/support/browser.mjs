@@ -1,4 +1,4 @@
-// People at the page, in a real browser.
+// Visitors of the page, in a real browser.
 
 import assert from 'node:assert/strict';
 import { chromium } from 'playwright-core';
@@ -22,7 +22,7 @@ export function launch() {
   return chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ARGUMENTS });
 }
 
-/** Somebody at the page, in a browser profile of their own. Whatever goes wrong on their page is kept. */
+/** A visitor of the page, in a browser profile of its own. Each error of the page is kept. */
 export class Visitor {
   #problems = [];
   /** While the server is away, a failed connection is no fault of the page. */
@@ -87,7 +87,7 @@ export class Visitor {
     await this.the('find').click();
   }
 
-  /** Waits until this visitor is in a chat with somebody of that name. */
+  /** Waits until this visitor is in a chat with a partner of that name. */
   async meets(name) {
     await this.the('log').getByText(`You are chatting with ${name}.`).waitFor();
   }
@@ -134,7 +134,7 @@ export class Visitor {
     return { ...size, bytes: Buffer.from(base64, 'base64') };
   }
 
-  /** Makes the page believe that the person looks elsewhere, or here again. */
+  /** Makes the page believe that the visitor looks elsewhere, or here again. */
   async look(here) {
     await this.page.evaluate((state) => {
       Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });

@@ -19,7 +19,7 @@ export class Keys {
     this.publicKey = publicKey;
   }
 
-  /** What this side and the owner of `publicKey`, and nobody else, can read. */
+  /** What only this side and the owner of `publicKey` can read. */
   async secretWith(publicKey) {
     const theirs = await subtle.importKey('raw', Buffer.from(publicKey, 'base64'), CURVE, false, []);
     const secret = await subtle.deriveKey(

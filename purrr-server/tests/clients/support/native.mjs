@@ -1,4 +1,4 @@
-// A person on the native dialect: a plain WebSocket.
+// A client of the native dialect: a plain WebSocket.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -51,10 +51,10 @@ export class Native {
     this.send({ type: 'hello', name, publicKey }, { type: 'find' });
     const { type, online } = await this.next();
     assert.equal(type, 'waiting');
-    assert.ok(Number.isInteger(online) && online >= 1, 'whoever waits is online');
+    assert.ok(Number.isInteger(online) && online >= 1, 'a waiting client is online');
   }
 
-  /** The next frame says that this peer is paired with somebody of this name and key, or of none. */
+  /** The next frame says that this peer is paired with a partner of this name and key, or of none. */
   async getsMatched(name, publicKey) {
     const { type, chat, partner, shared } = await this.next();
     assert.deepEqual({ type, shared }, { type: 'matched', shared: [] });

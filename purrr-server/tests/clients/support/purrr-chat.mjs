@@ -1,4 +1,4 @@
-// A person on the Purrr.chat frontend: the real socket.io-client.
+// A client like the Purrr.chat frontend: the real socket.io-client.
 
 import assert from 'node:assert/strict';
 import { io } from 'socket.io-client';
@@ -31,7 +31,7 @@ export class PurrrChat {
     this.inbox = new Inbox(`the peer on ${transport}`);
     this.socket.onAny((event, ...payload) => this.inbox.put([event, ...payload]));
     this.socket.on('disconnect', () => this.inbox.put(['disconnect']));
-    // A peer may be refused before anybody asks whether it was.
+    // A peer may be refused before the test asks whether it was.
     this.entered = new Promise((resolve, reject) => {
       this.socket.once('connect', resolve);
       this.socket.once('connect_error', reject);

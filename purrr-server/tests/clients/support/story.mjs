@@ -1,4 +1,4 @@
-// One test, one server: nobody left over from another test can be met there.
+// One test, one server: no client is left over from another test.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -11,7 +11,7 @@ import { startServer } from './server.mjs';
  * stops when asked to, and nothing in it panicked.
  *
  * `tell` is given `purrrChat(transport, options)` and `native()` for letting people in, and the `server` itself. `drain`
- * is how long the server lets chats finish, `recentPartners` how many of the last ones nobody meets again at once (none,
+ * is how long the server lets chats finish, `recentPartners` how many of the last partners are avoided (none,
  * since most stories bring the same two together over and over), and `stopped` says that the story itself ends with the server's end.
  */
 export function story(name, tell, { args = [], drain = '2s', stopped = false, killed = false, timeout = 90_000, recentPartners = '0' } = {}) {
@@ -46,7 +46,7 @@ export function story(name, tell, { args = [], drain = '2s', stopped = false, ki
   });
 }
 
-/** Two people on the Purrr.chat frontend, without keys, paired. */
+/** Two clients like the Purrr.chat frontend, without keys, paired. */
 export async function paired(purrrChat, transport, other = transport) {
   const [ann, bob] = await Promise.all([purrrChat(transport), purrrChat(other)]);
   ann.find('Ann', '');
