@@ -336,8 +336,15 @@ impl Pipe {
     }
 
     /// Parts, and tells the partner why once it has received what is in flight.
-    pub fn part(mut self, reason: ChatEnd) {
-        self.close(reason);
+    pub fn part(self, reason: ChatEnd) {
+        self.part_after(VecDeque::new(), reason);
+    }
+
+    /// Sends these frames whether there is room or not, and parts.
+    ///
+    /// The caller bounds them. They exceed the limits of the queue once, since nothing follows.
+    pub fn part_after(mut self, frames: VecDeque<Frame>, reason: ChatEnd) {
+        self.close(frames, reason);
     }
 
     fn push(&mut self, frame: Frame, cx: Option<&Context<'_>>) -> Result<(), TrySendError> {
@@ -375,11 +382,16 @@ impl Pipe {
         wake(partner);
     }
 
-    fn close(&mut self, reason: ChatEnd) {
+    fn close(&mut self, mut frames: VecDeque<Frame>, reason: ChatEnd) {
         let Some(on_part) = self.on_part.take() else { return };
         on_part(reason);
         let mut channel = lock(&self.shared.channel);
-        channel.parted.get_or_insert(reason);
+        if channel.parted.is_none() {
+            let queue = &mut channel.queues[self.side];
+            queue.bytes += frames.iter().map(Frame::weight).sum::<usize>();
+            queue.frames.append(&mut frames);
+            channel.parted = Some(reason);
+        }
         // A side that parts before the other has begun has never begun itself, so the other's
         // `begin` fails.
         channel.begun[self.side] &= channel.begun[1 - self.side];
@@ -393,7 +405,7 @@ impl Pipe {
 
 impl Drop for Pipe {
     fn drop(&mut self) {
-        self.close(ChatEnd::Lost);
+        self.close(VecDeque::new(), ChatEnd::Lost);
     }
 }
 

@@ -9,10 +9,10 @@ use std::time::Duration;
 /// Nothing here is unlimited. What exceeds a limit is refused with an
 /// [`Event::Error`](crate::Event) that names the limit, and the chat goes on.
 ///
-/// Worst case for one chat: a full queue and one frame that it did not take, in each direction.
-/// A frame above `queue_bytes` is taken only into an empty queue. With the defaults that is two of
-/// the largest messages, a text with an image, in each direction: 2 × 2 × 9.8 MB = 39 MB. What the
-/// transports hold comes on top.
+/// Worst case for one chat: in each direction a full queue, one frame that it did not take, and
+/// what is read ahead behind that one. A frame above `queue_bytes` is taken only into an empty
+/// queue. With the defaults that is three of the largest messages, a text with an image, in each
+/// direction: 2 × 3 × 9.8 MB = 59 MB. What the transports hold comes on top.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -46,6 +46,16 @@ pub struct Limits {
     ///
     /// One larger frame is allowed into an empty queue.
     pub queue_bytes: usize,
+    /// The maximum number of frames that are read behind one that a full queue did not take.
+    /// Default: 256. 0 disables.
+    ///
+    /// So that a command to leave is seen while the partner does not read. Behind more frames it
+    /// waits for the partner. Worst case: 60 KB for each direction of a chat.
+    pub read_ahead_items: usize,
+    /// The maximum bytes of those frames. Default: 64 KiB. 0 disables.
+    ///
+    /// The last of them may exceed it.
+    pub read_ahead_bytes: usize,
     /// The maximum number of messages of one sender that await their receipt. Default: 4,096.
     ///
     /// Worst case: 8 bytes each. Above it a message that asks for a receipt is refused.
@@ -80,6 +90,12 @@ pub struct Limits {
     /// It applies to a peer whose queue is full and to a transport that takes nothing. A matched
     /// peer also waits this long for its partner to open the chat.
     pub stall: Duration,
+    /// The minimum rate at which a client must take what it is sent, in bytes a second. Default:
+    /// 8,192. 0 disables.
+    ///
+    /// A client that is slower over [`stall`](Self::stall) and the time of what it is owed is a
+    /// slow consumer, whatever progress it makes.
+    pub min_read_rate: usize,
     /// The rate limits. Default: [`Rates::default`]. `None` disables all of them.
     pub rates: Option<Rates>,
 }
@@ -132,6 +148,8 @@ impl Default for Limits {
             language_chars: 35,
             queue_items: 256,
             queue_bytes: 1024 * 1024,
+            read_ahead_items: 256,
+            read_ahead_bytes: 64 * 1024,
             receipts: 4_096,
             waiting_per_person: 4,
             waiting_per_address: 200,
@@ -142,6 +160,7 @@ impl Default for Limits {
             resume_for: Duration::from_secs(24 * 3_600),
             remembered: 100_000,
             stall: Duration::from_secs(10),
+            min_read_rate: 8_192,
             rates: Some(Rates::default()),
         }
     }

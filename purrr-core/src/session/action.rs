@@ -22,7 +22,9 @@ pub enum Action {
     Block(PersonId),
     /// Redeem this token, and report `handle_unknown_token` or `handle_unavailable` if that failed.
     Resume(ResumeToken),
-    /// Part from the partner.
+    /// Drop the frames that the partner's full queue did not take. [`Part`](Self::Part) follows.
+    Discard,
+    /// Part from the partner, once it has been sent the frames that its full queue did not take.
     Part(ChatEnd),
     /// Close the transport once every event is written and flushed. [`CloseReason::Slow`] closes it
     /// at once.

@@ -45,13 +45,16 @@ enum Step {
     Parted,
     Stall(Consumer),
     Progress(Consumer),
+    Owed,
+    Flushed,
+    FlushedInPart,
     Late,
     Drain,
     DrainLater,
     Close,
 }
 
-const STEPS: [Step; 22] = [
+const STEPS: [Step; 25] = [
     Step::Find,
     Step::Cancel,
     Step::Next,
@@ -70,6 +73,9 @@ const STEPS: [Step; 22] = [
     Step::Stall(Consumer::Transport),
     Step::Progress(Consumer::Partner),
     Step::Progress(Consumer::Transport),
+    Step::Owed,
+    Step::Flushed,
+    Step::FlushedInPart,
     Step::Late,
     Step::Drain,
     Step::DrainLater,
@@ -169,6 +175,9 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
             Step::Parted if known.pipe => session.handle_parted(ChatEnd::Left),
             Step::Stall(whose) => session.handle_stall(whose, start),
             Step::Progress(whose) => session.handle_progress(whose),
+            Step::Owed => session.handle_owed(0, start),
+            Step::Flushed => session.handle_flushed(false, || start),
+            Step::FlushedInPart => session.handle_flushed(true, || start),
             Step::Late => session.handle_timeout(start + Limits::default().stall),
             Step::Drain => session.handle_drain(1, None),
             Step::DrainLater => session.handle_drain(1, Some(start)),
@@ -179,7 +188,7 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
         if sent.is_some() != wanted {
             return Err(format!("{step:?} sent {sent:?} while {was:?}"));
         }
-        let blocked = apply_actions(&mut session, &mut known, bug)?;
+        let blocked = apply_actions(&mut session, &mut known, bug, *step)?;
         if blocked != (*step == Step::Block && (was.pipe || was.parted) && !was.closing) {
             return Err(format!("{step:?} blocked {blocked} while {was:?}"));
         }
@@ -203,7 +212,12 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
 }
 
 /// Applies the actions of the session. Returns true if one of them blocked the partner.
-fn apply_actions(session: &mut Session, known: &mut Known, bug: Bug) -> Result<bool, String> {
+fn apply_actions(
+    session: &mut Session,
+    known: &mut Known,
+    bug: Bug,
+    step: Step,
+) -> Result<bool, String> {
     let mut blocked = false;
     while let Some(action) = session.poll_action() {
         let fits = match &action {
@@ -215,6 +229,8 @@ fn apply_actions(session: &mut Session, known: &mut Known, bug: Bug) -> Result<b
                 (known.pipe || known.parted) && *person == PersonId::from_bits(2)
             }
             Action::Resume(_) => !known.closing,
+            // What was said is lost only to a partner that does not read.
+            Action::Discard => known.pipe && step == Step::Late,
             Action::Part(_) => known.pipe,
             Action::Close(closing) => !known.closing || *closing == CloseReason::Slow,
         };
@@ -228,6 +244,7 @@ fn apply_actions(session: &mut Session, known: &mut Known, bug: Bug) -> Result<b
             Action::Pause => (known.place, known.paused) = (false, true),
             Action::Leave => (known.place, known.paused) = (false, false),
             Action::Block(_) => blocked = true,
+            Action::Discard => {}
             Action::Resume(_) => session.handle_unknown_token(),
             Action::Part(_) => (known.pipe, known.parted) = (false, true),
             Action::Close(_) => known.closing = true,

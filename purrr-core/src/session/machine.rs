@@ -1,7 +1,11 @@
 //! The state of one session, and what the hub, the backend and the partner change of it:
 //! [`Session`].
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     model::{
@@ -170,6 +174,37 @@ impl Session {
         self.timers.stop(stall_timer(consumer));
     }
 
+    /// Extends the time by which the transport must have flushed all that it was given.
+    ///
+    /// It is [`Limits::stall`] from the first call on, and a second for each
+    /// [`Limits::min_read_rate`] of these `bytes`, which no call counted before. So a client cannot
+    /// hold its queue by taking a few bytes now and then.
+    pub fn handle_owed(&mut self, bytes: usize, now: Instant) {
+        let rate = self.limits.min_read_rate;
+        if rate == 0 {
+            return;
+        }
+        let begins = self.timers.deadline(Timer::SlowRead).or(now.checked_add(self.limits.stall));
+        let more = Duration::from_secs_f64(bytes as f64 / rate as f64);
+        self.timers.set(Timer::SlowRead, begins.and_then(|begins| begins.checked_add(more)));
+    }
+
+    /// Notes that the transport has flushed all that it was given. `waits` if there is more that it
+    /// had no room for.
+    #[inline]
+    pub fn handle_flushed(&mut self, waits: bool, now: impl FnOnce() -> Instant) {
+        self.handle_progress(Consumer::Transport);
+        if !waits {
+            return self.timers.stop(Timer::SlowRead);
+        }
+        // What was taken fast is no credit for what is taken slowly.
+        if let Some(deadline) = self.timers.deadline(Timer::SlowRead) {
+            let latest = now().checked_add(self.limits.stall);
+            let earlier = latest.map_or(deadline, |latest| latest.min(deadline));
+            self.timers.set(Timer::SlowRead, Some(earlier));
+        }
+    }
+
     /// Does what is due by now. See [`poll_timeout`](Self::poll_timeout).
     pub fn handle_timeout(&mut self, now: Instant) {
         for timer in Timer::ALL {
@@ -178,11 +213,12 @@ impl Session {
             }
             match timer {
                 Timer::PartnerStall => {
+                    self.actions.push_back(Action::Discard);
                     self.part(ChatEnd::Lost);
                     self.tell_left(ChatEnd::Slow);
                     self.close_if_draining();
                 }
-                Timer::TransportStall => self.end(CloseReason::Slow),
+                Timer::TransportStall | Timer::SlowRead => self.end(CloseReason::Slow),
                 Timer::CoalescedTyping => self.release_typing(now),
                 Timer::DrainJitter => self.close(CloseReason::Drained),
             }
@@ -276,6 +312,13 @@ impl Session {
             self.actions = VecDeque::new();
         }
         action
+    }
+
+    /// Returns the next thing to do if that is to part.
+    #[inline]
+    pub(crate) fn poll_parting(&mut self) -> Option<Action> {
+        let parts = matches!(self.actions.front(), Some(Action::Discard | Action::Part(_)));
+        if parts { self.actions.pop_front() } else { None }
     }
 
     /// Returns a coalesced frame that is due. Poll only while the partner has room: it is returned

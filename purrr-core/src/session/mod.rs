@@ -20,7 +20,7 @@
 //! |---|---|
 //! | the hub | `welcome` first, then `handle_drain`, `handle_close` |
 //! | the client | `handle_command` or `handle_send`, `handle_invalid` |
-//! | the transport | `handle_unresponsive`, `handle_responsive`, `handle_stall`, `handle_progress` |
+//! | the transport | `handle_unresponsive`, `handle_responsive`, `handle_stall`, `handle_progress`, `handle_owed`, `handle_flushed` |
 //! | the backend | `handle_matched`, `handle_search_failed`, `handle_unknown_token`, `handle_unavailable` |
 //! | the partner | `handle_frame`, `handle_receipts`, `handle_parted`, `handle_stall`, `handle_progress` |
 //! | the clock | `handle_timeout` |

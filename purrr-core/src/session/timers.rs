@@ -9,10 +9,13 @@ pub(super) enum Timer {
     PartnerStall = 0,
     /// The transport made no write progress for the stall timeout: closes the session as slow.
     TransportStall = 1,
+    /// The transport took what it was given at less than the minimum rate: closes the session as
+    /// slow.
+    SlowRead = 2,
     /// A typing change above its rate may be sent by now: sends the last one.
-    CoalescedTyping = 2,
+    CoalescedTyping = 3,
     /// The drain jitter of a session without a chat is over: closes the session.
-    DrainJitter = 3,
+    DrainJitter = 4,
 }
 
 /// When each timer expires, if it runs.
@@ -23,8 +26,13 @@ pub(super) struct TimerTable {
 
 impl Timer {
     /// Every timer, in the order in which those that expired together are handled.
-    pub(super) const ALL: [Self; 4] =
-        [Self::PartnerStall, Self::TransportStall, Self::CoalescedTyping, Self::DrainJitter];
+    pub(super) const ALL: [Self; 5] = [
+        Self::PartnerStall,
+        Self::TransportStall,
+        Self::SlowRead,
+        Self::CoalescedTyping,
+        Self::DrainJitter,
+    ];
 }
 
 impl TimerTable {

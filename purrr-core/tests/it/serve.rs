@@ -5,6 +5,7 @@ mod chats;
 mod draining;
 mod holding;
 mod invariants;
+mod leaving;
 pub(crate) mod peer;
 mod people;
 mod rates;

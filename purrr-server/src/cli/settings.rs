@@ -193,8 +193,18 @@ const LIMITS: &[Setting] = &[
         .details("One larger frame is allowed into an empty queue.")
         .memory(
             "for each chat 2 MiB of small frames and half as much that was read with them, \
-             or 39 MB of images, in `--buffered-bytes`",
+             or 59 MB of images, in `--buffered-bytes`",
         ),
+    setting!(limits.read_ahead_items, "COUNT", "Frames read behind a full send queue")
+        .unit("frames")
+        .details(
+            "So that leaving is done at once while the partner does not read. Behind more, it \
+             waits for the partner. 0 disables.",
+        )
+        .memory("60 KB for each side of a chat, beside what the frames hold"),
+    setting!(limits.read_ahead_bytes, "BYTES", "Bytes of those frames; the last may exceed it")
+        .details("0 disables.")
+        .memory("128 KiB for each chat, or see `--queue-bytes`"),
     setting!(limits.receipts, "COUNT", "Maximum messages of a sender awaiting `delivered`")
         .unit("messages")
         .details("Above it `too-many`.")
@@ -214,6 +224,13 @@ const LIMITS: &[Setting] = &[
             "It applies to a client that does not take what it is sent, and to a match that the \
              partner does not open. A polling client shows only by its next poll that it took a \
              response.",
+        )
+        .memory("what the queues hold, see `--queue-bytes`"),
+    setting!(limits.min_read_rate, "BYTES", "Minimum rate at which a client takes its output")
+        .unit("bytes a second")
+        .details(
+            "A client that is slower over --stall and the time of what it is owed is closed with \
+             `slow`. 0 disables.",
         )
         .memory("what the queues hold, see `--queue-bytes`"),
 ];

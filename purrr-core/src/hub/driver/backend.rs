@@ -19,14 +19,22 @@ use crate::{
 };
 
 impl SessionCore<'_> {
-    /// Does what the session wants, in order. Actions wait for a call of the backend that is under
-    /// way.
+    /// Does what the session wants, in order. Actions but a parting wait for a call of the backend
+    /// that is under way.
     #[inline]
     pub(super) fn apply_actions(&mut self, cx: &mut Context<'_>) {
-        while !self.request.is_call()
-            && let Some(action) = self.session.poll_action()
-        {
+        while let Some(action) = self.next_action() {
             self.apply(cx, action);
+        }
+    }
+
+    #[inline]
+    fn next_action(&mut self) -> Option<Action> {
+        if self.request.is_call() {
+            // The partner of a peer that blocks it is told at once, however slow the backend is.
+            self.session.poll_parting()
+        } else {
+            self.session.poll_action()
         }
     }
 
@@ -51,13 +59,8 @@ impl SessionCore<'_> {
                 self.request = Request::Call(self.peer.resume(token));
                 self.drive_backend(cx);
             }
-            Action::Part(reason) => {
-                self.input.pending_frame = None;
-                self.output.unacknowledged = 0;
-                if let Some(pipe) = self.chat.take() {
-                    pipe.part(reason);
-                }
-            }
+            Action::Discard => self.input.held = None,
+            Action::Part(reason) => self.part(reason),
             Action::Close(reason) => self.closing = Some(reason),
         }
     }

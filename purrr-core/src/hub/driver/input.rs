@@ -10,10 +10,13 @@ use futures::Stream;
 use crate::{
     backend::pipe::TrySendError,
     hub::{
-        driver::state::{InputState, SessionCore, SessionDriver, now},
+        driver::{
+            held::HeldFrames,
+            state::{InputState, SessionCore, SessionDriver, now},
+        },
         transport::Input,
     },
-    model::{command::Command, frame::Frame, ids::ChatId, reason::CloseReason},
+    model::{command::Command, frame::Frame, ids::ChatId, limits::Limits, reason::CloseReason},
     rate::cost::Cost,
     session::Consumer,
 };
@@ -29,7 +32,7 @@ where
     T: Stream<Item = I>,
     I: Into<Input>,
 {
-    /// Reads input, and goes on as long as it is frames that the partner has room for.
+    /// Reads input, and goes on as long as it is frames that there is room for.
     ///
     /// Returns true if input was handled that the session may have an answer to, or if there may be
     /// more.
@@ -42,11 +45,7 @@ where
         let Some(mut transport) = self.transport.as_mut().as_pin_mut() else { return Ok(false) };
         for _ in 0..BATCH {
             if core.input.ended {
-                return if core.has_work_after_input() {
-                    Ok(false)
-                } else {
-                    Err(CloseReason::Lost)
-                };
+                return Err(CloseReason::Lost);
             }
             let wants_commands = core.wants_commands();
             if core.closing.is_some() || !core.input.may_poll(wants_commands) {
@@ -54,7 +53,7 @@ where
             }
             let input = match transport.as_mut().poll_next(cx) {
                 Poll::Pending => return Ok(false),
-                Poll::Ready(None) if core.has_work_after_input() || core.output.coalescing => {
+                Poll::Ready(None) if core.output.coalescing => {
                     core.input.ended = true;
                     // A client may end its side of the connection and still read what its search
                     // has come to.
@@ -94,6 +93,12 @@ where
 }
 
 impl InputState {
+    /// Returns true if there is room for one more frame.
+    #[inline]
+    fn has_room(&self, limits: &Limits) -> bool {
+        self.held.as_ref().is_none_or(|held| held.has_room(limits))
+    }
+
     /// Returns true if the transport may be polled. Without a gate, it may only while commands are
     /// wanted.
     #[inline]
@@ -110,17 +115,9 @@ impl SessionCore<'_> {
     /// Returns true if there is room for what a command may bring.
     #[inline]
     fn wants_commands(&self) -> bool {
-        self.input.pending_frame.is_none()
+        self.input.has_room(&self.hub.limits)
             && self.session.backlog() < MAX_BACKLOG
             && !self.request.is_call()
-    }
-
-    /// Returns true if something that the client sent is not done yet.
-    ///
-    /// The stall timeout bounds how long a frame may wait, and the backend how long a call takes.
-    #[inline]
-    fn has_work_after_input(&self) -> bool {
-        self.input.pending_frame.is_some() || self.request.is_call()
     }
 
     /// Returns true if a frame is to be sent to the partner.
@@ -156,15 +153,15 @@ impl SessionCore<'_> {
         }
     }
 
-    /// Retries the frame that the partner's queue had no room for, or sends one that is due.
+    /// Retries the frames that the partner's queue had no room for, or sends one that is due.
     /// Returns true if one was sent.
     #[inline]
-    pub(super) fn flush_pending_frame(&mut self, cx: &Context<'_>) -> bool {
+    pub(super) fn flush_held_frames(&mut self, cx: &Context<'_>) -> bool {
         let mut progress = false;
-        if self.input.pending_frame.is_some() {
-            progress = self.retry_pending_frame(cx);
+        if self.input.held.is_some() {
+            progress = self.retry_held_frames(cx);
         }
-        if self.input.pending_frame.is_none()
+        if self.input.held.is_none()
             && let Some(frame) = self.session.poll_frame()
         {
             self.send_coalesced(cx, frame);
@@ -173,11 +170,18 @@ impl SessionCore<'_> {
         progress
     }
 
-    fn retry_pending_frame(&mut self, cx: &Context<'_>) -> bool {
-        if let Some(frame) = self.input.pending_frame.take() {
-            self.send(cx, frame);
+    fn retry_held_frames(&mut self, cx: &Context<'_>) -> bool {
+        let Some(mut held) = self.input.held.take() else { return false };
+        let mut progress = false;
+        while let Some(frame) = held.pop() {
+            if let Some(frame) = self.offer(cx, frame) {
+                held.put_back(frame);
+                self.input.held = Some(held);
+                break;
+            }
+            progress = true;
         }
-        self.input.pending_frame.is_none()
+        progress
     }
 
     /// Sends a frame that the session held back until its rate allowed it. The session has paid for
@@ -190,20 +194,32 @@ impl SessionCore<'_> {
         self.send(cx, frame);
     }
 
-    /// Sends a frame to the partner, or keeps it while the partner's queue is full.
+    /// Sends a frame to the partner, or holds it while the partner's queue is full.
     fn send(&mut self, cx: &Context<'_>, frame: Frame) {
-        let Some(pipe) = &mut self.chat else { return };
+        if let Some(held) = &mut self.input.held {
+            held.push(frame);
+        } else if let Some(frame) = self.offer(cx, frame) {
+            self.input.held = Some(Box::new(HeldFrames::new(frame)));
+        }
+    }
+
+    /// Offers a frame to the partner's queue. Returns it if the queue is full.
+    fn offer(&mut self, cx: &Context<'_>, frame: Frame) -> Option<Frame> {
+        let pipe = self.chat.as_mut()?;
         match pipe.poll_send(cx, frame) {
-            Ok(()) => self.session.handle_progress(Consumer::Partner),
+            Ok(()) => {
+                self.session.handle_progress(Consumer::Partner);
+                None
+            }
             Err(TrySendError::Full(frame)) => {
-                self.input.pending_frame = Some(frame);
                 if pipe.take_progress() {
                     self.session.handle_progress(Consumer::Partner);
                 }
                 self.session.handle_stall(Consumer::Partner, now());
+                Some(frame)
             }
             // The pipe yields the parting where it is received from.
-            Err(TrySendError::Parted(_)) => {}
+            Err(TrySendError::Parted(_)) => None,
         }
     }
 

@@ -14,6 +14,9 @@ use crate::{
     session::Consumer,
 };
 
+/// Bytes that an event counts for, beside the contents of a frame.
+const EVENT_BYTES: usize = 128;
+
 impl<T: Sink<Event>> SessionDriver<'_, '_, T> {
     /// Writes events and frames to the transport while it has room, and flushes it. Returns true if
     /// there may be more.
@@ -68,6 +71,7 @@ impl SessionCore<'_> {
                 self.hub.stats.count_refused(problem.code);
                 self.peer.tell_refused(problem.code);
             }
+            self.output.owed += owed_bytes(&event);
             transport.as_mut().start_send(event).map_err(|_| CloseReason::Lost)?;
             self.session.handle_progress(Consumer::Transport);
             self.output.unflushed = true;
@@ -95,14 +99,15 @@ impl SessionCore<'_> {
                     ready => self.output.blocked = ready.is_pending(),
                 }
                 self.session.handle_stall(Consumer::Transport, now());
+                self.session.handle_owed(std::mem::take(&mut self.output.owed), now());
                 Ok(false)
             }
         }
     }
 
     fn handle_flushed(&mut self) {
-        self.output.unflushed = false;
-        self.session.handle_progress(Consumer::Transport);
+        (self.output.unflushed, self.output.owed) = (false, 0);
+        self.session.handle_flushed(self.output.blocked, now);
         let delivered = std::mem::take(&mut self.output.unacknowledged);
         if let (1.., Some(pipe)) = (delivered, &mut self.chat) {
             pipe.acknowledge(delivered);
@@ -139,8 +144,8 @@ impl SessionCore<'_> {
                 Poll::Ready(Received::Parted(reason)) => {
                     self.session.handle_parted(reason);
                     self.apply_actions(cx);
-                    // The pipe yields its end for as long as it is held, and letting go of it may
-                    // have to wait for a call of the backend.
+                    // The pipe yields its end for as long as it is held, and an action before the
+                    // parting may have to wait for a call of the backend.
                     if self.request.is_call() {
                         return self.session.poll_event();
                     }
@@ -149,5 +154,13 @@ impl SessionCore<'_> {
                 Poll::Pending => {}
             }
         }
+    }
+}
+
+/// Returns the bytes that the transport may take its time for.
+fn owed_bytes(event: &Event) -> usize {
+    match event {
+        Event::Received(frame) => EVENT_BYTES + frame.weight(),
+        _ => EVENT_BYTES,
     }
 }

@@ -4,7 +4,7 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
 use futures::{Sink, Stream};
@@ -20,7 +20,11 @@ use crate::{
         shared::{Phase, Shared},
         transport::Input,
     },
-    model::{event::Event, ids::PeerId, reason::CloseReason},
+    model::{
+        event::Event,
+        ids::PeerId,
+        reason::{ChatEnd, CloseReason},
+    },
     rate::shared::Lease,
     session::Session,
 };
@@ -67,7 +71,7 @@ where
         },
         peer,
         session,
-        input: InputState { pending_frame: None, ended: false, gate },
+        input: InputState { held: None, ended: false, gate },
         output: OutputState::default(),
         waiting_since: None,
         chat: None,
@@ -93,6 +97,28 @@ where
     I: Into<Input>,
 {
     fn poll(&mut self, cx: &mut Context<'_>, phase: &mut PhaseWatch<'_, '_>) -> Poll<CloseReason> {
+        if self.transport.is_some() {
+            let reason = ready!(self.poll_session(cx, phase));
+            // A transport that was lost said nothing to the partner.
+            self.core.part(ChatEnd::Lost);
+            if !self.core.request.is_call() {
+                return Poll::Ready(reason);
+            }
+            // A block must be stored, otherwise the blocked person is back in the next chat.
+            self.core.closing = Some(reason);
+            self.transport.set(None);
+        }
+        if self.core.drive_backend(cx) {
+            return Poll::Ready(self.core.closing.unwrap_or(CloseReason::Lost));
+        }
+        Poll::Pending
+    }
+
+    fn poll_session(
+        &mut self,
+        cx: &mut Context<'_>,
+        phase: &mut PhaseWatch<'_, '_>,
+    ) -> Poll<CloseReason> {
         if let Some(phase) = phase.poll(cx) {
             self.core.poll_opening(cx);
             self.core.enter_phase(phase);
@@ -102,7 +128,7 @@ where
         // makes progress, at most `BUDGET` times. Each step does all it can.
         for _ in 0..BUDGET {
             self.core.apply_actions(cx);
-            let mut progress = self.core.flush_pending_frame(cx);
+            let mut progress = self.core.flush_held_frames(cx);
             progress |= match self.drive_output(cx) {
                 Ok(progress) => progress,
                 Err(reason) => return Poll::Ready(reason),

@@ -7,12 +7,13 @@ use tokio::time::{Instant, Sleep};
 use crate::{
     backend::pipe::Pipe,
     hub::{
+        driver::held::HeldFrames,
         peer::{ActivePeer, Call},
         search::Searching,
         shared::Shared,
         transport::Gate,
     },
-    model::{frame::Frame, reason::CloseReason},
+    model::reason::{ChatEnd, CloseReason},
     rate::shared::Lease,
     session::Session,
 };
@@ -22,7 +23,7 @@ pub(super) const BUDGET: usize = 128;
 
 /// Drives a session over the transport that it has.
 pub(super) struct SessionDriver<'d, 'h, T> {
-    /// The client's connection. Present until the session ends.
+    /// The client's connection. None once only a call of the backend is waited for.
     pub(super) transport: Pin<&'d mut Option<T>>,
     pub(super) core: &'d mut SessionCore<'h>,
 }
@@ -40,7 +41,7 @@ pub(super) struct SessionCore<'h> {
     /// What the peer may spend of the allowance that it shares with others.
     pub(super) lease: Lease,
     pub(super) timer: Option<Pin<Box<Sleep>>>,
-    /// Why the transport is to be closed, once it is.
+    /// Why the transport is to be closed, or why the session has ended.
     pub(super) closing: Option<CloseReason>,
     /// Whether the peer arrived during the drain. Such peers arrive one by one, so they need no
     /// drain jitter.
@@ -51,9 +52,10 @@ pub(super) struct SessionCore<'h> {
 
 /// From the client to the partner.
 pub(super) struct InputState {
-    /// A frame that the partner's full queue did not take. Until it does, no command is read.
-    pub(super) pending_frame: Option<Frame>,
-    /// Whether the transport ended while there was still something to send or to tell.
+    /// The frames that the partner's full queue did not take. None without a chat. Boxed: hardly
+    /// any session has them.
+    pub(super) held: Option<Box<HeldFrames>>,
+    /// Whether the transport ended while there was still something to tell.
     pub(super) ended: bool,
     /// By which the transport is told to yield no commands, if it has one.
     pub(super) gate: Option<Gate>,
@@ -66,6 +68,8 @@ pub(super) struct OutputState {
     pub(super) blocked: bool,
     /// Whether events were written since the last flush.
     pub(super) unflushed: bool,
+    /// Bytes written since the last flush that the session was not told of.
+    pub(super) owed: usize,
     /// Set for one scheduler turn after a search begins. Output is held back for that turn, so that
     /// an immediate match goes out in the same write as `waiting`.
     pub(super) coalescing: bool,
@@ -88,6 +92,18 @@ impl SessionCore<'_> {
     #[inline]
     pub(super) fn is_flushed_for_close(&self) -> bool {
         self.closing.is_some() && !self.output.unflushed && self.session.backlog() == 0
+    }
+
+    /// Parts from the partner, if there is one.
+    ///
+    /// What the client said before goes first, beyond the limits of the partner's queue. So parting
+    /// never waits, and nothing that was said is lost.
+    pub(super) fn part(&mut self, reason: ChatEnd) {
+        let held = self.input.held.take();
+        self.output.unacknowledged = 0;
+        if let Some(pipe) = self.chat.take() {
+            pipe.part_after(held.map(|held| held.into_frames()).unwrap_or_default(), reason);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::serve::{
 
 #[tokio::test(start_paused = true)]
 async fn invariant_4_matched_frames_left_in_order_without_room() {
-    let hub = hub_of(3);
+    let hub = hub_of(3, 0);
     let ann = Peer::waiting(&hub, "Ann").await;
     ann.far.take_only(0);
     let bob = Peer::waiting(&hub, "Bob").await;
@@ -67,7 +67,7 @@ async fn invariant_5_frames_arrive_once_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn invariant_6_late_frame_does_not_reach_next_partner() {
-    let hub = hub_of(2);
+    let hub = hub_of(2, 0);
     let (ann, bob, chat) = Peer::pair(&hub).await;
     let cat = Peer::waiting(&hub, "Cat").await;
     ann.far.take_only(0);
@@ -105,30 +105,28 @@ async fn invariant_6_late_frame_does_not_reach_next_partner() {
 #[tokio::test(start_paused = true)]
 async fn invariant_8_full_mailboxes_do_not_deadlock() {
     let texts = ["1", "2", "3", "4", "5", "6"];
-    let hub = hub_of(2);
-    let (ann, bob, _) = Peer::pair(&hub).await;
-    for peer in [&ann, &bob] {
-        peer.far.take_only(0);
-        for text in texts {
-            peer.say(text);
+    for read_ahead in [0, 2] {
+        let hub = hub_of(2, read_ahead);
+        let (ann, bob, _) = Peer::pair(&hub).await;
+        for peer in [&ann, &bob] {
+            peer.far.take_only(0);
+            for text in texts {
+                peer.say(text);
+            }
         }
+        settled().await;
+        // The search, what fills the queue, one that is held, and what is read ahead.
+        let read = 1 + 3 + read_ahead;
+        assert_eq!((ann.far.read(), bob.far.read()), (read, read));
+        let begun = Instant::now();
+        // Bob still cannot send, and reads all the same.
+        bob.far.take_all();
+        bob.gets(texts).await;
+        assert_eq!((ann.far.read(), bob.far.read()), (1 + 6, read));
+        ann.far.take_all();
+        ann.gets(texts).await;
+        assert_eq!(begun.elapsed(), Duration::ZERO);
     }
-    settled().await;
-    for peer in [&ann, &bob] {
-        assert_eq!(
-            peer.far.read(),
-            1 + 3,
-            "the search, what fills the queue, and one that is held"
-        );
-    }
-    let begun = Instant::now();
-    // Bob still cannot send, and reads all the same.
-    bob.far.take_all();
-    bob.gets(texts).await;
-    assert_eq!((ann.far.read(), bob.far.read()), (1 + 6, 1 + 3));
-    ann.far.take_all();
-    ann.gets(texts).await;
-    assert_eq!(begun.elapsed(), Duration::ZERO);
 }
 
 mod histories {
@@ -280,8 +278,8 @@ mod histories {
         }
     }
 
-    async fn play(history: &[(usize, Deed)]) {
-        let hub = hub_of(2);
+    async fn play(history: &[(usize, Deed)], read_ahead: usize) {
+        let hub = hub_of(2, read_ahead);
         let mut gone = Vec::new();
         let mut visitors: Vec<Visitor> = (0..VISITORS).map(|_| Visitor::arrive(&hub)).collect();
         for (who, deed) in history {
@@ -347,13 +345,13 @@ mod histories {
 
     proptest! {
         #[test]
-        fn any_history_of_four_peers_keeps_invariants(history in deeds()) {
+        fn any_history_of_four_peers_keeps_invariants(history in deeds(), read_ahead in 0..4usize) {
             tokio::runtime::Builder::new_current_thread()
                 .enable_time()
                 .start_paused(true)
                 .build()
                 .unwrap()
-                .block_on(play(&history));
+                .block_on(play(&history, read_ahead));
         }
     }
 }
@@ -365,9 +363,9 @@ fn heard(event: Option<Event>) -> String {
     }
 }
 
-/// A hub whose pipes hold so few frames each way.
-fn hub_of(queue_items: usize) -> Hub {
+/// A hub whose pipes hold so few frames each way, and whose sessions read so few behind them.
+fn hub_of(queue_items: usize, read_ahead: usize) -> Hub {
     let mut limits = Limits::default();
-    limits.queue_items = queue_items;
+    (limits.queue_items, limits.read_ahead_items) = (queue_items, read_ahead);
     Hub::builder().limits(limits).build()
 }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::serve::{
     peer::{Peer, find, settled},
-    wire::{Far, wire},
+    wire::{Far, Fault, wire},
 };
 
 const LATENCY: Duration = Duration::from_secs(1);
@@ -27,6 +27,7 @@ const LATENCY: Duration = Duration::from_secs(1);
 const ANN: PersonId = PersonId::from_bits(1);
 const BOB: PersonId = PersonId::from_bits(2);
 const CAT: PersonId = PersonId::from_bits(3);
+const DAN: PersonId = PersonId::from_bits(4);
 
 /// A backend over a network: each call takes a while, and fails while the backend is down.
 #[derive(Debug, Default)]
@@ -198,12 +199,16 @@ async fn search_waits_for_a_pending_block() {
 async fn partner_may_leave_during_a_pending_block() {
     let (hub, people) = hub();
     let (ann, bob) = pair(&hub, profile(ANN), profile(BOB)).await;
+    let begun = Instant::now();
     ann.send(Command::Block);
     ann.gets(["idle"]).await;
-    settled().await;
+    // The partner is told at once, and not only when the block is stored.
+    bob.gets(["left: left"]).await;
     bob.send(Command::Leave);
     bob.gets(["idle"]).await;
+    assert_eq!(begun.elapsed(), Duration::ZERO);
     sleep(LATENCY).await;
+    settled().await;
     assert!(people.inner.keeps_apart(ANN, BOB).await.unwrap());
     ann.send(find());
     ann.gets(["waiting"]).await;
@@ -235,6 +240,37 @@ async fn disconnect_does_not_drop_a_pending_block() {
     for other in [BOB, CAT] {
         assert!(people.inner.keeps_apart(ANN, other).await.unwrap());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_write_does_not_drop_a_pending_block() {
+    let (hub, people) = hub();
+    for (fault, bob) in [(Fault::Ready, BOB), (Fault::Send, CAT), (Fault::Flush, DAN)] {
+        let (ann, bob) = pair(&hub, profile(ANN), profile(bob)).await;
+        let line = ann.far.clone();
+        let begun = Instant::now();
+        ann.far.send_with(Command::Block, move || line.fail(fault));
+        bob.gets(["left: left"]).await;
+        assert_eq!(begun.elapsed(), Duration::ZERO, "the partner is told at once");
+        assert_eq!(ann.session.await.unwrap(), CloseReason::Lost);
+        assert_eq!(begun.elapsed(), LATENCY);
+    }
+    for other in [BOB, CAT, DAN] {
+        assert!(people.inner.keeps_apart(ANN, other).await.unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_transport_does_not_drop_a_pending_block() {
+    let (hub, people) = hub();
+    let (ann, bob) = pair(&hub, profile(ANN), profile(BOB)).await;
+    ann.far.take_only(0);
+    bob.say("unread");
+    sleep(hub.limits().stall - LATENCY / 2).await;
+    ann.send(Command::Block);
+    bob.gets(["left: left"]).await;
+    assert_eq!(ann.session.await.unwrap(), CloseReason::Slow);
+    assert!(people.inner.keeps_apart(ANN, BOB).await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]

@@ -148,7 +148,8 @@ async fn write_or_room_resets_stall_timer() {
         let (ann, bob, _) = Peer::pair(&hub).await;
         bob.far.let_flush(false);
         bob.far.take_only(room);
-        ann.say("one");
+        // Long enough for the minimum rate.
+        ann.say(&"x".repeat(60_000));
         let stuck = Instant::now();
         sleep(taking_meanwhile).await;
         match second {
@@ -246,11 +247,12 @@ async fn unread_answers_stay_within_backlog() {
     ann.gets_nothing().await;
 }
 
-/// A hub whose pipes hold so much each way.
+/// A hub whose pipes hold so much each way, and whose sessions read nothing ahead.
 fn hub_of(queue_items: usize, queue_bytes: usize) -> Hub {
     let mut limits = Limits::default();
     limits.queue_items = queue_items;
     limits.queue_bytes = queue_bytes;
+    limits.read_ahead_items = 0;
     limits.stall = STALL;
     Hub::builder().limits(limits).build()
 }
