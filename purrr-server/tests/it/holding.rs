@@ -7,7 +7,7 @@ use purrr_server::ServerConfig;
 use crate::{
     support::{
         Peer, Server,
-        wire::{FIN, PING, PONG, TEXT, Wire, frame},
+        wire::{CLOSE, FIN, PING, PONG, TEXT, Wire, frame},
     },
     visitor::{Line, Packet, Transport, Visitor, post},
 };
@@ -107,4 +107,78 @@ async fn partly_read_message_survives_backpressure() {
     }
     while ann.next().await.expect("she is there").payload != b"!" {}
     Peer::connect(server.address, "Cat").await;
+}
+
+/// Leaves the chat, or ends the connection, while texts are held for Bob.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Leaving {
+    Command,
+    Close,
+}
+
+/// A server on which nothing is slow before the test is.
+async fn patient_server() -> Server {
+    let mut config = Config::default();
+    config.limits.queue_items = 1;
+    config.limits.stall = Duration::from_secs(60);
+    Server::with(config).await
+}
+
+/// Bob hears all texts and a word, and then that Ann left.
+async fn hears_all_and_then_left(bob: &mut Visitor) {
+    let mut heard = 0;
+    loop {
+        match bob.text().await {
+            text if text.contains(r#""receive_message""#) => heard += 1,
+            text if text == r#"42["partner_disconnected"]"# => break,
+            _ => {}
+        }
+    }
+    assert_eq!(heard, TAKEN + 2 + 1);
+}
+
+#[tokio::test]
+async fn native_client_leaves_at_once_while_texts_are_held() {
+    for leaving in [Leaving::Command, Leaving::Close] {
+        let server = patient_server().await;
+        let (mut ann, mut bob) = pair(&server).await;
+        fill(&mut ann, 0).await;
+        ann.say(r#"{"type":"message","id":100,"text":"a word"}"#).await;
+        match leaving {
+            Leaving::Command => {
+                ann.say(r#"{"type":"leave"}"#).await;
+                while ann.next().await.expect("she is there").payload != br#"{"type":"idle"}"# {}
+            }
+            Leaving::Close => {
+                ann.send(&frame(FIN | CLOSE, &1000_u16.to_be_bytes())).await;
+                while ann.next().await.is_some() {}
+            }
+        }
+        hears_all_and_then_left(&mut bob).await;
+    }
+}
+
+#[tokio::test]
+async fn purrr_chat_client_leaves_at_once_while_texts_are_held() {
+    for (transport, leaving) in Transport::ALL
+        .into_iter()
+        .flat_map(|transport| [Leaving::Command, Leaving::Close].map(|leaving| (transport, leaving)))
+    {
+        let server = patient_server().await;
+        let (mut ann, mut bob) =
+            Visitor::pair_without_keys(&server, [transport, Transport::Polling]).await;
+        let text = "x".repeat(LARGE);
+        for _ in 0..TAKEN + 2 {
+            ann.emit(&format!(r#"["send_message",{{"message":"{text}"}}]"#)).await;
+        }
+        ann.emit(r#"["send_message",{"message":"a word"}]"#).await;
+        match leaving {
+            Leaving::Command => {
+                ann.emit(r#"["disconnect_partner"]"#).await;
+                while ann.text().await != r#"42["partner_disconnected"]"# {}
+            }
+            Leaving::Close => ann.line.send("1").await,
+        }
+        hears_all_and_then_left(&mut bob).await;
+    }
 }
