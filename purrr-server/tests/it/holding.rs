@@ -160,10 +160,9 @@ async fn native_client_leaves_at_once_while_texts_are_held() {
 
 #[tokio::test]
 async fn purrr_chat_client_leaves_at_once_while_texts_are_held() {
-    for (transport, leaving) in Transport::ALL
-        .into_iter()
-        .flat_map(|transport| [Leaving::Command, Leaving::Close].map(|leaving| (transport, leaving)))
-    {
+    for (transport, leaving) in Transport::ALL.into_iter().flat_map(|transport| {
+        [Leaving::Command, Leaving::Close].map(|leaving| (transport, leaving))
+    }) {
         let server = patient_server().await;
         let (mut ann, mut bob) =
             Visitor::pair_without_keys(&server, [transport, Transport::Polling]).await;
