@@ -118,7 +118,7 @@ enum Leaving {
 
 /// A server on which nothing is slow before the test is.
 async fn patient_server() -> Server {
-    let mut config = Config::default();
+    let mut config = ServerConfig::default();
     config.limits.queue_items = 1;
     config.limits.stall = Duration::from_secs(60);
     Server::with(config).await
