@@ -157,7 +157,7 @@ impl<H: IntoHub> RouterBuilder<H> {
         let hub = hub.into_hub();
         let limiter = Arc::new(ConnectionLimiter::new(&config, hub.limits().rates.clone()));
         let connections = OpenConnections::default();
-        let origins = Arc::new(Origins::new(config.allowed_origin.clone()));
+        let origins = Arc::new(Origins::new(&config));
         let metrics = Metrics::new(
             hub.clone(),
             connections.clone(),

@@ -7,7 +7,10 @@ use std::{
 
 use axum::{
     extract::State,
-    http::{StatusCode, header},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE, VARY},
+    },
     response::{IntoResponse, Response},
 };
 use futures::FutureExt;
@@ -20,16 +23,13 @@ use prometheus_client::{
 use purrr_core::{Hub, backend::LobbyError, model::Census};
 use tokio::runtime::Handle;
 
-use super::origin::Origins;
+use super::{exposition::Format, origin::Origins};
 use crate::limits::{
     connections::ConnectionLimiter,
-    lock,
+    lock, log_lines,
     open::{Dialect, OpenConnections},
     requests::RequestLimiter,
 };
-
-/// The media type of the OpenMetrics text format.
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The metrics of the routes of one [`RouterBuilder`](crate::RouterBuilder).
 ///
@@ -89,8 +89,8 @@ impl Metrics {
     }
 }
 
-/// Answers a scrape, or 503 if the lobby does not answer.
-pub(super) async fn scrape(State(metrics): State<Metrics>) -> Response {
+/// Answers a scrape in the format that it asks for, or with 503 if the lobby does not answer.
+pub(super) async fn scrape(State(metrics): State<Metrics>, headers: HeaderMap) -> Response {
     if metrics.refresh().await.is_err() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
@@ -98,7 +98,9 @@ pub(super) async fn scrape(State(metrics): State<Metrics>) -> Response {
     registry.register_collector(Box::new(metrics));
     let mut text = String::new();
     encode(&mut text, &registry).expect("writing to a string does not fail");
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
+    let format = Format::asked_for(&headers);
+    let headers = [(CONTENT_TYPE, format.content_type()), (VARY, ACCEPT.as_str())];
+    (headers, format.of(text)).into_response()
 }
 
 impl Collector for Metrics {
@@ -147,6 +149,11 @@ impl Sources {
             ("matches", "Matched peers (two per chat).", stats.matches),
             ("frames", "Frames sent to partners.", stats.frames),
             ("frame_bytes", "Bytes of those frames.", stats.bytes),
+            (
+                "log_lines_dropped",
+                "Log lines dropped, since nothing read them.",
+                log_lines::dropped(),
+            ),
         ] {
             let descriptor = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             ConstCounter::new(value).encode(descriptor)?;

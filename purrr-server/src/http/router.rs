@@ -6,21 +6,22 @@ use axum::{
     Router,
     extract::{OriginalUri, RawPathParams, Request, State},
     http::{
-        HeaderMap, HeaderValue, Method, StatusCode, Uri, Version,
-        header::{CONNECTION, CONTENT_TYPE, HOST},
+        HeaderMap, HeaderValue, Method, StatusCode, Uri,
+        header::{ALLOW, CONNECTION},
     },
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{any, get},
 };
 use purrr_core::Hub;
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::{
     health,
     metrics::{self, Metrics},
     origin::Origins,
     page::{self, Site},
+    semantics,
 };
 use crate::{
     config::Config,
@@ -109,7 +110,7 @@ impl Routes {
             // Before the rate: requests of other sites must not use up the rate of their visitors.
             guarded = guarded.layer(middleware::from_fn_with_state(origins, check_origin));
         }
-        open.merge(guarded).layer(middleware::from_fn(require_host))
+        open.merge(guarded).layer(middleware::from_fn(semantics::apply))
     }
 }
 
@@ -124,7 +125,7 @@ where
 {
     operations_routes(hub, metrics)
         .layer(middleware::from_fn_with_state(Arc::clone(limiter), limit_requests))
-        .layer(middleware::from_fn(require_host))
+        .layer(middleware::from_fn(semantics::apply))
 }
 
 fn operations_routes<S>(hub: &Hub, metrics: &Metrics) -> Router<S>
@@ -155,7 +156,7 @@ fn cors(origins: Arc<Origins>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(move |origin, _| origins.lists(origin)))
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers([CONTENT_TYPE])
+        .allow_headers(AllowHeaders::mirror_request())
 }
 
 /// Refuses pages of other origins and sites.
@@ -164,7 +165,7 @@ async fn check_origin(
     request: Request,
     next: Next,
 ) -> Response {
-    match origins.check(request.headers()) {
+    match origins.check(&request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     }
@@ -207,34 +208,13 @@ async fn limit_handshakes(
     limit_requests(limiter, request, next).await
 }
 
-/// Gives requests over HTTP/2 the header `Host`, as RFC 9113, section 8.3.1 has it.
-///
-/// Refuses HTTP/1.1 requests without `Host`, as RFC 9112, section 3.2 requires.
-async fn require_host(mut request: Request, next: Next) -> Response {
-    if request.headers().contains_key(HOST) {
-        return next.run(request).await;
-    }
-    match request.version() {
-        Version::HTTP_11 => {
-            return (StatusCode::BAD_REQUEST, "`Host` is missing\n").into_response();
-        }
-        Version::HTTP_2 => {
-            let authority = request.uri().authority().map(|authority| authority.as_str());
-            if let Some(Ok(host)) = authority.map(HeaderValue::from_str) {
-                request.headers_mut().insert(HOST, host);
-            }
-        }
-        _ => {}
-    }
-    next.run(request).await
-}
-
 fn index(site: &Site, uri: &Uri, request: &Request) -> Response {
-    if !matches!(request.uri().path(), "" | "/") {
+    let is_of_server = *request.method() == Method::OPTIONS && request.uri().path() == "*";
+    if !is_of_server && !matches!(request.uri().path(), "" | "/") {
         return StatusCode::NOT_FOUND.into_response();
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+        return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET, HEAD")]).into_response();
     }
     let prefix = format!("{}/", uri.path().trim_end_matches('/'));
     page::index(site, &prefix, request.headers())

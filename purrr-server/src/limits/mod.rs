@@ -4,6 +4,7 @@ mod address_quotas;
 pub(crate) mod connections;
 pub(crate) mod control_frames;
 pub(crate) mod log_interval;
+pub(crate) mod log_lines;
 pub(crate) mod memory;
 pub(crate) mod open;
 mod permits;

@@ -1,7 +1,9 @@
 //! Bytes and addresses: knows nothing of chats.
 
+pub(crate) mod authority;
 pub(crate) mod cidr;
 pub(crate) mod client_address;
 pub(crate) mod listener;
+pub(crate) mod origin;
 pub(crate) mod stream;
 pub(crate) mod write_timeout;

@@ -251,6 +251,76 @@ async fn metrics_label_connections_by_dialect() {
 }
 
 #[tokio::test]
+async fn metrics_have_the_format_that_is_asked_for() {
+    let server = Server::start().await;
+    let plain = server.ask("GET /metrics", &["Accept: text/plain;version=0.0.4"]).await;
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    assert_eq!(plain.header("content-type"), Some(content_type));
+    // What promtool wants: each sample after a line of the type, which has the sample's name.
+    let mut typed = "";
+    for line in plain.body.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            assert!(["counter", "gauge"].contains(&kind), "{line}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            typed = name;
+        } else if !line.starts_with("# HELP ") {
+            assert_eq!(line.split(['{', ' ']).next(), Some(typed), "{line}");
+        }
+    }
+    let open = server.ask("GET /metrics", &["Accept: application/openmetrics-text"]).await;
+    assert!(open.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    let samples = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
+    assert_eq!(samples(&plain.body), samples(&open.body));
+    assert!(samples(&plain.body) > 20, "{}", plain.body);
+}
+
+#[tokio::test]
+async fn options_are_answered() {
+    let server = Server::start().await;
+    for (request, allow) in [
+        ("OPTIONS / HTTP/1.0\r\n\r\n", "GET, HEAD, OPTIONS"),
+        ("OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "GET, HEAD, OPTIONS"),
+        ("OPTIONS /livez HTTP/1.0\r\n\r\n", "GET, HEAD, OPTIONS"),
+        ("OPTIONS /ws HTTP/1.0\r\n\r\n", "GET, OPTIONS"),
+    ] {
+        let answer = server.raw(request).await;
+        assert_eq!((answer.status, &*answer.body), (204, ""), "{request}");
+        assert_eq!(answer.header("allow"), Some(allow), "{request}");
+    }
+    assert_eq!(server.raw("OPTIONS /nowhere HTTP/1.0\r\n\r\n").await.status, 404);
+}
+
+#[tokio::test]
+async fn answers_that_are_no_assets_are_not_stored() {
+    let server = Server::start().await;
+    let polling = "/socket.io/?EIO=4&transport=polling";
+    let session = server.polling_session().await;
+    let of_session = format!("{polling}&sid={session}");
+    for (request, status, caching) in [
+        (format!("GET {polling}"), 200, "no-store"),
+        (format!("POST {of_session}"), 400, "no-store"),
+        (format!("GET {polling}&sid=none"), 400, "no-store"),
+        ("GET /livez".to_owned(), 200, "no-store"),
+        ("GET /readyz".to_owned(), 200, "no-store"),
+        ("GET /healthz".to_owned(), 200, "no-store"),
+        ("GET /metrics".to_owned(), 200, "no-store"),
+        ("GET /nowhere".to_owned(), 404, "no-store"),
+        ("GET /assets/none.js".to_owned(), 404, "no-store"),
+        ("GET /ws".to_owned(), 426, "no-store"),
+        ("DELETE /".to_owned(), 405, "no-store"),
+        ("GET /".to_owned(), 200, "no-cache"),
+        ("GET /assets/app.js".to_owned(), 200, "no-cache"),
+    ] {
+        let answer = server.ask(&request, &[]).await;
+        assert_eq!(answer.status, status, "{request}");
+        assert_eq!(answer.header("cache-control"), Some(caching), "{request}");
+    }
+    let foreign = server.ask(&format!("GET {polling}"), &["Origin: https://evil.example"]).await;
+    assert_eq!((foreign.status, foreign.header("cache-control")), (403, Some("no-store")));
+}
+
+#[tokio::test]
 async fn draining_server_is_alive_but_not_ready() {
     let mut server = Server::start().await;
     let (mut ann, bob, _) = Peer::pair(server.address).await;
@@ -321,6 +391,63 @@ async fn origin_check() {
         server.ask("POST /socket.io/?EIO=4&transport=polling", &["Origin: https://evil.example"]);
     assert_eq!(post.await.status, 403);
     assert_eq!(server.ask("GET /ws", &UPGRADE).await.status, 101, "a program sends no origin");
+}
+
+#[tokio::test]
+async fn origin_of_the_own_host_in_any_form() {
+    let mut config = Config::default();
+    config.allowed_origin = ["https://Listed.Example", "null", "file://", "https://*.example.com"]
+        .map(|origin| origin.parse().unwrap())
+        .to_vec();
+    config.trusted_proxy = vec!["127.0.0.1".parse().unwrap()];
+    let behind_proxy = Server::with(config.clone()).await;
+    config.trusted_proxy.clear();
+    let server = Server::with(config).await;
+    let forwarded = ["X-Forwarded-Host: chat.example", "Forwarded: for=1.1.1.1;host=chat.example"];
+    let inner = "127.0.0.1:3007";
+    for (origin, host, line, admitted) in [
+        ("https://chat.example:8443", "chat.example", "", [true, true]),
+        ("https://chat.example", inner, forwarded[0], [true, false]),
+        ("https://chat.example", inner, forwarded[1], [true, false]),
+        ("https://chat.example", inner, "", [false, false]),
+        ("https://evil.example", inner, forwarded[0], [false, false]),
+        ("ws://127.0.0.1:3007", inner, "", [true, true]),
+        ("wss://chat.example", "chat.example", "", [true, true]),
+        ("https://listed.example", inner, "", [true, true]),
+        ("null", inner, "", [true, true]),
+        ("file://", inner, "", [true, true]),
+        ("https://a.example.com", inner, "", [true, true]),
+        ("https://example.com", inner, "", [false, false]),
+        ("https://a.b.example.com", inner, "", [false, false]),
+        ("https://a.example.com.evil.test", inner, "", [false, false]),
+    ] {
+        for (server, admitted) in [&behind_proxy, &server].into_iter().zip(admitted) {
+            let origin_line = format!("Origin: {origin}");
+            let mut lines = [&UPGRADE[..], &[&origin_line, line]].concat();
+            lines.retain(|line| !line.is_empty());
+            let lines = lines.join("\r\n");
+            let request = format!("GET /ws HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n\r\n");
+            let expected = if admitted { 101 } else { 403 };
+            assert_eq!(server.raw(request).await.status, expected, "{origin} on {host}, {line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn preflight_allows_the_headers_that_it_asks_for() {
+    let server = Server::start().await;
+    for (origin, allowed) in [
+        ("http://localhost:3000", Some("authorization,x-anything")),
+        ("https://evil.example", None),
+    ] {
+        let lines = [
+            &format!("Origin: {origin}"),
+            "Access-Control-Request-Method: POST",
+            "Access-Control-Request-Headers: authorization,x-anything",
+        ];
+        let preflight = server.ask("OPTIONS /socket.io/?EIO=4&transport=polling", &lines).await;
+        assert_eq!(preflight.header("access-control-allow-headers"), allowed, "{origin}");
+    }
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use axum::{
     http::{
         HeaderMap, HeaderValue, Method, StatusCode, Version,
         header::{
-            ALLOW, CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-            SEC_WEBSOCKET_VERSION, UPGRADE,
+            ALLOW, CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+            SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
         },
     },
     response::{IntoResponse, Response},
@@ -68,6 +68,8 @@ impl IntoResponse for Refusal {
         let (name, value) = match status {
             StatusCode::METHOD_NOT_ALLOWED => (ALLOW, "GET"),
             StatusCode::UPGRADE_REQUIRED => (SEC_WEBSOCKET_VERSION, "13"),
+            // What follows on the connection may be a body, or frames.
+            StatusCode::BAD_REQUEST => (CONNECTION, "close"),
             _ => return response,
         };
         response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -92,6 +94,20 @@ fn accept_key(request: &Request) -> Result<HeaderValue, Refusal> {
     if !lists(headers, &CONNECTION, "upgrade") {
         return Err(Refusal(StatusCode::BAD_REQUEST, "`Connection: Upgrade` is missing\n"));
     }
+    // RFC 9110, section 7.8: a body comes before the upgrade. It must not be read as frames.
+    if has_body(headers) {
+        return Err(Refusal(StatusCode::BAD_REQUEST, "a WebSocket begins without a body\n"));
+    }
+    // RFC 6455, section 11.3.
+    if [&SEC_WEBSOCKET_KEY, &SEC_WEBSOCKET_VERSION]
+        .iter()
+        .any(|name| headers.get_all(*name).iter().nth(1).is_some())
+    {
+        return Err(Refusal(
+            StatusCode::BAD_REQUEST,
+            "send `Sec-WebSocket-Key` and `Sec-WebSocket-Version` once each\n",
+        ));
+    }
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(Refusal(StatusCode::UPGRADE_REQUIRED, "this server speaks version 13\n"));
     }
@@ -104,6 +120,11 @@ fn accept_key(request: &Request) -> Result<HeaderValue, Refusal> {
         ))?;
     HeaderValue::try_from(derive_accept_key(key.as_bytes()))
         .map_err(|_| Refusal(StatusCode::BAD_REQUEST, "`Sec-WebSocket-Key` cannot be answered\n"))
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
 fn offers(headers: &HeaderMap, wanted: &str) -> bool {

@@ -1,7 +1,10 @@
 //! Requests and handshakes.
 
 use super::{Door, Has, Lacks, Row, Status, Want};
-use crate::support::UPGRADE;
+use crate::support::{
+    UPGRADE,
+    wire::{FIN, PING, frame},
+};
 
 fn row(what: &str, sent: impl Into<Vec<u8>>, want: Want) -> Row {
     Row::new(what, Door::Http, sent, want)
@@ -123,10 +126,69 @@ pub(super) fn rows() -> Vec<Row> {
             Status(&[404]),
         ),
         row("percent signs of no use", ask("GET /%zz?%ff", &[]), Status(&[404])),
+        row("DELETE / has Allow", ask("DELETE /", &[]), Has(&[405], "allow: get, head")),
+        row("DELETE /livez has Allow", ask("DELETE /livez", &[]), Has(&[405], "allow: get")),
+        row("PUT /metrics has Allow", ask("PUT /metrics", &[]), Has(&[405], "allow: get")),
+        row("a target without a slash", ask("GET livez", &[]), Status(&[400])),
+        row("a target with a port", ask("GET livez:80", &[]), Status(&[400])),
+        row("a target that is a host", ask("GET chat.example", &[]), Status(&[400])),
+        row("a target that is an asterisk", ask("GET *", &[]), Status(&[400, 404])),
+        row("a fragment in the target", ask("GET /livez#x", &[]), Status(&[200, 400, 404])),
         row("nothing", "", Status(&[0])),
         row("half a request line", "GET /live", Status(&[0, 400, 408])),
         row("half a head", "GET /livez HTTP/1.1\r\nHost: x\r\n", Status(&[0, 400, 408])),
     ];
+    for (what, hosts) in [
+        ("two hosts", "Host: x\r\nHost: y"),
+        ("two equal hosts", "Host: x\r\nHost: x"),
+        ("an empty host beside another", "Host:\r\nHost: x"),
+        ("a host with a path", "Host: a/b"),
+        ("a host with a space", "Host: a b"),
+        ("a list of hosts", "Host: a, b"),
+        ("a host with a user", "Host: user@a"),
+        ("a host with a wrong port", "Host: a:80x"),
+        ("a host with a port of six digits", "Host: a:100000"),
+        ("a host with a scheme", "Host: http://a"),
+        ("an IPv6 host without brackets", "Host: ::1"),
+        ("a host that is not ASCII", "Host: \u{e4}.example"),
+    ] {
+        let request = |rest: &str| format!("GET {rest}\r\n\r\n");
+        let plain = request(&format!("/livez HTTP/1.1\r\n{hosts}"));
+        let old = request(&format!("/livez HTTP/1.0\r\n{hosts}"));
+        let handshake = request(&format!("/ws HTTP/1.1\r\n{hosts}\r\n{}", UPGRADE.join("\r\n")));
+        for (place, sent) in [("", plain), (", HTTP/1.0", old), (", /ws", handshake)] {
+            rows.push(row(&format!("{what}{place}"), sent, Status(&[400])));
+        }
+    }
+    for hosts in ["Host:", "Host: X.Example.:3007", "Host: [::1]:3007", "Host: a_b"] {
+        let sent = format!("GET /livez HTTP/1.1\r\n{hosts}\r\nConnection: close\r\n\r\n");
+        rows.push(row(&format!("the valid line {hosts:?}"), sent, Status(&[200])));
+    }
+    let key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==";
+    for (what, lines, codes) in [
+        ("two keys", &[key][..], &[400][..]),
+        ("a key twice", &[UPGRADE[3]], &[400]),
+        ("versions 13 and 8", &["Sec-WebSocket-Version: 8"], &[400, 426]),
+        ("version 13 twice", &["Sec-WebSocket-Version: 13"], &[400, 426]),
+        ("a body before the upgrade", &["Content-Length: 6"], &[400]),
+        ("a chunked body before the upgrade", &["Transfer-Encoding: chunked"], &[400]),
+    ] {
+        for target in ["/ws", "/socket.io/?EIO=4&transport=websocket"] {
+            let mut sent = ask(&format!("GET {target}"), &[&UPGRADE[..], lines].concat());
+            if what.contains("body") {
+                sent.extend(frame(FIN | PING, b""));
+            }
+            rows.push(row(&format!("{what}, {target}"), sent, Status(codes)));
+        }
+    }
+    for (what, target, host, codes) in [
+        ("an origin that is Host's", "http://b.example/ws", "a.example", &[403][..]),
+        ("an origin that is the target's", "http://a.example/ws", "b.example", &[101]),
+    ] {
+        let lines = [&UPGRADE[..], &["Origin: http://a.example"]].concat().join("\r\n");
+        let sent = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n\r\n");
+        rows.push(row(what, sent, Status(codes)));
+    }
     for origin in [
         "https://evil.example",
         "null",
