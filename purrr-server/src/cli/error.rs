@@ -29,7 +29,7 @@ pub enum CliError {
     Unknown {
         /// The name as it was given.
         name: String,
-        /// The known name that is most like it.
+        /// What was probably meant, between backticks.
         nearest: Option<String>,
     },
     /// The setting cannot have this value.
@@ -46,15 +46,18 @@ pub enum CliError {
 }
 
 fn hint(nearest: &Option<String>) -> String {
-    nearest.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+    nearest.as_ref().map_or_else(String::new, |name| format!("; did you mean {name}?"))
 }
 
 /// Returns the error for a name that is none of the known ones.
 pub(super) fn unknown(name: &str, known: impl Iterator<Item = String>) -> CliError {
+    // The prefix of all variables would make any two of them alike.
+    let bare = |name: &str| name.strip_prefix("PURRR_").unwrap_or(name).to_owned();
+    let wrong = bare(name);
     let nearest = known
-        .map(|known| (strsim::damerau_levenshtein(name, &known), known))
+        .map(|known| (strsim::damerau_levenshtein(&wrong, &bare(&known)), known))
         .min()
-        .filter(|(distance, known)| *distance <= known.len() / 2)
-        .map(|(_, known)| known);
+        .filter(|(distance, known)| *distance <= bare(known).len().min(wrong.len()).div_ceil(3))
+        .map(|(_, known)| format!("`{known}`"));
     CliError::Unknown { name: name.to_owned(), nearest }
 }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     io::{IsTerminal, stderr},
+    panic,
     str::FromStr,
 };
 
@@ -10,7 +11,10 @@ use anyhow::Context;
 use tracing::subscriber::set_global_default;
 use tracing_subscriber::EnvFilter;
 
-use super::values::{SettingValue, single};
+use super::{
+    log_queue::LogQueue,
+    values::{SettingValue, single},
+};
 
 /// The settings of the log.
 #[derive(Clone, Debug, Default)]
@@ -36,13 +40,13 @@ pub(super) enum LogFormat {
 }
 
 impl Log {
-    /// Starts to log to standard error.
-    pub(super) fn start(&self) -> anyhow::Result<()> {
+    /// Starts to log to standard error, through a queue.
+    pub(super) fn start(&self) -> anyhow::Result<LogQueue> {
         let terminal = stderr().is_terminal();
-        // The reader of the log may go away. A complaint about that on the same stream would panic.
+        let queue = LogQueue::start(stderr()).context("cannot start the thread of the log")?;
         let lines = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::try_new(&self.log.0)?)
-            .with_writer(stderr)
+            .with_writer(queue.clone())
             .log_internal_errors(false);
         // Must not use `init`: it also takes in the crate `log`, and at `trace` the WebSocket
         // library logs whole messages there.
@@ -51,7 +55,10 @@ impl Log {
             LogFormat::Auto if terminal => set_global_default(lines.finish()),
             _ => set_global_default(lines.json().finish()),
         }
-        .context("a log is set up once")
+        .context("a log is set up once")?;
+        // The default hook writes to standard error itself, which may be a pipe that is full.
+        panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+        Ok(queue)
     }
 }
 

@@ -1,18 +1,24 @@
 //! The program: command line, settings, log and signals. Enabled by the feature `cli`.
 
 mod args;
+mod descriptors;
 mod error;
 mod file;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod log;
+mod log_queue;
 mod reference;
 mod setting;
 mod settings;
 mod signals;
 mod values;
+mod variables;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use tokio::sync::oneshot;
@@ -29,39 +35,62 @@ use crate::RouterBuilder;
 #[must_use]
 pub fn run() -> ExitCode {
     match Cli::parse().map_err(Into::into).and_then(execute) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
-            eprintln!("purrr-server: {error:#}");
+            // `eprintln!` would panic if standard error cannot be written.
+            writeln!(io::stderr(), "purrr-server: {error:#}").ok();
             ExitCode::FAILURE
         }
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the subcommands print what they are asked for")]
-fn execute(Cli { action, settings }: Cli) -> anyhow::Result<()> {
+fn execute(Cli { action, settings }: Cli) -> anyhow::Result<ExitCode> {
     match action {
-        None => serve(settings)?,
-        Some(Action::CheckConfig) => println!("the configuration is fine"),
-        Some(Action::PrintConfig) => print!("{}", settings.print()),
-        Some(Action::PrintReference) => print!("{}", reference()),
+        None => return logged(settings),
+        Some(Action::CheckConfig) => print("the configuration is fine\n")?,
+        Some(Action::PrintConfig) => print(&settings.print())?,
+        Some(Action::PrintReference) => print(&reference())?,
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes to standard output. A reader that has seen enough is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Serves with a log, and writes what is left of the log at the end.
+fn logged(settings: Settings) -> anyhow::Result<ExitCode> {
+    let log = settings.log.start()?;
+    let served = serve(settings);
+    if let Err(error) = &served {
+        // Must go through the queue: standard error may be a pipe that is full.
+        log.push(format!("purrr-server: {error:#}\n").as_bytes());
+    }
+    log.flush();
+    Ok(if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Serves until the first signal, and then drains until the second.
 #[tokio::main]
-async fn serve(Settings { config, log }: Settings) -> anyhow::Result<()> {
-    log.start()?;
+async fn serve(Settings { config, .. }: Settings) -> anyhow::Result<()> {
     // Signals must be caught before the log says that the server listens.
     let mut signals = Signals::catch()?;
     let listener = crate::bind(config.listen).with_context(|| {
         format!("cannot listen on {}; choose another address with --listen", config.listen)
     })?;
+    descriptors::raise(&config.routes);
     let (stop, stopped) = oneshot::channel();
     let second_signal = async {
-        signals.next().await;
+        signals.stop().await;
         stop.send(()).ok();
-        signals.next().await;
+        signals.stop_at_once().await;
     };
     let hub = config.hub();
     let (app, handle) = RouterBuilder::new(hub).config(config.routes).build();

@@ -90,7 +90,7 @@ impl SettingValue for bool {
     }
 }
 
-/// An address and a port, or a port alone.
+/// An address and a port, or a port alone, which is that port of every address.
 impl SettingValue for SocketAddr {
     fn read(texts: &[&str]) -> Result<Self, String> {
         let text = single(texts)?;
@@ -196,9 +196,10 @@ pub(super) fn single<'a>(texts: &[&'a str]) -> Result<&'a str, String> {
     }
 }
 
-/// Parses texts that hold any number of items each, separated by spaces.
+/// Parses texts that hold any number of items each, separated by spaces or commas.
 fn read_list<T: FromStr<Err: Display>>(texts: &[&str]) -> Result<Vec<T>, String> {
-    let items = texts.iter().flat_map(|text| text.split_whitespace());
+    let between = |c: char| c.is_whitespace() || c == ',';
+    let items = texts.iter().flat_map(|text| text.split(between)).filter(|item| !item.is_empty());
     items.map(|item| item.parse().map_err(|error| format!("{error}, not {item:?}"))).collect()
 }
 
@@ -261,7 +262,13 @@ mod tests {
     }
 
     #[test]
-    fn list_is_separated_by_spaces_or_repeated() {
+    fn list_is_separated_by_spaces_or_commas_or_repeated() {
+        for text in
+            ["https://a.example,https://b.example", " https://a.example, https://b.example,"]
+        {
+            let origins = Vec::<Origin>::read(&[text]).unwrap().write().to_string();
+            assert_eq!(origins, r#"["https://a.example", "https://b.example"]"#, "{text}");
+        }
         let origins = Vec::<Origin>::read(&["https://a.example  https://b.example", "http://c"]);
         let origins = origins.unwrap().write().to_string();
         assert_eq!(origins, r#"["https://a.example", "https://b.example", "http://c"]"#);

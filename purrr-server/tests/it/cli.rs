@@ -61,7 +61,7 @@ async fn flag_beats_variable_beats_file_beats_default() {
     let path = file("precedence.toml", "drain = \"2s\"\nping-timeout = \"1500ms\"\n");
     let from_variables = [("PURRR_DRAIN", "3s"), ("PURRR_CONFIG", path.as_str())];
     for (arguments, variables, drain) in [
-        (&["print-config"][..], &[][..], "20s"),
+        (&["print-config"][..], &[][..], "8s"),
         (&["print-config", "--config", &path], &[], "2s"),
         (&["print-config"], &from_variables[1..], "2s"),
         (&["print-config"], &from_variables, "3s"),

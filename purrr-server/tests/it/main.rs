@@ -13,6 +13,7 @@ mod http;
 mod layers;
 mod native;
 mod nested;
+mod operators;
 mod peer;
 mod rates;
 mod server;

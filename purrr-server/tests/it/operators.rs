@@ -1,0 +1,325 @@
+//! What operators and the systems they use do to the program.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+use std::{
+    io::{PipeReader, Write},
+    net::SocketAddr,
+    process::{Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command},
+};
+
+use crate::support::{
+    Answer, Peer, Server,
+    program::{Running, program, signal},
+    raw, soon,
+};
+
+async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    soon("the program's end", program(arguments, variables).output()).await.unwrap()
+}
+
+/// Runs the program, which must succeed. Returns the table that it prints.
+async fn printed(arguments: &[&str], variables: &[(&str, &str)]) -> toml::Table {
+    let output = run(arguments, variables).await;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?} {variables:?}: {complaint}");
+    assert_eq!(complaint, "", "{arguments:?} {variables:?}");
+    String::from_utf8(output.stdout).unwrap().parse().unwrap()
+}
+
+async fn shell(script: &str) -> Output {
+    let program = program(&[], &[]);
+    let path = program.as_std().get_program().to_str().unwrap().to_owned();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, &path]).stdin(Stdio::null()).kill_on_drop(true);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PURRR_")) {
+        shell.env_remove(name);
+    }
+    soon("the shell's end", shell.output()).await.unwrap()
+}
+
+// ---- Variables and options ----------------------------------------------------------------------
+
+#[tokio::test]
+async fn variables_of_a_container_platform_do_not_stop_the_program() {
+    let defaults = printed(&["print-config"], &[]).await;
+    let injected = [
+        ("PURRR_SERVICE_HOST", "10.43.0.7"),
+        ("PURRR_SERVICE_PORT", "3007"),
+        ("PURRR_SERVICE_PORT_HTTP", "3007"),
+        ("PURRR_PORT", "tcp://10.43.0.7:3007"),
+        ("PURRR_PORT_3007_TCP", "tcp://10.43.0.7:3007"),
+        ("PURRR_PORT_3007_TCP_PROTO", "tcp"),
+        ("PURRR_PORT_3007_TCP_PORT", "3007"),
+        ("PURRR_PORT_3007_TCP_ADDR", "10.43.0.7"),
+        ("PURRR_SOMETHING_SERVICE_HOST", "10.43.0.8"),
+        ("PURRR_SOMETHING_PORT", "tcp://10.43.0.8:80"),
+        ("PURRR_SOMETHING_PORT_80_TCP_ADDR", "10.43.0.8"),
+    ];
+    assert_eq!(printed(&["print-config"], &injected).await, defaults);
+}
+
+#[tokio::test]
+async fn wrong_variable_names_what_is_meant() {
+    for (variable, hint) in [
+        (("PURRR_DRIAN", "5s"), "did you mean `PURRR_DRAIN`?"),
+        (("PURRR_PORT", "3007"), "did you mean `PORT` or `PURRR_LISTEN`?"),
+    ] {
+        let output = run(&["check-config"], &[variable]).await;
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let expected = format!("purrr-server: there is no option `{}`; {hint}\n", variable.0);
+        assert_eq!(complaint, expected);
+    }
+}
+
+#[tokio::test]
+async fn empty_variable_counts_as_unset() {
+    let defaults = printed(&["print-config"], &[]).await;
+    let names: Vec<String> = (defaults.keys())
+        .map(|name| format!("PURRR_{}", name.to_uppercase().replace('-', "_")))
+        .chain(["PURRR_CONFIG", "PORT", "HOST_URL"].map(str::to_owned))
+        .collect();
+    let empty: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+    assert_eq!(printed(&["print-config"], &empty).await, defaults);
+    for variable in empty {
+        assert_eq!(printed(&["print-config"], &[variable]).await, defaults, "{variable:?}");
+    }
+}
+
+#[tokio::test]
+async fn list_in_a_variable_is_separated_by_commas_or_spaces() {
+    for text in [
+        "https://a.example,https://b.example",
+        "https://a.example, https://b.example",
+        "https://a.example https://b.example",
+    ] {
+        let table = printed(&["print-config"], &[("PURRR_ALLOWED_ORIGIN", text)]).await;
+        let expected: toml::Value = vec!["https://a.example", "https://b.example"].into();
+        assert_eq!(table["allowed-origin"], expected, "{text}");
+        let host_url = printed(&["print-config"], &[("HOST_URL", text)]).await;
+        assert_eq!(host_url["allowed-origin"].as_array().unwrap().len(), 3, "{text}");
+        let path = format!("{}/list-{}.toml", env!("CARGO_TARGET_TMPDIR"), text.len());
+        std::fs::write(&path, format!("allowed-origin = \"{text}\"\n")).unwrap();
+        let table = printed(&["--config", &path, "print-config"], &[]).await;
+        assert_eq!(table["allowed-origin"], expected, "{text} in a file");
+    }
+}
+
+#[tokio::test]
+async fn options_go_on_either_side_of_the_subcommand() {
+    for arguments in [
+        &["--drain", "5s", "print-config"][..],
+        &["print-config", "--drain", "5s"],
+        &["--drain", "1s", "print-config", "--drain", "5s"],
+        &["--stall", "9s", "print-config", "--drain", "5s"],
+    ] {
+        let table = printed(arguments, &[("PURRR_DRAIN", "7s")]).await;
+        assert_eq!(table["drain"], "5s".into(), "{arguments:?}");
+        let stall = if arguments[0] == "--stall" { "9s" } else { "10s" };
+        assert_eq!(table["stall"], stall.into(), "{arguments:?}");
+    }
+    assert!(run(&["check-config", "--drain", "5s"], &[]).await.status.success());
+    assert!(!run(&["check-config", "--drain", "soon"], &[]).await.status.success());
+}
+
+#[tokio::test]
+async fn output_that_cannot_be_written_is_no_panic() {
+    for subcommand in ["print-config", "check-config", "print-reference"] {
+        let full = shell(&format!("\"$0\" {subcommand} >/dev/full")).await;
+        let complaint = String::from_utf8(full.stderr).unwrap();
+        assert_eq!(full.status.code(), Some(1), "{complaint}");
+        assert_eq!(complaint.lines().count(), 1, "{complaint}");
+        assert!(complaint.contains("standard output") && complaint.contains("No space"));
+
+        let closed = format!("(\"$0\" {subcommand}; echo \"exit $?\" >&2) | exec sh -c ':'");
+        let complaint = String::from_utf8(shell(&closed).await.stderr).unwrap();
+        assert_eq!(complaint, "exit 0\n", "{subcommand}");
+    }
+    let complaint = shell("\"$0\" --drain soon 2>/dev/full").await;
+    assert_eq!(complaint.status.code(), Some(1));
+}
+
+// ---- Log ----------------------------------------------------------------------------------------
+
+/// Starts the program with a log that is full from the start. Returns its end that is not read.
+async fn with_full_log(arguments: &[&str]) -> (Child, SocketAddr, PipeReader) {
+    /// What a pipe of Linux holds.
+    const PIPE: usize = 65_536;
+    let (unread, mut log) = std::io::pipe().unwrap();
+    log.write_all(&[b'x'; PIPE]).unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let listen = ["--listen", &address.to_string(), "--log-format", "json"];
+    let mut program = program(&[&listen, arguments].concat(), &[]);
+    let child = program.stderr(log).spawn().unwrap();
+    soon("a server that listens", async {
+        while TcpStream::connect(address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    (child, address, unread)
+}
+
+#[tokio::test]
+async fn log_that_is_not_read_does_not_block_the_server() {
+    const FOREIGN: &str = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\
+                           Origin: https://evil.example\r\nConnection: close\r\n\r\n";
+    let (mut child, address, _unread) = with_full_log(&[]).await;
+    let (mut ann, mut bob, _) = Peer::pair(address).await;
+    for request in 0..2_000 {
+        assert_eq!(raw(address, FOREIGN).await.status, 403, "request {request}");
+    }
+    let said = r#"{"type":"message","text":"still here"}"#;
+    ann.send(said).await;
+    bob.gets(said).await;
+    let metrics = raw(address, "GET /metrics HTTP/1.0\r\n\r\n").await.body;
+    assert!(metrics.contains("purrr_log_lines_dropped_total "), "{metrics}");
+    signal(&child, "TERM").await;
+    ann.gets_type("draining").await;
+    ann.send(r#"{"type":"leave"}"#).await;
+    drop((ann, bob));
+    assert_eq!(soon("the program's end", child.wait()).await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn second_signal_ends_a_program_whose_log_is_not_read() {
+    let (mut child, address, _unread) = with_full_log(&["--drain", "1h"]).await;
+    let (mut ann, _bob, _) = Peer::pair(address).await;
+    signal(&child, "TERM").await;
+    ann.gets_type("draining").await;
+    signal(&child, "TERM").await;
+    assert_eq!(soon("the program's end", child.wait()).await.unwrap().code(), Some(1));
+}
+
+#[tokio::test]
+async fn refused_origins_are_few_lines_that_name_both_sides() {
+    let server = Running::start(&[]).await;
+    let evil = format!("https://evil.example{}", "x".repeat(2_000));
+    for origin in ["https://evil.example", &evil] {
+        for _ in 0..500 {
+            let request = format!(
+                "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: chat.example\r\n\
+                 Origin: {origin}\r\nConnection: close\r\n\r\n"
+            );
+            assert_eq!(raw(server.address, request).await.status, 403);
+        }
+    }
+    server.signal("TERM").await;
+    let (_, log) = server.ended().await;
+    let told: Vec<_> = log.lines().filter(|line| line.contains("refused a request")).collect();
+    assert!((1..50).contains(&told.len()), "{} lines", told.len());
+    for line in told {
+        for words in ["https://evil.example", "chat.example", "--allowed-origin"] {
+            assert!(line.contains(words), "{words} in: {line}");
+        }
+        assert!(line.len() < 600, "{line}");
+    }
+}
+
+// ---- Descriptors --------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn soft_limit_of_files_is_raised_and_compared() {
+    let program = program(&["--listen", "127.0.0.1:0", "--log-format", "json"], &[]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -Sn 256 && ulimit -Hn 4096 && exec \"$0\" \"$@\""]);
+    shell.arg(program.as_std().get_program()).args(program.as_std().get_args());
+    let mut child = shell.stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut log = tokio::io::BufReader::new(child.stderr.take().unwrap());
+    let mut told = String::new();
+    while !told.contains("listening") {
+        assert!(soon("the log", log.read_line(&mut told)).await.unwrap() > 0, "{told}");
+    }
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id().unwrap())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().nth(3), Some("4096"), "{files}");
+    let warning = told.lines().find(|line| line.contains("--max-connections")).unwrap();
+    assert!(warning.contains("4096") && warning.contains("100000"), "{warning}");
+}
+
+// ---- Signals ------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn hangup_and_quit_drain() {
+    for name in ["HUP", "QUIT"] {
+        let server = Running::start(&[]).await;
+        let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+        server.signal(name).await;
+        for peer in [&mut ann, &mut bob] {
+            peer.gets_type("draining").await;
+        }
+        // A hangup, as a terminal and systemd send it beside another signal, is no second signal.
+        server.signal("HUP").await;
+        ann.send(r#"{"type":"message","text":"one more thing"}"#).await;
+        bob.gets(r#"{"type":"message","text":"one more thing"}"#).await;
+        ann.send(r#"{"type":"leave"}"#).await;
+        ann.gets(r#"{"type":"idle"}"#).await;
+        bob.gets(r#"{"type":"left","reason":"left"}"#).await;
+        drop((ann, bob));
+        assert_eq!(server.ended().await.0, Some(0), "SIG{name}");
+    }
+}
+
+#[tokio::test]
+async fn default_drain_tells_all_clients_before_a_container_is_killed() {
+    /// What container runtimes wait between SIGTERM and SIGKILL by default.
+    const GRACE: Duration = Duration::from_secs(10);
+    let server = Running::start(&[]).await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    let post = async |target: &str, body: &str| {
+        let length = body.len();
+        let head = format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n");
+        raw(server.address, format!("{head}Connection: close\r\n\r\n{body}")).await.status
+    };
+    let mut visitors = Vec::new();
+    for _ in 0..2 {
+        let session = Server::polling_session_at(server.address).await;
+        let target = format!("/socket.io/?EIO=4&transport=polling&sid={session}");
+        assert_eq!(post(&target, "40").await, 200);
+        assert_eq!(post(&target, r#"42["find_partner"]"#).await, 200);
+        visitors.push(target);
+    }
+    let poll = async |target: &str| {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        Answer::read(stream).await.body
+    };
+    for target in &visitors {
+        let mut heard = String::new();
+        while !heard.contains(r#"42["matched""#) {
+            heard += &poll(target).await;
+        }
+    }
+    let began = Instant::now();
+    server.signal("TERM").await;
+    for peer in [&mut ann, &mut bob] {
+        peer.gets_type("draining").await;
+    }
+    assert!(began.elapsed() < GRACE / 5, "native clients are told at once");
+    let told = async |target: &str| {
+        let mut heard = String::new();
+        while !heard.contains("partner_disconnected") {
+            let body = poll(target).await;
+            if body.split('\x1e').any(|packet| packet == "2") {
+                assert_eq!(post(target, "3").await, 200);
+            }
+            heard += &body;
+        }
+    };
+    let ended = async |peer: &mut Peer| {
+        peer.gets(r#"{"type":"left","reason":"ended"}"#).await;
+        peer.is_closed(1001).await;
+    };
+    tokio::join!(told(&visitors[0]), told(&visitors[1]), ended(&mut ann), ended(&mut bob));
+    assert_eq!(server.ended().await.0, Some(0));
+    assert!(began.elapsed() < GRACE - Duration::from_millis(500), "{:?}", began.elapsed());
+}
