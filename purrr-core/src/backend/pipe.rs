@@ -295,15 +295,65 @@ impl Pipe {
     /// Acknowledges so many more messages of the partner as delivered.
     pub fn acknowledge(&mut self, messages: u64) {
         let mut channel = lock(&self.shared.channel);
-        channel.queues[1 - self.side].receipts += messages;
-        // The partner is told of receipts by the waker that it receives by.
+        let queue = &mut channel.queues[1 - self.side];
+        queue.receipts += messages;
+        let sender = queue.sender.take();
+        // The partner is told of receipts by the waker that it receives by, too.
         self.notify_partner(channel);
+        wake(sender);
     }
 
     /// Takes the receipts that arrived since the last call. A task that polls
     /// [`poll_recv`](Self::poll_recv) is woken for them.
     pub fn take_receipts(&mut self) -> u64 {
         std::mem::take(&mut lock(&self.shared.channel).queues[self.side].receipts)
+    }
+
+    /// Polls for receipts without taking frames. Returns `None` once the partner has parted and no
+    /// receipt is left.
+    ///
+    /// Wakes the task that sends, as [`poll_send`](Self::poll_send) does.
+    pub fn poll_receipts(&mut self, cx: &Context<'_>) -> Poll<Option<u64>> {
+        self.poll_notice(cx, |channel, side| {
+            let receipts = std::mem::take(&mut channel.queues[side].receipts);
+            match receipts {
+                0 => channel.parted.map(|_| None),
+                receipts => Some(Some(receipts)),
+            }
+        })
+    }
+
+    /// Polls for the end of the chat without taking frames. What is in flight can still be received.
+    ///
+    /// Wakes the task that sends.
+    pub fn poll_parted(&mut self, cx: &Context<'_>) -> Poll<ChatEnd> {
+        self.poll_notice(cx, |channel, _| channel.parted)
+    }
+
+    /// Polls for [progress](Self::take_progress) of the partner. Pending for ever once the chat is
+    /// over.
+    ///
+    /// Wakes the task that sends.
+    pub fn poll_progress(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_notice(cx, |channel, side| {
+            std::mem::take(&mut channel.queues[side].progressed).then_some(())
+        })
+    }
+
+    /// Polls for what the partner tells of what this side sends.
+    fn poll_notice<T>(
+        &self,
+        cx: &Context<'_>,
+        take: impl FnOnce(&mut Channel, usize) -> Option<T>,
+    ) -> Poll<T> {
+        let mut channel = lock(&self.shared.channel);
+        match take(&mut channel, self.side) {
+            Some(notice) => Poll::Ready(notice),
+            None => {
+                register(&mut channel.queues[self.side].sender, cx);
+                Poll::Pending
+            }
+        }
     }
 
     /// Reports write progress to a partner that waits for room, so that its stall timeout starts

@@ -7,12 +7,13 @@ use tokio::time::timeout;
 use crate::{
     backend::{bundle::Backend, lobby::LobbyError, people::PeopleError, relay::RelayError},
     hub::{
+        channels::{Commands, Events, channels},
         chat::Chat,
         driver::serve,
         observer::{Observer, Observers},
         peer::{ActivePeer, Answer},
         profile::Profile,
-        search::{Found, SearchError},
+        search::{Found, SearchError, Searching},
         shared::{Phase, Shared},
         stats::Stats,
         transport::Input,
@@ -23,9 +24,11 @@ use crate::{
         event::Event,
         ids::{PeerId, ResumeToken},
         limits::Limits,
+        problem::Problem,
         reason::CloseReason,
         ticket::Ticket,
     },
+    session::{check_hello, normalize_search},
 };
 
 /// Matches peers and relays frames between them. Cheap to clone; all clones are the same hub.
@@ -61,6 +64,9 @@ pub struct HubBuilder {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PairError {
+    /// The introduction or the search exceeds a limit.
+    #[error(transparent)]
+    Refused(Problem),
     /// The hub is being drained.
     #[error("the hub is draining and makes no more matches")]
     Draining,
@@ -95,20 +101,21 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`PairError::Draining`] once [`drain`](Self::drain) was called, otherwise the error of the
-    /// backend.
+    /// [`PairError::Refused`] if the profile exceeds a limit, [`PairError::Draining`] once
+    /// [`drain`](Self::drain) was called, otherwise the error of the backend.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future leaves the lobby. A partner that was just found is told.
     pub async fn pair(&self, profile: Profile) -> Result<Chat, PairError> {
         let Profile { hello, search, capabilities, person, resume, origin, hints, .. } = profile;
+        check_hello(self.limits(), &hello).map_err(PairError::Refused)?;
+        let search = normalize_search(self.limits(), search).map_err(PairError::Refused)?;
         let peer = ActivePeer::arrive(&self.shared, PeerId::random(), person);
         let mut ticket = Ticket { hello, search, capabilities, origin, ..Ticket::new(peer.id()) };
         if let Some(hints) = hints {
             (ticket.attributes, ticket.exclusions) = (hints.attributes, hints.exclusions);
         }
-        let change = self.shared.phase_change();
         if self.is_draining() {
             return Err(PairError::Draining);
         }
@@ -117,17 +124,40 @@ impl Hub {
             // Boxed, otherwise every call would hold room for a resume while it waits.
             Some(token) => Box::pin(resumed(peer, ticket, token)).await,
         };
-        tokio::select! {
-            // A chat that has begun is returned, also if the drain begins in the same moment.
-            biased;
-            found = peer.search(ticket) => match found {
-                Ok(Found { chat: id, partner, pipe }) => Ok(Chat { peer, id, partner, pipe }),
-                Err(SearchError::Lobby(error)) => Err(PairError::Lobby(error)),
-                Err(SearchError::Relay(error)) => Err(PairError::Relay(error)),
-                Err(SearchError::People(error)) => Err(PairError::People(error)),
-            },
-            () = change => Err(PairError::Draining),
-        }
+        let search = peer.search(ticket.clone());
+        let found = self.shared.found_unless_draining(search).await?;
+        Ok(Chat::new(peer, ticket, found))
+    }
+
+    /// Begins a session over channels, for an embedder without a transport.
+    ///
+    /// The peer arrives when the future is first polled, so spawn it. It resolves when the session
+    /// ends: dropping the [`Commands`] or the [`Events`] ends it as lost. `delivered` means that a
+    /// message is in the channel of its receiver.
+    ///
+    /// ```
+    /// use purrr_core::{Command, Event, Hub, Profile, Search, model::CloseReason};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let hub = Hub::memory();
+    /// let (mut commands, mut events, session) = hub.session(Profile::named("Ann"));
+    /// let session = tokio::spawn(session);
+    /// assert!(matches!(events.recv().await, Some(Event::Welcome { .. })));
+    /// commands.send(Command::Find(Search::default())).await?;
+    /// assert!(matches!(events.recv().await, Some(Event::Waiting(_))));
+    /// drop(commands);
+    /// assert_eq!(session.await?, CloseReason::Lost);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn session(
+        &self,
+        profile: Profile,
+    ) -> (Commands, Events, impl Future<Output = CloseReason> + Send + use<>) {
+        let (commands, events, transport) = channels();
+        let hub = self.clone();
+        (commands, events, async move { hub.serve(transport, profile).await })
     }
 
     /// Runs one peer's session over a transport until either ends. Returns why.
@@ -238,6 +268,29 @@ impl HubBuilder {
         let backend = backend.unwrap_or_else(|| Backend::memory(&limits));
         let rule = rule.unwrap_or_else(|| Arc::new(Interests::default()));
         Hub { shared: Arc::new(Shared::new(backend, rule, limits, observers)) }
+    }
+}
+
+impl Shared {
+    /// Waits for the end of a search, unless the hub is drained before.
+    pub(super) async fn found_unless_draining(
+        &self,
+        search: Searching,
+    ) -> Result<Found, PairError> {
+        let change = self.phase_change();
+        if self.phase() != Phase::Open {
+            return Err(PairError::Draining);
+        }
+        tokio::select! {
+            // A chat that has begun is returned, also if the drain begins in the same moment.
+            biased;
+            found = search => found.map_err(|error| match error {
+                SearchError::Lobby(error) => PairError::Lobby(error),
+                SearchError::Relay(error) => PairError::Relay(error),
+                SearchError::People(error) => PairError::People(error),
+            }),
+            () = change => Err(PairError::Draining),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The entry points, [`Hub`] and [`Chat`], and the shell that drives sessions.
 
+pub(crate) mod channels;
 pub(crate) mod chat;
 pub(crate) mod driver;
 pub(crate) mod handle;
@@ -12,7 +13,8 @@ pub(crate) mod stats;
 pub(crate) mod transport;
 
 pub use self::{
-    chat::{Chat, ChatOver},
+    channels::{Commands, Events, SessionOver},
+    chat::{Chat, ChatReceiver, ChatSender, SendError},
     handle::{Hub, HubBuilder, PairError},
     observer::{ChatSide, EndedBy, Ending, Observer, Participant},
     profile::Profile,

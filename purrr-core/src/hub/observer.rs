@@ -23,8 +23,8 @@ use crate::{
 ///
 /// # What must not block
 ///
-/// Methods are called while a session is polled or dropped, without any lock of this crate. They
-/// must return at once and must not panic. An observer that writes to a network or a file queues
+/// Methods are called while a session is polled or dropped, without a lock that another chat waits
+/// for. They must return at once and must not panic. An observer that writes to a network or a file queues
 /// what it hears.
 ///
 /// # Order

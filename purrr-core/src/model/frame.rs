@@ -115,6 +115,20 @@ impl Frame {
         Self::new(Body::Message(Message { text: Some(text.into()), ..Message::default() }))
     }
 
+    /// Sets the id of a message, so that its sender gets a receipt. Does nothing to other frames.
+    ///
+    /// ```
+    /// let frame = purrr_core::Frame::text("hello").with_id(1);
+    /// assert!(frame.wants_receipt());
+    /// ```
+    #[must_use]
+    pub fn with_id(mut self, id: u64) -> Self {
+        if let Body::Message(message) = &mut self.body {
+            message.id = Some(id);
+        }
+        self
+    }
+
     /// Returns the text, if this is a message that has one.
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {

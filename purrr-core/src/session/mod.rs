@@ -57,6 +57,7 @@ mod throttle;
 mod timers;
 mod validate;
 
+pub(crate) use self::validate::{check_body, check_hello, normalize_search};
 pub use self::{
     action::{Action, Consumer},
     machine::Session,

@@ -10,7 +10,7 @@ use crate::model::{
 
 /// Checks what a frame carries. `unacknowledged` is how many messages of its sender have no receipt
 /// yet.
-pub(super) fn check_body(
+pub(crate) fn check_body(
     limits: &Limits,
     body: &Body,
     partner: &Ticket,
@@ -54,7 +54,7 @@ pub(super) fn check_body(
 }
 
 /// Checks an introduction.
-pub(super) fn check_hello(limits: &Limits, hello: &Hello) -> Result<(), Problem> {
+pub(crate) fn check_hello(limits: &Limits, hello: &Hello) -> Result<(), Problem> {
     let Limits { name_chars, key_bytes, .. } = *limits;
     let name = hello.name.as_ref().map_or(0, |name| name.chars().count());
     let key = hello.public_key.as_ref().map_or(0, |key| key.len());
@@ -63,7 +63,7 @@ pub(super) fn check_hello(limits: &Limits, hello: &Hello) -> Result<(), Problem>
 }
 
 /// Drops empty and repeated tags, and refuses too many or too long ones.
-pub(super) fn normalize_search(limits: &Limits, search: Search) -> Result<Search, Problem> {
+pub(crate) fn normalize_search(limits: &Limits, search: Search) -> Result<Search, Problem> {
     let Limits { interests, interest_chars, languages, language_chars, .. } = *limits;
     Ok(Search {
         interests: normalize_tags(search.interests, interests, interest_chars, "interests")?,

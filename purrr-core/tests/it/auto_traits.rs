@@ -36,7 +36,8 @@ const _: () = {
     check::<(backend::Received, backend::RelayError, backend::TrySendError)>();
     check::<(codec::ImageHead, codec::Parsed)>();
     // Shell.
-    check::<(hub::ChatOver, hub::Gate, hub::Input, hub::Stats)>();
+    check::<(hub::SendError, hub::Gate, hub::Input, hub::Stats)>();
+    check::<(hub::Commands, hub::Events, hub::SessionOver)>();
     check::<(hub::ChatSide, hub::EndedBy, hub::Ending, hub::Participant)>();
     // These have one owner.
     check_owned::<(Chat, backend::Match, backend::Pipe)>();

@@ -2,6 +2,8 @@
 
 mod auto_traits;
 mod chance;
+mod channels;
+mod chat;
 #[cfg(feature = "conformance")]
 mod conformance;
 mod hints;

@@ -230,5 +230,7 @@ async fn census(hub: &Hub) -> (u64, u64) {
 fn hub_of(queue_items: usize) -> Hub {
     let mut limits = Limits::default();
     limits.queue_items = queue_items;
+    // Longer than any drain of these stories.
+    limits.stall = 2 * WINDOW;
     Hub::builder().limits(limits).build()
 }

@@ -1,0 +1,217 @@
+//! One side of a chat, which its two halves share: [`Side`].
+//!
+//! Locked for one poll at a time, and never across an await.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use tokio::time::{Sleep, sleep};
+
+use super::SendError;
+use crate::{
+    backend::pipe::{Pipe, Received, TrySendError},
+    hub::{
+        peer::{ActivePeer, Call},
+        search::{Found, Searching},
+        shared::{Phase, Shared},
+    },
+    model::{
+        frame::{Body, Frame},
+        ids::{ChatId, ResumeToken},
+        reason::ChatEnd,
+        ticket::Ticket,
+    },
+    session::check_body,
+};
+
+pub(super) struct Side {
+    id: ChatId,
+    partner: Arc<Ticket>,
+    /// Held until this side parts.
+    pipe: Option<Pipe>,
+    /// Why the chat is over, once this side has parted.
+    over: Option<ChatEnd>,
+    /// Runs while the partner's queue is full and the partner makes no progress.
+    stall: Option<Pin<Box<Sleep>>>,
+    /// Ids of messages that await their receipt, oldest first.
+    unacknowledged: VecDeque<u64>,
+    /// How many of them are delivered, and were not yet asked for.
+    receipts: usize,
+    /// The task that receives, to be told when this side parts.
+    receiver: Option<Waker>,
+    ticket: Ticket,
+    /// Last, so that it departs after the chat has ended.
+    peer: ActivePeer,
+}
+
+impl Side {
+    pub(super) fn new(
+        peer: ActivePeer,
+        ticket: Ticket,
+        Found { chat: id, partner, pipe }: Found,
+    ) -> Self {
+        Self {
+            id,
+            partner,
+            pipe: Some(pipe),
+            over: None,
+            stall: None,
+            unacknowledged: VecDeque::new(),
+            receipts: 0,
+            receiver: None,
+            ticket,
+            peer,
+        }
+    }
+
+    pub(super) fn about(&self) -> (ChatId, Arc<Ticket>) {
+        (self.id, Arc::clone(&self.partner))
+    }
+
+    pub(super) fn hub(&self) -> Arc<Shared> {
+        Arc::clone(&self.peer.hub)
+    }
+
+    pub(super) const fn token(&self) -> ResumeToken {
+        self.peer.token()
+    }
+
+    pub(super) fn block(&self) -> Call {
+        self.peer.block(self.partner.person)
+    }
+
+    /// Parts as one that goes on, and begins to search again.
+    pub(super) fn search_next(&mut self) -> (Arc<Shared>, Searching) {
+        self.part(ChatEnd::Next, ChatEnd::Left);
+        (self.hub(), self.peer.search(self.ticket.clone()))
+    }
+
+    /// Begins the next chat.
+    pub(super) fn begin(&mut self, Found { chat, partner, pipe }: Found) {
+        (self.id, self.partner, self.pipe) = (chat, partner, Some(pipe));
+        (self.over, self.stall, self.receipts) = (None, None, 0);
+        self.unacknowledged = VecDeque::new();
+    }
+
+    /// Parts for a reason that the partner is told. This side is told `own`.
+    pub(super) fn part(&mut self, reason: ChatEnd, own: ChatEnd) {
+        if let Some(pipe) = self.pipe.take() {
+            pipe.part(reason);
+            self.over = Some(own);
+            self.stall = None;
+            if let Some(receiver) = self.receiver.take() {
+                receiver.wake();
+            }
+        }
+    }
+
+    /// Checks a frame against the limits of this hub and what the partner's client supports.
+    pub(super) fn check(&mut self, frame: &Frame) -> Result<(), SendError> {
+        let limits = &self.peer.hub.limits;
+        if let Some(pipe) = &mut self.pipe
+            && frame.wants_receipt()
+        {
+            self.receipts += usize::try_from(pipe.take_receipts()).unwrap_or(usize::MAX);
+            // The caller did not ask for these.
+            while self.receipts > 0 && self.unacknowledged.len() >= limits.receipts {
+                self.unacknowledged.pop_front();
+                self.receipts -= 1;
+            }
+        }
+        let waiting = self.unacknowledged.len();
+        check_body(limits, &frame.body, &self.partner, waiting).map_err(SendError::Refused)
+    }
+
+    /// Sends a checked frame, which is taken out of `waiting` once the queue has it.
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        waiting: &mut Option<Frame>,
+    ) -> Poll<Result<(), SendError>> {
+        let hub = &self.peer.hub;
+        let (Phase::Open | Phase::Draining, Some(pipe)) = (hub.phase(), &mut self.pipe) else {
+            return Poll::Ready(Err(SendError::Over));
+        };
+        let Some(frame) = waiting.take() else { return Poll::Ready(Ok(())) };
+        let (weight, id) = (frame.weight(), id_of(&frame));
+        match pipe.poll_send(cx, frame) {
+            Ok(()) => {
+                self.stall = None;
+                hub.stats.count_frame(weight);
+                if self.ticket.capabilities.receipts {
+                    self.unacknowledged.extend(id);
+                }
+                Poll::Ready(Ok(()))
+            }
+            Err(TrySendError::Parted(_)) => Poll::Ready(Err(SendError::Over)),
+            Err(TrySendError::Full(frame)) => {
+                *waiting = Some(frame);
+                if pipe.take_progress() {
+                    self.stall = None;
+                }
+                let stall = hub.limits.stall;
+                let timer = self.stall.get_or_insert_with(|| Box::pin(sleep(stall)));
+                if timer.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                // As a session does: the partner is told `lost`, since it does not read.
+                self.part(ChatEnd::Lost, ChatEnd::Slow);
+                Poll::Ready(Err(SendError::Over))
+            }
+        }
+    }
+
+    pub(super) fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Result<Frame, ChatEnd>> {
+        let Some(pipe) = &mut self.pipe else {
+            return Poll::Ready(Err(self.over.unwrap_or(ChatEnd::Left)));
+        };
+        match pipe.poll_recv(cx) {
+            Poll::Pending => {
+                match &mut self.receiver {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    None => self.receiver = Some(cx.waker().clone()),
+                }
+                Poll::Pending
+            }
+            Poll::Ready(Received::Frame(frame)) => {
+                if frame.wants_receipt() && self.partner.capabilities.receipts {
+                    pipe.acknowledge(1);
+                }
+                Poll::Ready(Ok(frame))
+            }
+            Poll::Ready(Received::Parted(reason)) => Poll::Ready(Err(reason)),
+        }
+    }
+
+    /// Returns the id of the next message that is delivered. `None` once the chat is over.
+    pub(super) fn poll_receipt(&mut self, cx: &Context<'_>) -> Poll<Option<u64>> {
+        loop {
+            if self.receipts > 0 {
+                self.receipts -= 1;
+                if let Some(id) = self.unacknowledged.pop_front() {
+                    return Poll::Ready(Some(id));
+                }
+            }
+            let Some(pipe) = &mut self.pipe else { return Poll::Ready(None) };
+            match pipe.poll_receipts(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(more)) => {
+                    self.receipts += usize::try_from(more).unwrap_or(usize::MAX);
+                }
+            }
+        }
+    }
+}
+
+fn id_of(frame: &Frame) -> Option<u64> {
+    match &frame.body {
+        Body::Message(message) => message.id,
+        _ => None,
+    }
+}
