@@ -6,6 +6,23 @@ import { composing } from './keys.js';
 /** What stands between two things, in any script. */
 const SEPARATORS = /[,，、،;；\n]+/u;
 
+/** What Unicode shows as nothing, and control characters that are no white space. */
+const INVISIBLE = /(?![\t-\r\u0085])[\p{Default_Ignorable_Code_Point}\p{Cc}]/gu;
+
+/**
+ * The form in which the server compares interests: NFKC, case folded, white space collapsed, without invisible characters and
+ * leading `#`. JavaScript cannot fold case. To upper and then to lower case does the same, but for the dotless i.
+ */
+export function normalForm(text) {
+  const folded = text
+    .normalize('NFKC')
+    .replace(/[^ı]+/gu, (part) => part.toUpperCase().toLowerCase())
+    .replaceAll('ς', 'σ')
+    .replace(INVISIBLE, '')
+    .normalize('NFKC');
+  return folded.replace(/^[#\s]+/u, '').trim().replace(/\s+/gu, ' ');
+}
+
 export class Chips {
   #list;
   #input;
@@ -49,12 +66,12 @@ export class Chips {
   }
 
   set items(items) {
-    this.#items = [...items];
+    this.#items = [...new Set(items.map(normalForm))].filter(Boolean);
     this.#show();
   }
 
   #takeTyped() {
-    const typed = this.#input.value.split(SEPARATORS).map((item) => item.trim().replace(/\s+/gu, ' ').toLowerCase());
+    const typed = this.#input.value.split(SEPARATORS).map(normalForm);
     this.#input.value = '';
     const all = new Set([...this.#items, ...typed.filter(Boolean)]);
     if (all.size > this.#items.length) {

@@ -10,6 +10,7 @@ pub(crate) mod limits;
 pub(crate) mod problem;
 pub(crate) mod profile;
 pub(crate) mod reason;
+mod tag;
 pub(crate) mod ticket;
 
 pub use self::{

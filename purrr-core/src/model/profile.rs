@@ -4,6 +4,8 @@ use std::fmt;
 
 use bytestring::ByteString;
 
+use super::tag;
+
 /// A peer's introduction, as its partner receives it.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -23,15 +25,19 @@ pub struct Hello {
 pub struct Search {
     /// Subjects to talk about.
     pub interests: Vec<Interest>,
-    /// Spoken languages, as BCP 47 tags.
+    /// Spoken languages, as primary languages of BCP 47 tags: see [`Interest::language`].
     pub languages: Vec<Interest>,
 }
 
-/// A subject or a language in its normal form: lower case, without surrounding white space.
+/// A subject or a language in its normal form, in which tags are compared.
+///
+/// The form is NFKC, case folded, with white space collapsed and trimmed, and without invisible
+/// characters and leading `#`.
 ///
 /// ```
 /// use purrr_core::model::Interest;
-/// assert_eq!(Interest::from("  Late Night Trains "), Interest::from("late night trains"));
+/// assert_eq!(Interest::from(" #Late  Night Trains "), Interest::from("late night trains"));
+/// assert_eq!(Interest::from("cafe\u{301}"), Interest::from("Café"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Interest(Box<str>);
@@ -74,14 +80,30 @@ impl Search {
         mut self,
         languages: impl IntoIterator<Item = T>,
     ) -> Self {
-        self.languages = languages.into_iter().map(Into::into).collect();
+        self.languages =
+            languages.into_iter().map(|tag| Interest::language(tag.into().as_ref())).collect();
         self
+    }
+}
+
+impl Interest {
+    /// Returns the primary language of a language tag, in which two tags agree that the lookup of
+    /// RFC 4647 matches.
+    ///
+    /// ```
+    /// use purrr_core::model::Interest;
+    /// assert_eq!(Interest::language("pt-BR"), Interest::language("pt"));
+    /// assert_eq!(Interest::language("en_US"), Interest::language("en-GB"));
+    /// ```
+    #[must_use]
+    pub fn language(tag: &str) -> Self {
+        Self(tag::language(tag))
     }
 }
 
 impl From<&str> for Interest {
     fn from(text: &str) -> Self {
-        Self(text.trim().to_lowercase().into())
+        Self(tag::interest(text))
     }
 }
 

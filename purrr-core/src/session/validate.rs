@@ -63,11 +63,17 @@ pub(crate) fn check_hello(limits: &Limits, hello: &Hello) -> Result<(), Problem>
 }
 
 /// Drops empty and repeated tags, and refuses too many or too long ones.
+///
+/// Of languages the primary one is kept, in which tags agree that RFC 4647 would match.
 pub(crate) fn normalize_search(limits: &Limits, search: Search) -> Result<Search, Problem> {
     let Limits { interests, interest_chars, languages, language_chars, .. } = *limits;
     Ok(Search {
         interests: normalize_tags(search.interests, interests, interest_chars, "interests")?,
-        languages: normalize_tags(search.languages, languages, language_chars, "languages")?,
+        languages: {
+            let given = normalize_tags(search.languages, languages, language_chars, "languages")?;
+            let primary = given.iter().map(|tag| Interest::language(tag.as_ref())).collect();
+            normalize_tags(primary, languages, language_chars, "languages")?
+        },
     })
 }
 

@@ -67,6 +67,44 @@ async fn find_matches_two_peers() {
 }
 
 #[tokio::test]
+async fn spellings_of_one_tag_meet() {
+    let mut config = Config::default();
+    (config.language_after, config.anyone_after) = (Duration::ZERO, Duration::from_secs(3_600));
+    let server = Server::with(config).await;
+    let mut ann = Peer::connect(server.address, "Ann").await;
+    let mut bob = Peer::connect(server.address, "Bob").await;
+    for (mine, theirs, shared) in [
+        (r#""interests":["caf\u00e9"]"#, r#""interests":["CAFE\u0301"]"#, "[\"café\"]"),
+        (
+            r#""interests":["\uff21\uff2e\uff29\uff2d\uff25"]"#,
+            r#""interests":[" #Anime "]"#,
+            r#"["anime"]"#,
+        ),
+        (
+            r#""interests":["late\u00a0 night"]"#,
+            r#""interests":["Late Night"]"#,
+            r#"["late night"]"#,
+        ),
+        (r#""interests":["ca\u00adts"]"#, r#""interests":["\u200bcats","CATS"]"#, r#"["cats"]"#),
+        (r#""languages":["pt-BR"]"#, r#""languages":["pt"]"#, "[]"),
+        (r#""languages":["en_US"]"#, r#""languages":["de","en-GB"]"#, "[]"),
+    ] {
+        ann.send(format!(r#"{{"type":"find",{mine}}}"#)).await;
+        ann.gets_type("waiting").await;
+        bob.send(format!(r#"{{"type":"find",{theirs}}}"#)).await;
+        bob.gets_type("waiting").await;
+        ann.gets_matched("{}", shared).await;
+        bob.gets_matched("{}", shared).await;
+        ann.send(r#"{"type":"leave"}"#).await;
+        ann.gets_type("idle").await;
+        bob.gets_type("left").await;
+        // Otherwise the two would be kept apart as recent partners.
+        ann = Peer::connect(server.address, "Ann").await;
+        bob = Peer::connect(server.address, "Bob").await;
+    }
+}
+
+#[tokio::test]
 async fn find_is_idempotent() {
     let server = Server::start().await;
     let mut ann = Peer::connect(server.address, "Ann").await;
