@@ -29,6 +29,36 @@ async fn fragments_with_interleaved_ping() {
     assert_eq!(wire.next().await, Some(Frame { first: FIN | TEXT, payload: idle }));
 }
 
+#[tokio::test]
+async fn invalid_text_is_told_at_the_end_of_its_fragment() {
+    let server = Server::start().await;
+    for fragments in [
+        &[&b"ok"[..], b"\xce\xba\xe1\xbd\xb9\xf4\x90\x80\x80"][..],
+        &[b"\xff"],
+        // The second half of a character cannot follow the first.
+        &[b"\xe2\x82", b"A"],
+        &[b"\xf0\x9f", b"\x90", b"\x88", b"\xed\xa0\x80"],
+    ] {
+        let mut wire = Wire::connect(&server).await;
+        for (at, fragment) in fragments.iter().enumerate() {
+            wire.send(&frame(if at == 0 { TEXT } else { CONTINUATION }, fragment)).await;
+        }
+        let close = wire.next().await.expect("the message has not ended");
+        assert_eq!((close.opcode(), &close.payload[..2]), (CLOSE, &1007_u16.to_be_bytes()[..]));
+    }
+    // Bytes are not text, and a character may be cut anywhere.
+    let mut wire = Wire::connect(&server).await;
+    wire.send(&frame(BINARY, b"\xff")).await;
+    wire.send(&frame(FIN | CONTINUATION, b"\xff")).await;
+    wire.send(&frame(TEXT, b"{\"type\":\"cancel\",\"x\":\"\xf0")).await;
+    for piece in [&b"\x9f"[..], b"", b"\x90", b"\x88\"}"] {
+        wire.send(&frame(CONTINUATION, piece)).await;
+    }
+    wire.send(&frame(FIN | CONTINUATION, b"")).await;
+    assert!(wire.next().await.unwrap().payload.starts_with(br#"{"type":"error""#));
+    assert_eq!(wire.next().await.unwrap().payload, br#"{"type":"idle"}"#);
+}
+
 /// Bytes of one frame that the server sends, at most.
 const FRAGMENT_MAX: usize = 64 * 1024;
 

@@ -174,6 +174,11 @@ fn read_plainly(mut bytes: &[u8], most: usize) -> Vec<Outcome> {
             return outcomes;
         }
         if !last {
+            let text = (opcode == 1).then(|| std::str::from_utf8(&message));
+            if text.is_some_and(|text| text.is_err_and(|fault| fault.error_len().is_some())) {
+                outcomes.push(Err(CloseCode::Invalid));
+                return outcomes;
+            }
             if first == 0 && payload.len() < SMALL_FRAGMENT {
                 outcomes.push(Ok(match payload.len() {
                     0 => SocketEvent::EmptyFragment,

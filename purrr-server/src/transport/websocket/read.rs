@@ -41,7 +41,7 @@ pub(super) struct ReadState {
     /// A frame whose payload is not complete.
     partial: Option<Frame>,
     /// The fragments of a message whose last fragment has not come.
-    fragments: Option<(Data, BytesMut)>,
+    fragments: Option<Fragments>,
     /// Pays for the message that is being received.
     reservation: Reservation,
     /// Set while the message that is being received is discarded. Boxed, since it hardly ever is
@@ -49,6 +49,16 @@ pub(super) struct ReadState {
     discarding: Option<Box<Discarding>>,
     /// Set when bytes were read.
     activity: bool,
+}
+
+/// The fragments of a message.
+#[derive(Debug)]
+struct Fragments {
+    data: Data,
+    /// Bytes at the start of `whole` that are whole characters, if it is text. So narrow
+    /// that it takes no room of its own beside `data`.
+    valid: u32,
+    whole: BytesMut,
 }
 
 /// Bytes of a message that were discarded, because the memory budget has no room for it.
@@ -261,7 +271,7 @@ impl ReadState {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Frame>, SocketError>> {
         let Some((header, payload)) = &mut self.partial else { return Poll::Ready(Ok(None)) };
-        let before = self.fragments.as_ref().map_or(0, |(_, whole)| whole.len());
+        let before = self.fragments.as_ref().map_or(0, |it| it.whole.len());
         loop {
             let discarded = self.discarding.as_ref().map_or(0, |discarding| discarding.frame);
             let missing = header.length - payload.len() - discarded;
@@ -276,7 +286,8 @@ impl ReadState {
                 } else {
                     let discarding = self.discarding.get_or_insert_default();
                     discarding.frame = take(payload).len();
-                    if let Some((_, whole)) = &mut self.fragments {
+                    if let Some(Fragments { whole, valid, .. }) = &mut self.fragments {
+                        *valid = 0;
                         discarding.fragments += take(whole).len();
                     }
                 }
@@ -329,7 +340,7 @@ impl ReadState {
     /// the heartbeat.
     pub(super) fn is_overdue_between_fragments(&mut self) -> bool {
         let discarded = self.discarding.as_ref().map_or(0, |discarding| discarding.fragments);
-        let whole = self.fragments.as_ref().map(|(_, whole)| whole.len() + discarded);
+        let whole = self.fragments.as_ref().map(|it| it.whole.len() + discarded);
         whole.is_some_and(|received| self.reservation.is_overdue(received))
     }
 
@@ -349,7 +360,9 @@ impl ReadState {
                     discarding.fragments = header.length;
                 }
                 self.reservation.begin();
-                self.fragments = Some((data, payload));
+                let mut fragments = Fragments { data, whole: payload, valid: 0 };
+                fragments.check_text()?;
+                self.fragments = Some(fragments);
                 Ok(None)
             }
             Data::Reserved(_) => Err(CloseCode::Protocol),
@@ -362,7 +375,8 @@ impl ReadState {
         header: Header,
         payload: BytesMut,
     ) -> Result<Option<SocketEvent>, CloseCode> {
-        let (data, mut whole) = self.fragments.take().ok_or(CloseCode::Protocol)?;
+        let fragments = self.fragments.take().ok_or(CloseCode::Protocol)?;
+        let Fragments { data, mut whole, mut valid } = fragments;
         let discarded = self.discarding.as_ref().map_or(0, |discarding| discarding.fragments);
         let length = discarded + whole.len() + header.length;
         if length > self.max_payload {
@@ -372,7 +386,7 @@ impl ReadState {
             whole.put(payload);
         } else {
             self.discarding = Some(Box::new(Discarding { frame: 0, fragments: length }));
-            whole = BytesMut::new();
+            (whole, valid) = (BytesMut::new(), 0);
         }
         if self.reservation.is_overdue(length) {
             return Err(CloseCode::Policy);
@@ -380,7 +394,9 @@ impl ReadState {
         if header.is_final {
             return self.complete(data, whole).map(Some);
         }
-        self.fragments = Some((data, whole));
+        let mut fragments = Fragments { data, whole, valid };
+        fragments.check_text()?;
+        self.fragments = Some(fragments);
         Ok(match header.length {
             0 => Some(SocketEvent::EmptyFragment),
             1..SMALL_FRAGMENT => Some(SocketEvent::SmallFragment),
@@ -399,6 +415,27 @@ impl ReadState {
         }
         let text = ByteString::try_from(payload).map_err(|_| CloseCode::Invalid)?;
         Ok(SocketEvent::Message(Message::Text(text)))
+    }
+}
+
+impl Fragments {
+    /// Refuses text that cannot become UTF-8 any more.
+    ///
+    /// So a fault is told at the end of its frame, and not of its message. Within a frame it is not
+    /// looked for: a payload is unmasked once, when it is complete.
+    fn check_text(&mut self) -> Result<(), CloseCode> {
+        // A message of 4 GiB is checked at its end alone.
+        if self.data != Data::Text || self.whole.len() > u32::MAX as usize {
+            return Ok(());
+        }
+        match std::str::from_utf8(&self.whole[self.valid as usize..]) {
+            Ok(text) => self.valid += text.len() as u32,
+            Err(fault) if fault.error_len().is_none() => {
+                self.valid += fault.valid_up_to() as u32;
+            }
+            Err(_) => return Err(CloseCode::Invalid),
+        }
+        Ok(())
     }
 }
 
