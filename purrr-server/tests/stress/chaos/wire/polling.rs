@@ -123,25 +123,31 @@ impl Http {
     }
 
     /// The body of the answer, if that is 200.
+    ///
+    /// The server may close a kept connection just as it is used, when this machine is late. It has
+    /// read nothing of the request then, which is sent again as a browser does.
     async fn ask(&mut self, head: String, body: &str) -> io::Result<String> {
-        let mut stream = match self.stream.take() {
-            Some((stream, since)) if since.elapsed() < FRESH => stream,
-            _ => {
-                let stream = TcpStream::connect(self.address).await?;
-                stream.set_nodelay(true)?;
-                // A client that vanishes resets the connection; any other has read all that was
-                // due.
-                stream.set_zero_linger()?;
-                stream
-            }
-        };
         let request = format!("{head}Host: {}\r\n\r\n{body}", self.address);
-        stream.write_all(request.as_bytes()).await?;
-        let mut bytes = Vec::new();
-        let (start, length) = loop {
-            if stream.read_buf(&mut bytes).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+        if let Some((mut stream, since)) = self.stream.take()
+            && since.elapsed() < FRESH
+        {
+            let mut begun = Vec::new();
+            let sent = stream.write_all(request.as_bytes()).await;
+            if sent.is_ok() && stream.read_buf(&mut begun).await.is_ok_and(|read| read > 0) {
+                return self.answer(stream, begun).await;
             }
+        }
+        let mut stream = TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        // A client that vanishes resets the connection; any other has read all that was due.
+        stream.set_zero_linger()?;
+        stream.write_all(request.as_bytes()).await?;
+        self.answer(stream, Vec::new()).await
+    }
+
+    /// Reads an answer of which these bytes have come.
+    async fn answer(&mut self, mut stream: TcpStream, mut bytes: Vec<u8>) -> io::Result<String> {
+        let (start, length) = loop {
             if let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") {
                 let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
                 if !head.starts_with("http/1.1 200") {
@@ -150,6 +156,9 @@ impl Http {
                 let length = head.split("content-length: ").nth(1);
                 let length = length.and_then(|rest| rest.lines().next()?.parse::<usize>().ok());
                 break (end + 4, length.ok_or(io::ErrorKind::InvalidData)?);
+            }
+            if stream.read_buf(&mut bytes).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
         };
         while bytes.len() < start + length {
