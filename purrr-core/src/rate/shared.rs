@@ -11,7 +11,7 @@ use crate::{
     model::limits::Rates,
     rate::{
         bucket::Buckets,
-        cost::{Cost, Kind},
+        cost::{Cost, Kind, WHOLE},
     },
     sync::{Mutex, MutexGuard, lock},
 };
@@ -50,6 +50,15 @@ impl Allowance {
     #[must_use]
     pub fn within(self, wider: Arc<Self>) -> Self {
         Self { wider: Some(wider), ..self }
+    }
+
+    /// Charges what a peer sent that asks for nothing: refusals, and the bytes that were ignored.
+    ///
+    /// For input that a transport discards, so that no session sees it. Returns false if the rate of
+    /// either is exceeded.
+    pub fn charge_useless(&self, refusals: u32, bytes: u32) -> bool {
+        let charge = |kind, amount| amount == 0 || self.take(kind, amount, &Instant::now).is_ok();
+        charge(Kind::Refusals, refusals.saturating_mul(WHOLE)) & charge(Kind::Bytes, bytes)
     }
 
     /// Takes tokens here and from the wider allowances, all of them or none.
@@ -188,6 +197,21 @@ mod tests {
         let mut late = Lease::of(Some(allowance));
         assert_eq!(late.spend(MESSAGE, &|| start), Err(Duration::from_millis(500)));
         assert_eq!(late.spend(MESSAGE, &|| start + Duration::from_millis(500)), Ok(()));
+    }
+
+    #[test]
+    fn useless_input_is_charged_as_refusals_and_bytes() {
+        let rates = Rates {
+            refusal_rate: Rate::new(1, 10),
+            byte_rate: Rate::new(1, 1_000),
+            ..Rates::default()
+        };
+        let wider = Arc::new(Allowance::new(&rates, NonZeroU32::MIN, Instant::now()));
+        let allowance = Allowance::new(&rates, TWO, Instant::now()).within(wider);
+        assert!(allowance.charge_useless(6, 600) && allowance.charge_useless(4, 0));
+        assert!(!allowance.charge_useless(1, 0), "the wider one has no refusals left");
+        assert!(allowance.charge_useless(0, 400));
+        assert!(!allowance.charge_useless(0, 400), "nor bytes");
     }
 
     #[test]

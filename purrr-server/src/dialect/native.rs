@@ -42,7 +42,7 @@ use crate::{
     liveness::Incoming,
     transport::{
         message::Message,
-        websocket::{self, LiveSocket, MessageSocket, Socket, SocketError},
+        websocket::{self, LiveSocket, MessageSocket, SocketError},
     },
 };
 
@@ -105,13 +105,16 @@ pub(crate) async fn handle(State(native): State<Native>, mut request: Request) -
     };
     let (max_payload, reservation) = (opening.config.max_payload, permit.budget().reservation());
     let protocol = Some(PROTOCOL);
+    let control_frames = limiter.control_frames(&permit);
     let counted = move || (connections.open(Dialect::Native), permit);
     match profile {
         None => websocket::upgrade(request, protocol, max_payload, reservation, move |socket| {
+            let socket = MessageSocket::new(socket, control_frames);
             run(hub, opening, counted(), Anonymous, socket)
         }),
         Some(profile) => {
             websocket::upgrade(request, protocol, max_payload, reservation, move |socket| {
+                let socket = MessageSocket::new(socket, control_frames);
                 run(hub, opening, counted(), profile, socket)
             })
         }
@@ -126,7 +129,7 @@ fn run<K: Known>(
     opening: Arc<Opening>,
     (counted, permit): (OpenConnection, ConnectionPermit),
     known: K,
-    socket: Socket,
+    socket: MessageSocket,
 ) -> impl Future<Output = ()> + use<K> {
     let opening = match known.name() {
         None => opening,
@@ -253,9 +256,8 @@ enum Expected {
 }
 
 impl NativeSocket {
-    fn new(socket: Socket, opening: Arc<Opening>) -> Self {
-        let config = &*opening.config;
-        let socket = LiveSocket::new(MessageSocket::new(socket, config), config);
+    fn new(socket: MessageSocket, opening: Arc<Opening>) -> Self {
+        let socket = LiveSocket::new(socket, &opening.config);
         let (expected, rest) = (None, Vec::new());
         Self { socket, expected, rest, opening, page_fields_due: true, pong_due: false }
     }

@@ -176,6 +176,12 @@ impl Sources {
             let counter = ConstCounter::new(count);
             counter.encode(family.encode_family(&[("reason", reason)])?)?;
         }
+        let (name, help) = ("flooders_ended", "Connections ended for useless input, by limit.");
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (limit, count) in self.limiter.ended().into_iter().flat_map(|it| it.by_limit()) {
+            let counter = ConstCounter::new(count);
+            counter.encode(family.encode_family(&[("limit", limit)])?)?;
+        }
         let (name, help) = ("requests_rejected", "Requests rejected, by reason.");
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         let by_rate = self.limiter.requests().into_iter().flat_map(RequestLimiter::rejected);

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use super::{
     address_quotas::{AddressQuotas, ByteQuotas, Quota},
+    control_frames::{ControlFrameLimit, EndedConnections},
     lock,
     log_interval::LogInterval,
     memory::MemoryBudget,
@@ -56,6 +57,8 @@ pub(crate) struct ConnectionLimiter {
     trusted_proxies: Vec<Network>,
     budget: MemoryBudget,
     rejected: [AtomicU64; Rejection::ALL.len()],
+    /// The connections that sent too much that asks for nothing. None without rate limits.
+    ended: Option<Arc<EndedConnections>>,
     log: LogInterval,
 }
 
@@ -122,8 +125,22 @@ impl ConnectionLimiter {
             trusted_proxies: config.trusted_proxy.clone(),
             budget,
             rejected: Default::default(),
+            ended: config.rate_limits.then(Arc::default),
             log: LogInterval::default(),
         }
+    }
+
+    /// Returns the limit of a connection's control frames.
+    pub(crate) fn control_frames(&self, permit: &ConnectionPermit) -> ControlFrameLimit {
+        match &self.ended {
+            Some(ended) => ControlFrameLimit::new(Arc::clone(ended), permit.allowance()),
+            None => ControlFrameLimit::unlimited(),
+        }
+    }
+
+    /// Returns the connections that were ended for what asks for nothing. None without rate limits.
+    pub(crate) fn ended(&self) -> Option<&EndedConnections> {
+        self.ended.as_deref()
     }
 
     /// Returns the global memory budget of all connections.

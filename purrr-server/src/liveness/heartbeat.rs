@@ -123,6 +123,13 @@ impl Heartbeat {
         }
     }
 
+    /// Sends the first ping after at most `time`.
+    pub(super) fn ping_within(&mut self, time: Duration) {
+        if self.state == State::Idle && self.timer.deadline() > Instant::now() + time {
+            self.set_timer(time);
+        }
+    }
+
     /// Notes that the client was heard. Cheap enough to call for every frame.
     pub(crate) const fn handle_activity(&mut self) {
         self.heard = true;

@@ -5,6 +5,7 @@ mod heartbeat;
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures::{Sink, Stream};
@@ -84,6 +85,16 @@ impl<T: Transport> Live<T> {
         self.heartbeat.set_active(active);
     }
 
+    /// Sends the next ping within `time`, once.
+    pub(crate) fn ping_within(&mut self, time: Duration) {
+        self.heartbeat.ping_within(time);
+    }
+
+    /// Polls as the stream does, as if the gate were closed: no message is wanted.
+    pub(crate) fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming<T::Message>>> {
+        self.poll_incoming(cx, true)
+    }
+
     pub(crate) const fn transport(&self) -> &T {
         &self.transport
     }
@@ -95,16 +106,16 @@ impl<T: Transport> Live<T> {
     pub(crate) fn into_transport(self) -> T {
         self.transport
     }
-}
 
-impl<T: Transport> Stream for Live<T> {
-    type Item = Incoming<T::Message>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { transport, heartbeat, gate } = self.get_mut();
+    #[inline]
+    fn poll_incoming(
+        &mut self,
+        cx: &mut Context<'_>,
+        paused: bool,
+    ) -> Poll<Option<Incoming<T::Message>>> {
+        let Self { transport, heartbeat, .. } = self;
         loop {
-            if let Poll::Ready(incoming) = transport.poll_incoming(cx, heartbeat, gate.is_closed())
-            {
+            if let Poll::Ready(incoming) = transport.poll_incoming(cx, heartbeat, paused) {
                 return Poll::Ready(incoming);
             }
             match heartbeat.poll(cx) {
@@ -128,6 +139,16 @@ impl<T: Transport> Stream for Live<T> {
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+}
+
+impl<T: Transport> Stream for Live<T> {
+    type Item = Incoming<T::Message>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        let paused = this.gate.is_closed();
+        this.poll_incoming(cx, paused)
     }
 }
 

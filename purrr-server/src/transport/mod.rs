@@ -28,6 +28,7 @@
 
 pub(crate) mod engineio;
 pub(crate) mod message;
+pub mod socketio;
 pub(crate) mod websocket;
 
 use std::{
@@ -83,8 +84,10 @@ where
             Err(rejection) => return rejection.into_response(),
         };
         let (max_payload, reservation) = (config.max_payload, permit.budget().reservation());
+        let control_frames = limiter.control_frames(&permit);
         websocket::upgrade(request, None, max_payload, reservation, move |socket| async move {
-            let socket = LiveSocket::new(MessageSocket::new(socket, &config), &config);
+            let socket = MessageSocket::new(socket, control_frames);
+            let socket = LiveSocket::new(socket, &config);
             session(Connection(Link::WebSocket(Box::new(socket)))).await;
             drop(permit);
         })
@@ -119,7 +122,9 @@ impl Connection {
     pub async fn close(self) {
         match self.0 {
             Link::WebSocket(socket) => socket.into_transport().close(None).await,
-            Link::EngineIo(socket) => socket.into_transport().close(CloseCode::Normal, "").await,
+            Link::EngineIo(socket) => {
+                socket.into_transport().close(Some((CloseCode::Normal, ""))).await
+            }
         }
     }
 }

@@ -9,8 +9,8 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     support::{
-        Server, UPGRADE, png_of, soon,
-        wire::{BINARY, CONTINUATION, FIN, TEXT, Wire, frame},
+        Server, png_of, soon,
+        wire::{BINARY, CLOSE, CONTINUATION, FIN, TEXT, Wire, frame},
     },
     visitor::{
         Line, Packet, Transport,
@@ -183,18 +183,27 @@ async fn aborted_upgrade_keeps_polling() {
 }
 
 #[tokio::test]
-async fn concurrent_upgrade_is_refused() {
+async fn concurrent_upgrade_is_closed() {
     let server = Server::start().await;
     let session = server.polling_session().await;
     let path = format!("/socket.io/?EIO=4&transport=websocket&sid={session}");
     // It has not even probed, and could be one of thousands.
-    let first = Wire::upgrade(&server, server.connect().await, &path).await;
-    let refused = server.ask(&format!("GET {path}"), &UPGRADE).await;
-    assert_eq!(refused.status, 400, "{refused:?}");
-    assert_eq!(refused.body, r#"{"code":3,"message":"Bad request"}"#);
+    let mut first = Wire::upgrade(&server, server.connect().await, &path).await;
+    let mut second = Wire::upgrade(&server, server.connect().await, &path).await;
+    second.say("2probe").await;
+    let close = second.next().await.expect("a close");
+    assert_eq!((close.opcode(), &close.payload[..2]), (CLOSE, &1000_u16.to_be_bytes()[..]));
+    first.say("2probe").await;
+    assert_eq!(first.next().await.unwrap().payload, b"3probe", "the first goes on");
     drop(first);
     soon("another turn", async {
-        while server.ask(&format!("GET {path}"), &UPGRADE).await.status != 101 {}
+        loop {
+            let mut next = Wire::upgrade(&server, server.connect().await, &path).await;
+            next.say("2probe").await;
+            if next.next().await.is_some_and(|frame| frame.payload == b"3probe") {
+                break;
+            }
+        }
     })
     .await;
 }

@@ -10,6 +10,7 @@ mod documents;
 mod engineio;
 mod holding;
 mod http;
+mod interop;
 mod layers;
 mod native;
 mod nested;

@@ -237,6 +237,89 @@ async fn packets_that_ask_for_nothing_are_limited() {
 }
 
 #[tokio::test]
+async fn useless_packets_are_charged_to_the_address() {
+    let mut config = Config::default();
+    config.rates_per_address = 1;
+    let server = Server::with(config).await;
+    let connect = async |name| Visitor::connect(&server, name, Transport::WebSocket).await;
+    let (mut neighbour, mut ann) = (connect("neighbour").await, connect("Ann").await);
+    let flood = async |visitor: &mut Visitor| {
+        let Line::WebSocket { socket, .. } = &mut visitor.line else { unreachable!() };
+        // Less than one connection alone may send.
+        for _ in 0..900 {
+            if socket.feed(Message::text("43[]")).await.is_err() {
+                break;
+            }
+        }
+        socket.flush().await.ok();
+    };
+    flood(&mut ann).await;
+    ann.has_nothing_new().await;
+    for name in ["Bob", "Cid"] {
+        let mut other = connect(name).await;
+        flood(&mut other).await;
+        other.is_cut_off().await;
+    }
+    for _ in 0..20 {
+        neighbour.line.send("43[]").await;
+    }
+    neighbour.has_nothing_new().await;
+    let metrics = server.get("/metrics").await.body;
+    assert!(metrics.contains("purrr_flooders_ended_total{limit=\"address\"} 2\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn events_before_the_ping_barrier_are_counted() {
+    let server = Server::start().await;
+    let (mut ann, mut bob) = Visitor::pair(&server, [Transport::WebSocket; 2]).await;
+    let mut cid = Visitor::connect(&server, "Cid", Transport::WebSocket).await;
+    cid.introduces_itself().await;
+    cid.emit(r#"["find_partner"]"#).await;
+    cid.gets(r#"["waiting"]"#).await;
+    ann.emit(r#"["disconnect_partner"]"#).await;
+    ann.emit(r#"["find_partner"]"#).await;
+    bob.gets_parted().await;
+    cid.gets_matched("Ann").await;
+    // She has not read of it yet, nor answered the ping before it.
+    let Line::WebSocket { socket, .. } = &mut ann.line else { unreachable!() };
+    for _ in 0..3_000 {
+        if socket.feed(Message::text(r#"42["typing_start"]"#)).await.is_err() {
+            break;
+        }
+    }
+    socket.flush().await.ok();
+    cid.gets_parted().await;
+}
+
+#[tokio::test]
+async fn large_event_has_nothing_to_ignore() {
+    let server = Server::start().await;
+    for transport in Transport::ALL {
+        let (mut ann, mut bob) = Visitor::pair_without_keys(&server, [transport; 2]).await;
+        let junk = "[".repeat(100) + &"[],".repeat(500_000);
+        let (string, space) = ("x".repeat(20_000), " ".repeat(50_000));
+        for event in [
+            format!(r#"["send_message",{{"message":"hi","junk":{junk}"#),
+            format!(r#"["send_message",{{"message":"hi","junk":"{string}"}}]"#),
+            format!(r#"["send_message",{{"message":"hi"}},"{string}"]"#),
+            format!(r#"["send_message",{space}{{"message":"hi"}}]"#),
+            format!(r#"["image upload",{junk}"#),
+            format!(r#"["image upload",{{"image":"x","junk":"{string}"}}]"#),
+        ] {
+            ann.emit(&event).await;
+            ann.gets_error().await;
+        }
+        // What is needed may be as large as ever, however it is written.
+        let text = format!("\\u00e9{}", "é".repeat(20_000));
+        ann.emit(&format!(r#"["send_message",{{"reply":null,"message":"{text}"}}]"#)).await;
+        let text = text.replace("\\u00e9", "é");
+        let message = format!(r#"{{"from":"Ann","body":"{text}","image":null,"reply":null}}"#);
+        bob.gets(&format!(r#"["receive_message",{message}]"#)).await;
+        bob.has_nothing_new().await;
+    }
+}
+
+#[tokio::test]
 async fn commands_are_bounded_before_they_are_parsed() {
     let mut config = ServerConfig::default();
     config.routes.command_bytes = 2_000;

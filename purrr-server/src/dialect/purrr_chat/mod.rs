@@ -42,6 +42,9 @@ use crate::{
     },
 };
 
+/// How a session is closed whose client does not connect to the namespace.
+static NOT_CONNECTED: (CloseCode, &str) = (CloseCode::Policy, "no namespace was asked for");
+
 /// What the routes of `/socket.io/` share.
 #[derive(Clone, Debug)]
 pub(crate) struct SocketIo {
@@ -92,28 +95,26 @@ async fn run(
     mut socket: EioSocket,
 ) {
     let connected = timeout(config.connect_timeout, connect(&mut socket)).await;
-    let Ok(Some(Auth { auto_pair, pid })) = connected else {
-        return close(socket, CloseCode::Policy, "no namespace was asked for").await;
+    let Auth { auto_pair, pid } = match connected {
+        Ok(Some(auth)) => auth,
+        Ok(None) => return close(socket, None).await,
+        Err(_) => return close(socket, Some(NOT_CONNECTED)).await,
     };
     let mut chat = PurrrChat::new(socket, hub.limits(), &config, auto_pair).named(known.name());
     let shared = (chat.allowance(), chat.gate(), chat.origin());
     // The profile is built in place: in a variable, the future would hold it to the end.
     let ended = hub.serve(&mut chat, profile(known.into_profile(), pid, shared)).await;
-    let garbled = "not Socket.IO";
-    // A connection also counts as lost if the client sent no packet of Engine.IO. It is told.
-    let (code, reason) = close_code(ended, garbled).unwrap_or((CloseCode::Policy, garbled));
-    close(chat.into_socket(), code, reason).await;
+    close(chat.into_socket(), close_code(ended, "not Socket.IO")).await;
 }
 
-/// Closes a session.
+/// Closes a session. What ended its transport goes before `reason`.
 ///
 /// Boxed: it is larger than all the rest, and every session would hold it from its start.
 fn close(
     socket: EioSocket,
-    code: CloseCode,
-    reason: &'static str,
+    reason: Option<(CloseCode, &'static str)>,
 ) -> Pin<Box<impl Future<Output = ()>>> {
-    Box::pin(socket.into_transport().close(code, reason))
+    Box::pin(socket.into_transport().close(reason))
 }
 
 /// Adds what the server knows of a client to what the app knows.
@@ -145,26 +146,32 @@ struct Auth {
 
 /// Waits until the client connects to the main namespace, which the first event answers.
 ///
-/// Returns `None` if it sends anything else first.
+/// Returns `None` if it sends anything else first, or has gone.
 async fn connect(socket: &mut EioSocket) -> Option<Auth> {
     loop {
-        let packet = match socket.next().await? {
-            Incoming::Message(Message::Text(packet)) => packet,
+        let incoming = socket.next().await?;
+        let packet = match &incoming {
+            Incoming::Message(Message::Text(packet)) => Packet::parse(packet),
             Incoming::WriteProgress | Incoming::Unresponsive | Incoming::Responsive => continue,
-            _ => return None,
+            _ => None,
         };
-        match Packet::parse(&packet)? {
-            Packet::Connect(auth) => {
-                return match auth {
-                    "" => Some(Auth::default()),
-                    // An object: a list would do for its fields in their order.
-                    json if json.starts_with('{') => serde_json::from_str(json).ok(),
-                    _ => None,
-                };
+        let auth = match packet {
+            Some(Packet::Connect("")) => Some(Auth::default()),
+            Some(Packet::Connect(json)) => serde_json::from_str(json).ok(),
+            Some(Packet::ConnectElsewhere(namespace)) => {
+                refuse(socket, namespace).await?;
+                continue;
             }
-            Packet::ConnectElsewhere(namespace) => refuse(socket, namespace).await?,
-            _ => return None,
+            Some(Packet::Disconnect) => {
+                socket.transport_mut().set_end(&(CloseCode::Normal, ""));
+                None
+            }
+            _ => None,
+        };
+        if auth.is_none() {
+            socket.transport_mut().set_end(&NOT_CONNECTED);
         }
+        return auth;
     }
 }
 

@@ -6,7 +6,10 @@ use purrr_core::model::ResumeToken;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::transport::engineio::Outgoing;
+use crate::transport::{
+    engineio::Outgoing,
+    socketio::{self, Kind},
+};
 
 /// A packet that a client sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,41 +20,30 @@ pub(super) enum Packet<'a> {
     ConnectElsewhere(&'a str),
     Disconnect,
     /// An event: a JSON array.
-    Event(&'a str),
+    Event(&'a str, AckId),
     /// An event that one binary attachment follows.
-    BinaryEvent(&'a str),
+    BinaryEvent(&'a str, AckId),
     /// An acknowledgement, though none was requested.
     Ack,
 }
 
+/// The id of the acknowledgement that an event requests, if it requests one.
+pub(super) type AckId = Option<u64>;
+
 impl<'a> Packet<'a> {
     pub(super) fn parse(text: &'a str) -> Option<Self> {
-        let kind = *text.as_bytes().first()?;
-        let mut rest = text.get(1..)?;
-        if kind == b'5' {
-            // No event of this dialect has more than one attachment.
-            rest = rest.strip_prefix("1-")?;
-        }
-        if rest.starts_with('/') {
-            let (namespace, rest) = rest.split_once(',').unwrap_or((rest, ""));
-            return match kind {
-                b'0' if namespace == "/" => Some(Self::Connect(rest)),
-                b'0' => Some(Self::ConnectElsewhere(namespace)),
-                _ => None,
-            };
-        }
-        let event = || {
-            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-            // The id of a requested acknowledgement. None is sent, since no event has a result.
-            (digits <= 15 && rest[digits..].starts_with('[')).then(|| &rest[digits..])
-        };
+        let socketio::Packet { kind, attachments, namespace, id, data } =
+            socketio::Packet::parse(text)?;
         match kind {
-            b'0' => Some(Self::Connect(rest)),
-            b'1' => Some(Self::Disconnect),
-            b'2' => event().map(Self::Event),
-            b'3' => Some(Self::Ack),
-            b'5' => event().map(Self::BinaryEvent),
-            _ => None,
+            Kind::Connect if namespace != "/" => Some(Self::ConnectElsewhere(namespace)),
+            _ if namespace != "/" => None,
+            Kind::Connect => Some(Self::Connect(data)),
+            Kind::Disconnect => Some(Self::Disconnect),
+            Kind::Event => Some(Self::Event(data, id)),
+            // No event of this dialect has more than one attachment.
+            Kind::BinaryEvent if attachments == 1 => Some(Self::BinaryEvent(data, id)),
+            Kind::Ack => Some(Self::Ack),
+            Kind::BinaryEvent | Kind::BinaryAck | Kind::ConnectError => None,
         }
     }
 }
@@ -81,6 +73,11 @@ pub(super) fn binary_event(array: &str, attachment: Bytes) -> [Outgoing; 2] {
     [Outgoing::Text(format!("451-{array}").into()), Outgoing::Binary(attachment)]
 }
 
+/// Returns the packet that acknowledges an event.
+pub(super) fn ack(id: u64) -> Outgoing {
+    Outgoing::Text(format!("43{id}[]").into())
+}
+
 /// Returns the packet that refuses a namespace.
 pub(super) fn invalid_namespace(namespace: &str) -> ByteString {
     /// Characters of the name that are echoed.
@@ -101,25 +98,25 @@ mod tests {
 
     #[test]
     fn packets_are_parsed() {
+        let array = r#"["a"]"#;
         for (text, packet) in [
             ("0", Some(Packet::Connect(""))),
             (r#"0{"autoPair":true}"#, Some(Packet::Connect(r#"{"autoPair":true}"#))),
             ("0/,{}", Some(Packet::Connect("{}"))),
             ("0/nope,", Some(Packet::ConnectElsewhere("/nope"))),
+            ("0/nope", Some(Packet::ConnectElsewhere("/nope"))),
             ("1", Some(Packet::Disconnect)),
-            (r#"2["a"]"#, Some(Packet::Event(r#"["a"]"#))),
-            (r#"217["a"]"#, Some(Packet::Event(r#"["a"]"#))),
-            (r#"212345678901234567890["a"]"#, None),
-            (r#"2-1["a"]"#, None),
-            ("2{}", None),
+            (r#"2["a"]"#, Some(Packet::Event(array, None))),
+            (r#"2/,["a"]"#, Some(Packet::Event(array, None))),
+            (r#"217["a"]"#, Some(Packet::Event(array, Some(17)))),
             (r#"2/nope,["a"]"#, None),
+            ("1/nope,", None),
             ("317[]", Some(Packet::Ack)),
-            (r#"51-["a"]"#, Some(Packet::BinaryEvent(r#"["a"]"#))),
-            (r#"599999999-["a"]"#, None),
-            (r#"50-["a"]"#, None),
-            ("7", None),
-            ("", None),
-            ("é", None),
+            (r#"51-["a"]"#, Some(Packet::BinaryEvent(array, None))),
+            (r#"51-3["a"]"#, Some(Packet::BinaryEvent(array, Some(3)))),
+            (r#"52-["a"]"#, None),
+            ("61-3[]", None),
+            ("4{}", None),
         ] {
             assert_eq!(Packet::parse(text), packet, "{text}");
         }

@@ -1,6 +1,6 @@
 //! Parsing of event arrays: [`open`], [`parse`], and a fast path for [`SendMessage`].
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use bytestring::ByteString;
 use purrr_core::{
@@ -66,6 +66,20 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(
         .map_err(|_| bad("has an argument with a field that is missing or of a wrong type"))
 }
 
+/// Parses the argument of an event that has one argument, without fields that it does not need.
+pub(super) fn parse_alone<'a, T: Deserialize<'a>>(
+    name: &str,
+    array: &'a str,
+) -> Result<T, Problem> {
+    match serde_json::from_str::<(Text<'a>, T)>(array) {
+        Ok((_, argument)) => Ok(argument),
+        Err(_) => {
+            let message = format!("`{name}` of this size takes one argument and no other fields");
+            Err(Problem::new(Code::BadMessage, message))
+        }
+    }
+}
+
 /// The argument of `send_message`.
 #[derive(Deserialize)]
 pub(super) struct SendMessage<'a> {
@@ -77,7 +91,90 @@ pub(super) struct SendMessage<'a> {
     pub(super) reply: Index,
 }
 
+/// The argument of a `send_message` without other fields.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MessageAlone<'a> {
+    #[serde(borrow, default)]
+    message: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    image: Option<Text<'a>>,
+    #[serde(default)]
+    reply: Index,
+}
+
+/// The argument of `image upload`, if it is an object.
+#[derive(Deserialize)]
+pub(super) struct Upload<'a> {
+    #[serde(borrow)]
+    pub(super) image: Text<'a>,
+}
+
+/// The argument of an `image upload` without other fields.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UploadAlone<'a> {
+    #[serde(borrow)]
+    pub(super) image: Text<'a>,
+}
+
+/// A string or an object. Parsed without a buffer, unlike an untagged enum.
+pub(super) enum TextOr<'a, T> {
+    Text(Text<'a>),
+    Object(T),
+}
+
+impl<'a, T> TextOr<'a, T> {
+    /// Returns the string, or what the object has.
+    pub(super) fn text_or(self, text: impl FnOnce(T) -> Text<'a>) -> Text<'a> {
+        match self {
+            Self::Text(text) => text,
+            Self::Object(object) => text(object),
+        }
+    }
+}
+
+impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for TextOr<'a, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrVisitor<'a, T>(PhantomData<TextOr<'a, T>>);
+
+        impl<'de: 'a, 'a, T: Deserialize<'de>> de::Visitor<'de> for TextOrVisitor<'a, T> {
+            type Value = TextOr<'a, T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an object")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(TextOr::Text(Text(Cow::Borrowed(text))))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(TextOr::Text(Text(Cow::Owned(text.to_owned()))))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(de::value::MapAccessDeserializer::new(map)).map(TextOr::Object)
+            }
+        }
+
+        deserializer.deserialize_any(TextOrVisitor(PhantomData))
+    }
+}
+
+impl<'a> From<MessageAlone<'a>> for SendMessage<'a> {
+    fn from(MessageAlone { message, image, reply }: MessageAlone<'a>) -> Self {
+        Self { message, image, reply }
+    }
+}
+
 impl<'a> SendMessage<'a> {
+    /// Returns the bytes of the text and the image.
+    pub(super) fn content_bytes(&self) -> usize {
+        let bytes = |text: &Option<Text<'_>>| text.as_ref().map_or(0, |text| text.0.len());
+        bytes(&self.message) + bytes(&self.image)
+    }
+
     /// Parses a whole `send_message` in the usual form. The fast path for the most frequent event.
     ///
     /// Returns `None` for any other or unusual event, which [`open`] and [`parse`] then handle.

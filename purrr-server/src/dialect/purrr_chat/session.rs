@@ -11,6 +11,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytestring::ByteString;
@@ -21,14 +22,22 @@ use purrr_core::{
     model::{ChatId, OriginKey},
     rate::Allowance,
 };
+use tokio::{
+    task::coop::poll_proceed,
+    time::{Sleep, sleep},
+};
 
-use super::{message_index::MessageIndex, ping_barrier::PingBarrier};
+use super::{message_index::MessageIndex, packet::AckId, ping_barrier::PingBarrier};
 use crate::{
     config::Config,
     dialect::image::ImageLimits,
     limits::memory::MemoryBudget,
     liveness::Incoming,
-    transport::engineio::{EioSocket, Outgoing},
+    transport::{
+        engineio::{EioSocket, Outgoing},
+        message::Message,
+        websocket::CloseCode,
+    },
 };
 
 /// Marks frames that may be relayed in the form in which they came.
@@ -53,8 +62,11 @@ pub(super) struct PurrrChat {
     packets: VecDeque<Outgoing>,
     /// Set while `packets` has, or had since the last flush, an answer that no event flushes.
     unflushed_answer: bool,
-    /// An event whose attachment comes next.
-    pending_event: Option<ByteString>,
+    /// Runs while the client does not take the answers, for as long as a slow consumer may.
+    answer_stall: Option<Pin<Box<Sleep>>>,
+    stall: Duration,
+    /// An event whose attachment comes next, and the acknowledgement that it requests.
+    pending_event: Option<Box<(ByteString, AckId)>>,
     chat: Option<Chat>,
     /// Set once there was a chat.
     had_chat: bool,
@@ -95,6 +107,8 @@ impl PurrrChat {
             commands,
             packets: VecDeque::new(),
             unflushed_answer: false,
+            answer_stall: None,
+            stall: limits.stall,
             pending_event: None,
             chat: None,
             had_chat: false,
@@ -148,13 +162,45 @@ impl PurrrChat {
         }
     }
 
-    /// Sends an answer that no event flushes. Ready when there is room for another answer.
-    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Queues an answer that no event flushes.
+    fn answer(&mut self, packet: Outgoing) {
+        self.packets.push_back(packet);
+        self.unflushed_answer = true;
+    }
+
+    /// Polls for what the client sends, once it has taken the answers to what it sent before.
+    ///
+    /// A client that takes none is a slow consumer. Heartbeats go on meanwhile.
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming<Message>>> {
         if self.unflushed_answer {
-            ready!(self.poll_packets(cx))?;
-            self.unflushed_answer = self.socket.poll_flush_unpin(cx)?.is_pending();
+            match self.poll_packets(cx) {
+                Poll::Ready(Ok(())) => self.answer_stall = None,
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                Poll::Pending => return self.poll_held(cx),
+            }
         }
-        Poll::Ready(Ok(()))
+        let polled = self.socket.poll_next_unpin(cx);
+        if polled.is_pending() && self.unflushed_answer {
+            match self.socket.poll_flush_unpin(cx) {
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                flushed => self.unflushed_answer = flushed.is_pending(),
+            }
+        }
+        polled
+    }
+
+    #[cold]
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming<Message>>> {
+        let polled = self.socket.poll_held(cx);
+        if matches!(polled, Poll::Ready(Some(Incoming::WriteProgress))) {
+            self.answer_stall = None;
+        }
+        let stall = self.answer_stall.get_or_insert_with(|| Box::pin(sleep(self.stall)));
+        if polled.is_pending() && stall.as_mut().poll(cx).is_ready() {
+            self.socket.transport_mut().set_end(&(CloseCode::Policy, "slow"));
+            return Poll::Ready(None);
+        }
+        polled
     }
 }
 
@@ -169,10 +215,7 @@ impl Stream for PurrrChat {
             return Poll::Ready(Some(Input::Command(command)));
         }
         loop {
-            if ready!(this.poll_answer(cx)).is_err() {
-                return Poll::Ready(None);
-            }
-            let Some(incoming) = ready!(this.socket.poll_next_unpin(cx)) else {
+            let Some(incoming) = ready!(this.poll_incoming(cx)) else {
                 return Poll::Ready(None);
             };
             match incoming {
@@ -186,8 +229,13 @@ impl Stream for PurrrChat {
                     if let Some(decoded) = decoded.transpose() {
                         return Poll::Ready(Some(decoded.map(|it| this.addressed(it)).into()));
                     }
+                    // Thousands of ignored packets may have been read at once.
+                    ready!(poll_proceed(cx)).made_progress();
                 }
-                Err(()) => return Poll::Ready(None),
+                Err(()) => {
+                    this.socket.transport_mut().set_end(&(CloseCode::Policy, "not Socket.IO"));
+                    return Poll::Ready(None);
+                }
             }
         }
     }

@@ -27,6 +27,8 @@ pub(super) struct Answer {
     pieces: Pieces,
     /// Moved into the last piece, so that it lasts until the connection has taken that.
     turn: Option<Turn>,
+    /// Set once a piece was asked for. The next one is asked for when the client has taken some.
+    begun: bool,
 }
 
 /// The one answer that a session may have under way. Dropping it lets the next poll be answered.
@@ -46,14 +48,20 @@ struct Pieces {
     packets: VecDeque<Outgoing>,
     /// Set if a separator must come before the first packet.
     separator_due: bool,
-    /// Bytes of the first packet that are encoded already, if it is binary.
-    encoded: usize,
+    /// Bytes of the first packet that were returned already.
+    taken: usize,
     /// Bytes of the body that are still to come.
     remaining: usize,
 }
 
-/// Bytes from which a text packet is a piece of its own. A multiple of 3, for Base64.
+/// Bytes from which a text packet has pieces of its own. A multiple of 3, for Base64.
 const PIECE: usize = 12 * 1024;
+
+/// Bytes of a text packet that are one piece. It is sliced and not copied.
+///
+/// Each piece after the first shows progress of the client, so at the minimum rate of 8 KiB/s one
+/// must be taken within [`Limits::stall`](purrr_core::Limits::stall).
+const SLICE: usize = 32 * 1024;
 
 impl Answer {
     /// Creates the answer to a session's poll.
@@ -62,6 +70,7 @@ impl Answer {
         Self {
             pieces: Pieces::new(packets),
             turn: Some(Turn { polling, _reservation: reservation }),
+            begun: false,
         }
     }
 }
@@ -75,6 +84,12 @@ impl HttpBody for Answer {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
+        if this.begun
+            && let Some(turn) = &this.turn
+        {
+            turn.polling.handle_answer_progress();
+        }
+        this.begun = true;
         let Some(bytes) = this.pieces.next() else { return Poll::Ready(None) };
         let piece = match this.turn.take_if(|_| this.pieces.remaining == 0) {
             Some(turn) => Bytes::from_owner(LastPiece { bytes, _turn: turn }),
@@ -112,7 +127,7 @@ impl Pieces {
         };
         let separators = packets.len().saturating_sub(1);
         let remaining = packets.iter().map(length).sum::<usize>() + separators;
-        Self { packets, separator_due: false, encoded: 0, remaining }
+        Self { packets, separator_due: false, taken: 0, remaining }
     }
 }
 
@@ -134,25 +149,29 @@ impl Iterator for Pieces {
                     if !piece.is_empty() {
                         break;
                     }
-                    let text = text.as_bytes().clone();
-                    self.packets.pop_front();
-                    self.separator_due = true;
-                    self.remaining -= text.len();
-                    return Some(text);
+                    let end = text.len().min(self.taken + SLICE);
+                    let slice = text.as_bytes().slice(self.taken..end);
+                    self.taken = end;
+                    if end == text.len() {
+                        self.packets.pop_front();
+                        (self.taken, self.separator_due) = (0, true);
+                    }
+                    self.remaining -= slice.len();
+                    return Some(slice);
                 }
                 Outgoing::Text(text) => piece.push_str(text),
                 Outgoing::Binary(bytes) => {
-                    if self.encoded == 0 {
+                    if self.taken == 0 {
                         piece.push('b');
                     }
-                    let rest = &bytes[self.encoded..];
+                    let rest = &bytes[self.taken..];
                     let part = &rest[..rest.len().min(PIECE)];
                     BASE64_STANDARD.encode_string(part, &mut piece);
                     if part.len() < rest.len() {
-                        self.encoded += part.len();
+                        self.taken += part.len();
                         break;
                     }
-                    self.encoded = 0;
+                    self.taken = 0;
                 }
             }
             self.packets.pop_front();
@@ -188,7 +207,7 @@ mod tests {
         let pieces = Pieces::new(packets.clone());
         assert_eq!(pieces.remaining, expected.len());
         let longest = pieces.map(|piece| piece.len()).max();
-        assert_eq!(longest, Some(large.len()), "no packets are joined beyond a piece");
+        assert_eq!(longest, Some(SLICE), "no packets are joined beyond a piece");
         assert_eq!(join(packets), expected);
         for one in ["4a", &large] {
             assert_eq!(join([Outgoing::Text(one.into())].into()), one);

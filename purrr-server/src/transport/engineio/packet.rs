@@ -1,5 +1,6 @@
 //! Packets in both directions: [`Packet`] and [`Outgoing`].
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use bytestring::ByteString;
 
@@ -13,8 +14,10 @@ use crate::{
 pub(super) enum Packet {
     Message(Message),
     Pong,
+    /// Asks for nothing.
+    Noop,
     Close,
-    /// Stands for a request body that was discarded: the memory budget is exhausted.
+    /// Stands for what was discarded: the memory budget is exhausted.
     Refused,
 }
 
@@ -27,10 +30,22 @@ pub(crate) enum Outgoing {
 
 impl Packet {
     /// Parses a text packet of an open session.
-    pub(super) fn parse(packet: ByteString) -> Option<Self> {
+    ///
+    /// Base64 is decoded on a WebSocket too, where clients with `forceBase64` send it. It is refused
+    /// if the budget has no room for the bytes.
+    pub(super) fn parse(packet: ByteString, budget: &MemoryBudget) -> Option<Self> {
         match packet.as_bytes().first()? {
+            b'b' => {
+                let base64 = &packet[1..];
+                let Some(room) = budget.reserve(base64.len() / 4 * 3) else {
+                    return Some(Self::Refused);
+                };
+                let bytes = BASE64_STANDARD.decode(base64).ok()?;
+                Some(Self::Message(Message::Binary(room.hold(bytes))))
+            }
             b'4' => Some(Self::Message(Message::Text(packet.slice_ref(&packet[1..])))),
             b'3' => Some(Self::Pong),
+            b'6' => Some(Self::Noop),
             b'1' => Some(Self::Close),
             _ => None,
         }

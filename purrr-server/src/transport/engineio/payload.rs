@@ -5,7 +5,6 @@ pub(crate) mod fuzzing;
 
 use std::collections::VecDeque;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use bytestring::ByteString;
 use purrr_core::codec::__private::worth_sharing;
@@ -78,16 +77,7 @@ fn split(body: Bytes, budget: &MemoryBudget) -> Result<Vec<Packet>, InvalidReque
         if packets.len() == MAX_PACKETS {
             return Err(InvalidRequest);
         }
-        packets.push(match packet.strip_prefix('b') {
-            Some(base64) => match budget.reserve(base64.len() / 4 * 3) {
-                Some(room) => {
-                    let bytes = BASE64_STANDARD.decode(base64).map_err(|_| InvalidRequest)?;
-                    Packet::Message(Message::Binary(room.hold(bytes)))
-                }
-                None => Packet::Refused,
-            },
-            None => Packet::parse(body.slice_ref(packet)).ok_or(InvalidRequest)?,
-        });
+        packets.push(Packet::parse(body.slice_ref(packet), budget).ok_or(InvalidRequest)?);
     }
     Ok(packets)
 }
@@ -103,12 +93,14 @@ mod tests {
     #[test]
     fn payload_is_split_at_separators() {
         let packets =
-            split(Bytes::from_static("4héllo\u{1e}3\u{1e}bAQI=".as_bytes()), &budget()).unwrap();
+            split(Bytes::from_static("4héllo\u{1e}3\u{1e}6\u{1e}bAQI=".as_bytes()), &budget())
+                .unwrap();
         assert_eq!(
             packets,
             [
                 Packet::Message(Message::Text("héllo".into())),
                 Packet::Pong,
+                Packet::Noop,
                 Packet::Message(Message::Binary(Bytes::from_static(&[1, 2])))
             ]
         );

@@ -31,11 +31,14 @@ const MAX_OUTBOUND: usize = 1024 * 1024;
 
 /// What the requests of one session and its task share.
 ///
-/// Requests call [`poll`](Self::poll) with [`handle_answer_end`](Self::handle_answer_end), [`begin_post`](Self::begin_post) with
+/// Requests call [`poll`](Self::poll) with
+/// [`handle_answer_progress`](Self::handle_answer_progress) and
+/// [`handle_answer_end`](Self::handle_answer_end), [`begin_post`](Self::begin_post) with
 /// [`post`](Self::post), and for an upgrade [`begin_upgrade`](Self::begin_upgrade),
 /// [`handle_probe`](Self::handle_probe), [`complete_upgrade`](Self::complete_upgrade) and always
 /// [`end_upgrade`](Self::end_upgrade). The task first asks
-/// [`take_successor`](Self::take_successor), then calls [`poll_next`](Self::poll_next),
+/// [`take_successor`](Self::take_successor), then calls [`poll_next`](Self::poll_next) with
+/// [`take_activity`](Self::take_activity) and [`poll_progress`](Self::poll_progress),
 /// [`poll_ready`](Self::poll_ready) with [`send`](Self::send), and
 /// [`poll_flush`](Self::poll_flush).
 ///
@@ -68,8 +71,12 @@ struct State {
     posting: bool,
     /// Set when part of a request body came.
     activity: bool,
+    /// Set when the client has taken part of the answer under way.
+    progress: bool,
     upgrade: Upgrade,
     closed: bool,
+    /// Set if the client closed the session while no poll waited. The next poll is told.
+    noop_due: bool,
     /// The task of the session.
     task: Option<Waker>,
 }
@@ -85,6 +92,8 @@ enum Upgrade {
     Probing,
     /// The client has changed over, and the session has not taken the WebSocket yet.
     Complete(Box<MessageSocket>),
+    /// The session runs on the WebSocket.
+    Done,
 }
 
 /// The answer to a poll.
@@ -132,7 +141,12 @@ impl Polling {
     pub(super) fn poll(&self) -> Result<oneshot::Receiver<Reply>, InvalidRequest> {
         let mut state = self.lock();
         if state.closed {
-            return Err(InvalidRequest);
+            if !take(&mut state.noop_due) {
+                return Err(InvalidRequest);
+            }
+            let (answer, answered) = oneshot::channel();
+            answer.send(Reply::Control("6")).ok();
+            return Ok(answered);
         }
         if let Some(other) = state.poll.take() {
             // Two polls at once would get the packets in an undefined order.
@@ -145,6 +159,13 @@ impl Polling {
         state.poll = Some(answer);
         state.answer_poll();
         Ok(answered)
+    }
+
+    /// Notes that the client has taken part of the answer under way.
+    pub(super) fn handle_answer_progress(&self) {
+        let mut state = self.lock();
+        (state.activity, state.progress) = (true, true);
+        state.wake();
     }
 
     /// Notes that the client has taken an answer, or never will. The next poll may be answered.
@@ -196,6 +217,16 @@ impl Polling {
         !self.lock().control_packets.is_exceeded()
     }
 
+    /// Counts bytes that were ignored. Returns false if there are too many.
+    pub(super) fn count_ignored(&self, bytes: usize) -> bool {
+        !self.lock().control_packets.is_exceeded_by(bytes)
+    }
+
+    /// Returns the limit of control packets, with what was counted, for the WebSocket.
+    pub(super) fn control_packets(&self) -> ControlFrameLimit {
+        self.lock().control_packets.clone()
+    }
+
     /// Notes that part of a request body came.
     pub(super) fn handle_activity(&self) {
         let mut state = self.lock();
@@ -203,9 +234,20 @@ impl Polling {
         state.wake();
     }
 
-    /// Returns true if part of a request body came since the last call.
+    /// Returns true if part of a request body came, or part of an answer was taken, since the last
+    /// call.
     pub(super) fn take_activity(&self) -> bool {
         replace(&mut self.lock().activity, false)
+    }
+
+    /// Polls until the client has taken more of the answer under way.
+    pub(super) fn poll_progress(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if replace(&mut state.progress, false) {
+            return Poll::Ready(());
+        }
+        state.task = Some(cx.waker().clone());
+        Poll::Pending
     }
 
     /// Begins an upgrade. Only one may be under way.
@@ -239,9 +281,19 @@ impl Polling {
     /// Clears an upgrade that was not completed.
     pub(super) fn end_upgrade(&self) {
         let mut state = self.lock();
-        if !matches!(state.upgrade, Upgrade::Complete(_)) {
+        if matches!(state.upgrade, Upgrade::Connecting | Upgrade::Probing) {
             state.upgrade = Upgrade::None;
         }
+    }
+
+    /// Returns true if a WebSocket has taken over, or is about to.
+    pub(super) fn has_websocket(&self) -> bool {
+        !matches!(self.lock().upgrade, Upgrade::None)
+    }
+
+    /// Returns true if the client has closed the session and has not been told yet.
+    pub(super) fn is_noop_due(&self) -> bool {
+        self.lock().noop_due
     }
 
     pub(super) fn close(&self) {
@@ -258,7 +310,8 @@ impl Polling {
         if state.closed || !matches!(state.upgrade, Upgrade::Complete(_)) {
             return None;
         }
-        let Upgrade::Complete(socket) = take(&mut state.upgrade) else { return None };
+        let done = replace(&mut state.upgrade, Upgrade::Done);
+        let Upgrade::Complete(socket) = done else { return None };
         let (inbound, outbound) = (take(&mut state.inbound), take(&mut state.outbound));
         state.close();
         self.inbound_taken.notify_waiters();
@@ -280,7 +333,9 @@ impl Polling {
         }
         if let Some(packet) = state.inbound.next(&self.budget) {
             if packet == Packet::Close {
-                // The client ends the session itself, so its poll gets a noop.
+                // The client ends the session itself, so its poll gets a noop. The two requests
+                // race: the poll may come later, though it was sent earlier.
+                state.noop_due = !state.closed && state.poll.is_none();
                 state.end("6");
             }
             if state.inbound.is_empty() {
@@ -352,8 +407,10 @@ impl State {
             answering: false,
             posting: false,
             activity: false,
+            progress: false,
             upgrade: Upgrade::None,
             closed: false,
+            noop_due: false,
             task: None,
         }
     }
@@ -441,7 +498,7 @@ mod tests {
     }
 
     fn control_packets() -> ControlFrameLimit {
-        ControlFrameLimit::new(&crate::Config::default())
+        ControlFrameLimit::unlimited()
     }
 
     fn noop() -> Context<'static> {

@@ -28,13 +28,12 @@ use crate::{
     config::Config,
     limits::{
         connections::{ConnectionLimiter, ConnectionPermit},
-        control_frames::ControlFrameLimit,
         memory::{MemoryBudget, upload_timeout},
         provisional::ProvisionalPermit,
     },
     transport::{
         message::Message,
-        websocket::{self, MessageSocket, Socket, SocketEvent},
+        websocket::{self, CloseCode, MessageSocket, Socket, SocketEvent},
     },
 };
 
@@ -165,12 +164,15 @@ impl Sessions {
         F: Future<Output = ()> + Send + 'static,
     {
         let record = {
-            let control_packets = ControlFrameLimit::new(&self.config);
+            let control_packets = self.limiter.control_frames(&permit);
             self.table.insert(Polling::new(permit.budget().clone(), control_packets))
         };
         let greeting = self.greeting(record.sid(), &["websocket"]);
         let transport = EioTransport::new(Link::Polling(record), permit).provisional(provisional);
-        tokio::spawn(session(EioSocket::new(transport, &self.config)));
+        let mut socket = EioSocket::new(transport, &self.config);
+        // A client that only listens has nothing to send but the pong.
+        socket.ping_within(self.config.provisional_timeout / 3);
+        tokio::spawn(session(socket));
         payload(greeting)
     }
 
@@ -186,9 +188,11 @@ impl Sessions {
         let greeting = self.greeting(&new_sid(), &[]);
         let (config, max_payload) = (Arc::clone(&self.config), self.config.max_payload);
         let reservation = permit.budget().reservation();
+        let control_frames = self.limiter.control_frames(&permit);
         websocket::upgrade(request, None, max_payload, reservation, move |mut socket| async move {
             if socket.send(Message::Text(greeting.into())).await.is_ok() {
-                let link = Link::WebSocket(Box::new(MessageSocket::new(socket, &config)));
+                let socket = MessageSocket::new(socket, control_frames);
+                let link = Link::WebSocket(Box::new(socket));
                 session(EioSocket::new(EioTransport::new(link, permit), &config)).await;
             }
         })
@@ -229,10 +233,15 @@ impl Sessions {
     fn upgrade(&self, request: Request, polling: Arc<Polling>) -> Result<Response, Refusal> {
         let (config, max_payload) = (Arc::clone(&self.config), self.config.max_payload);
         let reservation = polling.budget().reservation();
+        if polling.has_websocket() {
+            // As the reference does, since a client library does not expect a refusal.
+            let close = |socket: Socket| socket.close_with(CloseCode::Normal, "upgraded already");
+            return Ok(websocket::upgrade(request, None, max_payload, reservation, close));
+        }
         let upgrade = UpgradeGuard::begin(polling).map_err(|InvalidRequest| Refusal::BadRequest)?;
         let change_over = move |mut socket| async move {
             if upgrade.change_over(&mut socket, config.body_timeout).await.is_some() {
-                let socket = MessageSocket::new(socket, &config);
+                let socket = MessageSocket::new(socket, upgrade.0.control_packets());
                 return upgrade.0.complete_upgrade(Box::new(socket));
             }
             // Must end before the client sees the socket closed, since it may try another one then.

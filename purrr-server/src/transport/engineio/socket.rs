@@ -11,6 +11,7 @@ use std::{
 
 use futures::Sink;
 use purrr_core::{model::OriginKey, rate::Allowance};
+use tokio::task::coop::poll_proceed;
 
 use super::{
     packet::{Outgoing, Packet},
@@ -49,7 +50,12 @@ pub(crate) struct EioTransport {
     permit: ConnectionPermit,
     /// Held by a polling session until its client has sent a packet or has upgraded.
     provisional: Option<Box<ProvisionalPermit>>,
+    /// Why the session ends, if that is known here.
+    end: Option<&'static End>,
 }
+
+/// How a WebSocket is closed. A pair in static memory, since each session has room for one.
+pub(crate) type End = (CloseCode, &'static str);
 
 /// What a session runs on.
 pub(super) enum Link {
@@ -69,6 +75,7 @@ impl EioTransport {
             pongs: 0,
             permit,
             provisional: None,
+            end: None,
         }
     }
 
@@ -110,6 +117,17 @@ impl EioTransport {
         }
     }
 
+    /// Counts bytes that were ignored. Returns false if there are too many.
+    ///
+    /// The session must end then.
+    pub(crate) fn count_ignored(&mut self, bytes: usize) -> bool {
+        match &mut self.link {
+            Link::WebSocket(socket) => socket.count_ignored(bytes),
+            Link::Polling(record) => record.polling().count_ignored(bytes),
+            Link::Closed => true,
+        }
+    }
+
     /// Returns the number of the last ping.
     pub(crate) const fn last_ping(&self) -> u64 {
         self.pings
@@ -122,11 +140,16 @@ impl EioTransport {
         self.pongs >= ping
     }
 
-    /// Ends the session, with a close code if it runs on a WebSocket.
-    pub(crate) async fn close(mut self, code: CloseCode, reason: &'static str) {
+    /// Notes why the session ends, unless an earlier reason is known.
+    pub(crate) fn set_end(&mut self, end: &'static End) {
+        self.end.get_or_insert(end);
+    }
+
+    /// Ends the session. On a WebSocket a close tells why: a violation, what ended the session
+    /// here, or else `reason`. Without any, a close of the client is answered.
+    pub(crate) async fn close(mut self, reason: Option<End>) {
         if let Link::WebSocket(socket) = replace(&mut self.link, Link::Closed) {
-            let code = socket.violation().unwrap_or(code);
-            socket.into_socket().close_with(code, reason).await;
+            socket.close(self.end.copied().or(reason)).await;
         }
     }
 
@@ -176,14 +199,17 @@ impl EioTransport {
                     record.polling().close();
                     return Poll::Ready(None);
                 }
+                if polled.is_pending() && record.polling().poll_progress(cx).is_ready() {
+                    return Poll::Ready(Some(Incoming::WriteProgress));
+                }
                 polled.map(|packet| packet.map(Incoming::Message))
             }
             Link::WebSocket(socket) => {
                 Poll::Ready(match ready!(socket.poll_incoming(cx, heartbeat, false)) {
                     Some(Incoming::Message(Message::Text(text))) => {
-                        let packet = Packet::parse(text);
+                        let packet = Packet::parse(text, self.permit.budget());
                         if packet.is_none() {
-                            socket.set_violation(CloseCode::Policy);
+                            self.set_end(&(CloseCode::Policy, "not Engine.IO"));
                         }
                         packet.map(Incoming::Message)
                     }
@@ -212,9 +238,15 @@ impl EioTransport {
             return Poll::Ready(None);
         }
         heartbeat.handle_activity();
-        let Link::WebSocket(socket) = &mut self.link else { return Poll::Pending };
-        let progress = ready!(socket.poll_blocked(cx));
-        Poll::Ready(progress.ok().map(|()| Incoming::WriteProgress))
+        let progress = match &mut self.link {
+            Link::WebSocket(socket) => ready!(socket.poll_blocked(cx)).is_ok(),
+            Link::Polling(record) => {
+                ready!(record.polling().poll_progress(cx));
+                true
+            }
+            Link::Closed => return Poll::Pending,
+        };
+        Poll::Ready(progress.then_some(Incoming::WriteProgress))
     }
 
     /// Moves packets that polling left over to the WebSocket.
@@ -262,14 +294,21 @@ impl Transport for EioTransport {
             heartbeat.handle_activity();
             let incoming = match incoming {
                 Incoming::Message(Packet::Message(message)) => Incoming::Message(message),
-                Incoming::Message(Packet::Pong) => {
-                    self.pongs = self.pings.min(self.pongs + 1);
+                Incoming::Message(packet @ (Packet::Pong | Packet::Noop)) => {
+                    if packet == Packet::Pong {
+                        self.pongs = self.pings.min(self.pongs + 1);
+                    }
                     if !self.count_control_packet() {
                         break;
                     }
+                    // Thousands of packets may have been read at once.
+                    ready!(poll_proceed(cx)).made_progress();
                     continue;
                 }
-                Incoming::Message(Packet::Close) => break,
+                Incoming::Message(Packet::Close) => {
+                    self.set_end(&(CloseCode::Normal, ""));
+                    break;
+                }
                 Incoming::Message(Packet::Refused) | Incoming::Refused => {
                     // A pong may have been among what was discarded.
                     self.pongs = self.pings;
@@ -292,6 +331,7 @@ impl Transport for EioTransport {
     }
 
     fn handle_timeout(&mut self) {
+        self.set_end(&(CloseCode::Policy, "heartbeat timeout"));
         // Otherwise packets for the client would wait for a poll that does not come.
         if let Link::Polling(record) = &self.link {
             record.polling().close();

@@ -2,10 +2,14 @@
 
 use std::{
     collections::HashMap,
+    mem::take,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+
+use tokio::{runtime::Handle, time::sleep};
 
 use super::polling::Polling;
 use crate::limits::lock;
@@ -21,6 +25,9 @@ pub(super) struct Record {
     table: SessionTable,
 }
 
+/// How long a session that its client has closed stays for the poll that was sent before.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 impl SessionTable {
     /// Returns the session with this id.
     pub(super) fn get(&self, sid: &str) -> Option<Arc<Polling>> {
@@ -32,6 +39,10 @@ impl SessionTable {
         let (sid, polling) = (new_sid(), Arc::new(polling));
         lock(&self.0).insert(sid.clone(), Arc::clone(&polling));
         Record { sid, polling, table: self.clone() }
+    }
+
+    fn remove(&self, sid: &str) {
+        lock(&self.0).remove(sid);
     }
 }
 
@@ -48,7 +59,17 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.polling.close();
-        lock(&self.table.0).remove(&self.sid);
+        if self.polling.is_noop_due()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let (table, sid) = (self.table.clone(), take(&mut self.sid));
+            runtime.spawn(async move {
+                sleep(GOODBYE).await;
+                table.remove(&sid);
+            });
+        } else {
+            self.table.remove(&self.sid);
+        }
     }
 }
 

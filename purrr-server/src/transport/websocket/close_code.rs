@@ -13,6 +13,19 @@ pub(crate) enum CloseCode {
     TooFast = 4429,
 }
 
+impl CloseCode {
+    /// Returns what a client did whose frames require this code.
+    pub(super) const fn reason(self) -> &'static str {
+        match self {
+            Self::Protocol => "protocol error",
+            Self::Invalid => "not UTF-8",
+            Self::Policy => "too slow",
+            Self::Size => "too large",
+            Self::Normal | Self::Away | Self::TooFast => "",
+        }
+    }
+}
+
 /// Checks the payload of a close frame and returns the code to answer with, if it has one.
 ///
 /// # Errors

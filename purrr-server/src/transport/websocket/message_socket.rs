@@ -7,6 +7,7 @@ use std::{
 
 use bytestring::ByteString;
 use futures::{Sink, Stream};
+use tokio::task::coop::poll_proceed;
 
 use super::{
     close_code::CloseCode,
@@ -14,7 +15,6 @@ use super::{
     socket::Socket,
 };
 use crate::{
-    config::Config,
     limits::control_frames::ControlFrameLimit,
     liveness::{Heartbeat, Incoming, Live, Transport},
     transport::message::Message,
@@ -37,8 +37,10 @@ pub(crate) struct MessageSocket {
 enum End {
     /// It does not, or not because of the client.
     None,
-    /// The client broke the protocol or a limit.
+    /// The client's frames require this code.
     Violation(CloseCode),
+    /// The client sent too much that asks for nothing.
+    Flood,
     /// The client missed the heartbeat timeout.
     Unresponsive,
 }
@@ -47,13 +49,8 @@ enum End {
 const SMALL_FRAGMENTS: u8 = 16;
 
 impl MessageSocket {
-    pub(crate) fn new(socket: Socket, config: &Config) -> Self {
-        Self { socket, control_frames: ControlFrameLimit::new(config), end: End::None, probe: None }
-    }
-
-    /// Notes a violation that was found in a message. It decides the close code.
-    pub(crate) const fn set_violation(&mut self, code: CloseCode) {
-        self.end = End::Violation(code);
+    pub(crate) const fn new(socket: Socket, control_frames: ControlFrameLimit) -> Self {
+        Self { socket, control_frames, end: End::None, probe: None }
     }
 
     /// Sends this message instead of pings from now on. The client's program must answer it.
@@ -64,8 +61,18 @@ impl MessageSocket {
     /// Counts a message that costs what a control frame does. Returns false if that is a violation.
     pub(crate) fn count_control_frame(&mut self) -> bool {
         let exceeded = self.control_frames.is_exceeded();
+        self.end_if(exceeded)
+    }
+
+    /// Counts bytes that were ignored. Returns false if that is a violation.
+    pub(crate) fn count_ignored(&mut self, bytes: usize) -> bool {
+        let exceeded = self.control_frames.is_exceeded_by(bytes);
+        self.end_if(exceeded)
+    }
+
+    const fn end_if(&mut self, exceeded: bool) -> bool {
         if exceeded {
-            self.set_violation(CloseCode::Policy);
+            self.end = End::Flood;
         }
         !exceeded
     }
@@ -73,24 +80,16 @@ impl MessageSocket {
     /// Closes the connection: for a violation, else with `reason`, else by answering the client's
     /// close. An unresponsive client is sent no answer.
     pub(crate) async fn close(self, reason: Option<(CloseCode, &'static str)>) {
-        match self.violation().map(|code| (code, "")).or(reason) {
+        let reason = match self.end {
+            End::Violation(code) => Some((code, code.reason())),
+            End::Flood => Some((CloseCode::Policy, "too many packets")),
+            End::None | End::Unresponsive => reason,
+        };
+        match reason {
             Some((code, reason)) => self.socket.close_with(code, reason).await,
             None if matches!(self.end, End::Unresponsive) => {}
             None => self.socket.finish().await,
         }
-    }
-
-    /// Returns the code of the violation that ended the connection.
-    pub(crate) const fn violation(&self) -> Option<CloseCode> {
-        match self.end {
-            End::Violation(code) => Some(code),
-            End::None | End::Unresponsive => None,
-        }
-    }
-
-    /// Returns the socket below.
-    pub(crate) fn into_socket(self) -> Socket {
-        self.socket
     }
 
     /// Continues a blocked write without reading. Ready when the client has made progress.
@@ -133,6 +132,7 @@ impl Transport for MessageSocket {
                 Some(Ok(SocketEvent::Message(message))) => Some(Incoming::Message(message)),
                 Some(Ok(SocketEvent::Refused)) => Some(Incoming::Refused),
                 Some(Ok(SocketEvent::SmallFragment)) if fastrand::u8(..SMALL_FRAGMENTS) > 0 => {
+                    ready!(poll_proceed(cx)).made_progress();
                     continue;
                 }
                 Some(Ok(
@@ -142,13 +142,15 @@ impl Transport for MessageSocket {
                     | SocketEvent::SmallFragment,
                 )) => {
                     if self.count_control_frame() {
+                        // Thousands of frames may have been read at once.
+                        ready!(poll_proceed(cx)).made_progress();
                         continue;
                     }
                     None
                 }
                 Some(Err(error)) => {
                     if let Some(code) = error.close_code() {
-                        self.set_violation(code);
+                        self.end = End::Violation(code);
                     }
                     None
                 }

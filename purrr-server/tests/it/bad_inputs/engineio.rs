@@ -203,6 +203,7 @@ pub(super) fn rows() -> Vec<Row> {
         ("attachment -1", &placeholder("-1"), || Ends),
         ("attachment 2^64", &placeholder("18446744073709551616"), || Ends),
         ("a goodbye", "41", || Ends),
+        ("a noop", "6", || Nothing),
     ] {
         rows.extend(packet(what, text, want));
     }

@@ -11,8 +11,11 @@ use serde::Deserialize;
 use super::{
     super::{
         data_url,
-        packet::{Packet, Placeholder, invalid_namespace},
-        payload::{Index, SendMessage, Text, name_of, open, parse},
+        packet::{AckId, Packet, Placeholder, ack, invalid_namespace},
+        payload::{
+            Index, MessageAlone, SendMessage, Text, TextOr, Upload, UploadAlone, name_of, open,
+            parse, parse_alone,
+        },
     },
     DIALECT, PurrrChat,
 };
@@ -24,7 +27,7 @@ use crate::{
     },
     limits::memory::overloaded,
     liveness::Incoming,
-    transport::{self, engineio::Outgoing},
+    transport::{self, engineio::Outgoing, websocket::CloseCode},
 };
 
 /// Events that are for the server and not for the partner.
@@ -50,48 +53,73 @@ impl PurrrChat {
                 }
                 return Ok(Err(overloaded()));
             }
-            (Incoming::Message(transport::Message::Binary(bytes)), Some(array)) => {
+            (Incoming::Message(transport::Message::Binary(bytes)), Some(pending)) => {
+                let (array, ack) = *pending;
+                self.acknowledge(ack);
                 return self.decode_attached(array, bytes);
             }
             (Incoming::Message(transport::Message::Text(text)), None) => text,
             _ => return Err(()),
         };
         match Packet::parse(&text).ok_or(())? {
-            Packet::Event(array) => self.decode_event(&text, array),
-            Packet::BinaryEvent(array) => {
+            Packet::Event(array, ack) => {
+                self.acknowledge(ack);
+                self.decode_event(&text, array)
+            }
+            Packet::BinaryEvent(array, ack) => {
                 if array.len() > self.command_bytes as usize {
                     return Err(());
                 }
                 let array = text.slice_ref(array);
                 check_attachment(&array)?;
-                self.pending_event = Some(array);
+                self.pending_event = Some(Box::new((array, ack)));
                 Ok(Ok(None))
             }
             Packet::ConnectElsewhere(namespace) => {
-                self.packets.push_back(Outgoing::Text(invalid_namespace(namespace)));
-                self.unflushed_answer = true;
+                self.answer(Outgoing::Text(invalid_namespace(namespace)));
                 self.ignore()
             }
             Packet::Connect(_) | Packet::Ack => self.ignore(),
-            Packet::Disconnect => Err(()),
+            Packet::Disconnect => {
+                self.socket.transport_mut().set_end(&(CloseCode::Normal, ""));
+                Err(())
+            }
+        }
+    }
+
+    /// Queues the acknowledgement that an event requests: the server has taken it.
+    fn acknowledge(&mut self, id: AckId) {
+        if let Some(id) = id {
+            self.answer(ack(id));
         }
     }
 
     /// Decodes an event: what `packet` holds from `array` on.
     fn decode_event(&mut self, packet: &ByteString, array: &str) -> Result<Decoded, ()> {
         if let Some(said) = SendMessage::parse_fast(array) {
-            return Ok(if self.is_before_barrier() {
-                Ok(None)
-            } else {
-                self.send_message(said, packet)
-            });
+            if self.is_before_barrier() {
+                return self.ignore_bytes(array.len());
+            }
+            // Only white space is ignored here.
+            let most = MAX_ESCAPE * said.content_bytes() + self.command_bytes as usize;
+            if array.len() > most {
+                let problem =
+                    Problem::new(Code::TooLong, "`send_message` has too much white space");
+                return self.ignore_bytes(array.len()).map(|_| Err(problem));
+            }
+            return Ok(self.send_message(said, packet));
         }
         if let Err(problem) = self.check_length(array) {
             return Ok(Err(problem));
         }
+        if array.len() > self.command_bytes as usize
+            && let Some(name @ ("send_message" | "image upload")) = name_of(array)
+        {
+            return self.decode_large(name, packet, array);
+        }
         let (name, payload) = open(array)?;
         if !SERVER_EVENTS.contains(&&*name) && self.is_before_barrier() {
-            return Ok(Ok(None));
+            return self.ignore_bytes(array.len());
         }
         Ok(match &*name {
             "init_user" => introduce(payload, self.name.as_deref()).map(Some),
@@ -111,14 +139,46 @@ impl PurrrChat {
             "refuse_video_call" => Ok(Some(relay(signalled(SignalKind::Refuse, None)))),
             "hang_video_call" => Ok(Some(relay(signalled(SignalKind::Hangup, None)))),
             "chat message" => self.chat_message(payload, packet.slice_ref(array)),
-            "image upload" => self.image_upload(payload, packet.slice_ref(array)),
+            "image upload" => {
+                parse("image upload", payload).and_then(|image: TextOr<'_, Upload<'_>>| {
+                    self.image_upload(image.text_or(|it| it.image), packet, array)
+                })
+            }
             _ => Err(Problem::new(Code::UnknownType, "unknown event")),
+        })
+    }
+
+    /// Decodes an event that is larger than a command, since it has an image.
+    ///
+    /// It may have nothing else: parsing megabytes to ignore them holds up all other sessions of the
+    /// thread.
+    fn decode_large(
+        &mut self,
+        name: &str,
+        packet: &ByteString,
+        array: &str,
+    ) -> Result<Decoded, ()> {
+        if self.is_before_barrier() {
+            return self.ignore_bytes(array.len());
+        }
+        Ok(match name {
+            "send_message" => parse_alone(name, array)
+                .and_then(|said: MessageAlone<'_>| self.send_message(said.into(), packet)),
+            _ => parse_alone(name, array).and_then(|image: TextOr<'_, UploadAlone<'_>>| {
+                self.image_upload(image.text_or(|it| it.image), packet, array)
+            }),
         })
     }
 
     /// Ignores a packet that asks for nothing. Too many of them end the connection.
     fn ignore(&mut self) -> Result<Decoded, ()> {
         if self.socket.transport_mut().count_control_packet() { Ok(Ok(None)) } else { Err(()) }
+    }
+
+    /// Ignores an event of this length. Too many of them, or too many bytes, end the connection.
+    #[cold]
+    fn ignore_bytes(&mut self, bytes: usize) -> Result<Decoded, ()> {
+        if self.socket.transport_mut().count_ignored(bytes) { Ok(Ok(None)) } else { Err(()) }
     }
 
     /// Refuses an event that is longer than one of its name can be, before it is parsed.
@@ -149,13 +209,22 @@ impl PurrrChat {
 
     /// Decodes an event whose attachment has come. That the two fit was checked before.
     fn decode_attached(&mut self, array: ByteString, bytes: Bytes) -> Result<Decoded, ()> {
-        let (name, _) = open(&array)?;
-        if name != "image upload" {
-            let message = format!("`{}` takes no binary data", known(&name));
-            return Ok(Err(Problem::new(Code::BadMessage, message)));
-        }
+        let (name, payload) = open(&array)?;
+        let (text, reply, relayed) = match &*name {
+            "image upload" => (None, None, true),
+            "send_message" => match parse::<SendAttached<'_>>(&name, payload) {
+                Ok(SendAttached { message, reply, .. }) => {
+                    (message.map(|text| text.in_source(&array, &self.budget)), reply.0, false)
+                }
+                Err(problem) => return Ok(Err(problem)),
+            },
+            _ => {
+                let message = format!("`{}` takes no binary data", known(&name));
+                return Ok(Err(Problem::new(Code::BadMessage, message)));
+            }
+        };
         if self.is_before_barrier() {
-            return Ok(Ok(None));
+            return self.ignore_bytes(array.len() + bytes.len());
         }
         if self.chat.is_none() {
             return Ok(Err(not_paired()));
@@ -170,8 +239,9 @@ impl PurrrChat {
         };
         let mime = ByteString::from_static(kind.unwrap_or(data_url::OPAQUE));
         let image = Image { mime, encrypted: kind.is_none(), bytes };
-        let wire = Verbatim { dialect: DIALECT, text: array, binary: true };
-        Ok(self.message(None, Some(image), None, Some(wire)))
+        // The frontend takes no attachment in `receive_message`: it gets a data URL.
+        let wire = relayed.then_some(Verbatim { dialect: DIALECT, text: array, binary: true });
+        Ok(self.message(text, Some(image), reply, wire))
     }
 
     /// Addresses a frame to the partner that the client knows of.
@@ -206,37 +276,27 @@ impl PurrrChat {
 
     fn chat_message(&mut self, payload: Option<&str>, source: ByteString) -> Decoded {
         #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum ChatMessage {
-            Plain(String),
-            Replying {
-                message: String,
-                #[serde(default)]
-                reply: Index,
-            },
+        struct Replying<'a> {
+            #[serde(borrow)]
+            message: Text<'a>,
+            #[serde(default)]
+            reply: Index,
         }
-        let (text, reply) = match parse("chat message", payload)? {
-            ChatMessage::Plain(text) => (text, Index(None)),
-            ChatMessage::Replying { message, reply } => (message, reply),
+        let (text, reply) = match parse::<TextOr<'_, Replying<'_>>>("chat message", payload)? {
+            TextOr::Text(text) => (text, Index(None)),
+            TextOr::Object(Replying { message, reply }) => (message, reply),
         };
+        let text = ByteString::from(text.0.into_owned());
         let wire = Verbatim { dialect: DIALECT, text: source, binary: false };
-        self.message(Some(text.into()), None, reply.0, Some(wire))
+        self.message(Some(text), None, reply.0, Some(wire))
     }
 
-    fn image_upload(&mut self, payload: Option<&str>, source: ByteString) -> Decoded {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum ImageUpload {
-            Plain(String),
-            Wrapped { image: String },
-        }
-        let (ImageUpload::Plain(image) | ImageUpload::Wrapped { image }) =
-            parse("image upload", payload)?;
+    fn image_upload(&mut self, image: Text<'_>, packet: &ByteString, array: &str) -> Decoded {
         if self.chat.is_none() {
             return Err(not_paired());
         }
-        let wire = Verbatim { dialect: DIALECT, text: source, binary: false };
-        let image = self.decode_image(image.into())?;
+        let wire = Verbatim { dialect: DIALECT, text: packet.slice_ref(array), binary: false };
+        let image = self.decode_image(image.0.into_owned().into())?;
         self.message(None, Some(image), None, Some(wire))
     }
 
@@ -295,12 +355,21 @@ impl PurrrChat {
     }
 
     fn signal(&self, kind: SignalKind, name: &str, field: &str, payload: Option<&str>) -> Decoded {
-        let mut fields: serde_json::Map<String, serde_json::Value> = parse(name, payload)?;
-        match fields.remove(field) {
-            Some(serde_json::Value::String(data)) => {
-                Ok(Some(relay(signalled(kind, Some(self.budget.hold_text(data))))))
+        #[derive(Deserialize)]
+        struct Described<'a> {
+            #[serde(borrow, default)]
+            offer: Option<Text<'a>>,
+            #[serde(borrow, default)]
+            answer: Option<Text<'a>>,
+        }
+        let Described { offer, answer } = parse(name, payload)?;
+        let data = if field == "offer" { offer } else { answer };
+        match data {
+            Some(Text(data)) => {
+                let data = self.budget.hold_text(data.into_owned());
+                Ok(Some(relay(signalled(kind, Some(data)))))
             }
-            _ => {
+            None => {
                 let message = format!("`{name}` needs the field `{field}`, a string");
                 Err(Problem::new(Code::BadMessage, message))
             }
@@ -345,6 +414,16 @@ fn not_paired() -> Problem {
     Problem::new(Code::NotPaired, "no partner")
 }
 
+/// The argument of a `send_message` whose image is an attachment.
+#[derive(Deserialize)]
+struct SendAttached<'a> {
+    #[serde(borrow, default)]
+    message: Option<Text<'a>>,
+    image: Placeholder,
+    #[serde(default)]
+    reply: Index,
+}
+
 /// Checks that an event has a place for its one attachment.
 fn check_attachment(array: &ByteString) -> Result<(), ()> {
     #[derive(Deserialize)]
@@ -354,13 +433,17 @@ fn check_attachment(array: &ByteString) -> Result<(), ()> {
         Wrapped { image: Placeholder },
     }
     let (name, payload) = open(array)?;
-    if name != "image upload" {
+    let payload = || payload.ok_or(());
+    let placeholder = match &*name {
+        "image upload" => match serde_json::from_str(payload()?).map_err(|_| ())? {
+            Attached::Plain(placeholder) | Attached::Wrapped { image: placeholder } => placeholder,
+        },
+        "send_message" => {
+            serde_json::from_str::<SendAttached<'_>>(payload()?).map_err(|_| ())?.image
+        }
         // Refused with an error once the attachment has come.
-        return Ok(());
-    }
-    let payload = payload.ok_or(())?;
-    let (Attached::Plain(placeholder) | Attached::Wrapped { image: placeholder }) =
-        serde_json::from_str(payload).map_err(|_| ())?;
+        _ => return Ok(()),
+    };
     if placeholder.is_first() { Ok(()) } else { Err(()) }
 }
 

@@ -109,7 +109,7 @@ fn hear(partner: &mut PurrrChat, frame: &Frame, said: Option<&str>) {
         return assert!(nothing, "nothing arrives of {:?}", frame.body);
     };
     let event = match Packet::parse(packet.strip_prefix('4').expect("it is a message")) {
-        Some(Packet::Event(event) | Packet::BinaryEvent(event)) => event,
+        Some(Packet::Event(event, _) | Packet::BinaryEvent(event, _)) => event,
         other => panic!("what is written is no event: {other:?}"),
     };
     let said = said.map(event_of);

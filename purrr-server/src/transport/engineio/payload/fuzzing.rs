@@ -42,6 +42,7 @@ fn write(packet: &Packet) -> Outgoing {
         Packet::Message(Message::Text(text)) => Outgoing::Text(format!("4{text}").into()),
         Packet::Message(Message::Binary(bytes)) => Outgoing::Binary(bytes.clone()),
         Packet::Pong => Outgoing::Text("3".into()),
+        Packet::Noop => Outgoing::Text("6".into()),
         Packet::Close => Outgoing::Text("1".into()),
         Packet::Refused => panic!("no packet is parsed as this"),
     }
