@@ -1,14 +1,17 @@
-//! The server's transports with an echo behind them, for the public test-suites of their protocols.
+//! Echoes on the server's transports and packet layer, for the public test suites of the protocols.
 //!
-//! With options, those of the server, it serves until it is stopped. Autobahn's fuzzing client is then pointed at `/ws`, and
-//! the test-suite of engine.io-protocol at `/engine.io/` with the times and the size that it expects:
+//! Takes the options of the server and serves until it is stopped. Autobahn's fuzzing client tests
+//! `/ws`, the suite of engine.io-protocol `/engine.io/`, and that of socket.io-protocol
+//! `/socket.io/`. The last two expect these times and this size:
 //!
 //! ```sh
-//! cargo run --example conformance -- --listen 3000 --ping-interval 300 --ping-timeout 200 \
-//!     --max-payload 1000000 --image-bytes 900000
+//! cargo run --example conformance -- --listen 3000 --ping-interval 300ms --ping-timeout 200ms \
+//!     --max-payload 1000000 --image-bytes 900000 --message-bytes 900000 --rate-limits off
 //! ```
 //!
-//! Without options it greets itself over both.
+//! Without options it greets itself over all three.
+
+mod socketio;
 
 use std::{error::Error, net::SocketAddr};
 
@@ -26,7 +29,8 @@ use tokio::{
 
 async fn echo(connection: Connection) {
     let (mut sink, mut stream) = connection.split();
-    // Reads on while what was sent waits for the client's next poll. An error means that the client has gone.
+    // Reads on while what was sent waits for the client's next poll. An error means that the client
+    // has gone.
     (&mut stream).map(Ok).forward(&mut sink).await.ok();
     if let Ok(connection) = sink.reunite(stream) {
         connection.close().await;
@@ -37,6 +41,13 @@ fn app(config: &Config) -> Router {
     Router::new()
         .route("/ws", transport::websocket(config, echo))
         .route("/engine.io/", transport::engineio(config, echo))
+        .route(
+            "/socket.io/",
+            transport::engineio(config, {
+                let connect_timeout = config.connect_timeout;
+                move |connection| socketio::echo(connection, connect_timeout)
+            }),
+        )
 }
 
 async fn serve(listener: TcpListener, config: ServerConfig) -> std::io::Result<()> {
@@ -58,7 +69,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let address = listener.local_addr()?;
     tokio::spawn(serve(listener, config));
     greet_websocket(address).await?;
-    greet_engineio(address).await
+    greet_engineio(address).await?;
+    greet_socketio(address).await
 }
 
 /// Says hello over a WebSocket: a text of five bytes, masked with zeros.
@@ -75,22 +87,40 @@ async fn greet_websocket(address: SocketAddr) -> Result<(), Box<dyn Error>> {
 
 /// Says hello over HTTP long-polling: a handshake, a POST and a poll.
 async fn greet_engineio(address: SocketAddr) -> Result<(), Box<dyn Error>> {
-    let session = ask(address, "GET", "", "").await?;
+    let path = open(address, "/engine.io/").await?;
+    ask(address, "POST", &path, "4hello").await?;
+    shown("Engine.IO", ask(address, "GET", &path, "").await?.ends_with("\r\n\r\n4hello"))
+}
+
+/// Says hello in a namespace of Socket.IO, and asks for an acknowledgement.
+async fn greet_socketio(address: SocketAddr) -> Result<(), Box<dyn Error>> {
+    let path = open(address, "/socket.io/").await?;
+    ask(address, "POST", &path, r#"40/custom,{"token":1}"#).await?;
+    let connected = ask(address, "GET", &path, "").await?;
+    ask(address, "POST", &path, r#"42/custom,7["message-with-ack","hello"]"#).await?;
+    let answer = ask(address, "GET", &path, "").await?;
+    let answered = connected.ends_with("\u{1e}42/custom,[\"auth\",{\"token\":1}]")
+        && answer.ends_with("\r\n\r\n43/custom,7[\"hello\"]");
+    shown("Socket.IO", answered)
+}
+
+/// Opens a polling session and returns the path of its requests.
+async fn open(address: SocketAddr, path: &str) -> Result<String, Box<dyn Error>> {
+    let path = format!("{path}?EIO=4&transport=polling");
+    let session = ask(address, "GET", &path, "").await?;
     let sid = session.split_once(r#""sid":""#).and_then(|(_, rest)| rest.split_once('"'));
-    let sid = format!("&sid={}", sid.ok_or("a handshake names the session")?.0);
-    ask(address, "POST", &sid, "4hello").await?;
-    shown("Engine.IO", ask(address, "GET", &sid, "").await?.ends_with("\r\n\r\n4hello"))
+    Ok(format!("{path}&sid={}", sid.ok_or("a handshake names the session")?.0))
 }
 
 async fn ask(
     address: SocketAddr,
     method: &str,
-    sid: &str,
+    path: &str,
     body: &str,
 ) -> Result<String, Box<dyn Error>> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!(
-        "{method} /engine.io/?EIO=4&transport=polling{sid} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
