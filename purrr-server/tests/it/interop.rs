@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use purrr_server::Config;
+use purrr_server::ServerConfig;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpSocket,
@@ -22,8 +22,8 @@ use crate::{
     },
 };
 
-fn config(change: impl FnOnce(&mut Config)) -> Config {
-    let mut config = Config::default();
+fn config(change: impl FnOnce(&mut ServerConfig)) -> ServerConfig {
+    let mut config = ServerConfig::default();
     change(&mut config);
     config
 }
@@ -49,7 +49,7 @@ async fn noop_is_ignored() {
 #[tokio::test]
 async fn listening_client_is_confirmed_by_first_pong() {
     let timeout = Duration::from_millis(1_500);
-    let server = Server::with(config(|config| config.provisional_timeout = timeout)).await;
+    let server = Server::with(config(|config| config.routes.provisional_timeout = timeout)).await;
     let session = server.polling_session().await;
     let first = soon("a ping", poll(server.address, &session)).await;
     assert_eq!(first, texts(&["2"]), "it comes before the provisional session ends");
@@ -73,7 +73,7 @@ const SIPS: Duration = Duration::from_millis(50);
 async fn slow_download_of_one_answer_is_progress() {
     let server = Server::with(config(|config| {
         config.limits.stall = Duration::from_secs(1);
-        config.chat_ping_timeout = Duration::from_secs(20);
+        config.routes.chat_ping_timeout = Duration::from_secs(20);
     }))
     .await;
     let (mut ann, bob) = Visitor::pair(&server, [WebSocket, Polling]).await;
@@ -115,10 +115,10 @@ async fn slow_download_of_one_answer_is_progress() {
 #[tokio::test]
 async fn client_that_takes_no_answers_is_slow() {
     let server = Server::with(config(|config| {
-        config.rate_limits = false;
+        config.routes.rate_limits = false;
         config.limits.stall = Duration::from_millis(500);
-        config.ping_interval = Duration::from_secs(1);
-        config.ping_timeout = Duration::from_secs(1);
+        config.routes.ping_interval = Duration::from_secs(1);
+        config.routes.ping_timeout = Duration::from_secs(1);
     }))
     .await;
     let session = server.polling_session().await;
@@ -162,7 +162,7 @@ async fn second_websocket_after_upgrade_is_closed() {
 
 #[tokio::test]
 async fn close_by_post_answers_poll_in_any_order() {
-    let server = Server::with(config(|config| config.rate_limits = false)).await;
+    let server = Server::with(config(|config| config.routes.rate_limits = false)).await;
     let address = server.address;
     let noop = texts(&["6"]);
     for round in 0..500 {
@@ -296,7 +296,7 @@ async fn closed_by(server: &Server, frames: &[Vec<u8>]) -> (u16, String) {
 
 #[tokio::test]
 async fn close_of_client_is_echoed_and_faults_have_own_reasons() {
-    let server = Server::with(config(|config| config.max_payload = 200_000_000)).await;
+    let server = Server::with(config(|config| config.routes.max_payload = 200_000_000)).await;
     let text = |text: &str| frame(FIN | TEXT, text.as_bytes());
     let close = |payload: &[u8]| frame(FIN | CLOSE, payload);
     for (last, code, reason) in [
@@ -326,8 +326,8 @@ async fn close_of_client_is_echoed_and_faults_have_own_reasons() {
 #[tokio::test]
 async fn missed_pong_is_told_as_heartbeat_timeout() {
     let server = Server::with(config(|config| {
-        config.ping_interval = Duration::from_millis(200);
-        config.ping_timeout = Duration::from_millis(200);
+        config.routes.ping_interval = Duration::from_millis(200);
+        config.routes.ping_timeout = Duration::from_millis(200);
     }))
     .await;
     for frames in [vec![], vec![frame(FIN | TEXT, b"40")]] {

@@ -68,8 +68,9 @@ async fn find_matches_two_peers() {
 
 #[tokio::test]
 async fn spellings_of_one_tag_meet() {
-    let mut config = Config::default();
-    (config.language_after, config.anyone_after) = (Duration::ZERO, Duration::from_secs(3_600));
+    let mut config = ServerConfig::default();
+    config.routes.language_after = Duration::ZERO;
+    config.routes.anyone_after = Duration::from_secs(3_600);
     let server = Server::with(config).await;
     let mut ann = Peer::connect(server.address, "Ann").await;
     let mut bob = Peer::connect(server.address, "Bob").await;

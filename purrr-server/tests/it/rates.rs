@@ -238,8 +238,8 @@ async fn packets_that_ask_for_nothing_are_limited() {
 
 #[tokio::test]
 async fn useless_packets_are_charged_to_the_address() {
-    let mut config = Config::default();
-    config.rates_per_address = 1;
+    let mut config = ServerConfig::default();
+    config.routes.rates_per_address = 1;
     let server = Server::with(config).await;
     let connect = async |name| Visitor::connect(&server, name, Transport::WebSocket).await;
     let (mut neighbour, mut ann) = (connect("neighbour").await, connect("Ann").await);
