@@ -84,7 +84,7 @@ impl Front {
             Self::Native => {
                 let (mut peer, _) = Peer::connect_at(address, &path, "native", None).await;
                 peer.gets_type("welcome").await;
-                peer.send(r#"{"type":"hello","name":"Nobody"}"#).await;
+                peer.send(r#"{"type":"hello","name":"Eve"}"#).await;
                 Client::Native(peer)
             }
             Self::WebSocket => {
@@ -92,12 +92,12 @@ impl Front {
                 assert!(peer.text().await.starts_with("0{"));
                 peer.send("40").await;
                 assert!(peer.text().await.starts_with("40{"));
-                peer.send(r#"42["init_user",{"name":"Nobody"}]"#).await;
+                peer.send(r#"42["init_user",{"name":"Eve"}]"#).await;
                 Client::WebSocket(peer)
             }
             Self::Polling => {
                 let polling = Polling::connect(address, &format!("/as/{account}")).await;
-                polling.send(r#"42["init_user",{"name":"Nobody"}]"#).await;
+                polling.send(r#"42["init_user",{"name":"Eve"}]"#).await;
                 Client::Polling(polling)
             }
         }
@@ -215,7 +215,7 @@ async fn refused_login_gets_the_apps_answer_on_every_front() {
         assert_eq!((answer.status, &*answer.body), (401, "log in first\n"), "{front:?}");
     }
     assert_eq!(server.hub.stats().arrivals, 0);
-    // The page and the probes ask nobody.
+    // The page needs no login.
     let page = raw(server.address, "GET /as/0 HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert_eq!(page.status, 200);
 }

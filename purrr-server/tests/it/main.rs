@@ -7,6 +7,7 @@ mod bad_inputs;
 mod budget;
 mod cli;
 mod documents;
+mod embedding;
 mod engineio;
 mod holding;
 mod http;
