@@ -43,7 +43,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (ann, bob) = tokio::join!(hub.pair(Profile::named("Ann")), hub.pair(Profile::named("Bob")));
     let (mut ann, mut bob) = (ann?, bob?);
     ann.say("good evening").await?;
-    bob.recv().await;
+    bob.recv().await.map_err(|reason| format!("over too early: {reason:?}"))?;
     drop((ann, bob));
     match sides.0.load(Ordering::Relaxed) {
         2 => Ok(()),

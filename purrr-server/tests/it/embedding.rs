@@ -28,8 +28,8 @@ const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 
 /// Returns the status of the answer to a request for a path.
 async fn status(app: &Router, path: &str) -> StatusCode {
-    let request = Request::get(path).header("host", "x").body(Body::empty()).unwrap();
-    app.clone().oneshot(request).await.unwrap().status()
+    let request = Request::get(path).header("host", "x").body(Body::empty()).expect("a request");
+    app.clone().oneshot(request).await.expect("routes do not fail").status()
 }
 
 // ---- Nesting ------------------------------------------------------------------------------------
@@ -132,13 +132,13 @@ struct Log(Mutex<Vec<Heard>>);
 impl Observer for Log {
     fn matched(&self, side: &ChatSide, _waited: Duration) {
         let (person, partner) = (side.peer.person.to_bits(), side.partner.person.to_bits());
-        self.0.lock().unwrap().push(Heard::Matched { person, partner });
+        self.0.lock().expect("no observer panics").push(Heard::Matched { person, partner });
     }
 
     fn ended(&self, side: &ChatSide, ending: &Ending) {
         let person = side.peer.person.to_bits();
         let heard = Heard::Ended { person, reason: ending.reason, by: ending.by };
-        self.0.lock().unwrap().push(heard);
+        self.0.lock().expect("no observer panics").push(heard);
     }
 }
 
