@@ -40,9 +40,7 @@ async fn member(parts: &Parts) -> Result<Profile, Response> {
     let Some(Account { id, name }) = parts.extensions.get() else {
         return Err((StatusCode::UNAUTHORIZED, "log in first\n").into_response());
     };
-    let mut profile = Profile::named(name);
-    profile.person = Some(PersonId::from_bits(*id));
-    Ok(profile)
+    Ok(Profile::named(name).person(PersonId::from_bits(*id)))
 }
 
 fn app() -> Router {

@@ -67,9 +67,7 @@ where
 ///         let Some(Account(id)) = parts.extensions.get() else {
 ///             return Err(StatusCode::UNAUTHORIZED.into_response());
 ///         };
-///         let mut profile = Profile::named("a member");
-///         profile.person = Some(PersonId::from_bits(*id));
-///         Ok(profile)
+///         Ok(Profile::named("a member").person(PersonId::from_bits(*id)))
 ///     })
 ///     .without(Part::Operations)
 ///     .build();

@@ -36,9 +36,11 @@ async fn member(parts: &Parts) -> Result<Profile, Response> {
         return Err((StatusCode::UNAUTHORIZED, "log in first\n").into_response());
     };
     tokio::task::yield_now().await;
-    let mut profile = Profile::named(&format!("member {account}"));
-    profile.person = Some(PersonId::from_bits(*account));
-    Ok(profile)
+    let profile = Profile::named(&format!("member {account}"));
+    let profile = profile.person(PersonId::from_bits(*account));
+    // A block that a store of the app remembers.
+    let blocked = (*account == 4).then_some(PersonId::from_bits(5));
+    Ok(profile.blocking(blocked))
 }
 
 async fn serve(identify: impl Identify) -> Server {
@@ -190,14 +192,18 @@ async fn block_of_account_holds_across_reconnects_and_dialects() {
 }
 
 #[tokio::test]
-async fn account_is_not_matched_with_itself() {
+async fn account_meets_neither_itself_nor_whom_the_app_has_stored_as_blocked() {
     let server = serve(member).await;
-    for (first, second) in [(Front::Native, Front::Polling), (Front::WebSocket, Front::Native)] {
-        let mut ann = first.connect(server.address, 1).await;
-        let mut other = second.connect(server.address, 1).await;
+    let fronts = [(Front::Native, Front::Polling), (Front::WebSocket, Front::Native)];
+    for ((first, second), (one, two)) in
+        fronts.into_iter().flat_map(|fronts| [(1, 1), (4, 5), (5, 4)].map(|two| (fronts, two)))
+    {
+        let mut ann = first.connect(server.address, one).await;
+        let mut other = second.connect(server.address, two).await;
         ann.finds().await;
         other.finds().await;
-        assert_eq!(server.hub.census().await.unwrap().waiting, 2, "{first:?}, {second:?}");
+        let waiting = server.hub.census().await.unwrap().waiting;
+        assert_eq!(waiting, 2, "{one} by {first:?}, {two} by {second:?}");
         ann.leaves().await;
         other.leaves().await;
         until_online(&server, 0).await;
