@@ -19,7 +19,7 @@ pub use crate::net::{
 
 /// What the routes do and allow. Built from [`Config::default`] by changing fields.
 ///
-/// The limits of one client are those of the hub: [`Limits`](purrr_core::Limits).
+/// The limits of one client are those of the hub, its [`Limits`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
