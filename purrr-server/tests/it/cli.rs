@@ -392,6 +392,28 @@ async fn refusal_log_is_rate_limited_and_truncates_address() {
 }
 
 #[tokio::test]
+async fn refused_search_log_names_its_limit() {
+    let server = Running::start(&["--waiting-per-address", "1"]).await;
+    let (mut ann, _) = Peer::connect_remembered(server.address, "Ann").await;
+    let (mut bob, _) = Peer::connect_remembered(server.address, "Bob").await;
+    ann.send(r#"{"type":"find","interests":["cats"]}"#).await;
+    ann.gets_type("waiting").await;
+    for _ in 0..20 {
+        bob.send(r#"{"type":"find","interests":["tea"]}"#).await;
+        for answer in ["waiting", "error", "idle"] {
+            bob.gets_type(answer).await;
+        }
+    }
+    server.signal("TERM").await;
+    drop((ann, bob));
+    let (_, log) = server.ended().await;
+    let told: Vec<_> = log.lines().filter(|line| line.contains("refused a search")).collect();
+    // At most once a second, whatever this took.
+    assert!((1..20).contains(&told.len()), "{log}");
+    assert!(told[0].contains("--waiting-per-address"), "{log}");
+}
+
+#[tokio::test]
 async fn log_contains_no_names_or_messages() {
     let Running { mut child, mut log, address } = Running::start(&["--log", "trace"]).await;
     // Read all the while, or the pipe would fill and the server wait for it.

@@ -45,6 +45,8 @@ struct Room {
 struct Paced {
     matchmaker: Matchmaker<oneshot::Sender<Match>>,
     paused_until: Duration,
+    /// The time from which a refused search is logged again.
+    quiet_until: Duration,
 }
 
 /// A waiting peer's key to the machine. Dropping it leaves the lobby.
@@ -60,6 +62,9 @@ const HEAD_START: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The pause between two timeouts while more searches are due than one resumes.
 const PACE: Duration = Duration::from_millis(10);
 
+/// The minimum interval between two log lines of refused searches.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The longest pause before a place whose search is overdue asks again.
 const OVERDUE_RETRY: Duration = Duration::from_millis(100);
 
@@ -73,7 +78,8 @@ impl MemoryLobby {
             per_origin: limits.waiting_per_address,
         };
         let matchmaker = Matchmaker::new(rand::random()).with_limits(places);
-        let machine = Mutex::new(Paced { matchmaker, paused_until: Duration::ZERO });
+        let (paused_until, quiet_until) = (Duration::ZERO, Duration::ZERO);
+        let machine = Mutex::new(Paced { matchmaker, paused_until, quiet_until });
         Self { room: Arc::new(Room { machine, limits, opened: Instant::now() }) }
     }
 }
@@ -90,8 +96,19 @@ impl Lobby for MemoryLobby {
         let room = Arc::clone(&self.room);
         let (seat, mut matched) = oneshot::channel();
         let request = Request::new(Arc::new(ticket), rule);
+        let now = room.now();
         let mut machine = room.lock();
-        let key = machine.matchmaker.handle_enter(room.now(), request, seat)?;
+        let key = match machine.matchmaker.handle_enter(now, request, seat) {
+            Ok(key) => key,
+            Err(error) => {
+                let is_due = error != EnterError::AlreadyHere && machine.is_log_due(now);
+                drop(machine);
+                if is_due {
+                    log_refusal(error);
+                }
+                return Err(error.into());
+            }
+        };
         let mut timeout = machine.matchmaker.poll_timeout_of(key);
         room.announce(machine);
         let seat = Seat { room, key };
@@ -166,6 +183,15 @@ impl Room {
 }
 
 impl Paced {
+    /// Returns true if a refused search may be logged now.
+    fn is_log_due(&mut self, now: Duration) -> bool {
+        let is_due = self.quiet_until <= now;
+        if is_due {
+            self.quiet_until = now.saturating_add(LOG_INTERVAL);
+        }
+        is_due
+    }
+
     fn pass_time(&mut self, now: Duration, place: PlaceKey) -> Option<Duration> {
         if self.paused_until <= now {
             self.matchmaker.handle_timeout(now);
@@ -182,6 +208,18 @@ impl Paced {
         let waiting = u32::try_from(self.matchmaker.census().waiting).unwrap_or(u32::MAX);
         Some(now.saturating_add((PACE * (1 + (waiting / 64).min(9))).min(OVERDUE_RETRY)))
     }
+}
+
+/// Logs which limit refused a search, by the name of the server's flag.
+fn log_refusal(error: EnterError) {
+    let advice = match error {
+        EnterError::PersonLimit => "--waiting-per-person is reached",
+        EnterError::OriginLimit => {
+            "--waiting-per-address is reached; if this is a proxy, name it with --trusted-proxy"
+        }
+        EnterError::AlreadyHere => return,
+    };
+    tracing::warn!("refused a search: {advice}");
 }
 
 impl From<EnterError> for LobbyError {
