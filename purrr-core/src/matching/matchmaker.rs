@@ -82,9 +82,9 @@ new_key_type! {
 /// [stands](Pairing::stands_in), both rules accept and [`Ticket::may_meet`] allows. A
 /// search goes through the peer's buckets kind by kind, best first. Within a kind the candidate
 /// that shares most buckets wins; among equals partners of another origin come first, and then the
-/// rule's [`choice`](Pairing::choice) decides. An origin with more than 4 waiting places comes
-/// after the others. A recent partner is skipped until both have waited for their
-/// [`Exclusions::relax_after`](crate::model::Exclusions::relax_after).
+/// rule's [`choice`](Pairing::choice) decides. A recent partner is skipped until both have
+/// waited for their [`Exclusions::relax_after`](crate::model::Exclusions::relax_after). So is a
+/// partner of another origin, if either origin has more than 4 waiting places.
 ///
 /// # Cost
 ///
@@ -96,7 +96,7 @@ new_key_type! {
 ///
 /// With n entries in all buckets of a peer together, an acceptable partner among them is therefore
 /// found within ⌈(n - 16) / 256⌉ × 100 ms, and at once if n is at most 16. A search starts over,
-/// and may take as long again, when a recent partner need not be avoided any longer.
+/// and may take as long again, when a partner need not be avoided any longer.
 ///
 /// Worst case: 1.1 KiB for a place with five interests, ticket included, and 1.25 KiB if no other
 /// place shares any of them (measured by `benches/memory.rs`).
@@ -186,7 +186,7 @@ const TIMEOUT_BUDGET: usize = 2_048;
 /// The searches that one timeout resumes. Bounds the matches that the owner announces.
 const SEARCHES_PER_TIMEOUT: usize = 64;
 
-/// The waiting places of an origin from which on others are preferred among equals.
+/// The waiting places of an origin above which other origins avoid it for a while.
 const CROWDED: u32 = 4;
 
 #[derive(Clone, Copy, Debug)]

@@ -65,7 +65,7 @@ pub(super) struct NoMatch {
     pub(super) relaxes_at: Option<Duration>,
 }
 
-/// The order of equally good candidates, best first.
+/// The rank of a candidate among equally good ones, best first.
 ///
 /// Otherwise the peers of one address could meet nearly every other peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +88,8 @@ enum Verdict {
 struct Search<'a, S> {
     now: Duration,
     seeker: &'a Waiting<S>,
+    /// Whether the seeker's origin has many waiting places.
+    is_crowded: bool,
     waited: u64,
     budget: ScanBudget,
     hops: usize,
@@ -117,6 +119,7 @@ impl<S> Matchmaker<S> {
         let mut search = Search {
             now,
             seeker,
+            is_crowded: is_crowded(origins, seeker.ticket.origin),
             waited,
             budget,
             hops: HOPS,
@@ -156,14 +159,15 @@ impl<S> Search<'_, S> {
         let mut found: Option<(PlaceKey, OriginRank)> = None;
         for _ in 0..RANDOM_PROBES {
             let Some(drawn) = queue.draw(self.random) else { break };
-            if drawn.person != self.seeker.ticket.person && self.fits(drawn.key) {
-                let preference = self.preference(drawn.key);
-                if found.is_none_or(|(_, known)| preference < known) {
-                    found = Some((drawn.key, preference));
-                }
-                if preference == OriginRank::Other {
-                    break;
-                }
+            if drawn.person == self.seeker.ticket.person {
+                continue;
+            }
+            let Some(rank) = self.rank_if_fitting(drawn.key) else { continue };
+            if found.is_none_or(|(_, known)| rank < known) {
+                found = Some((drawn.key, rank));
+            }
+            if rank == OriginRank::Other {
+                break;
             }
         }
         found
@@ -217,7 +221,7 @@ impl<S> Search<'_, S> {
         }
     }
 
-    /// Returns the candidate that fits, shares most buckets and is preferred among those.
+    /// Returns the candidate that fits, shares most buckets and has the best rank among those.
     fn best_match(&mut self) -> Option<(PlaceKey, OriginRank)> {
         // The greatest one fits nearly always, so a heap is cheaper than sorting.
         let mut heap = BinaryHeap::from(mem::take(self.candidates));
@@ -226,46 +230,53 @@ impl<S> Search<'_, S> {
             if found.is_some_and(|(known, _)| known.shared > candidate.shared) {
                 break;
             }
-            if self.fits(candidate.key.0) {
-                let preference = self.preference(candidate.key.0);
-                if found.is_none_or(|(_, known)| preference < known) {
-                    found = Some((candidate, preference));
-                }
-                if preference == OriginRank::Other {
-                    break;
-                }
+            let Some(rank) = self.rank_if_fitting(candidate.key.0) else { continue };
+            if found.is_none_or(|(_, known)| rank < known) {
+                found = Some((candidate, rank));
+            }
+            if rank == OriginRank::Other {
+                break;
             }
         }
         *self.candidates = heap.into_vec();
-        found.map(|(candidate, preference)| (candidate.key.0, preference))
+        found.map(|(candidate, rank)| (candidate.key.0, rank))
     }
 
-    /// Ranks a candidate among equals by its origin.
-    fn preference(&self, candidate: PlaceKey) -> OriginRank {
-        let origin = self.waiting.get(candidate).map(|place| place.ticket.origin);
-        match origin {
-            None | Some(OriginKey::NONE) => OriginRank::Other,
-            Some(origin) if origin == self.seeker.ticket.origin => OriginRank::Same,
-            Some(origin) => match self.origins.get(&origin) {
-                Some(places) if *places > CROWDED => OriginRank::Crowded,
-                _ => OriginRank::Other,
-            },
-        }
-    }
-
-    /// Returns true if the two may be paired now. Notes when they may, if that is later.
-    fn fits(&mut self, candidate: PlaceKey) -> bool {
-        let Some(other) = self.waiting.get(candidate) else { return false };
-        match judge(self.now, self.seeker, other) {
-            Verdict::Fits => true,
+    /// Returns the rank of a candidate if the two may be paired now. Notes when they may, if that
+    /// is later.
+    fn rank_if_fitting(&mut self, candidate: PlaceKey) -> Option<OriginRank> {
+        let other = self.waiting.get(candidate)?;
+        let rank = self.rank(other.ticket.origin);
+        // Otherwise the peers of a crowded origin, which always wait, would meet nearly every peer
+        // that arrives.
+        let is_avoided =
+            rank == OriginRank::Crowded || (self.is_crowded && rank != OriginRank::Same);
+        match judge(self.now, self.seeker, other, is_avoided) {
+            Verdict::Fits => Some(rank),
             Verdict::NotBefore(time) => {
                 let earliest = self.no_match.relaxes_at.map_or(time, |known| known.min(time));
                 self.no_match.relaxes_at = Some(earliest);
-                false
+                None
             }
-            Verdict::Never => false,
+            Verdict::Never => None,
         }
     }
+
+    fn rank(&self, origin: OriginKey) -> OriginRank {
+        if origin == OriginKey::NONE {
+            OriginRank::Other
+        } else if origin == self.seeker.ticket.origin {
+            OriginRank::Same
+        } else if is_crowded(self.origins, origin) {
+            OriginRank::Crowded
+        } else {
+            OriginRank::Other
+        }
+    }
+}
+
+fn is_crowded(origins: &HashMap<OriginKey, u32, FixedState>, origin: OriginKey) -> bool {
+    origin != OriginKey::NONE && origins.get(&origin).is_some_and(|places| *places > CROWDED)
 }
 
 impl Candidate {
@@ -304,7 +315,8 @@ fn count_shared(candidates: &mut Vec<Candidate>, table: &mut Vec<usize>) {
     candidates.truncate(distinct);
 }
 
-fn judge<S>(now: Duration, a: &Waiting<S>, b: &Waiting<S>) -> Verdict {
+/// Returns whether two may be paired. One that is avoided is a partner only after both have waited.
+fn judge<S>(now: Duration, a: &Waiting<S>, b: &Waiting<S>, is_avoided: bool) -> Verdict {
     // A rule that both share is asked once.
     let accepted = a.ticket.may_meet(&b.ticket)
         && a.rule.accepts(&a.ticket, &b.ticket)
@@ -314,7 +326,7 @@ fn judge<S>(now: Duration, a: &Waiting<S>, b: &Waiting<S>) -> Verdict {
     }
     let relaxes_at = [a, b].map(|it| it.since.saturating_add(it.ticket.exclusions.relax_after));
     match relaxes_at[0].max(relaxes_at[1]) {
-        relaxes_at if relaxes_at > now && a.ticket.has_met(&b.ticket) => {
+        relaxes_at if relaxes_at > now && (is_avoided || a.ticket.has_met(&b.ticket)) => {
             Verdict::NotBefore(relaxes_at)
         }
         _ => Verdict::Fits,
