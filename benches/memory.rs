@@ -1,4 +1,5 @@
-//! Memory per waiting ticket, with 5 interests of 8 characters, counted by the allocator.
+//! Memory per waiting ticket, with 5 interests of 8 characters, and per remembered person, counted
+//! by the allocator.
 //!
 //! Every peer is of one person, so that no two are matched (see `pairing.rs`). Tags are allocated
 //! for each ticket, as they are when they come off a wire. A smoke run (`--test`) counts a smaller
@@ -17,9 +18,9 @@ use std::{
 use counting::BYTES;
 use purrr_core::{
     Interests, Limits, Lobby, Search,
-    backend::MemoryLobby,
+    backend::{Identity, MemoryLobby, MemoryPeople, People, PersonAt},
     matching::{Matchmaker, Request},
-    model::{Interest, PeerId, PersonId, Ticket},
+    model::{Interest, OriginKey, PeerId, PersonId, Ticket},
 };
 use tokio::runtime::Builder;
 
@@ -49,6 +50,45 @@ fn main() {
             println!("| {crowd} | {name} | {ticket} | {machine} | {lobby} |");
         }
     }
+    println!("\nbytes per absent person that is remembered, each of an address of its own");
+    println!("| persons | met | blocked, each at another address | bytes |");
+    println!("|--:|--:|--:|--:|");
+    let persons = if smoke { 100 } else { 132_000 };
+    for (persons, met, blocked) in
+        [(persons, 1, 0), (persons, 5, 0), (persons, 1, 1), (persons / 100, 5, 256)]
+    {
+        let (bytes, _) = counted(|| remembered(persons, met, blocked));
+        println!("| {persons} | {met} | {blocked} | {} |", bytes as u64 / persons);
+    }
+}
+
+/// A registry of persons that have met and blocked so many, and have left.
+fn remembered(persons: u64, met: u64, blocked: u64) -> MemoryPeople {
+    let mut limits = Limits::default();
+    limits.remembered = persons as usize;
+    let people = MemoryPeople::new(limits);
+    // Blocked persons are remembered as well, so all block the same ones.
+    let other = |number: u64| PersonId::from_bits(u64::MAX - number);
+    let runtime = Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.expect("a runtime without sockets needs nothing that could be missing");
+    runtime.block_on(async {
+        for person in 0..persons {
+            let peer = Identity::random().at(OriginKey::from_bits(person + 1));
+            people.arrive(peer);
+            for number in 0..met {
+                people.met(peer, other(number)).await.expect("memory does not fail");
+            }
+            for number in 0..blocked {
+                let other = PersonAt {
+                    person: other(number),
+                    origin: OriginKey::from_bits(u64::MAX - number),
+                };
+                people.block(peer, other).await.expect("memory does not fail");
+            }
+            people.depart(peer.token);
+        }
+    });
+    people
 }
 
 /// What is there in the end that was not there before.

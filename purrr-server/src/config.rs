@@ -360,13 +360,14 @@ impl Guards {
 impl Config {
     /// Returns the builder of a hub with these limits, and with the rule that the page describes.
     ///
-    /// Without `rate_limits` the hub has no rates and counts no waiting places.
+    /// Without `rate_limits` the hub has no rates, counts no waiting places and blocks no addresses.
     #[must_use]
     pub fn hub_builder(&self, mut limits: Limits) -> HubBuilder {
         let rule = Interests::default().widen_after(self.language_after, self.anyone_after);
         limits.rates = limits.rates.filter(|_| self.rate_limits);
         if !self.rate_limits {
             (limits.waiting_per_person, limits.waiting_per_address) = (0, 0);
+            limits.block_address_for = Duration::ZERO;
         }
         Hub::builder().rule(rule).limits(limits)
     }

@@ -19,7 +19,7 @@ use crate::{
     backend::{
         bundle::Backend,
         lobby::{LobbyError, Match, Place},
-        people::Identity,
+        people::{Identity, PersonAt},
         pipe::{Pipe, Received},
         relay::RelayError,
     },
@@ -27,7 +27,7 @@ use crate::{
     model::{
         census::Census,
         frame::Frame,
-        ids::{PeerId, PersonId, ResumeToken},
+        ids::{OriginKey, PeerId, PersonId, ResumeToken},
         reason::ChatEnd,
         ticket::{Exclusions, Ticket},
     },
@@ -67,7 +67,7 @@ pub async fn check_all(new: &(dyn Fn() -> Backend + Send + Sync)) -> Vec<Violati
     violations
 }
 
-const CHECKS: [Check; 19] = [
+const CHECKS: [Check; 20] = [
     ("both see one chat", |backend| Box::pin(both_see_one_chat(backend))),
     ("one place for a peer", |backend| Box::pin(one_place_for_a_peer(backend))),
     ("dropping a place leaves", |backend| Box::pin(dropping_a_place_leaves(backend))),
@@ -84,6 +84,7 @@ const CHECKS: [Check; 19] = [
     ("a token is good once", |backend| Box::pin(a_token_is_good_once(backend))),
     ("a token is its person's", |backend| Box::pin(a_token_is_its_persons(backend))),
     ("blocks survive reconnects", |backend| Box::pin(blocks_survive_reconnects(backend))),
+    ("blocks cover the address", |backend| Box::pin(blocks_cover_the_address(backend))),
     ("recent partners are excluded", |backend| Box::pin(recent_partners_are_excluded(backend))),
     ("present peers are counted", |backend| Box::pin(present_peers_are_counted(backend))),
     ("searches are counted", |backend| Box::pin(searches_are_counted(backend))),
@@ -117,6 +118,10 @@ impl Backend {
     async fn chat(&self) -> Result<(Pipe, Pipe), String> {
         let (ann, bob) = self.pair().await?;
         self.open_both(ann, bob).await
+    }
+
+    async fn keeps_apart(&self, a: PersonAt, b: PersonAt) -> Result<bool, String> {
+        self.people.keeps_apart(a, b).await.map_err(to_text)
     }
 
     /// Registers a peer of a new person.
@@ -271,14 +276,17 @@ async fn rules_are_obeyed(backend: Backend) -> Result<(), String> {
 }
 
 async fn who_must_not_meet_does_not(backend: Backend) -> Result<(), String> {
-    let ann = Ticket::new(PeerId::from_bits(1));
+    let mut ann = Ticket::new(PeerId::from_bits(1));
+    ann.origin = OriginKey::from_bits(7);
     let bob = Ticket::new(PeerId::from_bits(2));
     let same = Ticket { person: ann.person, ..bob.clone() };
     let blocking =
         Ticket { exclusions: Exclusions::default().blocking([ann.person]), ..bob.clone() };
+    let mut blocking_address = bob.clone();
+    blocking_address.exclusions = Exclusions::default().blocking_origins([ann.origin]);
     let mut encrypting = bob;
     encrypting.hello.encrypts = true;
-    for other in [same, blocking, encrypting] {
+    for other in [same, blocking, blocking_address, encrypting] {
         // The second ticket is the one that searches, and either may be the one with the reason.
         for [first, second] in [[&ann, &other], [&other, &ann]] {
             let _first = backend.enter_with(first.clone(), Anyone).await?;
@@ -348,7 +356,7 @@ async fn the_census_counts(backend: Backend) -> Result<(), String> {
 
 async fn a_token_is_good_once(backend: Backend) -> Result<(), String> {
     let ann = backend.person();
-    backend.people.block(ann, PersonId::from_bits(9)).await.map_err(to_text)?;
+    backend.people.block(ann, PersonId::from_bits(9).into()).await.map_err(to_text)?;
     backend.people.depart(ann.token);
     let [first, second] = [backend.person(), backend.person()];
     let resumed = backend.resume(first, ann.token, None).await?;
@@ -378,7 +386,7 @@ async fn a_token_is_its_persons(backend: Backend) -> Result<(), String> {
 
 async fn blocks_survive_reconnects(backend: Backend) -> Result<(), String> {
     let [ann, bob] = [backend.person(), backend.person()];
-    backend.people.block(ann, bob.person).await.map_err(to_text)?;
+    backend.people.block(ann, bob.person_at()).await.map_err(to_text)?;
     for peer in [ann, bob] {
         backend.people.depart(peer.token);
     }
@@ -390,11 +398,41 @@ async fn blocks_survive_reconnects(backend: Backend) -> Result<(), String> {
     let exclusions = backend.people.exclusions(ann.person).await.map_err(to_text)?;
     ensure(exclusions.blocks(bob.person), "a blocked person is not excluded")?;
     for [a, b] in [[ann, bob], [bob, ann]] {
-        let apart = backend.people.keeps_apart(a.person, b.person).await.map_err(to_text)?;
+        let apart = backend.keeps_apart(a.person_at(), b.person_at()).await?;
         ensure(apart, "a block does not keep both apart")?;
     }
-    let apart = backend.people.keeps_apart(ann.person, PersonId::from_bits(9)).await;
-    ensure(!apart.map_err(to_text)?, "two persons are kept apart without a block")
+    let apart = backend.keeps_apart(ann.person_at(), PersonId::from_bits(9).into()).await?;
+    ensure(!apart, "two persons are kept apart without a block")
+}
+
+async fn blocks_cover_the_address(backend: Backend) -> Result<(), String> {
+    let [home, school, street] = [1, 2, 3].map(OriginKey::from_bits);
+    let [ann, bob, cat] = [(1, home), (2, school), (3, street)].map(|(person, origin)| {
+        let person = PersonId::from_bits(person);
+        Identity { person, ..Identity::random() }.at(origin)
+    });
+    for peer in [ann, bob, cat] {
+        backend.people.arrive(peer);
+    }
+    backend.people.block(ann, bob.person_at()).await.map_err(to_text)?;
+    let exclusions = backend.people.exclusions(ann.person).await.map_err(to_text)?;
+    ensure(exclusions.blocked_origins() == [school], "the address of a block is not excluded")?;
+    let again = PersonAt { person: PersonId::from_bits(9), origin: school };
+    for [a, b] in [[ann.person_at(), again], [again, ann.person_at()]] {
+        ensure(backend.keeps_apart(a, b).await?, "a blocked address does not keep both apart")?;
+    }
+    let apart = backend.keeps_apart(ann.at(school).person_at(), again).await?;
+    ensure(!apart, "a blocked address keeps two apart who share it")?;
+    for other in [bob, cat] {
+        let exclusions = backend.people.exclusions(other.person).await.map_err(to_text)?;
+        ensure(exclusions.blocked_origins().is_empty(), "a block excludes an address for others")?;
+    }
+    let apart = backend.keeps_apart(cat.person_at(), again).await?;
+    ensure(!apart, "a block keeps an address apart from another person")?;
+    // Of the two who share an address, only the persons are kept apart.
+    backend.people.block(cat, PersonAt { origin: street, ..again }).await.map_err(to_text)?;
+    let exclusions = backend.people.exclusions(cat.person).await.map_err(to_text)?;
+    ensure(exclusions.blocked_origins().is_empty(), "a block excludes an address that is shared")
 }
 
 async fn recent_partners_are_excluded(backend: Backend) -> Result<(), String> {

@@ -15,7 +15,7 @@ pub use self::{
     bundle::Backend,
     lobby::{Lobby, LobbyError, Match, Place},
     memory::{MemoryLobby, MemoryPeople, MemoryRelay},
-    people::{Identity, People, PeopleError},
+    people::{Identity, People, PeopleError, PersonAt},
     pipe::{OnPart, Pipe, Received, TrySendError},
     relay::{Relay, RelayError},
 };

@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 
+pub use crate::model::person::{Identity, PersonAt};
 use crate::model::{
     event::QueueStatus,
     ids::{PersonId, ResumeToken},
@@ -42,7 +43,15 @@ use crate::model::{
 /// one succeeds. Once [`block`](Self::block) has resolved, [`keeps_apart`](Self::keeps_apart) is
 /// true for the two persons, in either order and for as long as
 /// [`Limits::resume_for`](crate::Limits::resume_for) says. It is forgotten earlier beyond
-/// [`Limits::blocks`](crate::Limits::blocks) or [`Limits::remembered`](crate::Limits::remembered).
+/// [`Limits::blocks`](crate::Limits::blocks) or [`Limits::remembered`](crate::Limits::remembered),
+/// but not while the blocker is present.
+///
+/// # What a block covers
+///
+/// The blocked person, and its address for
+/// [`Limits::block_address_for`](crate::Limits::block_address_for): the blocker meets no client of
+/// that address, and other persons still do. A block covers no address that the two share. The
+/// blocked person must not learn of either.
 ///
 /// # How long a call may take
 ///
@@ -65,14 +74,14 @@ use crate::model::{
 /// let people = MemoryPeople::new(Limits::default());
 /// let (ann, bob) = (Identity::random(), Identity::random());
 /// people.arrive(ann);
-/// people.block(ann, bob.person).await?;
+/// people.block(ann, bob.person_at()).await?;
 /// people.depart(ann.token);
 ///
 /// // Ann reconnects as a new person, and presents her token.
 /// let again = Identity::random();
 /// people.arrive(again);
 /// assert_eq!(people.resume(again.token, ann.token, None).await?, Some(ann.person));
-/// assert!(people.keeps_apart(bob.person, ann.person).await?);
+/// assert!(people.keeps_apart(bob.person_at(), ann.person.into()).await?);
 /// # Ok(())
 /// # }
 /// ```
@@ -103,19 +112,21 @@ pub trait People: fmt::Debug + Send + Sync + 'static {
         authenticated: Option<PersonId>,
     ) -> Result<Option<PersonId>, PeopleError>;
 
-    /// Returns whom a person must not meet now: recent partners, latest first, and blocked persons.
+    /// Returns whom a person must not meet now: recent partners, latest first, blocked persons and
+    /// blocked addresses.
     ///
     /// # Errors
     ///
     /// [`PeopleError::Unavailable`] if the backend cannot be reached.
     async fn exclusions(&self, person: PersonId) -> Result<Exclusions, PeopleError>;
 
-    /// Returns true if either person has blocked the other.
+    /// Returns true if either person has blocked the other, or the other's address unless the two
+    /// share it.
     ///
     /// # Errors
     ///
     /// [`PeopleError::Unavailable`] if the backend cannot be reached.
-    async fn keeps_apart(&self, a: PersonId, b: PersonId) -> Result<bool, PeopleError>;
+    async fn keeps_apart(&self, a: PersonAt, b: PersonAt) -> Result<bool, PeopleError>;
 
     /// Remembers a peer's partner. Called once for each side of a chat.
     ///
@@ -124,12 +135,12 @@ pub trait People: fmt::Debug + Send + Sync + 'static {
     /// [`PeopleError::Unavailable`] if the backend cannot be reached.
     async fn met(&self, peer: Identity, partner: PersonId) -> Result<(), PeopleError>;
 
-    /// Blocks another person for a peer's person.
+    /// Blocks another person, and its address, for a peer's person.
     ///
     /// # Errors
     ///
     /// [`PeopleError::Unavailable`] if the backend cannot be reached.
-    async fn block(&self, peer: Identity, other: PersonId) -> Result<(), PeopleError>;
+    async fn block(&self, peer: Identity, other: PersonAt) -> Result<(), PeopleError>;
 
     /// Counts one more peer as waiting.
     fn begin_search(&self);
@@ -144,15 +155,6 @@ pub trait People: fmt::Debug + Send + Sync + 'static {
     fn queue_status(&self) -> QueueStatus;
 }
 
-/// A peer as a [`People`] backend knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The person behind the peer.
-    pub person: PersonId,
-    /// The token that the peer was given, by which the person resumes later.
-    pub token: ResumeToken,
-}
-
 /// Why a [`People`] backend could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -160,12 +162,4 @@ pub enum PeopleError {
     /// The backend failed.
     #[error("cannot reach the people backend")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-impl Identity {
-    /// Creates the identity of a new person, with a new token.
-    #[must_use]
-    pub fn random() -> Self {
-        Self { person: PersonId::random(), token: ResumeToken::random() }
-    }
 }

@@ -111,7 +111,7 @@ impl Hub {
         let Profile { hello, search, capabilities, person, resume, origin, hints, .. } = profile;
         check_hello(self.limits(), &hello).map_err(PairError::Refused)?;
         let search = normalize_search(self.limits(), search).map_err(PairError::Refused)?;
-        let peer = ActivePeer::arrive(&self.shared, PeerId::random(), person);
+        let peer = ActivePeer::arrive(&self.shared, PeerId::random(), person, origin);
         let mut ticket = Ticket { hello, search, capabilities, origin, ..Ticket::new(peer.id()) };
         if let Some(hints) = hints {
             (ticket.attributes, ticket.exclusions) = (hints.attributes, hints.exclusions);

@@ -10,7 +10,8 @@ use crate::{
         shared::Shared,
     },
     model::{
-        ids::{PeerId, PersonId, ResumeToken},
+        ids::{OriginKey, PeerId, PersonId, ResumeToken},
+        person::PersonAt,
         problem::Code,
         reason::CloseReason,
         ticket::Ticket,
@@ -49,11 +50,16 @@ pub(crate) enum Answer {
 
 impl ActivePeer {
     /// Registers a peer: a person that the embedder vouches for, or a new one.
-    pub(crate) fn arrive(hub: &Arc<Shared>, id: PeerId, person: Option<PersonId>) -> Self {
+    pub(crate) fn arrive(
+        hub: &Arc<Shared>,
+        id: PeerId,
+        person: Option<PersonId>,
+        origin: OriginKey,
+    ) -> Self {
         let authenticated = person.is_some();
         let person = person.unwrap_or_else(PersonId::random);
         let token = ResumeToken::random();
-        hub.backend.people.arrive(Identity { person, token });
+        hub.backend.people.arrive(Identity { person, token, origin });
         hub.stats.arrivals.add(1);
         hub.peers.arrive();
         let hub = Arc::clone(hub);
@@ -72,9 +78,9 @@ impl ActivePeer {
         self.token
     }
 
-    /// Returns the peer as the backend knows it.
-    const fn identity(&self) -> Identity {
-        Identity { person: self.person, token: self.token }
+    /// Returns the peer at its address, as the backend knows it.
+    const fn identity(&self, origin: OriginKey) -> Identity {
+        Identity { person: self.person, token: self.token, origin }
     }
 
     /// Makes the peer the person that its token was accepted for.
@@ -117,9 +123,8 @@ impl ActivePeer {
 
     /// Redeems a token that the client presents.
     pub(crate) fn resume(&self, other: ResumeToken) -> Call {
-        let Identity { person, token } = self.identity();
-        let (people, authenticated) =
-            (Arc::clone(&self.hub.backend.people), self.authenticated.then_some(person));
+        let (people, token) = (Arc::clone(&self.hub.backend.people), self.token);
+        let authenticated = self.authenticated.then_some(self.person);
         Box::pin(async move {
             match people.resume(token, other, authenticated).await {
                 Ok(Some(person)) => Answer::Resumed(person),
@@ -129,15 +134,15 @@ impl ActivePeer {
         })
     }
 
-    /// Blocks another person for the one behind this peer.
-    pub(crate) fn block(&self, other: PersonId) -> Call {
-        let (hub, identity) = (Arc::clone(&self.hub), self.identity());
+    /// Blocks another person and its address for the person behind this peer, which is at `origin`.
+    pub(crate) fn block(&self, origin: OriginKey, other: PersonAt) -> Call {
+        let (hub, identity) = (Arc::clone(&self.hub), self.identity(origin));
         let peer = Participant { peer: self.id, person: self.person };
         Box::pin(async move {
             match hub.backend.people.block(identity, other).await {
                 Ok(()) => {
                     hub.stats.blocks.add(1);
-                    hub.observers.tell(|observer| observer.blocked(peer, other));
+                    hub.observers.tell(|observer| observer.blocked(peer, other.person));
                     Answer::Done
                 }
                 Err(error) => Answer::Unavailable(error),
@@ -147,7 +152,7 @@ impl ActivePeer {
 
     /// Enters the lobby, waits and opens the chat.
     pub(crate) fn search(&self, ticket: Ticket) -> Searching {
-        search(Arc::clone(&self.hub), self.identity(), ticket)
+        search(Arc::clone(&self.hub), self.identity(ticket.origin), ticket)
     }
 }
 

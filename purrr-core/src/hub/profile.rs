@@ -32,9 +32,11 @@ pub struct Profile {
     /// The resume token that came with the connection. One that is unknown or used up changes
     /// nothing. Default: none.
     pub resume: Option<ResumeToken>,
-    /// The client's address as a keyed hash, for
-    /// [`Limits::waiting_per_address`](crate::Limits::waiting_per_address). Default: none, so its
-    /// waiting places do not count.
+    /// The client's address as a keyed hash. Default: none, so that no limit of an address applies.
+    ///
+    /// It counts for [`Limits::waiting_per_address`](crate::Limits::waiting_per_address),
+    /// [`Limits::block_address_for`](crate::Limits::block_address_for) and
+    /// [`Limits::remembered`](crate::Limits::remembered).
     pub origin: OriginKey,
     /// The rates that the peer shares with others, beside [`Limits::rates`](crate::Limits::rates)
     /// of its own. Default: none.

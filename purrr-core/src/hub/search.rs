@@ -24,7 +24,7 @@ use crate::{
         observer::{ChatSide, Participant},
         shared::Shared,
     },
-    model::{ids::ChatId, ticket::Ticket},
+    model::{ids::ChatId, person::PersonAt, ticket::Ticket},
 };
 
 /// A search under way. Dropping it gives up the place, the match or the chat that it has come to.
@@ -82,7 +82,7 @@ async fn find(
         let place = hub.backend.lobby.enter(ticket.clone(), Arc::clone(&hub.rule)).await?;
         let mut made = place.await?;
         // Either person may have blocked the other by another connection while this one waited.
-        if !people.keeps_apart(peer.person, made.partner().person).await? {
+        if !people.keeps_apart(peer.person_at(), PersonAt::of(made.partner())).await? {
             opening.store(true, Ordering::Relaxed);
             match hub.backend.relay.open(&mut made).await {
                 Ok(pipe) => break (made, pipe),

@@ -72,18 +72,27 @@ pub struct Limits {
     pub recent_for: Duration,
     /// The wait before a recent partner is matched after all. Default: 3 s.
     ///
-    /// It applies while no other peer fits.
+    /// It applies while no other peer fits. So it does to a partner of an address with more than 4
+    /// waiting peers.
     pub recent_relax: Duration,
     /// The maximum number of people whom one person has blocked. Default: 256.
     ///
     /// Worst case: 2 KiB. Above it the oldest block is dropped.
     pub blocks: usize,
+    /// The time for which a block covers the blocked person's address too. Default: 6 h. 0
+    /// disables.
+    ///
+    /// It keeps the blocker apart from all clients of that address, and no other person. It does
+    /// not apply if the two share an address. Worst case: 1 KiB for the latest 32 addresses.
+    pub block_address_for: Duration,
     /// The time for which a person with blocks is remembered after leaving. Default: 24 h.
     pub resume_for: Duration,
-    /// The maximum number of people who are remembered by their resume tokens. Default: 100,000.
+    /// The maximum number of absent people who are remembered by their resume tokens. Default:
+    /// 100,000.
     ///
-    /// Worst case: 30 MB, or 230 MB if all of them have `blocks`. Above it the person who would be
-    /// forgotten first is evicted.
+    /// Above it the address with most of them gives way first, the person who left first before
+    /// others. People who are connected come on top, and are never evicted. Worst case: 700 bytes
+    /// each, or 3.5 KB with all `blocks`: 70 MB, or 350 MB.
     pub remembered: usize,
     /// The time for which a slow consumer may hold up its chat. Default: 10 s. Range: above 0.
     ///
@@ -157,6 +166,7 @@ impl Default for Limits {
             recent_for: Duration::from_secs(600),
             recent_relax: Duration::from_secs(3),
             blocks: 256,
+            block_address_for: Duration::from_secs(6 * 3_600),
             resume_for: Duration::from_secs(24 * 3_600),
             remembered: 100_000,
             stall: Duration::from_secs(10),

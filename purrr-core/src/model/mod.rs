@@ -7,6 +7,7 @@ pub(crate) mod event;
 pub(crate) mod frame;
 pub(crate) mod ids;
 pub(crate) mod limits;
+pub(crate) mod person;
 pub(crate) mod problem;
 pub(crate) mod profile;
 pub(crate) mod reason;
@@ -23,6 +24,7 @@ pub use self::{
         ChatId, OriginKey, ParseChatIdError, ParseResumeTokenError, PeerId, PersonId, ResumeToken,
     },
     limits::{Limits, Rate, Rates},
+    person::{Identity, PersonAt},
     problem::{Code, Problem},
     profile::{Capabilities, Hello, Interest, Search},
     reason::{ChatEnd, CloseReason},

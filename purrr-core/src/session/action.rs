@@ -1,7 +1,8 @@
 //! What a session wants done, and whose stall it is told of: [`Action`] and [`Consumer`].
 
 use crate::model::{
-    ids::{PersonId, ResumeToken},
+    ids::ResumeToken,
+    person::PersonAt,
     reason::{ChatEnd, CloseReason},
     ticket::Ticket,
 };
@@ -18,8 +19,9 @@ pub enum Action {
     Pause,
     /// Give the place up.
     Leave,
-    /// Block this person for the peer's person, and report `handle_unavailable` if that failed.
-    Block(PersonId),
+    /// Block this person and its address for the peer's person, and report `handle_unavailable` if
+    /// that failed.
+    Block(PersonAt),
     /// Redeem this token, and report `handle_unknown_token` or `handle_unavailable` if that failed.
     Resume(ResumeToken),
     /// Drop the frames that the partner's full queue did not take. [`Part`](Self::Part) follows.

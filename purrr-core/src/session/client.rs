@@ -7,7 +7,8 @@ use crate::{
         command::Command,
         event::{Event, QueueStatus},
         frame::{Body, Frame},
-        ids::{ChatId, PersonId, ResumeToken},
+        ids::{ChatId, ResumeToken},
+        person::PersonAt,
         problem::{Code, Problem},
         profile::Hello,
         reason::{ChatEnd, CloseReason},
@@ -173,8 +174,8 @@ impl Session {
             },
             // Also blocks a partner that leaves in the same moment, or has left before.
             Command::Block => match self.partner_or_last() {
-                Some(person) => {
-                    self.actions.push_back(Action::Block(person));
+                Some(partner) => {
+                    self.actions.push_back(Action::Block(partner));
                     self.leave();
                 }
                 None => self.refuse(Problem::new(Code::NotPaired, "there is no partner to block")),
@@ -266,9 +267,9 @@ impl Session {
         self.tell(Event::Waiting(queue_status));
     }
 
-    fn partner_or_last(&self) -> Option<PersonId> {
+    fn partner_or_last(&self) -> Option<PersonAt> {
         match &self.state {
-            State::Paired { partner, .. } => Some(partner.person),
+            State::Paired { partner, .. } => Some(PersonAt::of(partner)),
             State::Idle { last_partner } => *last_partner,
             State::Waiting { .. } | State::Closed => None,
         }

@@ -14,6 +14,7 @@ use crate::{
         frame::Frame,
         ids::{ChatId, PeerId, PersonId, ResumeToken},
         limits::Limits,
+        person::PersonAt,
         profile::{Capabilities, Hello, Search},
         reason::{ChatEnd, CloseReason},
         ticket::Ticket,
@@ -225,7 +226,7 @@ fn apply_actions(
             Action::Enter(_) => !known.place && !known.pipe && !known.closing,
             Action::Pause => known.place,
             Action::Leave => known.place || known.paused,
-            Action::Block(person) => {
+            Action::Block(PersonAt { person, .. }) => {
                 (known.pipe || known.parted) && *person == PersonId::from_bits(2)
             }
             Action::Resume(_) => !known.closing,

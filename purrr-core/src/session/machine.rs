@@ -12,8 +12,9 @@ use crate::{
         attributes::Attributes,
         event::Event,
         frame::{Body, Frame},
-        ids::{ChatId, OriginKey, PeerId, PersonId, ResumeToken},
+        ids::{ChatId, OriginKey, PeerId, ResumeToken},
         limits::{Limits, Rates},
+        person::PersonAt,
         problem::{Code, Problem},
         profile::{Capabilities, Hello, Interest, Search},
         reason::{ChatEnd, CloseReason},
@@ -52,7 +53,7 @@ pub struct Session {
 pub(super) enum State {
     Idle {
         /// The partner of the last chat, until the next search.
-        last_partner: Option<PersonId>,
+        last_partner: Option<PersonAt>,
     },
     Waiting {
         /// Whether the place was given up because the client is unresponsive.
@@ -353,6 +354,12 @@ impl Session {
         self.outbox.backlog()
     }
 
+    /// Returns the client's address as a keyed hash.
+    #[must_use]
+    pub const fn origin(&self) -> OriginKey {
+        self.ticket.origin
+    }
+
     /// Returns the peer's id.
     #[must_use]
     pub const fn peer(&self) -> PeerId {
@@ -378,7 +385,7 @@ impl Session {
     /// Ends the chat, if there is one, with everything that belonged to it.
     pub(super) fn part(&mut self, reason: ChatEnd) {
         if let State::Paired { partner, .. } = &self.state {
-            self.state = State::Idle { last_partner: Some(partner.person) };
+            self.state = State::Idle { last_partner: Some(PersonAt::of(partner)) };
             self.actions.push_back(Action::Part(reason));
             self.outbox.end_chat();
             self.forget_typing();

@@ -15,11 +15,13 @@ use purrr_core::{
     Anyone, Limits, Lobby, Pairing, Relay,
     backend::{
         Backend, Identity, LobbyError, Match, MemoryLobby, MemoryPeople, MemoryRelay, People,
-        PeopleError, Pipe, Place, RelayError, conformance::check_all,
+        PeopleError, PersonAt, Pipe, Place, RelayError, conformance::check_all,
     },
     matching::Bucket,
-    model::{Census, ChatId, Exclusions, PeerId, PersonId, QueueStatus, ResumeToken, Ticket},
+    model::{Census, ChatId, OriginKey, PeerId, PersonId, ResumeToken, Ticket},
 };
+
+use crate::intercepted::{Intercept, Intercepted};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Bug {
@@ -40,6 +42,10 @@ enum Bug {
     TokensOfAnyone,
     BlocksForgotten,
     BlocksOneSided,
+    AddressesForgotten,
+    AddressesOneSided,
+    OwnAddressBlocked,
+    SharedAddressBlocked,
     PartnersForgotten,
     NeverDeparts,
     NeverWaits,
@@ -149,32 +155,33 @@ impl Relay for BrokenRelay {
 
 #[derive(Debug)]
 struct BrokenPeople {
-    inner: MemoryPeople,
     bug: Bug,
     owners: Mutex<HashMap<ResumeToken, PersonId>>,
 }
 
 impl BrokenPeople {
-    fn new(bug: Bug) -> Self {
-        Self { inner: MemoryPeople::default(), bug, owners: Mutex::default() }
+    fn new(bug: Bug) -> Intercepted<Self> {
+        let by = Self { bug, owners: Mutex::default() };
+        Intercepted { inner: MemoryPeople::default(), by }
     }
 }
 
 #[async_trait]
-impl People for BrokenPeople {
-    fn arrive(&self, peer: Identity) {
+impl Intercept for BrokenPeople {
+    fn arrive(&self, inner: &MemoryPeople, peer: Identity) {
         self.owners.lock().expect("no test panics under this lock").insert(peer.token, peer.person);
-        self.inner.arrive(peer);
+        inner.arrive(peer);
     }
 
-    fn depart(&self, token: ResumeToken) {
+    fn depart(&self, inner: &MemoryPeople, token: ResumeToken) {
         if self.bug != Bug::NeverDeparts {
-            self.inner.depart(token);
+            inner.depart(token);
         }
     }
 
     async fn resume(
         &self,
+        inner: &MemoryPeople,
         token: ResumeToken,
         other: ResumeToken,
         authenticated: Option<PersonId>,
@@ -183,56 +190,64 @@ impl People for BrokenPeople {
             Bug::TokensReused => {
                 Ok(self.owners.lock().expect("no test panics under this lock").get(&other).copied())
             }
-            Bug::TokensOfAnyone => self.inner.resume(token, other, None).await,
-            _ => self.inner.resume(token, other, authenticated).await,
+            Bug::TokensOfAnyone => inner.resume(token, other, None).await,
+            _ => inner.resume(token, other, authenticated).await,
         }
     }
 
-    async fn exclusions(&self, person: PersonId) -> Result<Exclusions, PeopleError> {
-        self.inner.exclusions(person).await
-    }
-
-    async fn keeps_apart(&self, a: PersonId, b: PersonId) -> Result<bool, PeopleError> {
+    async fn keeps_apart(
+        &self,
+        inner: &MemoryPeople,
+        a: PersonAt,
+        b: PersonAt,
+    ) -> Result<bool, PeopleError> {
+        let exclusions = inner.exclusions(a.person).await?;
         match self.bug {
-            Bug::BlocksOneSided => Ok(self.inner.exclusions(a).await?.blocks(b)),
-            _ => self.inner.keeps_apart(a, b).await,
+            Bug::BlocksOneSided => Ok(exclusions.blocks(b.person)),
+            Bug::AddressesOneSided if exclusions.blocked().is_empty() => Ok(false),
+            Bug::OwnAddressBlocked if exclusions.blocks_origin(b.origin) => Ok(true),
+            _ => inner.keeps_apart(a, b).await,
         }
     }
 
-    async fn met(&self, peer: Identity, partner: PersonId) -> Result<(), PeopleError> {
+    async fn met(
+        &self,
+        inner: &MemoryPeople,
+        peer: Identity,
+        partner: PersonId,
+    ) -> Result<(), PeopleError> {
         match self.bug {
             Bug::PartnersForgotten => Ok(()),
-            _ => self.inner.met(peer, partner).await,
+            _ => inner.met(peer, partner).await,
         }
     }
 
-    async fn block(&self, peer: Identity, other: PersonId) -> Result<(), PeopleError> {
+    async fn block(
+        &self,
+        inner: &MemoryPeople,
+        peer: Identity,
+        other: PersonAt,
+    ) -> Result<(), PeopleError> {
         match self.bug {
             Bug::BlocksForgotten => Ok(()),
-            _ => self.inner.block(peer, other).await,
+            Bug::AddressesForgotten => inner.block(peer, other.person.into()).await,
+            Bug::SharedAddressBlocked => inner.block(peer.at(OriginKey::NONE), other).await,
+            _ => inner.block(peer, other).await,
         }
     }
 
-    fn begin_search(&self) {
+    fn begin_search(&self, inner: &MemoryPeople) {
         if self.bug != Bug::NeverWaits {
-            self.inner.begin_search();
+            inner.begin_search();
         }
     }
 
-    fn end_search(&self, waited: Option<Duration>) {
+    fn end_search(&self, inner: &MemoryPeople, waited: Option<Duration>) {
         match self.bug {
             Bug::NeverWaits => {}
-            Bug::NoEstimate => self.inner.end_search(None),
-            _ => self.inner.end_search(waited),
+            Bug::NoEstimate => inner.end_search(None),
+            _ => inner.end_search(waited),
         }
-    }
-
-    fn online(&self) -> u64 {
-        self.inner.online()
-    }
-
-    fn queue_status(&self) -> QueueStatus {
-        self.inner.queue_status()
     }
 }
 
@@ -271,6 +286,10 @@ async fn broken_backend_fails_the_check_for_its_bug() {
         (Bug::TokensOfAnyone, "a token is its person's"),
         (Bug::BlocksForgotten, "blocks survive reconnects"),
         (Bug::BlocksOneSided, "blocks survive reconnects"),
+        (Bug::AddressesForgotten, "blocks cover the address"),
+        (Bug::AddressesOneSided, "blocks cover the address"),
+        (Bug::OwnAddressBlocked, "blocks cover the address"),
+        (Bug::SharedAddressBlocked, "blocks cover the address"),
         (Bug::PartnersForgotten, "recent partners are excluded"),
         (Bug::NeverDeparts, "present peers are counted"),
         (Bug::NeverWaits, "searches are counted"),

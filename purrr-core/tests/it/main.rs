@@ -1,5 +1,6 @@
 //! The library's tests against its public API, in one program. Time is virtual: nothing waits.
 
+mod addresses;
 mod auto_traits;
 mod chance;
 mod channels;
@@ -7,6 +8,7 @@ mod chat;
 #[cfg(feature = "conformance")]
 mod conformance;
 mod hints;
+mod intercepted;
 mod observe;
 mod pair;
 mod serve;

@@ -213,10 +213,19 @@ const LIMITS: &[Setting] = &[
         .unit("users")
         .details("Above it the oldest block is dropped.")
         .memory("2 KiB for each user who has that many"),
-    setting!(limits.remembered, "COUNT", "Maximum remembered users (blocks, recent partners)")
+    setting!(limits.block_address_for, "TIME", "How long a block covers the address too; 0 = off")
+        .details(
+            "For the user who blocked, and no other. Not if the two share an address. Disabled by \
+             --rate-limits off.",
+        )
+        .memory("1 KiB for each user who has blocked 32 addresses or more"),
+    setting!(limits.remembered, "COUNT", "Maximum absent users who are remembered")
         .unit("users")
-        .details("Above it the user who would be forgotten first is evicted.")
-        .memory("30 MB, or 230 MB if all of them have `--blocks`"),
+        .details(
+            "Blocks and recent partners. Above it the address with most of them gives way, its \
+             oldest first. Connected users come on top and are never evicted.",
+        )
+        .memory("70 MB, or 350 MB if all of them have `--blocks`"),
     setting!(limits.resume_for, "TIME", "How long a user with blocks is remembered after leaving")
         .memory("see `--remembered`"),
     setting!(limits.stall, "TIME", "How long a slow consumer may hold up its chat")

@@ -206,7 +206,8 @@ impl Chat {
         Ok(Self::of(side))
     }
 
-    /// Leaves the partner, and blocks the person behind it. The partner is told that it was left.
+    /// Leaves the partner, and blocks the person behind it and its address. The partner is told that
+    /// it was left.
     ///
     /// # Errors
     ///

@@ -23,6 +23,7 @@ use crate::{
     model::{
         frame::{Body, Frame},
         ids::{ChatId, ResumeToken},
+        person::PersonAt,
         reason::ChatEnd,
         ticket::Ticket,
     },
@@ -82,7 +83,7 @@ impl Side {
     }
 
     pub(super) fn block(&self) -> Call {
-        self.peer.block(self.partner.person)
+        self.peer.block(self.ticket.origin, PersonAt::of(&self.partner))
     }
 
     /// Parts as one that goes on, and begins to search again.

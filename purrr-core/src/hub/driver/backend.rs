@@ -51,8 +51,8 @@ impl SessionCore<'_> {
                 self.end_search();
                 self.waiting_since = None;
             }
-            Action::Block(person) => {
-                self.request = Request::Call(self.peer.block(person));
+            Action::Block(partner) => {
+                self.request = Request::Call(self.peer.block(self.session.origin(), partner));
                 self.drive_backend(cx);
             }
             Action::Resume(token) => {

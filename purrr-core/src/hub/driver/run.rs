@@ -54,7 +54,7 @@ where
 {
     let Profile { hello, search, capabilities, person, resume, origin, .. } = profile;
     let Profile { allowance, gate, hints, .. } = profile;
-    let mut peer = ActivePeer::arrive(hub, PeerId::random(), person);
+    let mut peer = ActivePeer::arrive(hub, PeerId::random(), person, origin);
     peer.set_close_reason(CloseReason::Lost);
     let limits = Arc::clone(&hub.limits);
     let mut session = Session::new(peer.id(), hello, search, capabilities, limits);

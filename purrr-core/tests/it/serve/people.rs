@@ -11,15 +11,18 @@ use std::{
 use async_trait::async_trait;
 use purrr_core::{
     Command, Hello, Hub, Limits, PairError, Profile,
-    backend::{Backend, Identity, MemoryPeople, People, PeopleError},
+    backend::{Backend, Identity, People, PeopleError},
     hub::Gate,
-    model::{CloseReason, Exclusions, PersonId, QueueStatus, ResumeToken},
+    model::{CloseReason, OriginKey, PersonId, ResumeToken},
 };
 use tokio::time::{Instant, sleep};
 
-use crate::serve::{
-    peer::{Peer, find, settled},
-    wire::{Far, Fault, wire},
+use crate::{
+    intercepted::{Intercept, Intercepted},
+    serve::{
+        peer::{Peer, find, settled},
+        wire::{Far, Fault, wire},
+    },
 };
 
 const LATENCY: Duration = Duration::from_secs(1);
@@ -30,76 +33,21 @@ const CAT: PersonId = PersonId::from_bits(3);
 const DAN: PersonId = PersonId::from_bits(4);
 
 /// A backend over a network: each call takes a while, and fails while the backend is down.
+type Remote = Intercepted<Network>;
+
 #[derive(Debug, Default)]
-struct Remote {
-    inner: MemoryPeople,
+struct Network {
     down: AtomicBool,
 }
 
-impl Remote {
-    async fn round_trip(&self) -> Result<(), PeopleError> {
+#[async_trait]
+impl Intercept for Network {
+    async fn before_call(&self) -> Result<(), PeopleError> {
         sleep(LATENCY).await;
         if self.down.load(Ordering::Relaxed) {
             return Err(PeopleError::Unavailable("down".into()));
         }
         Ok(())
-    }
-}
-
-#[async_trait]
-impl People for Remote {
-    fn arrive(&self, peer: Identity) {
-        self.inner.arrive(peer);
-    }
-
-    fn depart(&self, token: ResumeToken) {
-        self.inner.depart(token);
-    }
-
-    async fn resume(
-        &self,
-        token: ResumeToken,
-        other: ResumeToken,
-        authenticated: Option<PersonId>,
-    ) -> Result<Option<PersonId>, PeopleError> {
-        self.round_trip().await?;
-        self.inner.resume(token, other, authenticated).await
-    }
-
-    async fn exclusions(&self, person: PersonId) -> Result<Exclusions, PeopleError> {
-        self.round_trip().await?;
-        self.inner.exclusions(person).await
-    }
-
-    async fn keeps_apart(&self, a: PersonId, b: PersonId) -> Result<bool, PeopleError> {
-        self.round_trip().await?;
-        self.inner.keeps_apart(a, b).await
-    }
-
-    async fn met(&self, peer: Identity, partner: PersonId) -> Result<(), PeopleError> {
-        self.round_trip().await?;
-        self.inner.met(peer, partner).await
-    }
-
-    async fn block(&self, peer: Identity, other: PersonId) -> Result<(), PeopleError> {
-        self.round_trip().await?;
-        self.inner.block(peer, other).await
-    }
-
-    fn begin_search(&self) {
-        self.inner.begin_search();
-    }
-
-    fn end_search(&self, waited: Option<Duration>) {
-        self.inner.end_search(waited);
-    }
-
-    fn online(&self) -> u64 {
-        self.inner.online()
-    }
-
-    fn queue_status(&self) -> QueueStatus {
-        self.inner.queue_status()
     }
 }
 
@@ -153,13 +101,13 @@ async fn pending_resume_holds_back_commands_and_not_welcome() {
 async fn failed_resume_is_told_and_uses_no_token_up() {
     let (hub, people) = hub();
     let token = ResumeToken::random();
-    people.arrive(Identity { person: ANN, token });
+    people.arrive(Identity { person: ANN, token, origin: OriginKey::NONE });
     let ann = Peer::connect(&hub, "Ann").await;
     let resume = || Command::Hello { hello: Hello::named("Ann"), resume: Some(token) };
-    people.down.store(true, Ordering::Relaxed);
+    people.by.down.store(true, Ordering::Relaxed);
     ann.send(resume());
     ann.gets(["error: unavailable"]).await;
-    people.down.store(false, Ordering::Relaxed);
+    people.by.down.store(false, Ordering::Relaxed);
     ann.send(resume());
     sleep(2 * LATENCY).await;
     ann.gets_nothing().await;
@@ -168,7 +116,7 @@ async fn failed_resume_is_told_and_uses_no_token_up() {
 #[tokio::test(start_paused = true)]
 async fn failed_exclusions_end_the_search() {
     let (hub, people) = hub();
-    people.down.store(true, Ordering::Relaxed);
+    people.by.down.store(true, Ordering::Relaxed);
     let ann = Peer::waiting(&hub, "Ann").await;
     ann.gets(["error: unavailable", "idle"]).await;
     let paired = hub.pair(Profile::named("Bob")).await;
@@ -184,9 +132,9 @@ async fn search_waits_for_a_pending_block() {
     }
     ann.gets(["idle"]).await;
     settled().await;
-    assert!(!people.inner.keeps_apart(ANN, BOB).await.unwrap());
+    assert!(!people.inner.keeps_apart(ANN.into(), BOB.into()).await.unwrap());
     ann.gets(["waiting"]).await;
-    assert!(people.inner.keeps_apart(ANN, BOB).await.unwrap());
+    assert!(people.inner.keeps_apart(ANN.into(), BOB.into()).await.unwrap());
     bob.gets(["left: left"]).await;
     bob.send(find());
     bob.gets(["waiting"]).await;
@@ -209,7 +157,7 @@ async fn partner_may_leave_during_a_pending_block() {
     assert_eq!(begun.elapsed(), Duration::ZERO);
     sleep(LATENCY).await;
     settled().await;
-    assert!(people.inner.keeps_apart(ANN, BOB).await.unwrap());
+    assert!(people.inner.keeps_apart(ANN.into(), BOB.into()).await.unwrap());
     ann.send(find());
     ann.gets(["waiting"]).await;
 }
@@ -218,7 +166,7 @@ async fn partner_may_leave_during_a_pending_block() {
 async fn failed_block_is_told() {
     let (hub, people) = hub();
     let (ann, bob) = pair(&hub, profile(ANN), profile(BOB)).await;
-    people.down.store(true, Ordering::Relaxed);
+    people.by.down.store(true, Ordering::Relaxed);
     ann.send(Command::Block);
     ann.gets(["idle", "error: unavailable"]).await;
     bob.gets(["left: left"]).await;
@@ -238,7 +186,7 @@ async fn disconnect_does_not_drop_a_pending_block() {
         bob.gets(["left: left"]).await;
     }
     for other in [BOB, CAT] {
-        assert!(people.inner.keeps_apart(ANN, other).await.unwrap());
+        assert!(people.inner.keeps_apart(ANN.into(), other.into()).await.unwrap());
     }
 }
 
@@ -256,7 +204,7 @@ async fn failed_write_does_not_drop_a_pending_block() {
         assert_eq!(begun.elapsed(), LATENCY);
     }
     for other in [BOB, CAT, DAN] {
-        assert!(people.inner.keeps_apart(ANN, other).await.unwrap());
+        assert!(people.inner.keeps_apart(ANN.into(), other.into()).await.unwrap());
     }
 }
 
@@ -270,7 +218,7 @@ async fn slow_transport_does_not_drop_a_pending_block() {
     ann.send(Command::Block);
     bob.gets(["left: left"]).await;
     assert_eq!(ann.session.await.unwrap(), CloseReason::Slow);
-    assert!(people.inner.keeps_apart(ANN, BOB).await.unwrap());
+    assert!(people.inner.keeps_apart(ANN.into(), BOB.into()).await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
@@ -295,13 +243,13 @@ async fn block_of_a_chat_in_process_keeps_persons_apart() {
     let heard = async {
         let heard = bob.recv().await;
         // The partner is told at once, and not only when the block is stored.
-        assert!(!people.inner.keeps_apart(ANN, BOB).await.unwrap());
+        assert!(!people.inner.keeps_apart(ANN.into(), BOB.into()).await.unwrap());
         heard
     };
     let (blocked, heard) = tokio::join!(block, heard);
     blocked.unwrap();
     assert_eq!(heard, Err(purrr_core::model::ChatEnd::Left));
-    assert!(people.inner.keeps_apart(BOB, ANN).await.unwrap());
+    assert!(people.inner.keeps_apart(BOB.into(), ANN.into()).await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
