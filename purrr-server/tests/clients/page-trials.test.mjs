@@ -543,6 +543,26 @@ pageStory('W23: page_speaks_the_language_of_the_browser_and_counts_in_it', async
   }
 });
 
+pageStory('safety_code_reads_left_to_right_in_arabic_as_well', async ({ visit }) => {
+  const settings = [{ locale: 'ar-EG' }, {}];
+  const [ann, bob] = await Promise.all(settings.map(visit));
+  await ann.find('Ann');
+  await bob.find('Bob');
+  await bob.meets('Ann');
+  assert.equal(await ann.safetyCode(), await bob.safetyCode());
+  await ann.the('safety').locator('summary').click();
+  // The order in which the groups stand, by where they are.
+  const groups = await ann.the('safety-code').evaluate((code) => {
+    const range = document.createRange();
+    return [...code.textContent.matchAll(/\d+/g)].map(({ 0: group, index }) => {
+      range.setStart(code.firstChild, index);
+      range.setEnd(code.firstChild, index + group.length);
+      return range.getBoundingClientRect().left;
+    });
+  });
+  assert.deepEqual(groups, [...groups].sort((a, b) => a - b));
+});
+
 pageStory('W24: forced_colours_keep_borders', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit, { forcedColors: 'active' });
   await bob.say('hi');
