@@ -1,6 +1,7 @@
 //! What a cluster replaces: the traits [`Lobby`], [`Relay`] and [`People`], together a [`Backend`],
 //! and the one in memory.
 
+pub(crate) mod budget;
 pub(crate) mod bundle;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -12,6 +13,7 @@ mod presence;
 pub(crate) mod relay;
 
 pub use self::{
+    budget::{QUEUE_ALLOWANCE, QueueBudget, SMALL_MESSAGE},
     bundle::Backend,
     lobby::{Lobby, LobbyError, Match, Place},
     memory::{MemoryLobby, MemoryPeople, MemoryRelay},

@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    backend::budget::{Charge, QUEUE_ALLOWANCE, QueueBudget},
     model::{frame::Frame, limits::Limits, reason::ChatEnd},
     sync::{
         Mutex, MutexGuard,
@@ -21,8 +22,10 @@ use crate::{
 /// One side's end of a chat: a bounded queue in each direction.
 ///
 /// Each queue holds at most [`Limits::queue_items`] frames and [`Limits::queue_bytes`] bytes. A
-/// frame larger than that is taken only into an empty queue. Memory: about 350 bytes for both ends,
-/// and about 130 more for each direction once a frame has gone that way.
+/// frame larger than that is taken only into an empty queue. Small frames beyond
+/// [`QUEUE_ALLOWANCE`] bytes are charged to the sender's [`QueueBudget`], if it has one. Memory:
+/// about 380 bytes for both ends, and about 130 more for each direction once a frame has gone that
+/// way.
 ///
 /// Each end belongs to one task. The `poll` functions register that task's waker and replace the
 /// one of its last call.
@@ -33,6 +36,8 @@ pub struct Pipe {
     /// The waker that this end last registered for receiving, or `None` if it may have been
     /// replaced.
     registered: Option<Waker>,
+    /// Pays for what this end sends.
+    budget: Option<Arc<dyn QueueBudget>>,
     /// A callback for the backend, called once and before the partner can see that this side
     /// parted.
     on_part: Option<OnPart>,
@@ -90,6 +95,10 @@ struct Channel {
 struct Queue {
     frames: VecDeque<Frame>,
     bytes: usize,
+    /// The bytes of small frames, which are charged beyond [`QUEUE_ALLOWANCE`].
+    small: usize,
+    /// What they have reserved. Boxed, since few queues have any.
+    charge: Option<Box<Charge>>,
     /// Messages that the receiver acknowledged and the sender has not yet taken note of.
     receipts: u64,
     /// Whether the receiver's transport made write progress while this queue was full.
@@ -135,9 +144,20 @@ impl Pipe {
             shared: Arc::clone(&shared),
             side,
             registered: None,
+            budget: None,
             on_part: Some(on_part()),
         };
         (end(0), end(1))
+    }
+
+    /// Sets what pays for the small frames that this end sends.
+    pub(crate) fn set_budget(&mut self, budget: Option<Arc<dyn QueueBudget>>) {
+        self.budget = budget;
+    }
+
+    /// Returns what pays for them.
+    pub(crate) const fn budget(&self) -> Option<&Arc<dyn QueueBudget>> {
+        self.budget.as_ref()
     }
 
     /// Begins the chat on this side and waits until the partner does. Returns true if it did.
@@ -282,7 +302,7 @@ impl Pipe {
         let Some(frame) = frame else {
             return parted.map_or(Poll::Pending, |reason| Poll::Ready(Received::Parted(reason)));
         };
-        queue.bytes -= frame.weight();
+        queue.remove(&frame);
         if queue.frames.is_empty() && queue.frames.capacity() > MAX_IDLE_CAPACITY {
             queue.frames = VecDeque::new();
         }
@@ -387,14 +407,20 @@ impl Pipe {
 
     /// Parts, and tells the partner why once it has received what is in flight.
     pub fn part(self, reason: ChatEnd) {
-        self.part_after(VecDeque::new(), reason);
+        self.part_after(VecDeque::new(), None, reason);
     }
 
     /// Sends these frames whether there is room or not, and parts.
     ///
     /// The caller bounds them. They exceed the limits of the queue once, since nothing follows.
-    pub fn part_after(mut self, frames: VecDeque<Frame>, reason: ChatEnd) {
-        self.close(frames, reason);
+    /// What has paid for them so far pays on.
+    pub(crate) fn part_after(
+        mut self,
+        frames: VecDeque<Frame>,
+        charge: Option<Charge>,
+        reason: ChatEnd,
+    ) {
+        self.close(frames, charge, reason);
     }
 
     fn push(&mut self, frame: Frame, cx: Option<&Context<'_>>) -> Result<(), TrySendError> {
@@ -405,8 +431,15 @@ impl Pipe {
         let (max_items, max_bytes) = (channel.max_items, channel.max_bytes);
         let queue = &mut channel.queues[self.side];
         let weight = frame.weight();
+        let cost = Charge::cost(&frame, weight);
         let fits = queue.frames.is_empty()
             || (queue.frames.len() < max_items && queue.bytes.saturating_add(weight) <= max_bytes);
+        // One frame is always taken, otherwise a sender could wait for a partner that has nothing
+        // to read.
+        let fits = fits
+            && (queue.small + cost <= QUEUE_ALLOWANCE
+                || queue.cover(cost, self.budget.as_ref())
+                || queue.frames.is_empty());
         if !fits {
             if let Some(cx) = cx {
                 register(&mut queue.sender, cx);
@@ -414,6 +447,7 @@ impl Pipe {
             return Err(TrySendError::Full(frame));
         }
         queue.bytes += weight;
+        queue.small += cost;
         if queue.frames.capacity() == 0 {
             // Most chats never have more than one frame in flight, and a `VecDeque` would begin
             // with room for four.
@@ -432,30 +466,70 @@ impl Pipe {
         wake(partner);
     }
 
-    fn close(&mut self, mut frames: VecDeque<Frame>, reason: ChatEnd) {
+    fn close(&mut self, mut frames: VecDeque<Frame>, charge: Option<Charge>, reason: ChatEnd) {
         let Some(on_part) = self.on_part.take() else { return };
         on_part(reason);
         let mut channel = lock(&self.shared.channel);
         if channel.parted.is_none() {
             let queue = &mut channel.queues[self.side];
-            queue.bytes += frames.iter().map(Frame::weight).sum::<usize>();
-            queue.frames.append(&mut frames);
+            queue.append(&mut frames, charge);
             channel.parted = Some(reason);
         }
         // A side that parts before the other has begun has never begun itself, so the other's
         // `begin` fails.
         channel.begun[self.side] &= channel.begun[1 - self.side];
         // This side receives nothing any more, so what is in flight to it is freed now.
-        channel.queues[1 - self.side].frames = VecDeque::new();
-        let sender = channel.queues[1 - self.side].sender.take();
+        let sender = channel.queues[1 - self.side].clear();
         self.notify_partner(channel);
         wake(sender);
     }
 }
 
+impl Queue {
+    /// Reserves for a frame beyond [`QUEUE_ALLOWANCE`]. Returns false if the budget has no room.
+    #[cold]
+    fn cover(&mut self, cost: usize, budget: Option<&Arc<dyn QueueBudget>>) -> bool {
+        let Some(budget) = budget else { return true };
+        let charge = self.charge.get_or_insert_with(|| Box::new(Charge::new(Arc::clone(budget))));
+        charge.cover(self.small + cost - QUEUE_ALLOWANCE)
+    }
+
+    /// Counts a frame as received.
+    #[inline]
+    fn remove(&mut self, frame: &Frame) {
+        let weight = frame.weight();
+        self.bytes -= weight;
+        self.small -= Charge::cost(frame, weight);
+        if self.charge.is_some() && self.small <= QUEUE_ALLOWANCE {
+            self.charge = None;
+        }
+    }
+
+    /// Adds frames that another charge has paid for so far.
+    fn append(&mut self, frames: &mut VecDeque<Frame>, charge: Option<Charge>) {
+        for frame in frames.iter() {
+            let weight = frame.weight();
+            self.bytes += weight;
+            self.small += Charge::cost(frame, weight);
+        }
+        self.frames.append(frames);
+        match (&mut self.charge, charge) {
+            (Some(pays), Some(more)) => pays.absorb(more),
+            (None, Some(charge)) => self.charge = Some(Box::new(charge)),
+            (_, None) => {}
+        }
+    }
+
+    /// Frees what is in flight, and returns the waker of the sender.
+    fn clear(&mut self) -> Option<Waker> {
+        (self.frames, self.bytes, self.small, self.charge) = (VecDeque::new(), 0, 0, None);
+        self.sender.take()
+    }
+}
+
 impl Drop for Pipe {
     fn drop(&mut self) {
-        self.close(VecDeque::new(), ChatEnd::Lost);
+        self.close(VecDeque::new(), None, ChatEnd::Lost);
     }
 }
 
@@ -483,6 +557,25 @@ mod tests {
     use std::{sync::atomic::AtomicUsize, task::Wake};
 
     use super::*;
+
+    /// A budget of so many bytes.
+    #[derive(Debug)]
+    struct Bytes(AtomicUsize);
+
+    impl QueueBudget for Bytes {
+        fn reserve(&self, bytes: usize) -> bool {
+            let left = |left: usize| left.checked_sub(bytes);
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
+        }
+
+        fn release(&self, bytes: usize) {
+            self.0.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn text(bytes: usize) -> Frame {
+        Frame::text("x".repeat(bytes))
+    }
 
     fn pipe(items: usize, bytes: usize) -> (Pipe, Pipe) {
         let limits = Limits { queue_items: items, queue_bytes: bytes, ..Limits::default() };
@@ -563,6 +656,70 @@ mod tests {
         tokio::task::yield_now().await;
         bob.acknowledge(1);
         assert_eq!(waiting.await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn small_frames_beyond_allowance_are_charged() {
+        const FREE: usize = 100_000;
+        let budget = Arc::new(Bytes(AtomicUsize::new(FREE)));
+        let left = || budget.0.load(Ordering::Relaxed);
+        let (mut ann, mut bob) = pipe(1_000, usize::MAX);
+        ann.set_budget(Some(budget.clone()));
+        let mut sent = 0;
+        let refused = loop {
+            match ann.try_send(text(1_000)) {
+                Ok(()) => sent += 1,
+                Err(TrySendError::Full(frame)) => break frame,
+                Err(other) => panic!("{other:?}"),
+            }
+            assert!(sent <= 13 || left() < FREE, "{sent} are more than the allowance");
+        };
+        assert!(sent > 13 && sent * 1_256 <= QUEUE_ALLOWANCE + FREE, "{sent}");
+        bob.recv().await;
+        ann.try_send(refused).unwrap();
+        for _ in 0..sent {
+            bob.recv().await;
+        }
+        assert_eq!(left(), FREE, "all is released");
+
+        // One frame is taken without a budget, and so is a large one, which others have paid for.
+        budget.0.store(0, Ordering::Relaxed);
+        ann.try_send(text(60_000)).unwrap();
+        full(ann.try_send(text(0)));
+        bob.recv().await;
+        for _ in 0..5 {
+            ann.try_send(text(70_000)).unwrap();
+        }
+        full(ann.try_send(text(16_000)));
+        drop(bob);
+        assert_eq!(left(), 0);
+    }
+
+    #[tokio::test]
+    async fn parting_frames_keep_their_charge() {
+        const FREE: usize = 100_000;
+        let budget = Arc::new(Bytes(AtomicUsize::new(FREE)));
+        let left = || budget.0.load(Ordering::Relaxed);
+        for receives in [true, false] {
+            let (mut ann, mut bob) = pipe(1_000, usize::MAX);
+            ann.set_budget(Some(budget.clone()));
+            for _ in 0..2 {
+                ann.try_send(text(20_000)).unwrap();
+            }
+            let mut charge = Charge::new(budget.clone());
+            assert!(charge.cover(20_000));
+            let held = left();
+            ann.part_after([text(20_000)].into(), Some(charge), ChatEnd::Left);
+            assert_eq!(left(), held);
+            if receives {
+                for _ in 0..3 {
+                    assert_eq!(bob.recv().await, Received::Frame(text(20_000)));
+                }
+                assert_eq!(bob.recv().await, Received::Parted(ChatEnd::Left));
+            }
+            drop(bob);
+            assert_eq!(left(), FREE);
+        }
     }
 
     #[tokio::test]

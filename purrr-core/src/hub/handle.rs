@@ -108,7 +108,8 @@ impl Hub {
     ///
     /// Dropping the future leaves the lobby. A partner that was just found is told.
     pub async fn pair(&self, profile: Profile) -> Result<Chat, PairError> {
-        let Profile { hello, search, capabilities, person, resume, origin, hints, .. } = profile;
+        let Profile { hello, search, capabilities, person, resume, origin, .. } = profile;
+        let Profile { budget, hints, .. } = profile;
         check_hello(self.limits(), &hello).map_err(PairError::Refused)?;
         let search = normalize_search(self.limits(), search).map_err(PairError::Refused)?;
         let peer = ActivePeer::arrive(&self.shared, PeerId::random(), person, origin);
@@ -125,7 +126,8 @@ impl Hub {
             Some(token) => Box::pin(resumed(peer, ticket, token)).await,
         };
         let search = peer.search(ticket.clone());
-        let found = self.shared.found_unless_draining(search).await?;
+        let mut found = self.shared.found_unless_draining(search).await?;
+        found.pipe.set_budget(budget);
         Ok(Chat::new(peer, ticket, found))
     }
 

@@ -3,6 +3,7 @@
 use std::{mem, sync::Arc, time::Duration};
 
 use crate::{
+    backend::budget::QueueBudget,
     hub::transport::Gate,
     model::{
         attributes::Attributes,
@@ -41,6 +42,9 @@ pub struct Profile {
     /// The rates that the peer shares with others, beside [`Limits::rates`](crate::Limits::rates)
     /// of its own. Default: none.
     pub allowance: Option<Arc<Allowance>>,
+    /// The memory budget that pays for small frames of the peer that wait for a partner. Default:
+    /// none, so that only the limits of the queue apply.
+    pub budget: Option<Arc<dyn QueueBudget>>,
     /// The gate of which the transport has a clone. Default: none, so backpressure pauses the whole
     /// transport.
     pub gate: Option<Gate>,

@@ -152,6 +152,7 @@ fn run<K: Known>(
 fn profile(mut profile: Profile, permit: &ConnectionPermit, gate: Gate) -> Profile {
     profile.gate = Some(gate);
     profile.allowance = profile.allowance.or_else(|| permit.allowance());
+    profile.budget = profile.budget.or_else(|| Some(permit.budget().queue()));
     if profile.origin == OriginKey::NONE {
         profile.origin = permit.origin();
     }

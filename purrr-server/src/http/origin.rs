@@ -1,9 +1,12 @@
 //! Which web pages may connect: [`Origins`].
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use axum::{
-    extract::Request,
+    extract::{ConnectInfo, Request},
     http::{
         HeaderMap, HeaderName, HeaderValue, StatusCode,
         header::{CONNECTION, HOST, ORIGIN},
@@ -15,10 +18,7 @@ use tokio::time::Instant;
 use crate::{
     config::{Config, Network, Origin},
     limits::log_interval::LogInterval,
-    net::{
-        authority::{Authority, forwarded_hosts},
-        client_address::is_from_proxy,
-    },
+    net::authority::{Authority, forwarded_hosts},
 };
 
 /// The relation between the page that sends a request and this server (Fetch Metadata).
@@ -96,8 +96,14 @@ impl Origins {
         };
         let is_of = |host: Authority| origin.is_of(&host);
         named.and_then(Authority::parse).is_some_and(is_of)
-            || (is_from_proxy(request, &self.trusted_proxies)
-                && forwarded_hosts(headers).any(is_of))
+            || (self.is_from_proxy(request) && forwarded_hosts(headers).any(is_of))
+    }
+
+    fn is_from_proxy(&self, request: &Request) -> bool {
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        peer.is_some_and(|ConnectInfo(peer)| {
+            self.trusted_proxies.iter().any(|network| network.contains(peer.ip()))
+        })
     }
 
     /// Returns the number of refused requests by reason.
@@ -195,9 +201,7 @@ fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
-    use axum::{body::Body, extract::ConnectInfo, http::header::FORWARDED};
+    use axum::{body::Body, http::header::FORWARDED};
 
     use super::*;
 

@@ -5,7 +5,7 @@
 //!
 //! A message counts from the moment at which it is larger than [`SMALL_MESSAGE`] until its last
 //! copy is dropped: while it arrives, waits in the queue of a chat, and goes out. Small messages
-//! are bounded where they wait and count nothing here.
+//! count while they wait in the queue of a chat, beyond an allowance: see [`MemoryBudget::queue`].
 
 use std::{
     mem::take,
@@ -18,11 +18,11 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
-use purrr_core::{Code, Problem};
+use purrr_core::{Code, Problem, backend::QueueBudget};
 use tokio::time::Instant;
 
-/// Bytes up to which a message is small and counts nothing.
-pub(crate) const SMALL_MESSAGE: usize = 64 * 1024;
+/// Bytes up to which a message is small and counts only in the queues of chats.
+pub(crate) use purrr_core::backend::SMALL_MESSAGE;
 
 /// The minimum rate of an upload in bytes a second (64 kbit/s).
 const MIN_RATE: f64 = 8_192.0;
@@ -114,6 +114,11 @@ impl MemoryBudget {
         Self::new(usize::MAX, Duration::MAX)
     }
 
+    /// Returns the same budget for the small messages in the queues of chats.
+    pub(crate) fn queue(&self) -> Arc<dyn QueueBudget> {
+        Arc::clone(&self.0) as _
+    }
+
     /// Returns the reservation of a message of which nothing has come.
     pub(crate) fn reservation(&self) -> Reservation {
         self.reservation_of(0)
@@ -191,6 +196,16 @@ impl Quota {
     fn limits(&self) -> impl Iterator<Item = &ByteLimit> {
         let quotas = std::iter::successors(Some(self), |quota| quota.wider.as_deref());
         quotas.map(|quota| &quota.bytes).chain([&self.global.bytes])
+    }
+}
+
+impl QueueBudget for Quota {
+    fn reserve(&self, bytes: usize) -> bool {
+        self.reserve(bytes)
+    }
+
+    fn release(&self, bytes: usize) {
+        self.release(bytes);
     }
 }
 

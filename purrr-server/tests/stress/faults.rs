@@ -91,12 +91,12 @@ async fn check(story: Story, fault: impl AsyncFn(&Target) -> String) {
     );
 }
 
-fn is_full() -> bool {
+pub(crate) fn is_full() -> bool {
     std::env::var("PURRR_FAULTS").is_ok_and(|size| size == "full")
 }
 
 /// How many there are of something, or how large it is.
-fn size(small: usize, full: usize) -> usize {
+pub(crate) fn size(small: usize, full: usize) -> usize {
     if is_full() { full } else { small }
 }
 

@@ -14,7 +14,10 @@ use tokio::time::{Sleep, sleep};
 
 use super::SendError;
 use crate::{
-    backend::pipe::{Pipe, Received, TrySendError},
+    backend::{
+        budget::QueueBudget,
+        pipe::{Pipe, Received, TrySendError},
+    },
     hub::{
         peer::{ActivePeer, Call},
         search::{Found, Searching},
@@ -46,6 +49,8 @@ pub(super) struct Side {
     /// The task that receives, to be told when this side parts.
     receiver: Option<Waker>,
     ticket: Ticket,
+    /// Pays for frames that wait for a partner.
+    budget: Option<Arc<dyn QueueBudget>>,
     /// Last, so that it departs after the chat has ended.
     peer: ActivePeer,
 }
@@ -59,6 +64,7 @@ impl Side {
         Self {
             id,
             partner,
+            budget: pipe.budget().cloned(),
             pipe: Some(pipe),
             over: None,
             stall: None,
@@ -93,7 +99,8 @@ impl Side {
     }
 
     /// Begins the next chat.
-    pub(super) fn begin(&mut self, Found { chat, partner, pipe }: Found) {
+    pub(super) fn begin(&mut self, Found { chat, partner, mut pipe }: Found) {
+        pipe.set_budget(self.budget.clone());
         (self.id, self.partner, self.pipe) = (chat, partner, Some(pipe));
         (self.over, self.stall, self.receipts) = (None, None, 0);
         self.unacknowledged = VecDeque::new();

@@ -117,7 +117,8 @@ impl SessionCore<'_> {
 
     fn handle_found(&mut self, found: Result<Found, SearchError>) {
         match found {
-            Ok(Found { chat, partner, pipe }) => {
+            Ok(Found { chat, partner, mut pipe }) => {
+                pipe.set_budget(self.input.budget.clone());
                 self.chat = Some(pipe);
                 self.session.handle_matched(chat, partner);
             }

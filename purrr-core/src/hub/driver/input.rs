@@ -199,7 +199,8 @@ impl SessionCore<'_> {
         if let Some(held) = &mut self.input.held {
             held.push(frame);
         } else if let Some(frame) = self.offer(cx, frame) {
-            self.input.held = Some(Box::new(HeldFrames::new(frame)));
+            let budget = self.input.budget.clone();
+            self.input.held = Some(Box::new(HeldFrames::new(frame, budget)));
         }
     }
 

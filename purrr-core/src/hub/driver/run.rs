@@ -53,7 +53,7 @@ where
     I: Into<Input>,
 {
     let Profile { hello, search, capabilities, person, resume, origin, .. } = profile;
-    let Profile { allowance, gate, hints, .. } = profile;
+    let Profile { allowance, budget, gate, hints, .. } = profile;
     let mut peer = ActivePeer::arrive(hub, PeerId::random(), person, origin);
     peer.set_close_reason(CloseReason::Lost);
     let limits = Arc::clone(&hub.limits);
@@ -71,7 +71,7 @@ where
         },
         peer,
         session,
-        input: InputState { held: None, ended: false, gate },
+        input: InputState { held: None, budget, ended: false, gate },
         output: OutputState::default(),
         waiting_since: None,
         chat: None,

@@ -1,11 +1,11 @@
 //! What a session's driver holds: [`SessionDriver`], and its parts by direction.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use tokio::time::{Instant, Sleep};
 
 use crate::{
-    backend::pipe::Pipe,
+    backend::{budget::QueueBudget, pipe::Pipe},
     hub::{
         driver::held::HeldFrames,
         peer::{ActivePeer, Call},
@@ -55,6 +55,8 @@ pub(super) struct InputState {
     /// The frames that the partner's full queue did not take. None without a chat. Boxed: hardly
     /// any session has them.
     pub(super) held: Option<Box<HeldFrames>>,
+    /// Pays for frames that wait for a partner.
+    pub(super) budget: Option<Arc<dyn QueueBudget>>,
     /// Whether the transport ended while there was still something to tell.
     pub(super) ended: bool,
     /// By which the transport is told to yield no commands, if it has one.
@@ -102,7 +104,8 @@ impl SessionCore<'_> {
         let held = self.input.held.take();
         self.output.unacknowledged = 0;
         if let Some(pipe) = self.chat.take() {
-            pipe.part_after(held.map(|held| held.into_frames()).unwrap_or_default(), reason);
+            let (frames, charge) = held.map(|held| held.into_frames()).unwrap_or_default();
+            pipe.part_after(frames, charge, reason);
         }
     }
 }

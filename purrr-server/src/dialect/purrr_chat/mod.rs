@@ -16,7 +16,9 @@ use axum::{
     response::Response,
 };
 use futures::{SinkExt, StreamExt};
-use purrr_core::{Hub, Profile, hub::Gate, model::OriginKey, rate::Allowance};
+use purrr_core::{
+    Hub, Profile, backend::QueueBudget, hub::Gate, model::OriginKey, rate::Allowance,
+};
 use serde::Deserialize;
 use tokio::time::timeout;
 
@@ -101,7 +103,7 @@ async fn run(
         Err(_) => return close(socket, Some(NOT_CONNECTED)).await,
     };
     let mut chat = PurrrChat::new(socket, hub.limits(), &config, auto_pair).named(known.name());
-    let shared = (chat.allowance(), chat.gate(), chat.origin());
+    let shared = (chat.allowance(), chat.budget(), chat.gate(), chat.origin());
     // The profile is built in place: in a variable, the future would hold it to the end.
     let ended = hub.serve(&mut chat, profile(known.into_profile(), pid, shared)).await;
     close(chat.into_socket(), close_code(ended, "not Socket.IO")).await;
@@ -121,11 +123,17 @@ fn close(
 fn profile(
     mut profile: Profile,
     pid: Option<String>,
-    (allowance, gate, origin): (Option<Arc<Allowance>>, Gate, OriginKey),
+    (allowance, budget, gate, origin): (
+        Option<Arc<Allowance>>,
+        Arc<dyn QueueBudget>,
+        Gate,
+        OriginKey,
+    ),
 ) -> Profile {
     (profile.capabilities.candidates, profile.capabilities.receipts) = (false, false);
     profile.gate = Some(gate);
     profile.allowance = profile.allowance.or(allowance);
+    profile.budget = profile.budget.or(Some(budget));
     if profile.origin == OriginKey::NONE {
         profile.origin = origin;
     }

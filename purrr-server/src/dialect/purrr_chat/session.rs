@@ -18,6 +18,7 @@ use bytestring::ByteString;
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use purrr_core::{
     Command, Event, Limits, Search,
+    backend::QueueBudget,
     hub::{Gate, Input},
     model::{ChatId, OriginKey},
     rate::Allowance,
@@ -127,6 +128,10 @@ impl PurrrChat {
 
     pub(super) fn allowance(&self) -> Option<Arc<Allowance>> {
         self.socket.transport().allowance()
+    }
+
+    pub(super) fn budget(&self) -> Arc<dyn QueueBudget> {
+        self.budget.queue()
     }
 
     pub(super) fn origin(&self) -> OriginKey {

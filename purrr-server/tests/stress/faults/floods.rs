@@ -174,20 +174,15 @@ async fn compression_requests() {
 
 #[tokio::test]
 async fn one_byte_frames() {
-    let bytes = size(5_000, 200_000);
-    let story = Story::new(format!(
-        "a text of {bytes} bytes in frames of one byte, in packets of one byte"
+    let (bytes, flood) = (size(5_000, 10_000), size(100_000, 200_000));
+    let mut story = Story::new(format!(
+        "a text of {bytes} bytes in frames of one byte, in packets of one byte; {flood} such \
+         frames at once"
     ));
+    story.options.clear();
     check(story, async |target| {
         let (mut partner, mut wire) = pair(target.address).await;
-        let words = "x".repeat(bytes);
-        let whole = format!(r#"{{"type":"message","text":"{words}"}}"#);
-        let mut frames = Vec::new();
-        for (at, byte) in whole.bytes().enumerate() {
-            let opcode = if at == 0 { TEXT } else { CONTINUATION };
-            frames
-                .extend(frame(if at + 1 == whole.len() { FIN | opcode } else { opcode }, &[byte]));
-        }
+        let (whole, frames) = in_frames_of_one_byte(bytes);
         wire.stream.set_nodelay(true).unwrap();
         let began = Instant::now();
         for byte in &frames {
@@ -197,9 +192,27 @@ async fn one_byte_frames() {
         let lasted = began.elapsed().as_secs_f64();
         wire.send(&text("and on")).await;
         partner.gets(r#"{"type":"message","text":"and on"}"#).await;
-        format!("arrived whole after {lasted:.1} s")
+
+        // Sixteen small fragments count like a ping, of which 1,000 may come at once.
+        let (mut partner, wire) = pair(target.address).await;
+        let (_, frames) = in_frames_of_one_byte(flood);
+        assert_eq!(close_code(&dialogue(wire, &frames).await), Some(1008));
+        partner.gets(LOST).await;
+        format!("arrived whole after {lasted:.1} s; the flood closed with 1008")
     })
     .await;
+}
+
+/// A text message of so many bytes, and its frames.
+fn in_frames_of_one_byte(bytes: usize) -> (String, Vec<u8>) {
+    let words = "x".repeat(bytes);
+    let whole = format!(r#"{{"type":"message","text":"{words}"}}"#);
+    let mut frames = Vec::new();
+    for (at, byte) in whole.bytes().enumerate() {
+        let opcode = if at == 0 { TEXT } else { CONTINUATION };
+        frames.extend(frame(if at + 1 == whole.len() { FIN | opcode } else { opcode }, &[byte]));
+    }
+    (whole, frames)
 }
 
 #[tokio::test]
