@@ -11,6 +11,8 @@
 //! # }
 //! ```
 
+mod pipes;
+
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::time::{sleep, timeout};
@@ -53,6 +55,12 @@ const QUIET: Duration = Duration::from_millis(100);
 /// Longer than any search of these checks.
 const LONG: Duration = Duration::from_secs(3600);
 
+/// How long one check may take, whatever it waits for.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long a side may wait for the other to open: longer than [`Limits::stall`](crate::Limits).
+const PATIENCE: Duration = Duration::from_secs(60);
+
 type Checked<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
 type Check = (&'static str, fn(Backend) -> Checked<'static>);
 
@@ -60,14 +68,16 @@ type Check = (&'static str, fn(Backend) -> Checked<'static>);
 pub async fn check_all(new: &(dyn Fn() -> Backend + Send + Sync)) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (check, run) in CHECKS {
-        if let Err(what) = run(new()).await {
+        let ended = timeout(CHECK_TIMEOUT, run(new())).await;
+        let hangs = || Err(format!("did not end within {} s", CHECK_TIMEOUT.as_secs()));
+        if let Err(what) = ended.unwrap_or_else(|_| hangs()) {
             violations.push(Violation { check, what });
         }
     }
     violations
 }
 
-const CHECKS: [Check; 20] = [
+const CHECKS: [Check; 27] = [
     ("both see one chat", |backend| Box::pin(both_see_one_chat(backend))),
     ("one place for a peer", |backend| Box::pin(one_place_for_a_peer(backend))),
     ("dropping a place leaves", |backend| Box::pin(dropping_a_place_leaves(backend))),
@@ -75,6 +85,13 @@ const CHECKS: [Check; 20] = [
     ("a match opens once", |backend| Box::pin(a_match_opens_once(backend))),
     ("frames arrive in order", |backend| Box::pin(frames_arrive_in_order(backend))),
     ("the parting comes last", |backend| Box::pin(the_parting_comes_last(backend))),
+    ("receipts arrive", |backend| Box::pin(pipes::receipts_arrive(backend))),
+    ("progress arrives", |backend| Box::pin(pipes::progress_arrives(backend))),
+    ("queues are bounded", |backend| Box::pin(pipes::queues_are_bounded(backend))),
+    ("every reason arrives", |backend| Box::pin(pipes::every_reason_arrives(backend))),
+    ("a parting ends sending", |backend| Box::pin(pipes::parting_ends_sending(backend))),
+    ("an opening has an end", |backend| Box::pin(pipes::an_opening_has_an_end(backend))),
+    ("a chat is left once", |backend| Box::pin(pipes::a_chat_is_left_once(backend))),
     ("rules are obeyed", |backend| Box::pin(rules_are_obeyed(backend))),
     ("who must not meet does not", |backend| Box::pin(who_must_not_meet_does_not(backend))),
     ("who met lately meets later", |backend| Box::pin(who_met_lately_meets_later(backend))),
@@ -223,14 +240,15 @@ async fn a_match_opens_once(backend: Backend) -> Result<(), String> {
 
 async fn frames_arrive_in_order(backend: Backend) -> Result<(), String> {
     let (mut ann, mut bob) = backend.chat().await?;
+    // Two at a time, which the smallest queue holds once one is read.
+    let frame = |number: u32| Frame::text(number.to_string());
     for number in 0..100 {
-        let frame = || Frame::text(number.to_string());
-        ann.send(frame()).await.map_err(|_| "a running chat takes no frame".to_owned())?;
-        bob.send(frame()).await.map_err(|_| "a running chat takes no frame".to_owned())?;
-    }
-    for number in 0..100 {
-        let expected = Received::Frame(Frame::text(number.to_string()));
         for pipe in [&mut ann, &mut bob] {
+            let sent = timeout(SOON, pipe.send(frame(number))).await;
+            ensure(matches!(sent, Ok(Ok(()))), "a running chat takes no frame")?;
+        }
+        for pipe in [&mut ann, &mut bob] {
+            let expected = Received::Frame(frame(number));
             ensure(recv(pipe).await? == expected, "a frame is missing or out of order")?;
         }
     }

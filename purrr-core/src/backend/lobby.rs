@@ -101,7 +101,11 @@ pub struct Match {
     chat: ChatId,
     partner: Arc<Ticket>,
     pipe: Option<Pipe>,
+    guard: Option<Guard>,
 }
+
+/// Calls a backend when it is dropped.
+struct Guard(Option<Box<dyn FnOnce() + Send + Sync>>);
 
 impl Place {
     /// Creates a place that resolves when `wait` does. Dropping `wait` must leave the lobby.
@@ -124,17 +128,49 @@ impl fmt::Debug for Place {
     }
 }
 
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(on_drop) = self.0.take() {
+            on_drop();
+        }
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("armed", &self.0.is_some()).finish()
+    }
+}
+
 impl Match {
     /// Creates a match whose relay makes the pipe when it opens it.
     #[must_use]
     pub const fn new(chat: ChatId, partner: Arc<Ticket>) -> Self {
-        Self { chat, partner, pipe: None }
+        Self { chat, partner, pipe: None, guard: None }
     }
 
     /// Creates a match that brings its end of the pipe along.
     #[must_use]
     pub const fn with_pipe(chat: ChatId, partner: Arc<Ticket>, pipe: Pipe) -> Self {
-        Self { chat, partner, pipe: Some(pipe) }
+        Self { chat, partner, pipe: Some(pipe), guard: None }
+    }
+
+    /// Sets what is called when the match is dropped before it was [disarmed](Self::disarm).
+    ///
+    /// For a backend whose matches bring no pipe along, which must hear that this side gives up.
+    #[must_use]
+    pub fn guarded(mut self, on_drop: impl FnOnce() + Send + Sync + 'static) -> Self {
+        self.guard = Some(Guard(Some(Box::new(on_drop))));
+        self
+    }
+
+    /// Takes the guard away, without calling it. Returns false if the match has none, so that it
+    /// was opened before or is of another backend.
+    ///
+    /// To be called by a relay when both sides have opened: until then, dropping the future that
+    /// opens gives the match up.
+    pub fn disarm(&mut self) -> bool {
+        self.guard.take().and_then(|mut guard| guard.0.take()).is_some()
     }
 
     /// Returns the chat's id, which is the same for both sides.
@@ -152,5 +188,30 @@ impl Match {
     /// Takes the pipe, if the match brought one along.
     pub const fn take_pipe(&mut self) -> Option<Pipe> {
         self.pipe.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::model::ids::PeerId;
+
+    #[test]
+    fn dropped_match_calls_its_guard_unless_disarmed() {
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let made = || {
+            let (dropped, partner) = (Arc::clone(&dropped), Ticket::new(PeerId::from_bits(1)));
+            Match::new(ChatId::random(), Arc::new(partner)).guarded(move || {
+                dropped.fetch_add(1, Ordering::Relaxed);
+            })
+        };
+        drop(made());
+        assert_eq!(dropped.load(Ordering::Relaxed), 1);
+        let mut opened = made();
+        assert!(opened.disarm() && !opened.disarm());
+        drop(opened);
+        assert_eq!(dropped.load(Ordering::Relaxed), 1);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    mem,
     pin::Pin,
     sync::{
         Arc,
@@ -24,7 +25,11 @@ use crate::{
         observer::{ChatSide, Participant},
         shared::Shared,
     },
-    model::{ids::ChatId, person::PersonAt, ticket::Ticket},
+    model::{
+        ids::{ChatId, PersonId},
+        person::PersonAt,
+        ticket::Ticket,
+    },
 };
 
 /// A search under way. Dropping it gives up the place, the match or the chat that it has come to.
@@ -75,10 +80,12 @@ async fn find(
     let people = &*hub.backend.people;
     ticket.person = peer.person;
     let waiting = WaitingGuard::new(&hub, &ticket);
-    let embedders = std::mem::take(&mut ticket.exclusions);
+    let embedders = mem::take(&mut ticket.exclusions);
+    let mut refused: Vec<PersonId> = Vec::new();
     let (began, before) = (Instant::now(), ticket.waited);
     let (made, mut pipe) = loop {
         ticket.exclusions = people.exclusions(peer.person).await?.joined_with(&embedders);
+        ticket.exclusions = mem::take(&mut ticket.exclusions).blocking(refused.iter().copied());
         let place = hub.backend.lobby.enter(ticket.clone(), Arc::clone(&hub.rule)).await?;
         let mut made = place.await?;
         // Either person may have blocked the other by another connection while this one waited.
@@ -89,6 +96,9 @@ async fn find(
                 Err(RelayError::Gone) => opening.store(false, Ordering::Relaxed),
                 Err(error) => return Err(error.into()),
             }
+        } else {
+            // Otherwise a lobby that several hubs share would offer it again at once, and for ever.
+            refused.push(made.partner().person);
         }
         ticket.waited = before + began.elapsed();
     };

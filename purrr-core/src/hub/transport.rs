@@ -9,6 +9,7 @@ use crate::model::{command::Command, problem::Problem};
 
 /// An item that a transport yields to [`Hub::serve`](crate::Hub::serve).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Input {
     /// A command of the client.
     Command(Command),

@@ -27,6 +27,6 @@ pub use self::{
     person::{Identity, PersonAt},
     problem::{Code, Problem},
     profile::{Capabilities, Hello, Interest, Search},
-    reason::{ChatEnd, CloseReason},
+    reason::{ChatEnd, CloseReason, ParseChatEndError},
     ticket::{Exclusions, Ticket},
 };

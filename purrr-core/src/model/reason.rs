@@ -1,5 +1,7 @@
 //! Why a chat and why a session ended: [`ChatEnd`] and [`CloseReason`].
 
+use std::str::FromStr;
+
 /// Why a chat ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -36,6 +38,27 @@ pub enum CloseReason {
 }
 
 impl ChatEnd {
+    /// All reasons.
+    pub const ALL: [Self; 5] = [Self::Left, Self::Next, Self::Lost, Self::Slow, Self::Ended];
+
+    /// Returns the name of the reason, for backends: [`FromStr`] reads it back.
+    ///
+    /// Clients are told [`as_str`](Self::as_str), which is the same for two of the reasons.
+    ///
+    /// ```
+    /// use purrr_core::model::ChatEnd;
+    /// for reason in ChatEnd::ALL {
+    ///     assert_eq!(reason.name().parse(), Ok(reason));
+    /// }
+    /// ```
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            _ => self.as_str(),
+        }
+    }
+
     /// Returns the reason as clients are told it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -47,3 +70,17 @@ impl ChatEnd {
         }
     }
 }
+
+impl FromStr for ChatEnd {
+    type Err = ParseChatEndError;
+
+    fn from_str(name: &str) -> Result<Self, ParseChatEndError> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name).ok_or(ParseChatEndError)
+    }
+}
+
+/// An error for a text that is the [name](ChatEnd::name) of no reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown reason for the end of a chat")]
+#[non_exhaustive]
+pub struct ParseChatEndError;

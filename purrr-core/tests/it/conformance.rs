@@ -2,7 +2,7 @@
 //! for its bug.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -15,10 +15,11 @@ use purrr_core::{
     Anyone, Limits, Lobby, Pairing, Relay,
     backend::{
         Backend, Identity, LobbyError, Match, MemoryLobby, MemoryPeople, MemoryRelay, People,
-        PeopleError, PersonAt, Pipe, Place, RelayError, conformance::check_all,
+        PeopleError, PersonAt, Pipe, Place, Received, RelayError, TrySendError,
+        conformance::check_all,
     },
     matching::Bucket,
-    model::{Census, ChatId, OriginKey, PeerId, PersonId, ResumeToken, Ticket},
+    model::{Census, ChatEnd, ChatId, OriginKey, PeerId, PersonId, ResumeToken, Ticket},
 };
 
 use crate::intercepted::{Intercept, Intercepted};
@@ -32,6 +33,11 @@ enum Bug {
     OpensAgain,
     FramesSwallowed,
     PartingSwallowed,
+    Deaf,
+    Unbounded,
+    AlwaysLeft,
+    WaitsForEver,
+    NeverFrees,
     RuleIgnored,
     MeetsEverybody,
     RepeatsPartners,
@@ -57,6 +63,7 @@ struct Broken {
     inner: MemoryLobby,
     bug: Bug,
     entered: AtomicU64,
+    seen: Mutex<HashSet<PeerId>>,
 }
 
 #[async_trait]
@@ -68,6 +75,10 @@ impl Lobby for Broken {
             Bug::NeverWidens => Arc::new(Narrow(rule)),
             _ => rule,
         };
+        let is_new = self.seen.lock().expect("no test panics under this lock").insert(ticket.peer);
+        if !is_new && bug == Bug::NeverFrees {
+            return Err(LobbyError::AlreadyHere);
+        }
         match bug {
             Bug::TwoPlaces => {
                 ticket.peer = PeerId::from_bits(self.entered.fetch_add(1, Ordering::Relaxed));
@@ -148,9 +159,47 @@ impl Relay for BrokenRelay {
                 });
                 ours
             }),
+            Bug::Deaf | Bug::AlwaysLeft | Bug::Unbounded => {
+                opened.map(|pipe| bridged(pipe, self.0))
+            }
+            Bug::WaitsForEver if opened.is_err() => std::future::pending().await,
             _ => opened,
         }
     }
+}
+
+/// A pipe that passes frames along, and of the rest what the bug leaves.
+fn bridged(mut pipe: Pipe, bug: Bug) -> Pipe {
+    let (ours, mut theirs) = Pipe::pair(&Limits::default(), || Box::new(|_| ()));
+    tokio::spawn(async move {
+        let mut held = VecDeque::new();
+        let parted = loop {
+            tokio::select! {
+                taken = pipe.recv(), if bug == Bug::Unbounded || held.is_empty() => match taken {
+                    Received::Frame(frame) => held.push_back(frame),
+                    Received::Parted(reason) => break Some(reason),
+                },
+                taken = theirs.recv() => match taken {
+                    Received::Frame(frame) => drop(pipe.send(frame).await),
+                    Received::Parted(reason) => return pipe.part(reason),
+                },
+                () = std::future::ready(()), if !held.is_empty() => {
+                    if let Some(frame) = held.pop_front()
+                        && let Err(TrySendError::Full(frame)) = theirs.try_send(frame)
+                    {
+                        held.push_front(frame);
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                }
+            }
+        };
+        for frame in held {
+            theirs.send(frame).await.ok();
+        }
+        let reason = parted.unwrap_or(ChatEnd::Lost);
+        theirs.part(if bug == Bug::AlwaysLeft { ChatEnd::Left } else { reason });
+    });
+    ours
 }
 
 #[derive(Debug)]
@@ -267,6 +316,16 @@ async fn memory_backend_passes_every_check() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn memory_backend_passes_with_small_queues() {
+    for queue_items in [1, 2, 16] {
+        let mut limits = Limits::default();
+        limits.queue_items = queue_items;
+        let new = move || Backend::memory(&limits);
+        assert_eq!(check_all(&new).await, [], "{queue_items}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn broken_backend_fails_the_check_for_its_bug() {
     for (bug, check) in [
         (Bug::OwnChat, "both see one chat"),
@@ -276,6 +335,13 @@ async fn broken_backend_fails_the_check_for_its_bug() {
         (Bug::OpensAgain, "a match opens once"),
         (Bug::FramesSwallowed, "frames arrive in order"),
         (Bug::PartingSwallowed, "the parting comes last"),
+        (Bug::Deaf, "receipts arrive"),
+        (Bug::Deaf, "progress arrives"),
+        (Bug::Unbounded, "queues are bounded"),
+        (Bug::AlwaysLeft, "every reason arrives"),
+        (Bug::PartingSwallowed, "a parting ends sending"),
+        (Bug::WaitsForEver, "an opening has an end"),
+        (Bug::NeverFrees, "a chat is left once"),
         (Bug::RuleIgnored, "rules are obeyed"),
         (Bug::MeetsEverybody, "who must not meet does not"),
         (Bug::RepeatsPartners, "who met lately meets later"),
@@ -300,6 +366,7 @@ async fn broken_backend_fails_the_check_for_its_bug() {
                 inner: MemoryLobby::default(),
                 bug,
                 entered: AtomicU64::new(1),
+                seen: Mutex::default(),
             }),
             relay: Arc::new(BrokenRelay(bug)),
             people: Arc::new(BrokenPeople::new(bug)),

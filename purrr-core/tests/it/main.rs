@@ -12,3 +12,4 @@ mod intercepted;
 mod observe;
 mod pair;
 mod serve;
+mod two_hubs;
