@@ -67,8 +67,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (chat, ann) = ("/chat/socket.io/?EIO=4&transport=polling", "session=of-ann");
     for (path, cookie, wanted) in [
         ("/", "none=", "An app of one's own"),
-        ("/chat", "none=", "<base href=\"/chat/\">"),
-        ("/chat/", "none=", "<base href=\"/chat/\">"),
+        ("/chat", "none=", "<base href=\"./chat/\">"),
+        ("/chat/", "none=", "<base href=\"./\">"),
         (chat, "none=", "401 Unauthorized"),
         (chat, ann, "\"sid\""),
     ] {

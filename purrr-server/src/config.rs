@@ -4,7 +4,7 @@
 
 use std::{
     fmt,
-    net::SocketAddr,
+    net::{Ipv6Addr, SocketAddr},
     num::{NonZeroU32, NonZeroUsize},
     str::FromStr,
     time::Duration,
@@ -134,6 +134,12 @@ pub struct Config {
     ///
     /// With it each client is told credentials that expire after a day.
     pub ice_secret: Secret,
+    /// The path below which browsers see the routes. Default: none.
+    ///
+    /// Needed behind a proxy that strips a path without a slash at its end, or that moves it.
+    pub base_path: BasePath,
+    /// The origins of sites that may show the page in a frame. Default: none.
+    pub frame_ancestor: Vec<Origin>,
     /// The name of the site on the page. Default: `purrr`.
     pub page_title: String,
     /// A notice on the start page. Default: none.
@@ -152,10 +158,14 @@ pub struct Config {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Guards {
-    /// The timeout of a request head and between two requests. Default: 5 s. Range: above 0.
+    /// The timeout of the first byte and of each request head. Default: 5 s. Range: above 0.
     ///
     /// Worst case: 32 KB of a head for each connection.
     pub header_timeout: Duration,
+    /// The timeout between two requests of a connection. Default: 75 s. Range: above 0.
+    ///
+    /// Longer than load balancers keep an idle connection, so that they close it first.
+    pub keep_alive_timeout: Duration,
     /// The write timeout of HTTP responses. Default: 60 s. Range: above 0.
     ///
     /// Worst case: `max_payload` bytes for each connection. Over a WebSocket
@@ -171,8 +181,14 @@ pub struct Guards {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerConfig {
-    /// The address and port to listen on. Default: `0.0.0.0:3007`. Port 0 lets the system choose.
+    /// The address and port to listen on. Default: `[::]:3007`. Port 0 lets the system choose.
+    ///
+    /// `[::]` is all addresses of both families, or of IPv4 alone where the system has no IPv6.
     pub listen: SocketAddr,
+    /// The address of probes and metrics. Default: none.
+    ///
+    /// With it `/metrics` and `/healthz` are served there alone.
+    pub admin_listen: Option<SocketAddr>,
     /// Where peers wait and chats run. Default: memory.
     pub backend: Backend,
     /// The limits of one client.
@@ -208,6 +224,10 @@ pub struct Secret(String);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PageUrl(String);
 
+/// An absolute path that ends in a slash, such as `/chat/`, or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BasePath(String);
+
 /// Where peers wait and chats run, written as a URL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -242,6 +262,11 @@ pub struct CallsError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a URL such as stun:stun.example:3478 or turns:turn.example:5349")]
 pub struct IceServerError;
+
+/// A text that is no [`BasePath`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a path such as /chat/")]
+pub struct BasePathError;
 
 /// A text that is no [`PageUrl`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -281,6 +306,8 @@ impl Default for Config {
             calls: Calls::default(),
             ice_server: Vec::new(),
             ice_secret: Secret::default(),
+            base_path: BasePath::default(),
+            frame_ancestor: Vec::new(),
             page_title: "purrr".to_owned(),
             page_notice: String::new(),
             terms_url: PageUrl::default(),
@@ -295,6 +322,7 @@ impl Default for Guards {
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(5),
+            keep_alive_timeout: Duration::from_secs(75),
             idle_timeout: Duration::from_secs(60),
             drain: Duration::from_secs(8),
         }
@@ -304,7 +332,8 @@ impl Default for Guards {
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([0, 0, 0, 0], 3007)),
+            listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 3007)),
+            admin_listen: None,
             backend: Backend::default(),
             limits: Limits::default(),
             guards: Guards::default(),
@@ -354,7 +383,11 @@ impl Guards {
     ///
     /// The first setting that cannot have its value.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        check_times(&[("header-timeout", self.header_timeout), ("idle-timeout", self.idle_timeout)])
+        check_times(&[
+            ("header-timeout", self.header_timeout),
+            ("keep-alive-timeout", self.keep_alive_timeout),
+            ("idle-timeout", self.idle_timeout),
+        ])
     }
 }
 
@@ -387,6 +420,9 @@ impl Config {
         }
         if self.max_payload < limits.message_bytes.saturating_add(1_024) {
             return fail("max-payload", "must be at least --message-bytes and 1,024 more");
+        }
+        if !self.frame_ancestor.iter().all(Origin::has_host) {
+            return fail("frame-ancestor", "must be an origin with a host");
         }
         if self.command_bytes < 1_024 {
             return fail("command-bytes", "must be at least 1,024");
@@ -534,6 +570,41 @@ impl fmt::Debug for Secret {
     }
 }
 
+impl BasePath {
+    /// Returns the path, or an empty string.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for BasePath {
+    type Err = BasePathError;
+
+    /// Parses a path that begins with one slash. A missing slash at its end is added.
+    fn from_str(path: &str) -> Result<Self, BasePathError> {
+        if path.is_empty() {
+            return Ok(Self::default());
+        }
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"\"'<>\\?#`{}|^".contains(&byte);
+        // Two slashes would begin the name of a host.
+        let is_segment =
+            |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(is_plain);
+        match path.strip_prefix('/') {
+            None if !path.is_empty() => Err(BasePathError),
+            Some(rest) if !rest.split('/').all(is_segment) => Err(BasePathError),
+            _ => Ok(Self(format!("{path}/"))),
+        }
+    }
+}
+
+impl fmt::Display for BasePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl PageUrl {
     /// Returns the URL, or an empty string.
     #[must_use]
@@ -570,6 +641,18 @@ fn unknown_scheme(scheme: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn base_path_begins_and_ends_with_a_slash() {
+        for (text, path) in
+            [("", ""), ("/", "/"), ("/chat", "/chat/"), ("/a/b-c/", "/a/b-c/"), ("/%41", "/%41/")]
+        {
+            assert_eq!(text.parse::<BasePath>().map(|path| path.0), Ok(path.to_owned()));
+        }
+        for wrong in ["chat", "//evil.example", "/a//b", "/a/../b", "/.", "/a?b", "/a b", "/\"x"] {
+            assert_eq!(wrong.parse::<BasePath>(), Err(BasePathError), "{wrong}");
+        }
+    }
 
     #[test]
     fn default_config_is_valid() {

@@ -6,6 +6,11 @@ use axum::{
     Router,
     body::Body,
     extract::{ConnectInfo, Request},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONNECTION, RETRY_AFTER},
+    },
+    response::{IntoResponse, Response},
 };
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,11 +24,18 @@ use tower::ServiceExt;
 use crate::{
     config::Guards,
     http::builder::Handle,
-    net::{listener, write_timeout::WriteTimeout},
+    net::{
+        listener::{self, Descriptor},
+        read_timeout::{Answering, ReadTimeout},
+        write_timeout::WriteTimeout,
+    },
 };
 
 /// Maximum bytes of a request's head. hyper answers 431 above it.
 const MAX_HEAD: usize = 32 * 1024;
+
+/// How long a connection with one of the last descriptors may take to ask for a probe.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a connection is served with.
 #[derive(Clone)]
@@ -31,6 +43,7 @@ struct Service {
     app: Router,
     closing: CancellationToken,
     header_timeout: Duration,
+    keep_alive_timeout: Duration,
     idle_timeout: Duration,
 }
 
@@ -39,11 +52,12 @@ struct Service {
 /// The app is the routes of `handle`, alone or nested in others. All of it has these guards, of
 /// which `axum::serve` has none:
 ///
-/// - [`Guards::header_timeout`] for the first byte of a connection, for a head, and between two
-///   requests. A head has at most 32 KB.
+/// - [`Guards::header_timeout`] for the first byte of a connection and for a head, which has at most
+///   32 KB. [`Guards::keep_alive_timeout`] between two requests.
 /// - [`Guards::idle_timeout`] for a client that does not take an answer.
 /// - Twice [`Config::max_connections`](crate::Config::max_connections) sockets and 1,024 more, and
 ///   a share of them for each address.
+/// - When the file descriptors have run out, `/livez` and `/readyz` are still answered.
 /// - The address of the client as [`ConnectInfo`], for the limits per address.
 /// - The drain: peers are no longer matched, and chats may go on for [`Guards::drain`]. Probes are
 ///   answered meanwhile.
@@ -78,20 +92,26 @@ pub async fn run(
         let page = format!("http://localhost:{}/", address.port());
         tracing::info!(%address, %page, "listening");
     }
-    let Guards { header_timeout, idle_timeout, drain } = guards;
+    let Guards { header_timeout, keep_alive_timeout, idle_timeout, drain } = guards;
     let (hub, limiter) = (handle.hub(), handle.limiter());
     let closing = CancellationToken::new();
-    let service = Service { app, closing: closing.clone(), header_timeout, idle_timeout };
+    let service =
+        Service { app, closing: closing.clone(), header_timeout, keep_alive_timeout, idle_timeout };
     let connections = TaskTracker::new();
-    let accepting = listener::accept(&listener, |stream, peer| {
+    let accepting = listener::accept(&listener, |stream, peer, descriptor| {
         // A connection over the limit has not been read from, and dropping it closes the socket.
-        if let Ok(permit) = limiter.admit_socket(peer.ip()) {
-            let service = service.clone();
-            connections.spawn(async move {
-                service.serve(stream, peer).await;
-                drop(permit);
-            });
-        }
+        let permit = limiter.admit_socket(peer.ip()).ok()?;
+        let service = service.clone();
+        Some(connections.spawn(async move {
+            match descriptor {
+                Descriptor::Plain => service.serve(stream, peer, descriptor).await,
+                Descriptor::Last => {
+                    let served = service.serve(stream, peer, descriptor);
+                    timeout(PROBE_TIMEOUT, served).await.unwrap_or(());
+                }
+            }
+            drop(permit);
+        }))
     });
     let mut accepting = pin!(accepting);
     let mut shutdown = pin!(shutdown);
@@ -113,23 +133,36 @@ pub async fn run(
 }
 
 impl Service {
-    async fn serve(self, stream: TcpStream, peer: SocketAddr) {
-        let Self { app, closing, header_timeout, idle_timeout } = self;
+    async fn serve(self, stream: TcpStream, peer: SocketAddr, descriptor: Descriptor) {
+        let Self { app, closing, header_timeout, keep_alive_timeout, idle_timeout } = self;
         listener::set_options(&stream);
         // hyper's own deadline starts at the first byte, so the first byte has one of ours.
         if !matches!(timeout(header_timeout, stream.peek(&mut [0])).await, Ok(Ok(1..))) {
             return;
         }
+        let answering = Answering::default();
+        let stream =
+            ReadTimeout::new(stream, header_timeout, keep_alive_timeout, answering.clone());
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let mut request: Request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             let app = app.clone();
-            async move { app.oneshot(request).await.map_err(|never: Infallible| never) }
+            let answering = answering.clone();
+            answering.begin();
+            async move {
+                let answer = match descriptor {
+                    Descriptor::Plain => app.oneshot(request).await,
+                    Descriptor::Last => Ok(answer_probe(app, request).await),
+                };
+                answering.end();
+                answer.map_err(|never: Infallible| never)
+            }
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .max_buf_size(MAX_HEAD)
-            .header_read_timeout(header_timeout)
+            // The stream has timeouts of its own.
+            .header_read_timeout(None)
             .serve_connection(TokioIo::new(WriteTimeout::new(stream, idle_timeout)), service)
             .with_upgrades();
         let mut connection = pin!(connection);
@@ -142,4 +175,19 @@ impl Service {
             }
         }
     }
+}
+
+/// Answers a probe, and refuses any other request: the connection has one of the last descriptors.
+async fn answer_probe(app: Router, request: Request) -> Response {
+    let is_probe = ["/livez", "/readyz"].iter().any(|path| request.uri().path().ends_with(path));
+    let mut response = if is_probe {
+        let Ok(response) = app.oneshot(request).await;
+        response
+    } else {
+        let headers = [(RETRY_AFTER, "1")];
+        let message = "the server has no descriptor left; retry after 1 s\n";
+        (StatusCode::SERVICE_UNAVAILABLE, headers, message).into_response()
+    };
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }

@@ -219,7 +219,7 @@ mod tests {
         let printed = settings.print();
         for line in [
             r#"drain = "1s""#,
-            r#"listen = "0.0.0.0:4000""#,
+            r#"listen = "[::]:4000""#,
             r#"stall = "3s""#,
             r#"ping-interval = "25s""#,
         ] {
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(origins(&settings), named);
         let settings = apply(&[], file, empty).unwrap();
         assert_eq!(origins(&settings), ["https://c.example"]);
-        assert_eq!(settings.config.listen, "0.0.0.0:6000".parse().unwrap());
+        assert_eq!(settings.config.listen, "[::]:6000".parse().unwrap());
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub use self::{
     setting::Settings,
 };
 use self::{reference::reference, signals::Signals};
-use crate::RouterBuilder;
+use crate::{Part, RouterBuilder};
 
 /// Runs the program with the process's command line and environment.
 #[must_use]
@@ -85,6 +85,12 @@ async fn serve(Settings { config, .. }: Settings) -> anyhow::Result<()> {
     let listener = crate::bind(config.listen).with_context(|| {
         format!("cannot listen on {}; choose another address with --listen", config.listen)
     })?;
+    let admin = config.admin_listen.map(|address| {
+        crate::bind(address).with_context(|| {
+            format!("cannot listen on {address}; choose another address with --admin-listen")
+        })
+    });
+    let admin = admin.transpose()?;
     descriptors::raise(&config.routes);
     let (stop, stopped) = oneshot::channel();
     let second_signal = async {
@@ -93,7 +99,17 @@ async fn serve(Settings { config, .. }: Settings) -> anyhow::Result<()> {
         signals.stop_at_once().await;
     };
     let hub = config.hub();
-    let (app, handle) = RouterBuilder::new(hub).config(config.routes).build();
+    let mut routes = RouterBuilder::new(hub).config(config.routes);
+    if admin.is_some() {
+        routes = routes.without(Part::Metrics);
+    }
+    let (app, handle) = routes.build();
+    if let Some(admin) = admin {
+        let address = admin.local_addr()?;
+        tracing::info!(%address, "listening for probes and scrapes");
+        // Until the process ends, also while it drains.
+        tokio::spawn(axum::serve(admin, handle.operations()).into_future());
+    }
     let shutdown = async { stopped.await.unwrap_or(()) };
     let server = crate::run(listener, app, handle, config.guards, shutdown);
     tokio::select! {

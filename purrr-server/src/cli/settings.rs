@@ -23,23 +23,31 @@ pub(super) const GROUPS: [(&str, &[Setting]); 6] = [
 const NETWORK: &[Setting] = &[
     setting!(server.listen, "ADDRESS", "Address and port to listen on, or a port alone").details(
         "PORT is read if neither flag nor PURRR_LISTEN is given. Port 0 lets the system \
-             choose.",
+         choose. [::] is all addresses, IPv4 included.",
+    ),
+    setting!(server.admin_listen, "ADDRESS", "Address of metrics and probes alone").details(
+        "With it /metrics and /healthz are served there and not at --listen. /livez and /readyz \
+         are served at both.",
     ),
     setting!(config.allowed_origin, "ORIGIN", "Origin of web pages that may connect; repeatable")
         .unit("origins")
         .details(
-            "Pages that this server serves may always connect. HOST_URL adds origins, separated by \
-             spaces.",
+            "Pages that this server serves may always connect. HOST_URL adds origins. Also null, \
+             file:// and patterns such as https://*.example.com.",
         ),
     setting!(config.trusted_proxy, "CIDR", "Network of trusted reverse proxies; repeatable")
         .unit("networks")
         .details(
-            "The client address is read from X-Forwarded-For or Forwarded of these proxies. \
+            "The client address is read from X-Forwarded-For or Forwarded of these proxies, the \
+             host also from X-Forwarded-Host, and the path of the page from X-Forwarded-Prefix. \
              The headers are ignored from all other peers.",
         ),
-    setting!(guards.header_timeout, "TIME", "Timeout of a request head and between two requests")
-        .details("It covers the first byte and the handshake.")
+    setting!(guards.header_timeout, "TIME", "Timeout of the first byte and of a request head")
+        .details("It covers the handshake.")
         .memory("32 KB of a head for each connection"),
+    setting!(guards.keep_alive_timeout, "TIME", "Timeout between two requests of a connection")
+        .details("Longer than a load balancer keeps an idle connection.")
+        .memory("one connection"),
     setting!(config.body_timeout, "TIME", "Timeout of a request body, message or upgrade")
         .details(
             "It applies to a request body (408), a WebSocket message (1008) and an \
@@ -324,6 +332,14 @@ const PAGE: &[Setting] = &[
         .details("Without a TURN server a call between two strict firewalls does not connect."),
     setting!(config.ice_secret, "SECRET", "Shared secret of the TURN servers")
         .details("With it each client is told credentials that expire after a day."),
+    setting!(config.base_path, "PATH", "Path below which browsers see the page, such as /chat/")
+        .details(
+            "Only behind a proxy that strips the path and sends no X-Forwarded-Prefix, and if the \
+             page is reached without a slash at the end.",
+        ),
+    setting!(config.frame_ancestor, "ORIGIN", "Site that may frame the page; repeatable")
+        .unit("origins")
+        .details("Without it no site may show the page in a frame."),
     setting!(config.page_title, "TEXT", "Name of the site on the page"),
     setting!(config.page_notice, "TEXT", "Notice on the start page"),
     setting!(config.terms_url, "URL", "Where the page's link to the rules leads"),

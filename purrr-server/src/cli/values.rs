@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Display,
-    net::SocketAddr,
+    net::{Ipv6Addr, SocketAddr},
     num::{IntErrorKind, NonZeroU32, NonZeroUsize},
     str::FromStr,
     time::Duration,
@@ -10,7 +10,7 @@ use std::{
 
 use purrr_core::model::Rate;
 
-use crate::config::{Backend, Calls, IceServer, Network, Origin, PageUrl, Secret};
+use crate::config::{Backend, BasePath, Calls, IceServer, Network, Origin, PageUrl, Secret};
 
 /// A value that is read from texts and written as TOML, alike for flag, variable and file.
 pub(super) trait SettingValue: Sized {
@@ -94,7 +94,7 @@ impl SettingValue for bool {
 impl SettingValue for SocketAddr {
     fn read(texts: &[&str]) -> Result<Self, String> {
         let text = single(texts)?;
-        let address = text.parse::<u16>().map(|port| Self::from(([0, 0, 0, 0], port)));
+        let address = text.parse::<u16>().map(|port| Self::from((Ipv6Addr::UNSPECIFIED, port)));
         address.or_else(|_| text.parse()).map_err(|_| {
             format!("must be a port or an address and port such as 127.0.0.1:3007, not {text:?}")
         })
@@ -102,6 +102,20 @@ impl SettingValue for SocketAddr {
 
     fn write(&self) -> toml::Value {
         self.to_string().into()
+    }
+}
+
+/// Nothing, or an address.
+impl SettingValue for Option<SocketAddr> {
+    fn read(texts: &[&str]) -> Result<Self, String> {
+        match single(texts)? {
+            "" => Ok(None),
+            _ => SocketAddr::read(texts).map(Some),
+        }
+    }
+
+    fn write(&self) -> toml::Value {
+        self.map_or_else(String::new, |address| address.to_string()).into()
     }
 }
 
@@ -158,6 +172,17 @@ impl SettingValue for Calls {
 }
 
 impl SettingValue for PageUrl {
+    fn read(texts: &[&str]) -> Result<Self, String> {
+        let text = single(texts)?;
+        text.parse().map_err(|error| format!("{error}, not {text:?}"))
+    }
+
+    fn write(&self) -> toml::Value {
+        self.to_string().into()
+    }
+}
+
+impl SettingValue for BasePath {
     fn read(texts: &[&str]) -> Result<Self, String> {
         let text = single(texts)?;
         text.parse().map_err(|error| format!("{error}, not {text:?}"))

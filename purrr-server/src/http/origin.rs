@@ -1,12 +1,9 @@
 //! Which web pages may connect: [`Origins`].
 
-use std::{
-    net::SocketAddr,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::{
-    extract::{ConnectInfo, Request},
+    extract::Request,
     http::{
         HeaderMap, HeaderName, HeaderValue, StatusCode,
         header::{CONNECTION, HOST, ORIGIN},
@@ -18,7 +15,10 @@ use tokio::time::Instant;
 use crate::{
     config::{Config, Network, Origin},
     limits::log_interval::LogInterval,
-    net::authority::{Authority, forwarded_hosts},
+    net::{
+        authority::{Authority, forwarded_hosts},
+        client_address::is_from_proxy,
+    },
 };
 
 /// The relation between the page that sends a request and this server (Fetch Metadata).
@@ -96,14 +96,8 @@ impl Origins {
         };
         let is_of = |host: Authority| origin.is_of(&host);
         named.and_then(Authority::parse).is_some_and(is_of)
-            || (self.is_from_proxy(request) && forwarded_hosts(headers).any(is_of))
-    }
-
-    fn is_from_proxy(&self, request: &Request) -> bool {
-        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-        peer.is_some_and(|ConnectInfo(peer)| {
-            self.trusted_proxies.iter().any(|network| network.contains(peer.ip()))
-        })
+            || (is_from_proxy(request, &self.trusted_proxies)
+                && forwarded_hosts(headers).any(is_of))
     }
 
     /// Returns the number of refused requests by reason.
@@ -201,7 +195,9 @@ fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use axum::{body::Body, http::header::FORWARDED};
+    use std::net::SocketAddr;
+
+    use axum::{body::Body, extract::ConnectInfo, http::header::FORWARDED};
 
     use super::*;
 

@@ -9,6 +9,7 @@ use std::{
 
 use axum::{
     body::Body,
+    extract::Request,
     http::{
         HeaderMap, HeaderName, HeaderValue, StatusCode,
         header::{
@@ -20,15 +21,21 @@ use axum::{
 };
 use include_dir::{Dir, include_dir};
 
-use crate::config::Config;
+use crate::{
+    config::{BasePath, Config, Network, Origin},
+    net::client_address::is_from_proxy,
+};
 
 static WEB: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/web");
 
-/// The content security policy: only files of this server, and no framing.
+/// The content security policy: only files of this server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
                       img-src 'self' blob: data:; connect-src 'self'; font-src 'self'; \
                       manifest-src 'self'; base-uri 'self'; form-action 'none'; \
-                      frame-ancestors 'none'";
+                      frame-ancestors ";
+
+/// The path that a proxy has stripped.
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// The header that lets a service worker, which is an asset, control the page.
 const SERVICE_WORKER_ALLOWED: HeaderName = HeaderName::from_static("service-worker-allowed");
@@ -39,6 +46,9 @@ pub(crate) struct Site {
     title: String,
     /// The contents of `<meta name="purrr-site">`.
     details: String,
+    base_path: BasePath,
+    trusted_proxies: Vec<Network>,
+    policy: HeaderValue,
 }
 
 impl Site {
@@ -51,27 +61,61 @@ impl Site {
             "contactUrl": config.contact_url.as_str(),
             "minimumAge": config.minimum_age,
         });
-        Self { title: escape(&config.page_title), details: escape(&details.to_string()) }
+        Self {
+            title: escape(&config.page_title),
+            details: escape(&details.to_string()),
+            base_path: config.base_path.clone(),
+            trusted_proxies: config.trusted_proxy.clone(),
+            policy: policy(&config.frame_ancestor),
+        }
+    }
+
+    /// Returns the base of the page's links, for a request of the page at `path`.
+    ///
+    /// Relative, so that a proxy may strip a path, unless the path that browsers see is known.
+    pub(crate) fn base(&self, path: &str, request: &Request) -> String {
+        if !self.base_path.as_str().is_empty() {
+            return self.base_path.to_string();
+        }
+        let forwarded = request.headers().get(X_FORWARDED_PREFIX);
+        let forwarded = forwarded.filter(|_| is_from_proxy(request, &self.trusted_proxies));
+        let forwarded = forwarded.and_then(|prefix| prefix.to_str().ok()?.parse::<BasePath>().ok());
+        match (forwarded, path.rsplit('/').next()) {
+            (Some(prefix), _) if !prefix.as_str().is_empty() => {
+                let path = path.trim_matches('/');
+                let slash = if path.is_empty() { "" } else { "/" };
+                format!("{prefix}{path}{slash}")
+            }
+            (_, Some(last)) if !last.is_empty() => format!("./{last}/"),
+            _ => "./".to_owned(),
+        }
     }
 }
 
-/// Returns the page for a server that is mounted at `prefix`, which ends in a slash.
-pub(crate) fn index(site: &Site, prefix: &str, headers: &HeaderMap) -> Response {
+/// Returns the page, with the base of its links, which ends in a slash.
+pub(crate) fn index(site: &Site, base: &str, headers: &HeaderMap) -> Response {
     let Some(page) = WEB.get_file("index.html").and_then(|file| file.contents_utf8()) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let Site { title, details } = site;
-    let tag = tag(&(digest("index.html"), prefix, title, details));
+    let Site { title, details, policy, .. } = site;
+    let tag = tag(&(digest("index.html"), base, title, details));
     let page = || {
-        let prefix = escape(prefix);
+        let base = escape(base);
         let page = page
-            .replace("<base href=\"./\">", &format!("<base href=\"{prefix}\">"))
+            .replace("<base href=\"./\">", &format!("<base href=\"{base}\">"))
             .replace("<title>purrr</title>", &format!("<title>{title}</title>"))
             .replace("og:title\" content=\"purrr\"", &format!("og:title\" content=\"{title}\""))
             .replace("purrr-site\" content=\"{}\"", &format!("purrr-site\" content=\"{details}\""));
         Body::from(page)
     };
-    with_headers("text/html; charset=utf-8", tag, headers, page)
+    with_headers("text/html; charset=utf-8", policy.clone(), tag, headers, page)
+}
+
+/// Returns the content security policy of a page that these sites may show in a frame.
+fn policy(frame_ancestors: &[Origin]) -> HeaderValue {
+    let sites: Vec<_> = frame_ancestors.iter().map(Origin::as_str).collect();
+    let sites = if sites.is_empty() { "'none'".to_owned() } else { sites.join(" ") };
+    HeaderValue::try_from(format!("{POLICY}{sites}")).expect("an origin is plain ASCII")
 }
 
 /// Escapes a text for an attribute in double quotes, or between tags.
@@ -92,7 +136,8 @@ pub(crate) fn asset(name: &str, headers: &HeaderMap) -> Response {
     };
     match WEB.get_file(name) {
         Some(file) => {
-            with_headers(content_type, tag(&digest(name)), headers, || Body::from(file.contents()))
+            let body = || Body::from(file.contents());
+            with_headers(content_type, policy(&[]), tag(&digest(name)), headers, body)
         }
         None => StatusCode::NOT_FOUND.into_response(),
     }
@@ -101,6 +146,7 @@ pub(crate) fn asset(name: &str, headers: &HeaderMap) -> Response {
 /// Returns the response with its headers, or 304 if the client has this version.
 fn with_headers(
     content_type: &'static str,
+    policy: HeaderValue,
     tag: HeaderValue,
     headers: &HeaderMap,
     body: impl FnOnce() -> Body,
@@ -113,10 +159,10 @@ fn with_headers(
         response
     };
     response.headers_mut().insert(ETAG, tag);
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
     for (name, value) in [
         // A page of files from two versions would break. Revalidation costs next to nothing.
         (CACHE_CONTROL, "no-cache"),
-        (CONTENT_SECURITY_POLICY, POLICY),
         (REFERRER_POLICY, "no-referrer"),
         (SERVICE_WORKER_ALLOWED, "../"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),

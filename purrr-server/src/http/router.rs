@@ -39,6 +39,8 @@ pub enum Part {
     Page,
     /// The probes and metrics: `/livez`, `/readyz`, `/healthz` and `/metrics`.
     Operations,
+    /// Of these, `/healthz` and `/metrics`, which say more than a visitor should know.
+    Metrics,
     /// The native dialect: `/ws`.
     Native,
     /// The Purrr.chat dialect: `/socket.io/`.
@@ -77,7 +79,10 @@ impl Routes {
             open = page_routes(site);
         }
         if has(Part::Operations) {
-            open = open.merge(operations_routes(&hub, &metrics));
+            open = open.merge(probes(&hub));
+            if has(Part::Metrics) {
+                open = open.merge(health_and_metrics(&hub, &metrics));
+            }
         }
         let open = open.layer(middleware::from_fn_with_state(Arc::clone(&limiter), limit_requests));
         let mut guarded = Router::new();
@@ -123,18 +128,26 @@ pub(super) fn operations<S>(
 where
     S: Clone + Send + Sync + 'static,
 {
-    operations_routes(hub, metrics)
+    probes(hub)
+        .merge(health_and_metrics(hub, metrics))
         .layer(middleware::from_fn_with_state(Arc::clone(limiter), limit_requests))
         .layer(middleware::from_fn(semantics::apply))
 }
 
-fn operations_routes<S>(hub: &Hub, metrics: &Metrics) -> Router<S>
+fn probes<S>(hub: &Hub) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(health::ready).with_state(hub.clone()))
+}
+
+fn health_and_metrics<S>(hub: &Hub, metrics: &Metrics) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    Router::new()
         .route("/healthz", get(health::health).with_state(hub.clone()))
         .route("/metrics", get(metrics::scrape).with_state(metrics.clone()))
 }
@@ -216,8 +229,7 @@ fn index(site: &Site, uri: &Uri, request: &Request) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET, HEAD")]).into_response();
     }
-    let prefix = format!("{}/", uri.path().trim_end_matches('/'));
-    page::index(site, &prefix, request.headers())
+    page::index(site, &site.base(uri.path(), request), request.headers())
 }
 
 async fn asset(parameters: RawPathParams, headers: HeaderMap) -> Response {

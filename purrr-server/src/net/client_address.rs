@@ -5,7 +5,10 @@ pub(crate) mod fuzzing;
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::{HeaderMap, HeaderName, header::FORWARDED};
+use axum::{
+    extract::{ConnectInfo, Request},
+    http::{HeaderMap, HeaderName, header::FORWARDED},
+};
 use ipnet::IpNet;
 
 use super::cidr::Network;
@@ -49,6 +52,14 @@ fn truncated(address: IpAddr, v4: u8, v6: u8) -> IpNet {
     let address = address.to_canonical();
     let prefix = if address.is_ipv4() { v4 } else { v6 };
     IpNet::new(address, prefix).expect("the prefix is no longer than the address").trunc()
+}
+
+/// Returns true if a trusted proxy sent the request.
+///
+/// False without [`ConnectInfo`], as in an app that does not provide it.
+pub(crate) fn is_from_proxy(request: &Request, trusted: &[Network]) -> bool {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    peer.is_some_and(|ConnectInfo(peer)| trusted.iter().any(|network| network.contains(peer.ip())))
 }
 
 /// Returns the address of the client behind `peer`: the last hop that is no trusted proxy.

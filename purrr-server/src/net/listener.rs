@@ -1,25 +1,29 @@
 //! Listening on an address and accepting connections: [`bind`] and [`accept`].
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     io,
-    mem::{replace, take},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
-use futures::FutureExt;
-#[cfg(target_os = "linux")]
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
     time::sleep,
 };
 
 /// Delay after `accept` fails because file descriptors or memory have run out.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
+/// Descriptors that are kept back, so that probes are answered when all others are used up.
+const RESERVE: usize = 8;
+
 /// Listens on an address with a backlog of 4,096 connections.
+///
+/// `[::]` is all addresses of both families, or of IPv4 alone where the system has no IPv6.
 ///
 /// [`TcpListener::bind`] has a backlog of 128. Of a larger burst the other clients would retry
 /// after a second.
@@ -32,44 +36,141 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 ///
 /// Panics outside a tokio runtime.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    const BACKLOG: u32 = 4_096;
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+    match bind_exactly(address) {
+        Err(error) if address.ip().is_unspecified() && address.is_ipv6() && is_missing(&error) => {
+            bind_exactly((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        bound => bound,
+    }
+}
+
+fn bind_exactly(address: SocketAddr) -> io::Result<TcpListener> {
+    const BACKLOG: i32 = 4_096;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // On Windows the option would let another process take the address over.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // The system's default may be either.
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Returns true if the system has no IPv6.
+fn is_missing(error: &io::Error) -> bool {
+    // EAFNOSUPPORT has no kind of its own.
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
+        || error.raw_os_error() == Some(97)
+}
+
+/// The descriptor of a connection, by which it is to be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Descriptor {
+    /// There are enough: it is served as long as it lasts.
+    Plain,
+    /// It is one of the last: only a probe is answered, and soon.
+    Last,
 }
 
 /// Accepts connections until the future is dropped, and calls `serve` with each of them.
 ///
-/// Backs off while the process is out of file descriptors or memory, and logs when that begins
-/// and when it ends.
+/// Keeps [`RESERVE`] descriptors back. When all others are used up, connections that take one of
+/// these are to be served as [`Descriptor::Last`]; the oldest of them is ended to make room for the
+/// next one. Logs when that begins and when it ends.
 pub(crate) async fn accept(
     listener: &TcpListener,
-    mut serve: impl FnMut(TcpStream, SocketAddr),
+    mut serve: impl FnMut(TcpStream, SocketAddr, Descriptor) -> Option<JoinHandle<()>>,
 ) -> Infallible {
-    let mut exhausted = false;
+    let mut reserve = Reserve::default();
+    reserve.fill(listener);
+    let mut probes = VecDeque::new();
+    let mut is_exhausted = false;
     loop {
-        // The backlog has been worked off once there is no connection to accept at once.
-        let next = if exhausted { listener.accept().now_or_never() } else { None };
-        if next.is_none() && take(&mut exhausted) {
-            tracing::info!("accepting connections again");
-        }
-        let next = match next {
-            Some(next) => next,
-            None => listener.accept().await,
+        let next = if is_exhausted {
+            // So that the end is noticed without another connection.
+            tokio::select! {
+                next = listener.accept() => next,
+                () = sleep(ACCEPT_BACKOFF) => {
+                    if reserve.fill(listener) {
+                        is_exhausted = false;
+                        tracing::info!("accepting connections again");
+                    }
+                    continue;
+                }
+            }
+        } else {
+            listener.accept().await
         };
         match next {
-            Ok((stream, peer)) => serve(stream, peer),
+            Ok((stream, peer)) => {
+                if reserve.fill(listener) {
+                    serve(stream, peer, Descriptor::Plain);
+                    continue;
+                }
+                probes.retain(|probe: &JoinHandle<()>| !probe.is_finished());
+                probes.extend(serve(stream, peer, Descriptor::Last));
+            }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
                 // Logged once, not at every attempt. Open connections are served meanwhile.
-                if !replace(&mut exhausted, true) {
+                if !std::mem::replace(&mut is_exhausted, true) {
                     let advice = "raise the limit of open files (ulimit -n)";
                     tracing::warn!(%error, "cannot accept connections; {advice}");
                 }
-                sleep(ACCEPT_BACKOFF).await;
+                if reserve.take() {
+                    continue;
+                }
+                match probes.pop_front() {
+                    Some(oldest) => {
+                        oldest.abort();
+                        // Its descriptor is free once the task is dropped.
+                        oldest.await.unwrap_or(());
+                    }
+                    None => sleep(ACCEPT_BACKOFF).await,
+                }
             }
         }
+    }
+}
+
+/// Descriptors that are kept back.
+#[derive(Debug, Default)]
+struct Reserve {
+    #[cfg(unix)]
+    spare: Vec<std::os::fd::OwnedFd>,
+}
+
+#[cfg(unix)]
+impl Reserve {
+    /// Takes descriptors until all are kept back again. Returns false if there are too few.
+    fn fill(&mut self, listener: &TcpListener) -> bool {
+        use std::os::fd::AsFd;
+        while self.spare.len() < RESERVE {
+            // Any descriptor would do. This one needs no file of the system.
+            let Ok(spare) = listener.as_fd().try_clone_to_owned() else { return false };
+            self.spare.push(spare);
+        }
+        true
+    }
+
+    /// Gives one descriptor up. Returns false if none is left.
+    fn take(&mut self) -> bool {
+        self.spare.pop().is_some()
+    }
+}
+
+#[cfg(not(unix))]
+impl Reserve {
+    fn fill(&mut self, _: &TcpListener) -> bool {
+        true
+    }
+
+    fn take(&mut self) -> bool {
+        false
     }
 }
 

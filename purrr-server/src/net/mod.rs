@@ -5,5 +5,6 @@ pub(crate) mod cidr;
 pub(crate) mod client_address;
 pub(crate) mod listener;
 pub(crate) mod origin;
+pub(crate) mod read_timeout;
 pub(crate) mod stream;
 pub(crate) mod write_timeout;

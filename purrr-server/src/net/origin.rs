@@ -40,6 +40,11 @@ impl Origin {
         self == sent || below() == Some(true)
     }
 
+    /// Returns false for `null` and `file://`, which name no site.
+    pub(crate) const fn has_host(&self) -> bool {
+        self.authority.is_some()
+    }
+
     /// Returns true if the page came from `host`, by HTTP or HTTPS.
     pub(crate) fn is_of(&self, host: &Authority) -> bool {
         matches!(&*self.scheme, "http" | "https")

@@ -93,9 +93,9 @@ async fn print_config_round_trip() {
 #[tokio::test]
 async fn port_and_host_url_variables() {
     for (variables, line) in [
-        (&[("PORT", "4000")][..], r#"listen = "0.0.0.0:4000""#),
+        (&[("PORT", "4000")][..], r#"listen = "[::]:4000""#),
         (&[("PORT", "4000"), ("PURRR_LISTEN", "127.0.0.1:5000")], r#"listen = "127.0.0.1:5000""#),
-        (&[("PURRR_LISTEN", "5000")], r#"listen = "0.0.0.0:5000""#),
+        (&[("PURRR_LISTEN", "5000")], r#"listen = "[::]:5000""#),
         (
             &[("HOST_URL", "https://a.example  https://b.example")],
             r#"allowed-origin = ["http://localhost:3000", "https://a.example", "https://b.example"]"#,
@@ -127,6 +127,7 @@ async fn help_lists_every_option_variable_and_default() {
         let variable = format!("[env: PURRR_{}]", name.to_uppercase().replace('-', "_"));
         assert!(about.contains(&variable), "{variable} in: {about}");
         let value = shown(value);
+        let value = if value.contains(' ') { format!("\"{value}\"") } else { value };
         let default = format!("[default: {value}");
         assert!(about.contains(&default), "{default} in: {about}");
     }

@@ -28,6 +28,14 @@ async fn impatient() -> Server {
     Server::with(config).await
 }
 
+/// Returns the path that a browser, which sees the page at `path`, resolves its links by.
+fn base_of(path: &str, page: &str) -> String {
+    let base = page.split_once("<base href=\"").and_then(|(_, rest)| rest.split_once('"'));
+    let (base, _) = base.unwrap_or_else(|| panic!("{page}"));
+    let folder = &path[..=path.rfind('/').unwrap()];
+    base.strip_prefix("./").map_or_else(|| base.to_owned(), |rest| format!("{folder}{rest}"))
+}
+
 // ---- The page -----------------------------------------------------------------------------------
 
 #[tokio::test]
@@ -46,7 +54,7 @@ async fn page_has_strict_csp() {
     );
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
     assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
-    assert!(page.body.contains(r#"<base href="/">"#), "{}", page.body);
+    assert_eq!(base_of("/", &page.body), "/");
 
     let head = server.ask("HEAD /", &[]).await;
     assert_eq!((head.status, head.body.as_str()), (200, ""));
@@ -140,7 +148,7 @@ async fn routes_work_under_a_prefix() {
         for path in pages {
             let page = ask(path, &["Connection: close"]).await;
             assert_eq!(page.status, 200, "{path}");
-            assert!(page.body.contains(r#"<base href="/a/b/">"#), "{path}: {}", page.body);
+            assert_eq!(base_of(path, &page.body), "/a/b/", "{path}");
         }
         for (path, status) in [
             ("/a/b/assets/favicon.svg", 200),
@@ -158,6 +166,52 @@ async fn routes_work_under_a_prefix() {
         }
         assert_eq!(ask("/a/b/ws", &UPGRADE).await.status, 101);
     }
+}
+
+#[tokio::test]
+async fn page_below_a_path_that_a_proxy_strips() {
+    let mut config = Config::default();
+    config.trusted_proxy = vec!["127.0.0.1".parse().unwrap()];
+    let behind_proxy = Server::with(config.clone()).await;
+    config.trusted_proxy.clear();
+    let open = Server::with(config.clone()).await;
+    config.base_path = "/app".parse().unwrap();
+    let told = Server::with(config).await;
+    let prefix = "X-Forwarded-Prefix: ";
+    for (server, seen, line, base) in [
+        (&open, "/chat/", "", "/chat/"),
+        (&open, "/", "", "/"),
+        (&open, "/chat/", "/evil", "/chat/"),
+        (&behind_proxy, "/chat/", "", "/chat/"),
+        (&behind_proxy, "/chat", "/chat", "/chat/"),
+        (&behind_proxy, "/a/chat/", "/a/chat/", "/a/chat/"),
+        (&behind_proxy, "/chat/", "/", "/"),
+        (&behind_proxy, "/chat/", "//evil.example", "/chat/"),
+        (&behind_proxy, "/chat/", "https://evil.example", "/chat/"),
+        (&behind_proxy, "/chat/", "/\"><script>", "/chat/"),
+        (&told, "/app", "", "/app/"),
+        (&told, "/app", "/evil", "/app/"),
+    ] {
+        let line = format!("{prefix}{line}");
+        let lines = if line == prefix { vec![] } else { vec![line.as_str()] };
+        let page = server.ask("GET /", &lines).await;
+        assert_eq!(page.status, 200);
+        assert_eq!(base_of(seen, &page.body), base, "{seen}, {line}");
+    }
+}
+
+#[tokio::test]
+async fn page_may_be_framed_by_named_sites() {
+    let mut config = Config::default();
+    config.frame_ancestor = ["https://Site.Example:443", "https://*.example.com"]
+        .map(|site| site.parse().unwrap())
+        .to_vec();
+    let server = Server::with(config).await;
+    let policy = server.get("/").await;
+    let policy = policy.header("content-security-policy").unwrap();
+    let expected = "; frame-ancestors https://site.example https://*.example.com";
+    assert!(policy.ends_with(expected), "{policy}");
+    assert_eq!(server.get("/").await.header("x-frame-options"), None);
 }
 
 // ---- Health -------------------------------------------------------------------------------------
@@ -568,6 +622,36 @@ async fn header_timeout_closes_connection() {
         Answer::read(stream).await;
         assert!(began.elapsed() < 8 * SHORT, "{what}: open for {:?}", began.elapsed());
     }
+}
+
+#[tokio::test]
+async fn kept_connection_outlasts_the_header_timeout() {
+    let server = impatient().await;
+    let mut stream = server.connect().await;
+    for _ in 0..2 {
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        assert_eq!(Answer::read_from(&mut stream).await.status, 200);
+        tokio::time::sleep(4 * SHORT).await;
+    }
+    stream.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+    let began = Instant::now();
+    assert_eq!(Answer::read_from(&mut stream).await.status, 0);
+    let open = began.elapsed();
+    assert!((SHORT / 2..8 * SHORT).contains(&open), "a begun head was open for {open:?}");
+}
+
+#[tokio::test]
+async fn keep_alive_timeout_closes_idle_connection() {
+    let mut config = ServerConfig::default();
+    config.guards.keep_alive_timeout = SHORT;
+    let server = Server::with(config).await;
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert_eq!(Answer::read_from(&mut stream).await.status, 200);
+    let began = Instant::now();
+    assert_eq!(Answer::read_from(&mut stream).await.status, 0);
+    let open = began.elapsed();
+    assert!((SHORT / 2..8 * SHORT).contains(&open), "open for {open:?}");
 }
 
 #[tokio::test]

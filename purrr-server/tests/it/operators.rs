@@ -155,7 +155,7 @@ async fn with_full_log(arguments: &[&str]) -> (Child, SocketAddr, PipeReader) {
     const PIPE: usize = 65_536;
     let (unread, mut log) = std::io::pipe().unwrap();
     log.write_all(&[b'x'; PIPE]).unwrap();
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let address = free_address().await;
     let listen = ["--listen", &address.to_string(), "--log-format", "json"];
     let mut program = program(&[&listen, arguments].concat(), &[]);
     let child = program.stderr(log).spawn().unwrap();
@@ -243,6 +243,73 @@ async fn soft_limit_of_files_is_raised_and_compared() {
     assert_eq!(files.split_whitespace().nth(3), Some("4096"), "{files}");
     let warning = told.lines().find(|line| line.contains("--max-connections")).unwrap();
     assert!(warning.contains("4096") && warning.contains("100000"), "{warning}");
+}
+
+#[tokio::test]
+async fn probe_is_answered_when_descriptors_have_run_out() {
+    let server = Running::start_with_files(&[], 64).await;
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        crowd.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    for (path, status) in [("/livez", 200), ("/readyz", 200), ("/livez", 200), ("/", 503)] {
+        let began = Instant::now();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let answer = raw(server.address, request).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert_eq!(answer.header("connection"), Some("close"), "{path}");
+        assert!(began.elapsed() < Duration::from_secs(3), "{path}: {:?}", began.elapsed());
+    }
+    drop(crowd);
+    soon("all of the server", async {
+        while raw(server.address, "GET / HTTP/1.0\r\n\r\n").await.status != 200 {}
+    })
+    .await;
+}
+
+// ---- Addresses ----------------------------------------------------------------------------------
+
+/// Returns an address of the loopback interface that is free.
+async fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn default_listens_on_both_families() {
+    let table = printed(&["print-config"], &[]).await;
+    assert_eq!(table["listen"], "[::]:3007".into());
+    let port = free_address().await.port();
+    let mut program = program(&["--listen", &port.to_string()], &[]);
+    let _child = program.stderr(Stdio::null()).spawn().unwrap();
+    let has_ipv6 = TcpListener::bind("[::1]:0").await.is_ok();
+    for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
+        if address.starts_with('[') && !has_ipv6 {
+            continue;
+        }
+        let answer = soon("an answer", async {
+            while TcpStream::connect(&address).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            raw(address.parse().unwrap(), "GET /livez HTTP/1.0\r\n\r\n").await
+        });
+        assert_eq!(answer.await.status, 200, "{address}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_and_health_have_an_address_of_their_own() {
+    let admin = free_address().await;
+    let server = Running::start(&["--admin-listen", &admin.to_string()]).await;
+    for (path, public) in [("/metrics", 404), ("/healthz", 404), ("/livez", 200), ("/readyz", 200)]
+    {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        assert_eq!(raw(server.address, &request).await.status, public, "{path}");
+        assert_eq!(raw(admin, &request).await.status, 200, "{path} at --admin-listen");
+    }
+    assert_eq!(raw(admin, "GET / HTTP/1.0\r\n\r\n").await.status, 404);
+    let taken = ["--admin-listen", &server.address.to_string(), "--listen", "127.0.0.1:0"];
+    let complaint = String::from_utf8(run(&taken, &[]).await.stderr).unwrap();
+    assert!(complaint.contains("--admin-listen"), "{complaint}");
 }
 
 // ---- Signals ------------------------------------------------------------------------------------
