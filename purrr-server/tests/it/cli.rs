@@ -158,6 +158,57 @@ async fn documentation_has_every_option() {
     }
 }
 
+#[tokio::test]
+async fn documentation_names_only_options_that_exist() {
+    /// Options of cargo, of container runtimes, and of the programs in `benches` and `examples`.
+    const OTHERS: [&str; 21] = [
+        "bench",
+        "config",
+        "example",
+        "from",
+        "help",
+        "nocapture",
+        "package",
+        "paired",
+        "pairs",
+        "patience",
+        "release",
+        "rounds",
+        "seconds",
+        "skip-build",
+        "stop-timeout",
+        "table",
+        "test",
+        "test-threads",
+        "ulimit",
+        "waiting",
+        "warm-up",
+    ];
+    let defaults: toml::Table = prints(&["print-config"], &[]).await.parse().unwrap();
+    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let pages = std::fs::read_dir(root.join("docs")).unwrap().map(|page| page.unwrap().path());
+    let pages = pages.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let others = ["README.md", "SECURITY.md", "CHANGELOG.md", "purrr-server/README.md"];
+    let mut named = 0;
+    for path in pages.chain(others.map(|name| root.join(name))) {
+        let page = std::fs::read_to_string(&path).unwrap();
+        for (at, _) in page.match_indices("--") {
+            let name = &page[at + 2..];
+            let end =
+                name.find(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && c != '-');
+            let name = name[..end.unwrap_or(name.len())].trim_end_matches('-');
+            let begins = !page[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '-');
+            if !begins || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
+                continue;
+            }
+            let known = defaults.contains_key(name) || OTHERS.contains(&name);
+            assert!(known, "{}: there is no option --{name}", path.display());
+            named += usize::from(defaults.contains_key(name));
+        }
+    }
+    assert!(named > 100, "{named}");
+}
+
 /// Returns a default as help and documentation show it.
 fn shown(value: &toml::Value) -> String {
     match value {

@@ -17,6 +17,7 @@ mod native;
 mod nested;
 mod operators;
 mod peer;
+mod proxies;
 mod rates;
 mod server;
 mod socketio;
