@@ -36,7 +36,7 @@
 //! ```
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque, hash_map::Entry},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque, hash_map::Entry},
     fmt,
     hash::Hash,
     iter,
@@ -53,7 +53,7 @@ use super::queue::{self, WaitQueue};
 use crate::{
     matching::{
         bucket::Bucket,
-        rule::{Pairing, buckets_of, stands_of},
+        rule::{Pairing, buckets_of, note_step, stands_of, steps_from_last, widening_buckets_of},
     },
     model::{
         census::Census,
@@ -105,7 +105,8 @@ new_key_type! {
 pub struct Matchmaker<S> {
     waiting: SlotMap<PlaceKey, Waiting<S>>,
     pairs: SlotMap<PairKey, [PeerId; 2]>,
-    peers: HashMap<PeerId, PeerState, FixedState>,
+    /// The peers that wait or are paired.
+    peers: HashSet<PeerId, FixedState>,
     queues: HashMap<Bucket, WaitQueue<PlaceKey>, FixedState>,
     limits: PlaceLimits,
     /// The number of waiting places of each person, if that is limited.
@@ -189,12 +190,6 @@ const SEARCHES_PER_TIMEOUT: usize = 64;
 /// The waiting places of an origin above which other origins avoid it for a while.
 const CROWDED: u32 = 4;
 
-#[derive(Clone, Copy, Debug)]
-enum PeerState {
-    Waiting,
-    Paired,
-}
-
 #[cfg_attr(test, derive(Clone))]
 struct Waiting<S> {
     ticket: Arc<Ticket>,
@@ -254,19 +249,16 @@ impl Request {
     /// Asks the rule for the buckets of every widening step.
     #[must_use]
     pub fn new(ticket: Arc<Ticket>, rule: Arc<dyn Pairing>) -> Self {
-        let steps: Vec<Duration> =
-            iter::once(Duration::ZERO).chain(rule.widen_at().iter().copied()).collect();
-        let mut looks: Vec<(Bucket, Duration)> = Vec::new();
+        let looks = widening_buckets_of(&*rule, &ticket);
         let mut stands: Vec<(Bucket, Duration)> = Vec::new();
         let mut differ = false;
-        for due in steps.into_iter().rev() {
-            let looks_in = buckets_of(&*rule, &ticket, due);
+        for due in steps_from_last(rule.widen_at()) {
             let stands_in = stands_of(&*rule, &ticket, due);
             differ |= stands_in.is_some();
             if differ {
-                note(&mut stands, stands_in.as_ref().unwrap_or(&looks_in), due);
+                let step = stands_in.unwrap_or_else(|| buckets_of(&*rule, &ticket, due));
+                note_step(&mut stands, &step, due);
             }
-            note(&mut looks, &looks_in, due);
         }
         let count = u32::try_from(looks.len()).unwrap_or(u32::MAX);
         let of = |looks_only: bool| move |(bucket, due)| Slot::new(bucket, due, looks_only);
@@ -281,19 +273,6 @@ impl Request {
     }
 }
 
-/// Notes the buckets of a widening step. Steps come in descending order.
-fn note(known: &mut Vec<(Bucket, Duration)>, step: &[Bucket], due: Duration) {
-    if known.is_empty() {
-        known.extend(step.iter().map(|bucket| (*bucket, due)));
-        return;
-    }
-    for (bucket, earliest) in known {
-        if step.contains(bucket) {
-            *earliest = due;
-        }
-    }
-}
-
 impl<S> Matchmaker<S> {
     /// Creates an empty lobby.
     ///
@@ -304,7 +283,7 @@ impl<S> Matchmaker<S> {
         Self {
             waiting: SlotMap::with_key(),
             pairs: SlotMap::with_key(),
-            peers: HashMap::with_hasher(FixedState::with_seed(seed)),
+            peers: HashSet::with_hasher(FixedState::with_seed(seed)),
             queues: HashMap::with_hasher(FixedState::with_seed(seed)),
             limits: PlaceLimits::default(),
             persons: HashMap::with_hasher(FixedState::with_seed(seed)),
@@ -339,11 +318,13 @@ impl<S> Matchmaker<S> {
         Request { ticket, rule, slots, looks }: Request,
         seat: S,
     ) -> Result<PlaceKey, EnterError> {
-        if self.peers.contains_key(&ticket.peer) {
+        if !self.peers.insert(ticket.peer) {
             return Err(EnterError::AlreadyHere);
         }
-        self.count_in(&ticket)?;
-        self.peers.insert(ticket.peer, PeerState::Waiting);
+        if let Err(limit) = self.count_in(&ticket) {
+            self.peers.remove(&ticket.peer);
+            return Err(limit);
+        }
         let since = now.saturating_sub(ticket.waited);
         let (timeout, relaxes_at) = (None, None);
         let place = Waiting { ticket, rule, since, slots, looks, timeout, relaxes_at, seat };
@@ -473,9 +454,6 @@ impl<S> Matchmaker<S> {
         let sides = [first, second].map(|place| Side { ticket: place.ticket, seat: place.seat });
         let peers = [sides[0].ticket.peer, sides[1].ticket.peer];
         let pair = self.pairs.insert(peers);
-        for peer in peers {
-            self.peers.insert(peer, PeerState::Paired);
-        }
         self.made.push_back(Made { pair, sides });
     }
 

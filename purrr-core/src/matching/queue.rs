@@ -247,7 +247,23 @@ impl<K: Copy> Slots<K> {
     /// Returns the position of the first slot with this number or a greater one.
     fn position(&self, number: u64) -> (usize, usize) {
         let part = usize::from(self.parts[0].back().is_none_or(|last| last.number < number));
-        (part, self.parts[part].partition_point(|slot| slot.number < number))
+        let slots = &self.parts[part];
+        let (Some(first), Some(last)) = (slots.front(), slots.back()) else { return (part, 0) };
+        // Numbers are consecutive but for gaps that compaction left, so the distances from both
+        // ends bound the index. Mostly they leave nothing to search.
+        let distance =
+            |from: u64, to: u64| usize::try_from(to - from.min(to)).unwrap_or(usize::MAX);
+        let mut start = (slots.len() - 1).saturating_sub(distance(number, last.number));
+        let mut end = slots.len().min(distance(first.number, number));
+        while start < end {
+            let middle = start.midpoint(end);
+            if slots[middle].number < number {
+                start = middle + 1;
+            } else {
+                end = middle;
+            }
+        }
+        (part, start)
     }
 
     fn front_part(&mut self) -> &mut VecDeque<Slot<K>> {

@@ -101,6 +101,19 @@ pub trait Pairing: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Returns the buckets of the whole wait, in the order of the last widening step, each with the
+    /// wait after which a ticket looks there.
+    ///
+    /// Must agree with [`buckets`](Self::buckets), which the default calls for every step. A rule
+    /// that hashes much implements it so that no value is hashed twice.
+    fn widening_buckets(&self, ticket: &Ticket) -> Vec<(Bucket, Duration)> {
+        let mut all = Vec::new();
+        for due in steps_from_last(self.widen_at()) {
+            note_step(&mut all, &self.buckets(ticket, due), due);
+        }
+        all
+    }
+
     /// Returns the times at which [`buckets`](Self::buckets) grows, in ascending order. Default:
     /// never.
     fn widen_at(&self) -> &[Duration] {
@@ -131,6 +144,10 @@ macro_rules! forward {
 
             fn stands_in(&self, ticket: &Ticket, waited: Duration) -> Option<Vec<Bucket>> {
                 (**self).stands_in(ticket, waited)
+            }
+
+            fn widening_buckets(&self, ticket: &Ticket) -> Vec<(Bucket, Duration)> {
+                (**self).widening_buckets(ticket)
             }
 
             fn widen_at(&self) -> &[Duration] {
@@ -168,9 +185,18 @@ pub enum Choice {
 /// bucket.
 #[must_use]
 pub fn buckets_of(rule: &dyn Pairing, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
-    let mut buckets = rule.buckets(ticket, waited);
+    indexed(ticket, rule.buckets(ticket, waited))
+}
+
+/// Returns the buckets of the whole wait, as [`buckets_of`] those of one step, each with the wait
+/// after which the ticket looks there.
+pub(crate) fn widening_buckets_of(rule: &dyn Pairing, ticket: &Ticket) -> Vec<(Bucket, Duration)> {
+    let mut buckets = rule.widening_buckets(ticket);
     dedup_grouped_by_kind(&mut buckets);
-    move_to_partition(&mut buckets, Partition::of(ticket));
+    let partition = Partition::of(ticket);
+    for (bucket, _) in &mut buckets {
+        *bucket = bucket.in_partition(partition);
+    }
     buckets
 }
 
@@ -178,32 +204,51 @@ pub fn buckets_of(rule: &dyn Pairing, ticket: &Ticket, waited: Duration) -> Vec<
 /// differ.
 #[must_use]
 pub fn stands_of(rule: &dyn Pairing, ticket: &Ticket, waited: Duration) -> Option<Vec<Bucket>> {
-    let mut buckets = rule.stands_in(ticket, waited)?;
+    Some(indexed(ticket, rule.stands_in(ticket, waited)?))
+}
+
+fn indexed(ticket: &Ticket, buckets: Vec<Bucket>) -> Vec<Bucket> {
+    let mut buckets: Vec<_> = buckets.into_iter().map(|bucket| (bucket, Duration::ZERO)).collect();
     dedup_grouped_by_kind(&mut buckets);
-    move_to_partition(&mut buckets, Partition::of(ticket));
-    Some(buckets)
+    let partition = Partition::of(ticket);
+    buckets.into_iter().map(|(bucket, _)| bucket.in_partition(partition)).collect()
+}
+
+/// Returns the waits at which a search widens, from the last one to zero.
+pub(crate) fn steps_from_last(widen_at: &[Duration]) -> impl Iterator<Item = Duration> {
+    widen_at.iter().rev().copied().chain([Duration::ZERO])
+}
+
+/// Notes the buckets of a widening step. Steps come from the last one to the first.
+pub(crate) fn note_step(known: &mut Vec<(Bucket, Duration)>, step: &[Bucket], due: Duration) {
+    if known.is_empty() {
+        *known = step.iter().map(|bucket| (*bucket, due)).collect();
+        return;
+    }
+    for (index, (bucket, earliest)) in known.iter_mut().enumerate() {
+        // Mostly a later step only adds buckets at the end.
+        if step.get(index) == Some(bucket) || step.contains(bucket) {
+            *earliest = due;
+        }
+    }
 }
 
 /// Drops repetitions, and moves each bucket behind those of its kind. Kinds keep the order of their
 /// first bucket.
-fn dedup_grouped_by_kind(buckets: &mut Vec<Bucket>) {
+fn dedup_grouped_by_kind(buckets: &mut Vec<(Bucket, Duration)>) {
     let mut distinct = 0;
     for index in 0..buckets.len() {
-        let bucket = buckets[index];
-        let before = &buckets[..distinct];
-        if !before.contains(&bucket) {
-            let last_of_kind = before.iter().rposition(|other| other.kind() == bucket.kind());
-            let target = last_of_kind.map_or(distinct, |last| last + 1);
-            buckets.copy_within(target..distinct, target + 1);
-            buckets[target] = bucket;
-            distinct += 1;
+        let (bucket, due) = buckets[index];
+        let before = &mut buckets[..distinct];
+        if let Some((_, earliest)) = before.iter_mut().find(|(other, _)| *other == bucket) {
+            *earliest = due.min(*earliest);
+            continue;
         }
+        let last_of_kind = before.iter().rposition(|(other, _)| other.kind() == bucket.kind());
+        let target = last_of_kind.map_or(distinct, |last| last + 1);
+        buckets.copy_within(target..distinct, target + 1);
+        buckets[target] = (bucket, due);
+        distinct += 1;
     }
     buckets.truncate(distinct);
-}
-
-fn move_to_partition(buckets: &mut [Bucket], partition: Partition) {
-    for bucket in buckets {
-        *bucket = bucket.in_partition(partition);
-    }
 }

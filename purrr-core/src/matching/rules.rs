@@ -8,7 +8,10 @@ use crate::{
         bucket::{Bucket, Namespace},
         rule::{Choice, Pairing},
     },
-    model::ticket::Ticket,
+    model::{
+        profile::{Interest, Search},
+        ticket::Ticket,
+    },
 };
 
 /// Combines pairing rules.
@@ -117,6 +120,10 @@ impl Pairing for Anyone {
         vec![Namespace::ANYONE.bucket("")]
     }
 
+    fn widening_buckets(&self, _: &Ticket) -> Vec<(Bucket, Duration)> {
+        vec![(Namespace::ANYONE.bucket(""), Duration::ZERO)]
+    }
+
     fn choice(&self) -> Choice {
         Choice::Random
     }
@@ -150,15 +157,24 @@ impl Interests {
 
 impl Pairing for Interests {
     fn buckets(&self, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
-        let interests = &ticket.search.interests;
-        let mut buckets: Vec<Bucket> =
-            interests.iter().map(|tag| Namespace::INTEREST.bucket(tag.as_ref())).collect();
-        if waited >= self.widen_at[0] || interests.is_empty() {
-            buckets.extend(languages(ticket));
+        let all = self.widening_buckets(ticket).into_iter();
+        all.filter(|(_, due)| *due <= waited).map(|(bucket, _)| bucket).collect()
+    }
+
+    fn widening_buckets(&self, ticket: &Ticket) -> Vec<(Bucket, Duration)> {
+        let Search { interests, languages: tags, .. } = &ticket.search;
+        let [mut language_after, mut anyone_after] = self.widen_at;
+        if interests.is_empty() {
+            language_after = Duration::ZERO;
         }
-        if waited >= self.widen_at[1] || buckets.is_empty() {
-            buckets.push(Namespace::ANYONE.bucket(""));
+        if interests.is_empty() && tags.is_empty() {
+            anyone_after = Duration::ZERO;
         }
+        let interest = |tag: &Interest| Namespace::INTEREST.bucket(tag.as_ref());
+        let mut buckets = Vec::with_capacity(interests.len() + tags.len() + 1);
+        buckets.extend(interests.iter().map(|tag| (interest(tag), Duration::ZERO)));
+        buckets.extend(languages(ticket).map(|bucket| (bucket, language_after)));
+        buckets.push((Namespace::ANYONE.bucket(""), anyone_after));
         buckets
     }
 
