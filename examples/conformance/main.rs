@@ -96,10 +96,11 @@ async fn greet_engineio(address: SocketAddr) -> Result<(), Box<dyn Error>> {
 async fn greet_socketio(address: SocketAddr) -> Result<(), Box<dyn Error>> {
     let path = open(address, "/socket.io/").await?;
     ask(address, "POST", &path, r#"40/custom,{"token":1}"#).await?;
-    let connected = ask(address, "GET", &path, "").await?;
+    ask(address, "GET", &path, "").await?;
+    let auth = ask(address, "GET", &path, "").await?;
     ask(address, "POST", &path, r#"42/custom,7["message-with-ack","hello"]"#).await?;
     let answer = ask(address, "GET", &path, "").await?;
-    let answered = connected.ends_with("\u{1e}42/custom,[\"auth\",{\"token\":1}]")
+    let answered = auth.ends_with("\r\n\r\n42/custom,[\"auth\",{\"token\":1}]")
         && answer.ends_with("\r\n\r\n43/custom,7[\"hello\"]");
     shown("Socket.IO", answered)
 }

@@ -161,6 +161,22 @@ async fn second_websocket_after_upgrade_is_closed() {
 }
 
 #[tokio::test]
+async fn poll_after_change_over_is_refused() {
+    let server = Server::with(config(|config| config.routes.rate_limits = false)).await;
+    for round in 0..100 {
+        let session = server.polling_session().await;
+        let path = format!("/socket.io/?EIO=4&transport=websocket&sid={session}");
+        let mut wire = Wire::upgrade(&server, server.connect().await, &path).await;
+        // At once, without waiting for the answer to the probe.
+        wire.send(&[frame(FIN | TEXT, b"2probe"), frame(FIN | TEXT, b"5")].concat()).await;
+        assert_eq!(poll(server.address, &session).await, None, "round {round}");
+        assert_eq!(wire.next().await.unwrap().payload, b"3probe");
+        wire.say("40").await;
+        assert!(wire.next().await.unwrap().payload.starts_with(b"40{"));
+    }
+}
+
+#[tokio::test]
 async fn close_by_post_answers_poll_in_any_order() {
     let server = Server::with(config(|config| config.routes.rate_limits = false)).await;
     let address = server.address;

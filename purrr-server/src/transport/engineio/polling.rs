@@ -35,7 +35,7 @@ const MAX_OUTBOUND: usize = 1024 * 1024;
 /// [`handle_answer_progress`](Self::handle_answer_progress) and
 /// [`handle_answer_end`](Self::handle_answer_end), [`begin_post`](Self::begin_post) with
 /// [`post`](Self::post), and for an upgrade [`begin_upgrade`](Self::begin_upgrade),
-/// [`handle_probe`](Self::handle_probe), [`complete_upgrade`](Self::complete_upgrade) and always
+/// [`release_polls`](Self::release_polls), [`complete_upgrade`](Self::complete_upgrade) and always
 /// [`end_upgrade`](Self::end_upgrade). The task first asks
 /// [`take_successor`](Self::take_successor), then calls [`poll_next`](Self::poll_next) with
 /// [`take_activity`](Self::take_activity) and [`poll_progress`](Self::poll_progress),
@@ -86,7 +86,7 @@ struct State {
 enum Upgrade {
     #[default]
     None,
-    /// A WebSocket is connected and has not probed yet.
+    /// A WebSocket is connected and may have probed.
     Connecting,
     /// It has probed. Polls are answered at once, so that the client can change over.
     Probing,
@@ -140,7 +140,7 @@ impl Polling {
     /// followed by [`handle_answer_end`](Self::handle_answer_end).
     pub(super) fn poll(&self) -> Result<oneshot::Receiver<Reply>, InvalidRequest> {
         let mut state = self.lock();
-        if state.closed {
+        if state.closed || matches!(state.upgrade, Upgrade::Complete(_)) {
             if !take(&mut state.noop_due) {
                 return Err(InvalidRequest);
             }
@@ -260,8 +260,8 @@ impl Polling {
         Ok(())
     }
 
-    /// Handles the WebSocket's probe: answers polls, so that the client can change over.
-    pub(super) fn handle_probe(&self) -> Result<(), InvalidRequest> {
+    /// Answers polls from now on, so that a client that has probed can change over.
+    pub(super) fn release_polls(&self) -> Result<(), InvalidRequest> {
         let mut state = self.lock();
         if state.closed {
             return Err(InvalidRequest);
@@ -272,8 +272,11 @@ impl Polling {
     }
 
     /// Hands the WebSocket to the session once the client has changed over.
+    ///
+    /// A poll under way fails: a client that has changed over polls no more.
     pub(super) fn complete_upgrade(&self, socket: Box<MessageSocket>) {
         let mut state = self.lock();
+        state.poll = None;
         state.upgrade = Upgrade::Complete(socket);
         state.wake();
     }
@@ -434,7 +437,7 @@ impl State {
     /// Only when the client has taken the answer before: otherwise it could have the server hold
     /// any number of answers.
     fn answer_poll(&mut self) {
-        let releases = matches!(self.upgrade, Upgrade::Probing | Upgrade::Complete(_));
+        let releases = matches!(self.upgrade, Upgrade::Probing);
         if self.answering || (self.outbound.is_empty() && !releases) {
             return;
         }

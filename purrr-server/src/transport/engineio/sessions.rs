@@ -76,6 +76,12 @@ struct RequestGuard<'a>(&'a Polling);
 /// An upgrade under way. A session has one at a time, since it counts as no connection of its own.
 struct UpgradeGuard(Arc<Polling>);
 
+/// How long after a probe polls wait for packets before they are answered without any.
+///
+/// A client that changes over at once has no poll under way. So one that comes then is a mistake,
+/// which must not be answered as if the session still polled.
+const RELEASE_AFTER: Duration = Duration::from_millis(20);
+
 /// The query of a request.
 #[derive(Deserialize)]
 struct RequestQuery {
@@ -363,10 +369,16 @@ impl UpgradeGuard {
         {
             return None;
         }
-        self.0.handle_probe().ok()?;
         let change = async {
             socket.send(Message::Text(ByteString::from_static("3probe"))).await.ok()?;
-            match socket.next().await {
+            let changed = match timeout(RELEASE_AFTER, socket.next()).await {
+                Ok(changed) => changed,
+                Err(_) => {
+                    self.0.release_polls().ok()?;
+                    socket.next().await
+                }
+            };
+            match changed {
                 Some(Ok(SocketEvent::Message(Message::Text(text)))) if text == "5" => Some(()),
                 _ => None,
             }
