@@ -5,12 +5,13 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 use crate::{
-    backend::{bundle::Backend, lobby::LobbyError, people::PeopleError, relay::RelayError},
+    backend::{bundle::Backend, lobby::LobbyError},
     hub::{
         channels::{Commands, Events, channels},
         chat::Chat,
         driver::serve,
         observer::{Observer, Observers},
+        pair_error::PairError,
         peer::{ActivePeer, Answer},
         profile::Profile,
         search::{Found, SearchError, Searching},
@@ -24,7 +25,6 @@ use crate::{
         event::Event,
         ids::{PeerId, ResumeToken},
         limits::Limits,
-        problem::Problem,
         reason::CloseReason,
         ticket::Ticket,
     },
@@ -58,27 +58,6 @@ pub struct HubBuilder {
     rule: Option<Arc<dyn Pairing>>,
     limits: Limits,
     observers: Observers,
-}
-
-/// Why [`Hub::pair`] found no partner.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PairError {
-    /// The introduction or the search exceeds a limit.
-    #[error(transparent)]
-    Refused(Problem),
-    /// The hub is being drained.
-    #[error("the hub is draining and makes no more matches")]
-    Draining,
-    /// The lobby failed.
-    #[error("the lobby failed")]
-    Lobby(#[source] LobbyError),
-    /// The relay failed.
-    #[error("the relay failed")]
-    Relay(#[source] RelayError),
-    /// The people backend failed.
-    #[error("the people backend failed")]
-    People(#[source] PeopleError),
 }
 
 impl Hub {

@@ -5,6 +5,7 @@ pub(crate) mod chat;
 pub(crate) mod driver;
 pub(crate) mod handle;
 pub(crate) mod observer;
+mod pair_error;
 mod peer;
 pub(crate) mod profile;
 mod search;
@@ -15,8 +16,9 @@ pub(crate) mod transport;
 pub use self::{
     channels::{Commands, Events, SessionOver},
     chat::{Chat, ChatReceiver, ChatSender, SendError},
-    handle::{Hub, HubBuilder, PairError},
+    handle::{Hub, HubBuilder},
     observer::{ChatSide, EndedBy, Ending, Observer, Participant},
+    pair_error::PairError,
     profile::Profile,
     stats::Stats,
     transport::{Gate, Input},

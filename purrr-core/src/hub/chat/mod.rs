@@ -18,7 +18,7 @@ use self::side::Side;
 use crate::{
     backend::people::PeopleError,
     hub::{
-        handle::PairError,
+        pair_error::PairError,
         peer::{ActivePeer, Answer},
         search::Found,
     },
