@@ -202,9 +202,11 @@ mod tests {
     use super::*;
 
     fn origins(allowed: &str) -> Origins {
-        let mut config = Config::default();
-        config.allowed_origin = vec![allowed.parse().unwrap()];
-        config.trusted_proxy = vec!["10.0.0.0/8".parse().unwrap()];
+        let config = Config {
+            allowed_origin: vec![allowed.parse().unwrap()],
+            trusted_proxy: vec!["10.0.0.0/8".parse().unwrap()],
+            ..Config::default()
+        };
         Origins::new(&config)
     }
 

@@ -32,7 +32,7 @@ async fn impatient() -> Server {
 fn base_of(path: &str, page: &str) -> String {
     let base = page.split_once("<base href=\"").and_then(|(_, rest)| rest.split_once('"'));
     let (base, _) = base.unwrap_or_else(|| panic!("{page}"));
-    let folder = &path[..=path.rfind('/').unwrap()];
+    let folder = &path[..=path.rfind('/').expect("a path has a slash")];
     base.strip_prefix("./").map_or_else(|| base.to_owned(), |rest| format!("{folder}{rest}"))
 }
 
