@@ -23,6 +23,9 @@
 //! hold of the lock that resumes searches while all of them are due. The longest of each is
 //! printed.
 //!
+//! `seeking` is a crowd of mentees: `mentor` is a mentor that enters, meets one of them and leaves,
+//! and the mentee that enters again.
+//!
 //! The time of one thread is processor time where the system tells it (Linux), so that other load
 //! disturbs it little. Two threads also wait for each other, so theirs is wall-clock time.
 
@@ -50,8 +53,8 @@ use criterion::{
 use purrr_core::{
     Anyone, Bytes, Interests, Limits, Lobby, Pairing, Search,
     backend::{Match, MemoryLobby, Place},
-    matching::{Matchmaker, PlaceKey, Request},
-    model::{Exclusions, Interest, PeerId, PersonId, Ticket},
+    matching::{Bucket, Matchmaker, PlaceKey, Request},
+    model::{Attributes, Exclusions, Interest, PeerId, PersonId, Ticket},
 };
 use tokio::{
     runtime::{Builder, Runtime},
@@ -497,6 +500,47 @@ fn adversarial(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Mentors and mentees, who seek each other: a mentor meets one of a crowd of mentees, who enters
+/// again when the chat has ended.
+fn seeking(criterion: &mut Criterion) {
+    let mut group = group(criterion, "seeking");
+    for crowd in crowds(&[1_000, 20_000]) {
+        let rule: Arc<dyn Pairing> = Arc::new(Mentoring);
+        let mut machine = Matchmaker::new(1);
+        let enter = |machine: &mut Matchmaker<u64>, peer: u64| {
+            let mut ticket = Ticket::new(PeerId::from_bits(peer));
+            ticket.attributes = Attributes::default().with("mentor", peer >= crowd);
+            let request = Request::new(Arc::new(ticket), Arc::clone(&rule));
+            machine.handle_enter(Duration::ZERO, request, peer).expect("it is in one place");
+        };
+        (0..crowd).for_each(|peer| enter(&mut machine, peer));
+        assert_eq!(machine.poll_timeout(), None, "a crowd of one kind is idle");
+        group.bench_function(BenchmarkId::new("mentor", crowd), |bencher| {
+            bencher.iter(|| {
+                enter(&mut machine, crowd);
+                let made = machine.poll_match().expect("a mentee waits");
+                machine.handle_part(made.pair);
+                enter(&mut machine, made.sides[0].seat);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Pairs mentors with mentees.
+#[derive(Debug)]
+struct Mentoring;
+
+impl Pairing for Mentoring {
+    fn buckets(&self, ticket: &Ticket, _: Duration) -> Vec<Bucket> {
+        vec![Bucket::of("mentor", &!ticket.attributes.flag("mentor"))]
+    }
+
+    fn stands_in(&self, ticket: &Ticket, _: Duration) -> Option<Vec<Bucket>> {
+        Some(vec![Bucket::of("mentor", &ticket.attributes.flag("mentor"))])
+    }
+}
+
 fn measure(group: &mut BenchmarkGroup<'_, WallTime>, crowd: u64, people: fn(u64) -> People) {
     let lobby = LazyCell::new(|| World::new(LobbyRoom::new(people(crowd)), crowd));
     measure_threads(group, "lobby", crowd, &lobby);
@@ -551,5 +595,5 @@ fn runtime() -> Runtime {
     runtime.expect("a runtime without sockets needs nothing that could be missing")
 }
 
-criterion_group!(benches, anyone, interests, adversarial);
+criterion_group!(benches, anyone, interests, seeking, adversarial);
 criterion_main!(benches);

@@ -18,6 +18,6 @@ pub use self::{
     lobby::{Lobby, LobbyError, Match, Place},
     memory::{MemoryLobby, MemoryPeople, MemoryRelay},
     people::{Identity, People, PeopleError, PersonAt},
-    pipe::{OnPart, Pipe, Received, TrySendError},
+    pipe::{OnPart, Pipe, QueueBounds, Received, TrySendError},
     relay::{Relay, RelayError},
 };

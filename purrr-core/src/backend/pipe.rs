@@ -55,6 +55,15 @@ pub enum Received {
     Parted(ChatEnd),
 }
 
+/// The bounds of one direction of a [`Pipe`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueBounds {
+    /// The maximum number of frames in flight. At least one is taken.
+    pub items: u32,
+    /// The maximum bytes in flight. One larger frame is taken into an empty queue.
+    pub bytes: u32,
+}
+
 /// Why [`Pipe::try_send`] did not take a frame, which is handed back.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrySendError {
@@ -84,8 +93,8 @@ struct Channel {
     /// Which sides have begun. The chat has begun, for good, once both have.
     begun: [bool; 2],
     parted: Option<ChatEnd>,
-    max_items: usize,
-    max_bytes: usize,
+    /// The bounds of each of the queues.
+    bounds: [QueueBounds; 2],
     /// How long [`Pipe::begin`] waits for the other side.
     begin_timeout: Duration,
 }
@@ -129,14 +138,29 @@ impl Pipe {
     /// assert_eq!(bob.recv().await, Received::Parted(ChatEnd::Next));
     /// # }
     /// ```
-    pub fn pair(limits: &Limits, mut on_part: impl FnMut() -> OnPart) -> (Self, Self) {
+    pub fn pair(limits: &Limits, on_part: impl FnMut() -> OnPart) -> (Self, Self) {
+        let bounds = QueueBounds {
+            items: u32::try_from(limits.queue_items).unwrap_or(u32::MAX),
+            bytes: u32::try_from(limits.queue_bytes).unwrap_or(u32::MAX),
+        };
+        Self::pair_bounded([bounds; 2], limits.stall, on_part)
+    }
+
+    /// Creates both ends of a pipe with bounds for what each of them sends.
+    ///
+    /// For a backend between processes, whose own end may hold less than a session's.
+    /// `begin_timeout` is how long [`begin`](Self::begin) waits.
+    pub fn pair_bounded(
+        bounds: [QueueBounds; 2],
+        begin_timeout: Duration,
+        mut on_part: impl FnMut() -> OnPart,
+    ) -> (Self, Self) {
         let channel = Mutex::new(Channel {
             queues: [Queue::default(), Queue::default()],
             begun: [false; 2],
             parted: None,
-            max_items: limits.queue_items.max(1),
-            max_bytes: limits.queue_bytes,
-            begin_timeout: limits.stall,
+            bounds,
+            begin_timeout,
         });
         let readable = [AtomicBool::new(true), AtomicBool::new(true)];
         let shared = Arc::new(Shared { channel, readable });
@@ -428,7 +452,8 @@ impl Pipe {
         if channel.parted.is_some() {
             return Err(TrySendError::Parted(frame));
         }
-        let (max_items, max_bytes) = (channel.max_items, channel.max_bytes);
+        let QueueBounds { items: max_items, bytes: max_bytes } = channel.bounds[self.side];
+        let (max_items, max_bytes) = (max_items as usize, max_bytes as usize);
         let queue = &mut channel.queues[self.side];
         let weight = frame.weight();
         let cost = Charge::cost(&frame, weight);
@@ -625,6 +650,42 @@ mod tests {
         tokio::task::yield_now().await;
         bob.part(ChatEnd::Left);
         assert_eq!(sending.await.unwrap(), (Ok(()), Err(Frame::text("c"))));
+    }
+
+    #[test]
+    fn directions_are_bounded_apart() {
+        let bounds = |items| QueueBounds { items, bytes: 100 };
+        let (mut ann, mut bob) =
+            Pipe::pair_bounded([bounds(1), bounds(3)], Duration::ZERO, || Box::new(|_| ()));
+        for (pipe, items) in [(&mut ann, 1), (&mut bob, 3)] {
+            let sent = (0..10).take_while(|_| pipe.try_send(Frame::text("a")).is_ok());
+            assert_eq!(sent.count(), items);
+        }
+    }
+
+    #[test]
+    fn notices_are_polled_without_taking_frames() {
+        let (mut ann, mut bob) = pipe(8, 100);
+        let woken = Arc::<Woken>::default();
+        let waker = Waker::from(Arc::clone(&woken));
+        let cx = &Context::from_waker(&waker);
+        bob.try_send(Frame::text("a")).unwrap();
+        assert!(ann.poll_receipts(cx).is_pending());
+        bob.acknowledge(2);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert_eq!(ann.poll_receipts(cx), Poll::Ready(Some(2)));
+        assert!(ann.poll_progress(cx).is_pending());
+        bob.report_progress();
+        assert_eq!(woken.0.load(Ordering::Relaxed), 2);
+        assert!(ann.poll_progress(cx).is_ready() && ann.poll_progress(cx).is_pending());
+        assert!(ann.poll_parted(cx).is_pending());
+        bob.acknowledge(1);
+        bob.part(ChatEnd::Next);
+        assert!(woken.0.load(Ordering::Relaxed) > 2);
+        assert_eq!(ann.poll_parted(cx), Poll::Ready(ChatEnd::Next));
+        assert_eq!(ann.poll_receipts(cx), Poll::Ready(Some(1)));
+        assert_eq!(ann.poll_receipts(cx), Poll::Ready(None));
+        assert_eq!(ann.poll_recv(cx), Poll::Ready(Received::Frame(Frame::text("a"))));
     }
 
     #[tokio::test]
