@@ -124,7 +124,7 @@ async fn flood_of_strangers_does_not_end_a_block_of_connected_peers() {
     limits.remembered = 500;
     let hub = Hub::builder().limits(limits).build();
     let person = |person: u64| {
-        let mut profile = profile("somebody", person);
+        let mut profile = profile("peer", person);
         profile.person = Some(PersonId::from_bits(person));
         profile
     };

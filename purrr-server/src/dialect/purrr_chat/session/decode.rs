@@ -438,9 +438,11 @@ fn check_attachment(array: &ByteString) -> Result<(), ()> {
         "image upload" => match serde_json::from_str(payload()?).map_err(|_| ())? {
             Attached::Plain(placeholder) | Attached::Wrapped { image: placeholder } => placeholder,
         },
-        "send_message" => {
-            serde_json::from_str::<SendAttached<'_>>(payload()?).map_err(|_| ())?.image
-        }
+        "send_message" => match serde_json::from_str::<SendAttached<'_>>(payload()?) {
+            Ok(SendAttached { image, .. }) => image,
+            // Refused with an error once the attachment has come.
+            Err(_) => return Ok(()),
+        },
         // Refused with an error once the attachment has come.
         _ => return Ok(()),
     };
