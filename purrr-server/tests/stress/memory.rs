@@ -185,7 +185,7 @@ impl Polling {
                 stream.write_all(head.as_bytes()).await.ok()?;
                 stream.write_all(text.as_bytes()).await.ok()?;
                 // Answered once the server has taken the text.
-                stream.read(&mut [0; 256]).await.ok()?;
+                stream.read_u8().await.ok()?;
             }
             Some(())
         };
