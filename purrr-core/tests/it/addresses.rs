@@ -151,8 +151,9 @@ async fn flood_of_strangers_does_not_end_a_block_of_connected_peers() {
         one.unwrap().block().await.unwrap();
         other.unwrap().block().await.unwrap();
     }
-    // Beyond the time at which both look for anyone.
-    sleep(Duration::from_secs(60)).await;
+    // Searches of other windows, which ask the backend anew.
+    let again = async { tokio::join!(hub.pair(person(1)), hub.pair(person(2))) };
+    assert!(timeout(HOUR, again).await.is_err(), "the block is forgotten");
     for waiting in waiting {
         assert!(!waiting.is_finished(), "the block is forgotten");
         waiting.abort();
