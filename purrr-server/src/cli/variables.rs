@@ -51,7 +51,10 @@ fn is_injected(name: &str, value: &str) -> bool {
         || (name.ends_with("_PORT") && value.contains("://"))
         || (name.ends_with("_NAME") && value.starts_with('/'))
         || name.contains("_ENV_")
-        || name.match_indices("_PORT_").any(|(at, found)| is_port(&name[at + found.len()..]))
+        // Also of a service whose own name contains `PORT`, so matches may overlap.
+        || name
+            .char_indices()
+            .any(|(at, _)| name[at..].strip_prefix("_PORT_").is_some_and(is_port))
 }
 
 /// Returns true if the text begins with a port and a protocol, such as `3007_TCP`.
