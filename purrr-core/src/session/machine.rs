@@ -300,13 +300,15 @@ impl Session {
 
 /// What the driver drains.
 impl Session {
-    /// Returns the next thing to do.
+    /// Returns false if [`poll_action`](Self::poll_action) has nothing to return. A hint, for
+    /// drivers that poll with every frame.
     #[inline]
+    pub(crate) fn may_have_action(&self) -> bool {
+        self.actions.capacity() > 0
+    }
+
+    /// Returns the next thing to do.
     pub fn poll_action(&mut self) -> Option<Action> {
-        // Polled with every frame, and there is hardly ever an action.
-        if self.actions.capacity() == 0 {
-            return None;
-        }
         let action = self.actions.pop_front();
         if action.is_none() {
             // A search or a chat lasts long, and brings no action until it ends.

@@ -23,12 +23,18 @@ impl SessionCore<'_> {
     /// that is under way.
     #[inline]
     pub(super) fn apply_actions(&mut self, cx: &mut Context<'_>) {
+        // Called twice with every frame, and there is hardly ever an action.
+        if self.session.may_have_action() {
+            self.apply_all(cx);
+        }
+    }
+
+    fn apply_all(&mut self, cx: &mut Context<'_>) {
         while let Some(action) = self.next_action() {
             self.apply(cx, action);
         }
     }
 
-    #[inline]
     fn next_action(&mut self) -> Option<Action> {
         if self.request.is_call() {
             // The partner of a peer that blocks it is told at once, however slow the backend is.

@@ -205,6 +205,7 @@ impl SessionCore<'_> {
     }
 
     /// Offers a frame to the partner's queue. Returns it if the queue is full.
+    #[inline]
     fn offer(&mut self, cx: &Context<'_>, frame: Frame) -> Option<Frame> {
         let pipe = self.chat.as_mut()?;
         match pipe.poll_send(cx, frame) {

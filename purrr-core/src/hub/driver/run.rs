@@ -165,10 +165,7 @@ impl PhaseWatch<'_, '_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Option<Phase> {
         let changed = self.hub.phase() != self.known;
         if changed {
-            // Registered anew before the phase is read, so that no change is missed in between.
-            self.change.set(self.hub.phase_change());
-            self.registered = None;
-            self.known = self.hub.phase();
+            self.renew();
         }
         if !self.registered.as_ref().is_some_and(|waker| cx.waker().will_wake(waker)) {
             self.register(cx);
@@ -176,6 +173,15 @@ impl PhaseWatch<'_, '_> {
         changed.then_some(self.known)
     }
 
+    #[inline(never)]
+    fn renew(&mut self) {
+        // Registered anew before the phase is read, so that no change is missed in between.
+        self.change.set(self.hub.phase_change());
+        self.registered = None;
+        self.known = self.hub.phase();
+    }
+
+    #[inline(never)]
     fn register(&mut self, cx: &mut Context<'_>) {
         if self.change.as_mut().poll(cx).is_ready() {
             self.change.set(self.hub.phase_change());

@@ -108,6 +108,7 @@ impl Transport for MessageSocket {
     type Message = Message;
     type Outgoing = Message;
 
+    #[inline]
     fn poll_incoming(
         &mut self,
         cx: &mut Context<'_>,
