@@ -12,12 +12,12 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    process::{Child, Command},
+    process::Child,
 };
 
 use crate::support::{
     Answer, Peer, Server,
-    program::{Running, program, signal},
+    program::{Running, in_shell, program, signal},
     raw, soon,
 };
 
@@ -35,14 +35,7 @@ async fn printed(arguments: &[&str], variables: &[(&str, &str)]) -> toml::Table 
 }
 
 async fn shell(script: &str) -> Output {
-    let program = program(&[], &[]);
-    let path = program.as_std().get_program().to_str().unwrap().to_owned();
-    let mut shell = Command::new("sh");
-    shell.args(["-c", script, &path]).stdin(Stdio::null()).kill_on_drop(true);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PURRR_")) {
-        shell.env_remove(name);
-    }
-    soon("the shell's end", shell.output()).await.unwrap()
+    soon("the shell's end", in_shell(script, &program(&[], &[])).output()).await.unwrap()
 }
 
 // ---- Variables and options ----------------------------------------------------------------------
@@ -229,10 +222,8 @@ async fn refused_origins_are_few_lines_that_name_both_sides() {
 #[tokio::test]
 async fn soft_limit_of_files_is_raised_and_compared() {
     let program = program(&["--listen", "127.0.0.1:0", "--log-format", "json"], &[]);
-    let mut shell = Command::new("sh");
-    shell.args(["-c", "ulimit -Sn 256 && ulimit -Hn 4096 && exec \"$0\" \"$@\""]);
-    shell.arg(program.as_std().get_program()).args(program.as_std().get_args());
-    let mut child = shell.stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let limited = "ulimit -Sn 256 && ulimit -Hn 4096 && exec \"$0\" \"$@\"";
+    let mut child = in_shell(limited, &program).spawn().unwrap();
     let mut log = tokio::io::BufReader::new(child.stderr.take().unwrap());
     let mut told = String::new();
     while !told.contains("listening") {

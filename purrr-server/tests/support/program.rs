@@ -25,6 +25,21 @@ pub(crate) fn program(arguments: &[&str], variables: &[(&str, &str)]) -> Command
     command
 }
 
+/// A program behind a script of `sh`, in which `"$0"` and `"$@"` are the program and its arguments.
+pub(crate) fn in_shell(script: &str, program: &Command) -> Command {
+    let program = program.as_std();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script]).arg(program.get_program()).args(program.get_args());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    shell
+}
+
 const SERVING: [&str; 4] = ["--listen", "127.0.0.1:0", "--log-format", "json"];
 
 /// The program, serving.
@@ -43,17 +58,7 @@ impl Running {
     pub(crate) async fn start_with_files(arguments: &[&str], files: u32) -> Self {
         let program = program(&[&SERVING[..], arguments].concat(), &[]);
         let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
-        let program = program.as_std();
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &limited]).arg(program.get_program()).args(program.get_args());
-        for (name, value) in program.get_envs() {
-            match value {
-                Some(value) => shell.env(name, value),
-                None => shell.env_remove(name),
-            };
-        }
-        shell.stderr(Stdio::piped()).kill_on_drop(true);
-        Self::spawn(shell).await
+        Self::spawn(in_shell(&limited, &program)).await
     }
 
     async fn spawn(mut command: Command) -> Self {
