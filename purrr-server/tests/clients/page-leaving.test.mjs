@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { Line } from './support/line.mjs';
-import { LOST, acquainted, pageStory } from './support/page.mjs';
+import { LOST, acquainted, pageStory, patient } from './support/page.mjs';
 
 /** Two visitors in a chat, of whom the first has a line that can be held. */
 async function onLine({ server, visit }, settings) {
@@ -10,12 +10,6 @@ async function onLine({ server, visit }, settings) {
   const [ann, bob] = await acquainted(visit, { url: line.url, ...settings });
   ann.expect(LOST);
   return { line, ann, bob };
-}
-
-/** The page waits for an answer ten times as long, so that a busy machine tests the same. Runs in the browser, before the page. */
-function patient() {
-  const { setTimeout } = globalThis;
-  globalThis.setTimeout = (step, after = 0, ...values) => setTimeout(step, after === 200 ? 2_000 : after, ...values);
 }
 
 async function leave(visitor) {

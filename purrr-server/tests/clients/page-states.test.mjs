@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { Keys } from './support/encryption.mjs';
 import { Line } from './support/line.mjs';
-import { LOST, PHONE, PHOTOGRAPH, give, pageStory, untilType, violations } from './support/page.mjs';
+import { LOST, PHONE, PHOTOGRAPH, give, pageStory, patient, untilType, violations } from './support/page.mjs';
 
 const SCREENSHOTS = process.env.PURRR_SCREENSHOTS;
 const SITE = [
@@ -141,6 +141,36 @@ for (const [name, settings] of [
       await ann.seesNo('banner');
       await press('home');
       await look('start-again');
+
+      const dora = await visit();
+      await ann.the('find').click();
+      await ann.the('anyone').waitFor();
+      await dora.find('Dora', 'tea');
+      await Promise.all([ann, dora].map((visitor) => visitor.sees('call')));
+      await press('call');
+      await dora.the('call-accept').click();
+      await ann.page.locator('#call-panel[data-state=active]').waitFor();
+      await dora.the('call-camera').click();
+      await press('call-camera');
+      await ann.page.waitForFunction(() => document.querySelector('#call-theirs').videoWidth > 0);
+      await look('call-active');
+      await press('call-devices');
+      await ann.the('choose-microphone').locator('option').first().waitFor({ state: 'attached' });
+      await look('call-devices');
+      await press('call-hang-up');
+      await ann.seesNo('call-panel');
+      await look('call-over');
+
+      await ann.page.evaluate(patient);
+      line.hold();
+      await press('leave');
+      await press('really-leave');
+      await ann.sees('leaving');
+      await look('leaving');
+      assert.equal(await ann.the('leaving').isVisible(), true, 'the server has not answered yet');
+      line.release();
+      await ann.page.locator('[data-testid=again]:enabled').waitFor();
+      await look('over-left');
       await line.cut();
     },
     { args: SITE },

@@ -70,6 +70,12 @@ export async function violations({ page }) {
   return found.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target).join(', ')}`);
 }
 
+/** Makes the page wait for an answer ten times as long, so that a busy machine tests the same. Runs in the browser. */
+export function patient() {
+  const { setTimeout } = globalThis;
+  globalThis.setTimeout = (step, after = 0, ...values) => setTimeout(step, after === 200 ? 2_000 : after, ...values);
+}
+
 /** The next event of this name, whatever comes before it. */
 export async function until(peer, wanted) {
   for (;;) {
