@@ -5,6 +5,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { PHONE, acquainted, give, pageStory, withNative } from './support/page.mjs';
+import { PrefixProxy } from './support/prefix.mjs';
 
 const WEB = new URL('../../web/', import.meta.url);
 
@@ -249,6 +250,57 @@ pageStory(
   },
   { stopped: true, killed: true },
 );
+
+for (const [name, at, headers, args] of [
+  ['relative_base', '/', {}, []],
+  ['base_path', '', {}, ['--base-path', '/chat/']],
+  ['forwarded_prefix', '', { 'x-forwarded-prefix': '/chat' }, ['--trusted-proxy', '127.0.0.1']],
+]) {
+  pageStory(
+    `page_below_a_stripped_path: ${name}`,
+    async ({ server, visit }) => {
+      const proxy = await PrefixProxy.to(server.port, '/chat', headers);
+      const refused = [];
+      const ann = await visit({ url: proxy.url + at, serviceWorkers: 'allow' });
+      const bob = await visit({ url: proxy.url + at, locale: 'de' });
+      ann.page.on('response', (response) => response.ok() || refused.push(response.url()));
+      const manifest = await ann.page.evaluate(async () => {
+        const link = document.querySelector('link[rel=manifest]').href;
+        const { start_url, scope, icons } = await (await fetch(link)).json();
+        const icon = await fetch(new URL(icons[1].src, link));
+        return [start_url, scope].map((path) => new URL(path, link).pathname).concat(icon.headers.get('content-type'));
+      });
+      assert.deepEqual(manifest, ['/chat/', '/chat/', 'image/png']);
+      await ann.find('Ann');
+      await bob.find('Bob');
+      await ann.meets('Bob');
+      await bob.the('log').getByText('Du chattest mit Ann.').waitFor();
+      await ann.say('below a path');
+      await bob.hears('below a path');
+
+      const scope = await ann.page.evaluate(async () => {
+        while (!(await caches.match(document.baseURI))) {
+          await new Promise((resolve) => setTimeout(resolve, 100));
+        }
+        const [{ scope }] = await navigator.serviceWorker.getRegistrations();
+        return new URL(scope).pathname;
+      });
+      assert.equal(scope, '/chat/');
+      assert.deepEqual([proxy.strays, refused], [[], []], 'everything is asked for below the path, and is there');
+
+      // The address that the installed page opens, without a network.
+      [ann, bob].forEach((visitor) => visitor.expect(/./));
+      await ann.page.goto(`${proxy.url}/`);
+      await ann.page.evaluate(() => navigator.serviceWorker.ready);
+      await proxy.close();
+      await server.stop('SIGKILL');
+      await ann.page.context().setOffline(true);
+      await ann.page.goto(`${proxy.url}/`);
+      await ann.the('banner').getByText('You are offline.').waitFor();
+    },
+    { args, stopped: true, killed: true },
+  );
+}
 
 test('page_has_at_most_120_kb_compressed', () => {
   const files = readdirSync(WEB, { recursive: true }).filter((name) => /\.\w+$/.test(name));
