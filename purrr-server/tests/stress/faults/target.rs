@@ -43,8 +43,23 @@ impl Target {
             }
         });
         let process = Process::new(child.id().unwrap());
-        let descriptors = process.descriptors();
+        let descriptors = Self::descriptors_at_rest(process, address).await;
         Self { address, child, process, descriptors, log: lines, reading }
+    }
+
+    /// Returns how many files it has open once it serves. Must not be read earlier: a server opens
+    /// more of them after it has logged that it listens.
+    async fn descriptors_at_rest(process: Process, address: SocketAddr) -> usize {
+        within("the metrics", metrics(address)).await;
+        // The socket of that request is closed a moment later.
+        let (mut before, mut steady) = (process.descriptors(), 0);
+        while steady < 5 {
+            sleep(Duration::from_millis(50)).await;
+            let now = process.descriptors();
+            steady = if now == before { steady + 1 } else { 0 };
+            before = now;
+        }
+        before
     }
 
     /// Waits until only the bystanders are there, and no socket but theirs.
