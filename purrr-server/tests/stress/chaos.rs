@@ -6,12 +6,12 @@
 
 mod audit;
 mod client;
-mod dialect;
-mod log;
+pub(crate) mod dialect;
+pub(crate) mod log;
 #[cfg(target_os = "linux")]
 mod soak;
 mod story;
-mod wire;
+pub(crate) mod wire;
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 

@@ -15,6 +15,8 @@ mod bystanders;
 mod crowd;
 mod ends;
 mod floods;
+mod leaving;
+mod people;
 mod slowness;
 mod target;
 
@@ -35,6 +37,8 @@ struct Story {
     files: Option<u32>,
     /// Bytes that the allocator may keep at hand afterwards.
     kept: usize,
+    /// Two more bystanders search for each other meanwhile.
+    searching: bool,
 }
 
 /// The default of `--max-payload`, and the threads of which each may keep that much at hand.
@@ -44,12 +48,24 @@ const THREADS: usize = 2;
 impl Story {
     fn new(name: impl Into<String>) -> Self {
         let options = vec!["--rate-limits", "off", "--max-connections-per-address", "0"];
-        Self { name: name.into(), options, files: None, kept: 0 }
+        Self { name: name.into(), options, files: None, kept: 0, searching: false }
     }
 
     /// The same with messages so large that a thread may keep the room for one.
     const fn large(mut self) -> Self {
         self.kept = THREADS * MAX_PAYLOAD;
+        self
+    }
+
+    /// The same with bystanders that search.
+    const fn searched(mut self) -> Self {
+        self.searching = true;
+        self
+    }
+
+    /// The same with rate limits, and with addresses that the clients name as a proxy does.
+    fn behind_proxy(mut self) -> Self {
+        self.options = vec!["--trusted-proxy", "127.0.0.1"];
         self
     }
 
@@ -67,7 +83,7 @@ impl Story {
 async fn check(story: Story, fault: impl AsyncFn(&Target) -> String) {
     let _alone = ALONE.lock().await;
     let target = Target::start(&story.options, story.files).await;
-    let bystanders = Bystanders::start(target.address, story.files.is_some());
+    let bystanders = Bystanders::start(target.address, story.files.is_some(), story.searching);
     fault(&target).await;
     target.is_as_it_was(&bystanders).await;
 
@@ -82,9 +98,12 @@ async fn check(story: Story, fault: impl AsyncFn(&Target) -> String) {
         (target.process.peak(), target.is_as_small_as(before + before / 10 + story.kept).await);
     let seen = bystanders.stop();
     target.ends().await;
+    let searches = seen.longest_search().map_or_else(String::new, |longest| {
+        format!("; searches took {:.1} ms at most", longest.as_secs_f64() * 1e3)
+    });
     let [before, peak, after] = [before, peak, after].map(|bytes| bytes as f64 / 1e6);
     eprintln!(
-        "| {} | {outcome} | {seen} | {before:.1} → {peak:.1} → {after:.1} | {:.2} in {:.1} |",
+        "| {} | {outcome}{searches} | {seen} | {before:.1} → {peak:.1} → {after:.1} | {:.2} in {:.1} |",
         story.name,
         cpu.as_secs_f64(),
         lasted.as_secs_f64(),

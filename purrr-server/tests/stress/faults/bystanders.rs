@@ -32,6 +32,7 @@ pub(crate) struct Bystanders {
 pub(crate) struct Seen {
     turns: Vec<Duration>,
     health: Vec<Duration>,
+    searches: Vec<Duration>,
 }
 
 /// Between two turns.
@@ -40,9 +41,14 @@ const PACE: Duration = Duration::from_millis(20);
 /// How many turns there are between two questions about the server's health.
 const HEALTH_EVERY: usize = 5;
 
+/// The pause between two searches of the pair that searches.
+const SEARCH_PACE: Duration = Duration::from_millis(200);
+
 impl Bystanders {
     /// Two who chat already. If no other client can connect, the watcher does so now.
-    pub(crate) fn start(address: SocketAddr, crowded: bool) -> Self {
+    ///
+    /// If `searching`, a third and a fourth one search for each other over and over.
+    pub(crate) fn start(address: SocketAddr, crowded: bool, searching: bool) -> Self {
         let (seen, stop) = (Arc::default(), Arc::default());
         let (chatting, ready) = std::sync::mpsc::channel();
         let talking = std::thread::spawn({
@@ -56,7 +62,12 @@ impl Bystanders {
                         false => None,
                     };
                     chatting.send(()).unwrap();
-                    talk(address, ann, bob, watcher, &seen, &stop).await;
+                    let talking = talk(address, ann, bob, watcher, &seen, &stop);
+                    tokio::join!(talking, async {
+                        if searching {
+                            search(address, &seen, &stop).await;
+                        }
+                    });
                 });
             }
         });
@@ -115,6 +126,36 @@ async fn talk(
             seen.lock().unwrap().health.push(began.elapsed());
         }
         sleep(PACE).await;
+    }
+}
+
+/// Searches for each other as two new people, by an interest that no other client has.
+async fn search(address: SocketAddr, seen: &Mutex<Seen>, stop: &AtomicBool) {
+    for at in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let find = format!(r#"{{"type":"find","interests":["bystanders {at}"]}}"#);
+        let mut first = Peer::connect(address, "the first to search").await;
+        let mut second = Peer::connect(address, "the second to search").await;
+        first.send(&*find).await;
+        first.gets_type("waiting").await;
+        let began = Instant::now();
+        second.send(find).await;
+        second.gets_type("waiting").await;
+        for peer in [&mut first, &mut second] {
+            peer.gets_type("matched").await;
+        }
+        seen.lock().unwrap().searches.push(began.elapsed());
+        drop((first, second));
+        sleep(SEARCH_PACE).await;
+    }
+}
+
+impl Seen {
+    /// The most that a search took.
+    pub(crate) fn longest_search(&self) -> Option<Duration> {
+        self.searches.iter().max().copied()
     }
 }
 

@@ -1,0 +1,351 @@
+//! Addresses with many people: for the chats of others, and for what the server remembers.
+
+use std::{
+    fmt::Display,
+    net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use futures::{SinkExt, StreamExt, future::join_all, stream};
+use serde_json::Value;
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{Message, client::IntoClientRequest},
+};
+
+use crate::{
+    faults::{Story, check, crowd::search, is_full, size, within},
+    support::soon,
+};
+
+// ---- One address among many ---------------------------------------------------------------------
+
+const ATTACKERS: usize = 60;
+const PERSONS: usize = 6;
+const HONEST: usize = 40;
+
+/// How many times faster than by default all goes unless the story has its full size.
+const HURRY: u32 = 20;
+
+#[tokio::test]
+async fn one_address_among_many() {
+    let lasts = Duration::from_secs(size(5, 120) as u64);
+    let story = Story::new(format!(
+        "{ATTACKERS} connections of one address as {PERSONS} people, {HONEST} honest people of \
+         other addresses, {lasts:?}"
+    ));
+    let story =
+        story.behind_proxy().hurried(&["--recent-relax", "150ms", "--find-rate", "100+200"]);
+    check(story.searched(), async |target| {
+        let address = target.address;
+        let [chats, attacked] = [const { AtomicUsize::new(0) }; 2];
+        let mut attackers: Vec<Client> = Vec::new();
+        for at in 0..ATTACKERS {
+            let mut client = Client::connect(address, "192.0.2.1").await;
+            // Each connection of a person resumes by the token of the one before.
+            let token = at.checked_sub(PERSONS).map(|before| attackers[before].token.clone());
+            client.says_hello("attacker", token.as_deref()).await;
+            attackers.push(client);
+        }
+        let attack = attackers.into_iter().map(async |mut attacker| {
+            loop {
+                attacker.meets().await;
+                attacker.chats(scaled(1_000)).await;
+                sleep(scaled(fastrand::u64(0..1_000))).await;
+            }
+        });
+        let honest = (0..HONEST).map(async |at| {
+            let mut client = Client::connect(address, format!("198.51.100.{at}")).await;
+            client.says_hello("honest", None).await;
+            loop {
+                let partner = client.meets().await;
+                chats.fetch_add(1, Ordering::Relaxed);
+                if partner == "attacker" {
+                    attacked.fetch_add(1, Ordering::Relaxed);
+                }
+                client.chats(scaled(fastrand::u64(10_000..60_000))).await;
+                sleep(scaled(fastrand::u64(0..1_000))).await;
+            }
+        });
+        let all = async { tokio::join!(join_all(attack), join_all(honest)) };
+        timeout(lasts, all).await.expect_err("the clients never stop");
+        let [chats, attacked] = [chats, attacked].map(AtomicUsize::into_inner);
+        let share = attacked * 100 / chats.max(1);
+        assert!(chats > HONEST, "the honest people had {chats} chats");
+        assert!(share < 25, "{share} % of {chats} chats were with the one address");
+        format!("{share} % of {chats} chats of the honest people were with the one address")
+    })
+    .await;
+}
+
+fn scaled(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds) / if is_full() { 1 } else { HURRY }
+}
+
+// ---- A blocked person that comes back -----------------------------------------------------------
+
+#[tokio::test]
+async fn blocked_person_comes_back() {
+    let attempts = size(6, 20);
+    let wait = Duration::from_millis(size(200, 4_000) as u64);
+    let story = Story::new(format!(
+        "a blocked person comes back {attempts} times from its address without its token"
+    ));
+    let story = story.behind_proxy().hurried(&["--recent-relax", "50ms"]);
+    check(story.searched(), async |target| {
+        const FIND: &str = r#"{"type":"find","interests":["cats"]}"#;
+        let connect = async |from: &str, name: &str| {
+            let mut client = Client::connect(target.address, from).await;
+            client.says_hello(name, None).await;
+            client
+        };
+        let mut victim = connect("198.51.100.1", "victim").await;
+        let mut blocked = connect("192.0.2.1", "blocked").await;
+        victim.send(FIND).await;
+        blocked.send(FIND).await;
+        assert_eq!(victim.is_matched().await, "blocked");
+        assert_eq!(blocked.is_matched().await, "victim");
+        victim.send(r#"{"type":"block"}"#).await;
+        victim.gets("idle").await;
+        blocked.gets("left").await;
+        drop(blocked);
+        for attempt in 0..attempts {
+            let mut again = connect("192.0.2.1", "blocked").await;
+            // Each is the one that waits in half of the attempts.
+            let mut both = [&mut victim, &mut again];
+            both.rotate_left(attempt % 2);
+            for client in &mut both {
+                client.send(FIND).await;
+                client.gets("waiting").await;
+            }
+            victim.hears_nothing_for(wait).await;
+            again.hears_nothing_for(Duration::from_millis(1)).await;
+            // Other people still meet either of them.
+            let mut others = Vec::new();
+            for number in 0..2 {
+                let mut other = connect(&format!("203.0.113.{number}"), "other").await;
+                other.send(FIND).await;
+                let partner = other.is_matched().await;
+                others.push((other, partner));
+            }
+            others.sort_by(|(_, one), (_, other)| one.cmp(other));
+            assert_eq!([&*others[0].1, &*others[1].1], ["blocked", "victim"]);
+            for client in [&mut victim, &mut again] {
+                assert_eq!(client.is_matched().await, "other");
+            }
+            victim.leaves().await;
+        }
+        format!("met the victim in none of {attempts} attempts; other people in each")
+    })
+    .await;
+}
+
+// ---- Strangers that block each other ------------------------------------------------------------
+
+/// Absent people that the server remembers in the small story, of whom 600 come.
+const REMEMBERED: [&str; 2] = ["--remembered", "200"];
+
+#[tokio::test]
+async fn strangers_block_each_other() {
+    const ADDRESSES: usize = 8;
+    let pairs = size(300, 60_000);
+    let wait = Duration::from_millis(size(500, 5_000) as u64);
+    let mut story = Story::new(format!(
+        "{} strangers of {ADDRESSES} addresses meet and block each other",
+        2 * pairs
+    ));
+    story = story.behind_proxy().hurried(&REMEMBERED).hurried(&["--recent-relax", "50ms"]);
+    check(story.searched(), async |target| {
+        // Of one address, which a block does not cover.
+        let mut both = [
+            Client::connect(target.address, "198.51.100.1").await,
+            Client::connect(target.address, "198.51.100.1").await,
+        ];
+        meet(&mut both, &search(0)).await;
+        block(&mut both[..1]).await;
+        both[1].gets("left").await;
+
+        let strangers = stream::iter(1..=pairs).map(async |pair| {
+            let from = |at: usize| format!("192.0.2.{}", (pair + at) % ADDRESSES);
+            let mut two = [
+                Client::connect(target.address, from(0)).await,
+                Client::connect(target.address, from(1)).await,
+            ];
+            meet(&mut two, &search(pair)).await;
+            block(&mut two).await;
+        });
+        strangers.buffer_unordered(64).collect::<()>().await;
+
+        for client in &mut both {
+            client.searches(&search(0)).await;
+        }
+        for client in &mut both {
+            client.hears_nothing_for(wait).await;
+        }
+        // Each of them still meets another person.
+        for number in 0..2 {
+            let mut other = Client::connect(target.address, format!("203.0.113.{number}")).await;
+            other.searches(&search(0)).await;
+            other.is_matched().await;
+        }
+        for client in &mut both {
+            client.is_matched().await;
+        }
+        "a block between two that stayed online holds".to_owned()
+    })
+    .await;
+}
+
+/// Two find each other by interests that no other client has.
+async fn meet(two: &mut [Client; 2], find: &str) {
+    for client in &mut *two {
+        client.searches(find).await;
+    }
+    for client in two {
+        client.is_matched().await;
+    }
+}
+
+/// Each blocks its partner, which may have left.
+async fn block(clients: &mut [Client]) {
+    for client in clients {
+        client.send(r#"{"type":"block"}"#).await;
+        client.until("idle").await;
+    }
+}
+
+// ---- Their clients ------------------------------------------------------------------------------
+
+/// A client of an address that it names as a proxy does.
+struct Client {
+    socket: WebSocketStream<TcpStream>,
+    /// Resumes the person.
+    token: String,
+}
+
+impl Client {
+    /// Connects, again and again while the address connects too often.
+    async fn connect(address: SocketAddr, from: impl Display) -> Self {
+        let from = from.to_string();
+        let socket = loop {
+            let mut request = format!("ws://{address}/ws").into_client_request().unwrap();
+            request.headers_mut().insert("x-forwarded-for", from.parse().unwrap());
+            let stream = TcpStream::connect(address).await.unwrap();
+            match soon("a handshake", client_async(request, stream)).await {
+                Ok((socket, _)) => break socket,
+                Err(_) => sleep(Duration::from_millis(100)).await,
+            }
+        };
+        let mut client = Self { socket, token: String::new() };
+        let welcome = client.gets("welcome").await;
+        client.token = welcome["resume"].as_str().expect("a welcome brings a token").to_owned();
+        client
+    }
+
+    async fn send(&mut self, text: &str) {
+        let sent = self.socket.send(Message::text(text)).await;
+        sent.expect("the connection takes messages");
+    }
+
+    async fn says_hello(&mut self, name: &str, token: Option<&str>) {
+        let mut hello = serde_json::json!({"type": "hello", "name": name});
+        if let Some(token) = token {
+            hello["resume"] = token.into();
+        }
+        self.send(&hello.to_string()).await;
+    }
+
+    /// Waits for the next message that is no ping, however long.
+    async fn hears(&mut self) -> Value {
+        loop {
+            match self.socket.next().await.expect("the connection goes on").unwrap() {
+                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("a text was due, not {other:?}"),
+            }
+        }
+    }
+
+    /// The next message is of this type.
+    async fn gets(&mut self, kind: &str) -> Value {
+        let message = within(kind, self.hears()).await;
+        assert_eq!(message["type"], kind, "{message}");
+        message
+    }
+
+    /// Skips messages of other types.
+    async fn until(&mut self, kind: &str) {
+        within(kind, async { while self.hears().await["type"] != kind {} }).await;
+    }
+
+    async fn hears_nothing_for(&mut self, time: Duration) {
+        let heard = timeout(time, self.hears()).await;
+        assert!(heard.is_err(), "{heard:?}");
+    }
+
+    /// Begins to search, again and again while the server refuses.
+    async fn searches(&mut self, find: &str) {
+        loop {
+            self.send(find).await;
+            let answer = within("an answer to a search", async {
+                loop {
+                    let answer = self.hears().await;
+                    // Of the chat before.
+                    if answer["type"] != "left" {
+                        break answer;
+                    }
+                }
+            })
+            .await;
+            match answer["type"].as_str() {
+                Some("waiting") => return,
+                Some("error") if answer["code"] == "too-many" => {}
+                Some("error") if answer["code"] == "rate-limited" => {}
+                _ => panic!("a search was answered with {answer}"),
+            }
+            sleep(scaled(200)).await;
+        }
+    }
+
+    /// Searches for any partner, however long. Returns the name of the partner.
+    async fn meets(&mut self) -> String {
+        self.searches(r#"{"type":"find"}"#).await;
+        loop {
+            let heard = self.hears().await;
+            if heard["type"] == "matched" {
+                return heard["partner"]["name"].as_str().unwrap_or_default().to_owned();
+            }
+        }
+    }
+
+    /// Returns the name of the partner of a search that ends now.
+    async fn is_matched(&mut self) -> String {
+        loop {
+            let heard = within("a match", self.hears()).await;
+            match heard["type"].as_str() {
+                Some("matched") => {
+                    return heard["partner"]["name"].as_str().unwrap_or_default().to_owned();
+                }
+                Some("waiting") => {}
+                _ => panic!("a match was due, not {heard}"),
+            }
+        }
+    }
+
+    /// Chats this long, or until the partner leaves.
+    async fn chats(&mut self, lasts: Duration) {
+        if timeout(lasts, self.hears()).await.is_err() {
+            self.leaves().await;
+        }
+    }
+
+    async fn leaves(&mut self) {
+        self.send(r#"{"type":"leave"}"#).await;
+        self.until("idle").await;
+    }
+}
