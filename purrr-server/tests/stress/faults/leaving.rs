@@ -1,4 +1,4 @@
-//! Clients that leave a partner who reads slowly.
+//! Clients that leave a partner that reads slowly.
 
 use std::{
     net::SocketAddr,
@@ -34,8 +34,8 @@ const SIP: usize = 40_000;
 /// small story.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
-/// How long the server may bear with the partner. By default it is `--stall` and 1 s for each 8 KiB
-/// of the images: 279 s.
+/// How long the server may bear with the partner. By default that is at most `--stall` and 1 s for
+/// each 8 KiB of the images: 279 s.
 const LONGEST: Duration = Duration::from_secs(500);
 
 /// The front that a client leaves by.
