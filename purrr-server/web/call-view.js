@@ -33,7 +33,7 @@ export class CallView {
       'call-mute': () => this.#mute(),
       'call-camera': () => this.#camera(byId('call-camera').ariaPressed !== 'true'),
       'call-devices': () => this.#showDevices(byId('call-choices').hidden),
-      'call-small': () => byId('call-theirs').requestPictureInPicture().catch(() => {}),
+      'call-small': () => this.#resize(!document.pictureInPictureElement),
     };
     for (const [id, press] of Object.entries(presses)) {
       byId(id).addEventListener('click', press);
@@ -128,7 +128,14 @@ export class CallView {
     byId('call-theirs').srcObject = null;
     byId('call-mute').ariaPressed = 'false';
     byId('call-choices').hidden = true;
-    if (document.pictureInPictureElement) {
+    this.#resize(false);
+  }
+
+  /** Moves the partner's video to a window of its own, or back. */
+  #resize(small) {
+    if (small) {
+      byId('call-theirs').requestPictureInPicture().catch(() => {});
+    } else if (document.pictureInPictureElement) {
       document.exitPictureInPicture().catch(() => {});
     }
   }
@@ -137,6 +144,9 @@ export class CallView {
     byId(`call-${whose}`).hidden = !on;
     if (whose === 'theirs') {
       byId('call-small').hidden = !on || !document.pictureInPictureEnabled;
+      if (!on) {
+        this.#resize(false);
+      }
     }
     byId('call-videos').classList.toggle('seen', !byId('call-theirs').hidden || !byId('call-yours').hidden);
   }

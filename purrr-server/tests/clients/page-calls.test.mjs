@@ -51,6 +51,28 @@ pageStory('call_connects_two_pages_with_cameras_off_until_chosen', async ({ visi
   await bob.the('log').getByText('The call is over.').waitFor();
 });
 
+pageStory('small_window_shows_the_partner_until_asked_back_or_the_video_ends', async ({ visit }) => {
+  const [ann, bob] = await inCall(visit);
+  const isSmall = (wanted) => ann.page.waitForFunction((on) => !!document.pictureInPictureElement === on, wanted);
+  await bob.the('call-camera').click();
+  await ann.page.waitForFunction(() => document.querySelector('#call-theirs').videoWidth > 0);
+  await ann.the('call-small').click();
+  await isSmall(true);
+  await ann.the('call-small').click();
+  await isSmall(false);
+  await ann.the('call-small').click();
+  await isSmall(true);
+  await bob.the('call-camera').click();
+  await ann.seesNo('call-theirs');
+  await isSmall(false);
+  await bob.the('call-camera').click();
+  await ann.the('call-small').click();
+  await isSmall(true);
+  await bob.the('call-hang-up').click();
+  await over(ann, bob);
+  await isSmall(false);
+});
+
 pageStory('call_that_is_refused_or_missed_says_so', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit);
   await ann.the('call').click();
