@@ -52,26 +52,8 @@ async fn one_address_among_many() {
             client.says_hello("attacker", token.as_deref()).await;
             attackers.push(client);
         }
-        let attack = attackers.into_iter().map(async |mut attacker| {
-            loop {
-                attacker.meets().await;
-                attacker.chats(scaled(1_000)).await;
-                sleep(scaled(fastrand::u64(0..1_000))).await;
-            }
-        });
-        let honest = (0..HONEST).map(async |at| {
-            let mut client = Client::connect(address, format!("198.51.100.{at}")).await;
-            client.says_hello("honest", None).await;
-            loop {
-                let partner = client.meets().await;
-                chats.fetch_add(1, Ordering::Relaxed);
-                if partner == "attacker" {
-                    attacked.fetch_add(1, Ordering::Relaxed);
-                }
-                client.chats(scaled(fastrand::u64(10_000..60_000))).await;
-                sleep(scaled(fastrand::u64(0..1_000))).await;
-            }
-        });
+        let attack = attackers.into_iter().map(attack);
+        let honest = (0..HONEST).map(|at| chat_honestly(address, at, &chats, &attacked));
         let all = async { tokio::join!(join_all(attack), join_all(honest)) };
         timeout(lasts, all).await.expect_err("the clients never stop");
         let [chats, attacked] = [chats, attacked].map(AtomicUsize::into_inner);
@@ -83,8 +65,109 @@ async fn one_address_among_many() {
     .await;
 }
 
+/// Leaves each partner soon, for the next one.
+async fn attack(mut client: Client) {
+    loop {
+        client.meets().await;
+        client.chats(scaled(1_000)).await;
+        sleep(scaled(fastrand::u64(0..1_000))).await;
+    }
+}
+
+/// Has one chat after the other, and counts them and those with an attacker.
+async fn chat_honestly(
+    address: SocketAddr,
+    at: usize,
+    chats: &AtomicUsize,
+    attacked: &AtomicUsize,
+) {
+    let mut client = Client::connect(address, format!("198.51.100.{at}")).await;
+    client.says_hello("honest", None).await;
+    loop {
+        let partner = client.meets().await;
+        chats.fetch_add(1, Ordering::Relaxed);
+        if partner == "attacker" {
+            attacked.fetch_add(1, Ordering::Relaxed);
+        }
+        client.chats(scaled(fastrand::u64(10_000..60_000))).await;
+        sleep(scaled(fastrand::u64(0..1_000))).await;
+    }
+}
+
 fn scaled(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds) / if is_full() { 1 } else { HURRY }
+}
+
+// ---- A person that waits in many places ---------------------------------------------------------
+
+#[tokio::test]
+async fn one_person_waits_in_many_places() {
+    const ADDRESSES: usize = 5;
+    /// The default of `--waiting-per-person`.
+    const PLACES: usize = 4;
+    let (count, pace) = (size(200, 4_000), Duration::from_millis(size(100, 2_000) as u64));
+    let lasts = Duration::from_secs(size(3, 30) as u64);
+    let story = Story::new(format!(
+        "{count} connections of {ADDRESSES} addresses, one person each, wait with 32 interests and \
+         change their names, {} a second in all, {lasts:?}",
+        count as u128 * 1_000 / pace.as_millis()
+    ));
+    let story = story.behind_proxy();
+    check(story.searched(), async |target| {
+        let from = |at: usize| format!("192.0.2.{}", at % ADDRESSES);
+        let connecting = (0..count).map(|at| Client::connect(target.address, from(at)));
+        let mut clients: Vec<_> = stream::iter(connecting).buffered(64).collect().await;
+        for at in ADDRESSES..count {
+            // Each connection of a person resumes by the token of the one before.
+            let token = clients[at - ADDRESSES].token.clone();
+            clients[at].says_hello("a name", Some(&token)).await;
+            // Answered with an error, and only after that.
+            clients[at].send(r#"{"type":"fence"}"#).await;
+            clients[at].gets("error").await;
+        }
+        let renames = AtomicUsize::new(0);
+        let attack = clients.into_iter().enumerate();
+        let attack = attack.map(|(at, client)| change_names(at, client, pace, &renames));
+        let watching = async {
+            let mut most = 0;
+            let all = async {
+                loop {
+                    most = most.max(target.gauges().await[1]);
+                    sleep(Duration::from_millis(100)).await;
+                }
+            };
+            timeout(lasts, all).await.expect_err("it watches all the while");
+            most
+        };
+        let attack = async {
+            join_all(attack).await;
+            std::future::pending::<u64>().await
+        };
+        let most = tokio::select! {
+            most = watching => most,
+            most = attack => most,
+        };
+        // One of the bystanders waits, too.
+        assert!(most <= (ADDRESSES * PLACES + 1) as u64, "{most} places were taken");
+        format!("{most} places at most; {} new names", renames.into_inner())
+    })
+    .await;
+}
+
+/// Searches by interests that no other client has, and changes its name until it is cut off.
+async fn change_names(at: usize, client: Client, pace: Duration, renames: &AtomicUsize) {
+    let interests: Vec<_> = (0..32).map(|tag| format!("{at} {tag}")).collect();
+    let find = serde_json::json!({"type": "find", "interests": interests});
+    let (mut said, mut heard) = client.socket.split();
+    let saying = async {
+        let mut message = find.to_string();
+        while said.send(Message::text(message)).await.is_ok() {
+            let number = renames.fetch_add(1, Ordering::Relaxed);
+            message = format!(r#"{{"type":"hello","name":"name {number}"}}"#);
+            sleep(pace).await;
+        }
+    };
+    tokio::join!(saying, async { while let Some(Ok(_)) = heard.next().await {} });
 }
 
 // ---- A blocked person that comes back -----------------------------------------------------------
