@@ -3,7 +3,10 @@
 use std::{
     fmt::Display,
     net::SocketAddr,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,6 +14,7 @@ use futures::{SinkExt, StreamExt, future::join_all, stream};
 use serde_json::Value;
 use tokio::{
     net::TcpStream,
+    task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_tungstenite::{
@@ -114,48 +118,37 @@ async fn one_person_waits_in_many_places() {
     ));
     let story = story.behind_proxy();
     check(story.searched(), async |target| {
-        let from = |at: usize| format!("192.0.2.{}", at % ADDRESSES);
-        let connecting = (0..count).map(|at| Client::connect(target.address, from(at)));
-        let mut clients: Vec<_> = stream::iter(connecting).buffered(64).collect().await;
-        for at in ADDRESSES..count {
+        let renames = Arc::<AtomicUsize>::default();
+        let mut attack = JoinSet::new();
+        let mut tokens = [const { None::<String> }; ADDRESSES];
+        for at in 0..count {
+            let from = format!("192.0.2.{}", at % ADDRESSES);
+            let mut client = Client::connect(target.address, from).await;
             // Each connection of a person resumes by the token of the one before.
-            let token = clients[at - ADDRESSES].token.clone();
-            clients[at].says_hello("a name", Some(&token)).await;
+            let token = tokens[at % ADDRESSES].replace(client.token.clone());
+            client.says_hello("a name", token.as_deref()).await;
             // Answered with an error, and only after that.
-            clients[at].send(r#"{"type":"fence"}"#).await;
-            clients[at].gets("error").await;
+            client.send(r#"{"type":"fence"}"#).await;
+            client.gets("error").await;
+            attack.spawn(change_names(at, client, pace, Arc::clone(&renames)));
         }
-        let renames = AtomicUsize::new(0);
-        let attack = clients.into_iter().enumerate();
-        let attack = attack.map(|(at, client)| change_names(at, client, pace, &renames));
+        let mut most = 0;
         let watching = async {
-            let mut most = 0;
-            let all = async {
-                loop {
-                    most = most.max(target.gauges().await[1]);
-                    sleep(Duration::from_millis(100)).await;
-                }
-            };
-            timeout(lasts, all).await.expect_err("it watches all the while");
-            most
+            loop {
+                most = most.max(target.gauges().await[1]);
+                sleep(Duration::from_millis(100)).await;
+            }
         };
-        let attack = async {
-            join_all(attack).await;
-            std::future::pending::<u64>().await
-        };
-        let most = tokio::select! {
-            most = watching => most,
-            most = attack => most,
-        };
+        timeout(lasts, watching).await.expect_err("it watches all the while");
         // One of the bystanders waits, too.
         assert!(most <= (ADDRESSES * PLACES + 1) as u64, "{most} places were taken");
-        format!("{most} places at most; {} new names", renames.into_inner())
+        format!("{most} places at most; {} new names", renames.load(Ordering::Relaxed))
     })
     .await;
 }
 
 /// Searches by interests that no other client has, and changes its name until it is cut off.
-async fn change_names(at: usize, client: Client, pace: Duration, renames: &AtomicUsize) {
+async fn change_names(at: usize, client: Client, pace: Duration, renames: Arc<AtomicUsize>) {
     let interests: Vec<_> = (0..32).map(|tag| format!("{at} {tag}")).collect();
     let find = serde_json::json!({"type": "find", "interests": interests});
     let (mut said, mut heard) = client.socket.split();
@@ -319,6 +312,7 @@ impl Client {
             let mut request = format!("ws://{address}/ws").into_client_request().unwrap();
             request.headers_mut().insert("x-forwarded-for", from.parse().unwrap());
             let stream = TcpStream::connect(address).await.unwrap();
+            stream.set_nodelay(true).unwrap();
             match soon("a handshake", client_async(request, stream)).await {
                 Ok((socket, _)) => break socket,
                 Err(_) => sleep(Duration::from_millis(100)).await,
