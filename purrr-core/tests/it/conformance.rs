@@ -1,8 +1,10 @@
 //! Runs the suite on the backend in memory, and on broken ones, each of which must fail the check
 //! for its bug.
 
+mod broker;
+
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -12,20 +14,22 @@ use std::{
 
 use async_trait::async_trait;
 use purrr_core::{
-    Anyone, Limits, Lobby, Pairing, Relay,
+    Anyone, Frame, Limits, Lobby, Pairing, Relay,
     backend::{
         Backend, Identity, LobbyError, Match, MemoryLobby, MemoryPeople, MemoryRelay, People,
-        PeopleError, PersonAt, Pipe, Place, Received, RelayError, TrySendError,
-        conformance::check_all,
+        PeopleError, PersonAt, Pipe, Place, Received, RelayError,
+        conformance::{Cluster, Suite, check_all},
     },
     matching::Bucket,
     model::{Census, ChatEnd, ChatId, OriginKey, PeerId, PersonId, ResumeToken, Ticket},
 };
 
+use self::broker::{Broker, bridged};
 use crate::intercepted::{Intercept, Intercepted};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Bug {
+    None,
     OwnChat,
     TwoPlaces,
     NoLeaving,
@@ -56,12 +60,18 @@ enum Bug {
     NeverDeparts,
     NeverWaits,
     NoEstimate,
+    OneLane,
+    Repeats,
+    HangsWhenDead,
+    WaitsWhenDead,
+    SilentWhenDead,
 }
 
 #[derive(Debug)]
 struct Broken {
     inner: MemoryLobby,
     bug: Bug,
+    broker: Broker,
     entered: AtomicU64,
     seen: Mutex<HashSet<PeerId>>,
 }
@@ -70,6 +80,12 @@ struct Broken {
 impl Lobby for Broken {
     async fn enter(&self, mut ticket: Ticket, rule: Arc<dyn Pairing>) -> Result<Place, LobbyError> {
         let bug = self.bug;
+        if self.broker.is_dead() {
+            return match bug {
+                Bug::HangsWhenDead => std::future::pending().await,
+                _ => Err(LobbyError::Unavailable("dead".into())),
+            };
+        }
         let rule: Arc<dyn Pairing> = match bug {
             Bug::RuleIgnored => Arc::new(Anyone),
             Bug::NeverWidens => Arc::new(Narrow(rule)),
@@ -88,7 +104,10 @@ impl Lobby for Broken {
             Bug::ForgetsWaiting => ticket.waited = Duration::ZERO,
             _ => {}
         }
-        let place = self.inner.enter(ticket, rule).await?;
+        let mut place = self.inner.enter(ticket, rule).await?;
+        if bug != Bug::WaitsWhenDead {
+            place = self.broker.while_alive(place);
+        }
         match bug {
             Bug::NoLeaving => {
                 let (tell, told) = tokio::sync::oneshot::channel();
@@ -131,7 +150,7 @@ impl Pairing for Narrow {
 }
 
 #[derive(Debug)]
-struct BrokenRelay(Bug);
+struct BrokenRelay(Bug, Broker);
 
 #[async_trait]
 impl Relay for BrokenRelay {
@@ -159,47 +178,16 @@ impl Relay for BrokenRelay {
                 });
                 ours
             }),
-            Bug::Deaf | Bug::AlwaysLeft | Bug::Unbounded => {
-                opened.map(|pipe| bridged(pipe, self.0))
-            }
+            Bug::Deaf
+            | Bug::AlwaysLeft
+            | Bug::Unbounded
+            | Bug::OneLane
+            | Bug::Repeats
+            | Bug::SilentWhenDead => opened.map(|pipe| bridged(pipe, self.0, self.1.clone())),
             Bug::WaitsForEver if opened.is_err() => std::future::pending().await,
             _ => opened,
         }
     }
-}
-
-/// A pipe that passes frames along, and of the rest what the bug leaves.
-fn bridged(mut pipe: Pipe, bug: Bug) -> Pipe {
-    let (ours, mut theirs) = Pipe::pair(&Limits::default(), || Box::new(|_| ()));
-    tokio::spawn(async move {
-        let mut held = VecDeque::new();
-        let parted = loop {
-            tokio::select! {
-                taken = pipe.recv(), if bug == Bug::Unbounded || held.is_empty() => match taken {
-                    Received::Frame(frame) => held.push_back(frame),
-                    Received::Parted(reason) => break Some(reason),
-                },
-                taken = theirs.recv() => match taken {
-                    Received::Frame(frame) => drop(pipe.send(frame).await),
-                    Received::Parted(reason) => return pipe.part(reason),
-                },
-                () = std::future::ready(()), if !held.is_empty() => {
-                    if let Some(frame) = held.pop_front()
-                        && let Err(TrySendError::Full(frame)) = theirs.try_send(frame)
-                    {
-                        held.push_front(frame);
-                        tokio::time::sleep(Duration::from_millis(1)).await;
-                    }
-                }
-            }
-        };
-        for frame in held {
-            theirs.send(frame).await.ok();
-        }
-        let reason = parted.unwrap_or(ChatEnd::Lost);
-        theirs.part(if bug == Bug::AlwaysLeft { ChatEnd::Left } else { reason });
-    });
-    ours
 }
 
 #[derive(Debug)]
@@ -300,13 +288,35 @@ impl Intercept for BrokenPeople {
     }
 }
 
-async fn received(
-    next: impl Future<Output = purrr_core::backend::Received>,
-) -> Result<purrr_core::Frame, purrr_core::model::ChatEnd> {
+async fn received(next: impl Future<Output = Received>) -> Result<Frame, ChatEnd> {
     match next.await {
-        purrr_core::backend::Received::Frame(frame) => Ok(frame),
-        purrr_core::backend::Received::Parted(reason) => Err(reason),
+        Received::Frame(frame) => Ok(frame),
+        Received::Parted(reason) => Err(reason),
     }
+}
+
+/// Returns a new backend with this bug, whose broker is between its nodes.
+fn broken(bug: Bug) -> (Backend, Broker) {
+    let broker = Broker::default();
+    let lobby = Broken {
+        inner: MemoryLobby::default(),
+        bug,
+        broker: broker.clone(),
+        entered: AtomicU64::new(1),
+        seen: Mutex::default(),
+    };
+    let backend = Backend {
+        lobby: Arc::new(lobby),
+        relay: Arc::new(BrokenRelay(bug, broker.clone())),
+        people: Arc::new(BrokenPeople::new(bug)),
+    };
+    (backend, broker)
+}
+
+/// Returns two nodes of a new backend with this bug.
+async fn two_nodes(bug: Bug) -> Cluster {
+    let (backend, broker) = broken(bug);
+    Cluster::new([backend.clone(), backend]).with_faults(broker)
 }
 
 #[tokio::test(start_paused = true)]
@@ -323,6 +333,11 @@ async fn memory_backend_passes_with_small_queues() {
         let new = move || Backend::memory(&limits);
         assert_eq!(check_all(&new).await, [], "{queue_items}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_nodes_with_faults_pass_every_check() {
+    assert_eq!(Suite::default().check(|| two_nodes(Bug::None)).await, []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -361,20 +376,35 @@ async fn broken_backend_fails_the_check_for_its_bug() {
         (Bug::NeverWaits, "searches are counted"),
         (Bug::NoEstimate, "searches are counted"),
     ] {
-        let new = move || Backend {
-            lobby: Arc::new(Broken {
-                inner: MemoryLobby::default(),
-                bug,
-                entered: AtomicU64::new(1),
-                seen: Mutex::default(),
-            }),
-            relay: Arc::new(BrokenRelay(bug)),
-            people: Arc::new(BrokenPeople::new(bug)),
-        };
-        let violations = check_all(&new).await;
+        let violations = check_all(&|| broken(bug).0).await;
         assert!(
             violations.iter().any(|violation| violation.check == check),
             "{bug:?} was not caught by {check:?}, only by {violations:?}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn broken_cluster_fails_the_check_for_its_bug() {
+    for (bug, check, what) in [
+        (Bug::OneLane, "a stall stops one direction of one chat", "holds up"),
+        (Bug::Deaf, "a stall stops one direction of one chat", "receipts"),
+        (Bug::Repeats, "repeated messages change nothing", "repeated"),
+        (Bug::HangsWhenDead, "a dead broker is told", "entering"),
+        (Bug::WaitsWhenDead, "a dead broker is told", "a place waits"),
+        (Bug::SilentWhenDead, "a dead broker is told", "neither goes on nor ends"),
+    ] {
+        let violations = Suite::default().check(|| two_nodes(bug)).await;
+        let found = violations.iter().find(|violation| violation.check == check);
+        assert!(
+            found.is_some_and(|violation| violation.what.contains(what)),
+            "{bug:?} was not caught by {check:?}, only by {violations:?}"
+        );
+    }
+}
+
+#[test]
+fn every_check_has_a_name_of_its_own() {
+    let names: HashSet<_> = Suite::names().collect();
+    assert_eq!(names.len(), Suite::names().count());
 }
