@@ -17,12 +17,13 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use audit::{Findings, audit};
 use client::{Client, Remains, World};
-use log::{Dialect, Log};
+use dialect::{Heard, Native, Saying, Tongue};
+use log::{Dialect, Log, News};
 use purrr_server::ServerConfig;
 use story::{Bounds, Fault};
 use tokio::{
     runtime::Handle,
-    sync::oneshot::{self, error::TryRecvError},
+    sync::watch,
     task::{JoinHandle, JoinSet},
     time::{Instant, sleep},
 };
@@ -87,13 +88,13 @@ struct Lived {
     logs: Vec<Log>,
     /// Connections on which a client has gone silent. They are still open.
     silent: Vec<Vec<Wire>>,
-    /// By how much timers were late at most.
+    /// By how much a turn of a task was late at most.
     lag: Duration,
 }
 
 /// Has people do as they like for a while.
 async fn live(address: SocketAddr, lasts: Duration, seed: u64, remembered: bool) -> Lived {
-    let pulse = Pulse::start();
+    let pulse = Pulse::start(address);
     let began = Instant::now();
     let world = World {
         address,
@@ -113,7 +114,7 @@ async fn live(address: SocketAddr, lasts: Duration, seed: u64, remembered: bool)
     let remains = people.join_all().await;
     let lived = began.elapsed();
     let lag = pulse.stop().await;
-    eprintln!("{lived:.1?}, timers late by at most {lag:.1?}");
+    eprintln!("{lived:.1?}, a turn late by at most {lag:.1?}");
     let (logs, silent) = remains.into_iter().map(|Remains { log, silent }| (log, silent)).unzip();
     Lived { logs, silent, lag }
 }
@@ -215,30 +216,71 @@ fn complain(complaints: &mut String, logs: &[Log], findings: &Findings) {
 
 // ---- How late everything is ---------------------------------------------------------------------
 
-/// Measures by how much timers on this runtime are late at most.
+/// Measures by how much a turn of a task is late at most: of timers on this runtime, and of a
+/// client that only asks and is answered.
+///
+/// The server may be another process. On a busy machine it can be seconds late while timers here
+/// are not.
 struct Pulse {
     beating: JoinHandle<Duration>,
-    stop: oneshot::Sender<()>,
+    stop: watch::Sender<bool>,
 }
 
+/// Between two measurements.
+const BEAT: Duration = Duration::from_millis(10);
+
 impl Pulse {
-    fn start() -> Self {
-        const BEAT: Duration = Duration::from_millis(10);
-        let (stop, mut stopped) = oneshot::channel();
+    fn start(address: SocketAddr) -> Self {
+        let (stop, stopped) = watch::channel(false);
         let beating = tokio::spawn(async move {
-            let mut latest = Duration::ZERO;
-            while matches!(stopped.try_recv(), Err(TryRecvError::Empty)) {
-                let began = Instant::now();
-                sleep(BEAT).await;
-                latest = latest.max(began.elapsed().saturating_sub(BEAT));
-            }
-            latest
+            let (timers, answers) =
+                tokio::join!(timers_late(&stopped), answers_take(address, &stopped));
+            // A question takes a turn of the server and one of the client.
+            timers.max(answers / 2)
         });
         Self { beating, stop }
     }
 
     async fn stop(self) -> Duration {
-        self.stop.send(()).ok();
+        self.stop.send(true).ok();
         self.beating.await.expect("a pulse does not panic")
     }
+}
+
+async fn timers_late(stopped: &watch::Receiver<bool>) -> Duration {
+    let mut latest = Duration::ZERO;
+    while !*stopped.borrow() {
+        let began = Instant::now();
+        sleep(BEAT).await;
+        latest = latest.max(began.elapsed().saturating_sub(BEAT));
+    }
+    latest
+}
+
+async fn answers_take(address: SocketAddr, stopped: &watch::Receiver<bool>) -> Duration {
+    let (mut longest, mut line) = (Duration::ZERO, None::<Wire>);
+    while !*stopped.borrow() {
+        let began = Instant::now();
+        let mut wire = match line.take() {
+            Some(wire) => wire,
+            None => Wire::websocket(address, "/ws").await,
+        };
+        Native::default().say(Saying::Fence).into_iter().for_each(|raw| wire.queue(raw));
+        // A server that is late by more than the timeout of a ping closes the connection.
+        let is_closed = loop {
+            let Some(raw) = wire.next().await else { break true };
+            if let Heard::News(News::Fence) = Native::default().hear(raw) {
+                break false;
+            }
+        };
+        longest = longest.max(began.elapsed());
+        if !is_closed {
+            line = Some(wire);
+        }
+        sleep(BEAT).await;
+    }
+    if let Some(wire) = line {
+        wire.close().await;
+    }
+    longest
 }
