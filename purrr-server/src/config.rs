@@ -111,8 +111,9 @@ pub struct Config {
     ///
     /// Never longer than `ping_interval`, and jittered like it.
     pub chat_ping_interval: Duration,
-    /// The timeout of the pong while waiting or in a chat. Default: 4 s. Range: above 0.
+    /// The timeout of the pong while waiting or in a chat. Default: 8 s. Range: above 0.
     ///
+    /// A line may carry nothing for so long before its chat ends.
     /// Never longer than `ping_timeout`. A client whose pong is 1 s overdue is not matched.
     pub chat_ping_timeout: Duration,
     /// The timeout for a Socket.IO client to join its namespace. Default: 45 s. Range: above 0.
@@ -298,7 +299,7 @@ impl Default for Config {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             chat_ping_interval: Duration::from_secs(5),
-            chat_ping_timeout: Duration::from_secs(4),
+            chat_ping_timeout: Duration::from_secs(8),
             connect_timeout: Duration::from_secs(45),
             body_timeout: Duration::from_secs(10),
             language_after: Duration::from_secs(5),

@@ -83,7 +83,7 @@ const NETWORK: &[Setting] = &[
         "How long to wait for the pong while waiting or in a chat"
     )
     .details(
-        "Never longer than --ping-timeout. Extended by up to 40 s while large messages are in \
+        "A chat survives a gap in a line of this length. Never longer than --ping-timeout. Extended by up to 40 s while large messages are in \
              flight. A client whose pong is 1 s overdue is not matched.",
     )
     .memory("one connection"),

@@ -1,4 +1,4 @@
-//! Tests that load the machine or measure a process: chaos, soak, faults and memory.
+//! Tests that load the machine or measure a process: chaos, soak, faults, gaps and memory.
 //!
 //! A program of their own, apart from `it`: two hundred clients, or a flood, would make the short
 //! timeouts of the tests over there late. Each takes [`ALONE`].
@@ -6,6 +6,7 @@
 mod chaos;
 #[cfg(target_os = "linux")]
 mod faults;
+mod gaps;
 #[cfg(target_os = "linux")]
 mod memory;
 #[cfg(target_os = "linux")]
