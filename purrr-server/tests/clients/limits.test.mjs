@@ -243,6 +243,11 @@ story('drain lets a chat finish', async ({ server, purrrChat, native }) => {
   const { type, retryAfterMs } = await ned.next();
   assert.equal(type, 'draining');
   assert.ok(retryAfterMs > 0);
+  for (const person of [ann, bob]) {
+    const [event, told] = await person.next();
+    assert.equal(event, 'draining');
+    assert.ok(told.retryAfterMs > 0);
+  }
   // A client without a chat is closed at some moment of half a minute, or when it asks for something.
   ned.send({ type: 'cancel' });
   ann.say('still there?');

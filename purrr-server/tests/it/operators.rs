@@ -365,6 +365,10 @@ async fn default_drain_tells_all_clients_before_a_container_is_killed() {
     assert!(began.elapsed() < GRACE / 5, "native clients are told at once");
     let told = async |target: &str| {
         let mut heard = String::new();
+        while !heard.contains(r#"42["draining",{"retryAfterMs":"#) {
+            heard += &poll(target).await;
+        }
+        assert!(began.elapsed() < GRACE / 5, "a poll under way is told at once");
         while !heard.contains("partner_disconnected") {
             let body = poll(target).await;
             if body.split('\x1e').any(|packet| packet == "2") {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use futures::future::join_all;
 use purrr_server::ServerConfig;
 
 use crate::{
@@ -368,6 +369,47 @@ async fn connection_loss_ends_chat() {
         }
         bob.gets_parted().await;
         bob.has_nothing_new().await;
+    }
+}
+
+#[tokio::test]
+async fn drain_is_announced_and_lets_chats_finish() {
+    for transports in PAIRS {
+        // So long that no idle disconnect comes meanwhile.
+        let mut config = ServerConfig::default();
+        config.guards.drain = Duration::from_secs(3_600);
+        let mut server = Server::with(config).await;
+        let (mut ann, mut bob) = Visitor::pair(&server, transports).await;
+        let mut idle = Visitor::connect(&server, "idle", transports[0]).await;
+        let mut waiting = Visitor::connect(&server, "waiting", transports[1]).await;
+        waiting.emit(r#"["find_partner"]"#).await;
+        waiting.gets(r#"["waiting"]"#).await;
+
+        let all = [&mut ann, &mut bob, &mut idle, &mut waiting];
+        let told = join_all(all.map(async |visitor| visitor.text().await));
+        // The polls are under way, or come after the news.
+        let (told, ()) = tokio::join!(told, async { server.shut_down() });
+        for text in told {
+            let wait = text.strip_prefix(r#"42["draining",{"retryAfterMs":"#).unwrap_or_default();
+            let wait: u64 = wait.trim_end_matches("}]").parse().expect(&text);
+            assert!((1_000..=6_000).contains(&wait), "{text}");
+        }
+        ann.emit(r#"["chat message","let us finish"]"#).await;
+        bob.gets(r#"["chat message","let us finish"]"#).await;
+        ann.emit(r#"["disconnect_partner"]"#).await;
+        ann.gets_parted().await;
+        bob.gets_parted().await;
+        for visitor in [&mut idle, &mut waiting] {
+            visitor.emit(r#"["find_partner"]"#).await;
+            visitor.gets_error().await;
+        }
+        for visitor in [&mut ann, &mut bob, &mut idle, &mut waiting] {
+            // The server may have stopped before another poll.
+            if let Line::WebSocket { .. } = visitor.line {
+                visitor.is_cut_off().await;
+            }
+        }
+        server.stopped().await;
     }
 }
 

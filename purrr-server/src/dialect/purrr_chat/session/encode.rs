@@ -69,6 +69,10 @@ impl PurrrChat {
                 }
                 self.emit("error", Some(told));
             }
+            // The frontend knows no such event and ignores it. It answers a poll that is under way.
+            Event::Draining { retry_after_ms } => {
+                self.emit("draining", Some(json!({"retryAfterMs": retry_after_ms})));
+            }
             // The dialect has no packets for other events, and its frontend needs none.
             _ => {}
         }
