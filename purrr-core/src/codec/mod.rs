@@ -1,11 +1,12 @@
 //! The native dialect in JSON: [`parse`] reads a [`Command`](crate::Command), `Serialize` writes an
-//! [`Event`](crate::Event).
+//! [`Event`](crate::Event). Between nodes, [`portable`] carries tickets and frames.
 //!
 //! No other part of this crate knows a wire format.
 
 mod json;
 mod parse;
 mod parsed;
+pub mod portable;
 mod raw_fields;
 mod write;
 

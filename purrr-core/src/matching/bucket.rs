@@ -43,6 +43,12 @@ impl Bucket {
         Self::of_kind(namespace.kind, hasher.0)
     }
 
+    /// Creates the bucket with these bits, for backends.
+    #[must_use]
+    pub const fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
     /// Returns the bits of the hash, for backends.
     #[must_use]
     pub const fn to_bits(self) -> u128 {

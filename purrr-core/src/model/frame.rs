@@ -1,6 +1,6 @@
 //! The unit of relaying: [`Frame`].
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -90,13 +90,27 @@ pub enum SignalKind {
 /// A frame's own wire form, forwarded unchanged to a partner of the same dialect.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Verbatim {
-    /// The dialect's name. Compared for equality only.
-    pub dialect: &'static str,
+    /// The dialect. A partner of another one gets the frame encoded anew.
+    pub dialect: Dialect,
     /// The text frame.
     pub text: ByteString,
     /// True if the bytes of the picture follow in a binary frame.
     pub binary: bool,
 }
+
+/// The name of a dialect: 1 to 16 bytes, compared for equality only.
+///
+/// ```
+/// use purrr_core::model::Dialect;
+/// const NATIVE: Dialect = Dialect::new("native");
+/// assert_eq!("native".parse(), Ok(NATIVE));
+/// assert_eq!(NATIVE.as_str(), "native");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Dialect(
+    /// Ends with zeros.
+    [u8; Self::MAX_LEN],
+);
 
 impl Frame {
     /// Creates a frame without a wire form.
@@ -178,7 +192,68 @@ impl Body {
     }
 }
 
+impl Dialect {
+    /// The maximum length of a name, in bytes.
+    pub const MAX_LEN: usize = 16;
+
+    /// Creates the dialect of this name.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the name is empty, too long, or contains a NUL. In a constant it does not compile
+    /// then.
+    #[must_use]
+    pub const fn new(name: &str) -> Self {
+        match Self::named(name) {
+            Some(dialect) => dialect,
+            None => panic!("the name of a dialect has 1 to 16 bytes and no NUL"),
+        }
+    }
+
+    /// Returns the name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let length = self.0.iter().position(|byte| *byte == 0).unwrap_or(Self::MAX_LEN);
+        // Always UTF-8, since it is built from a text without NUL.
+        std::str::from_utf8(&self.0[..length]).unwrap_or_default()
+    }
+
+    const fn named(name: &str) -> Option<Self> {
+        let name = name.as_bytes();
+        if name.is_empty() || name.len() > Self::MAX_LEN {
+            return None;
+        }
+        let (mut bytes, mut index) = ([0; Self::MAX_LEN], 0);
+        while index < name.len() {
+            if name[index] == 0 {
+                return None;
+            }
+            bytes[index] = name[index];
+            index += 1;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl FromStr for Dialect {
+    type Err = ParseDialectError;
+
+    fn from_str(name: &str) -> Result<Self, ParseDialectError> {
+        Self::named(name).ok_or(ParseDialectError)
+    }
+}
+
+/// An error for a text that cannot name a [`Dialect`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the name of a dialect has 1 to 16 bytes and no NUL")]
+#[non_exhaustive]
+pub struct ParseDialectError;
+
 impl SignalKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] =
+        [Self::Offer, Self::Answer, Self::Candidate, Self::Refuse, Self::Hangup];
+
     /// Returns the kind as on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -192,9 +267,7 @@ impl SignalKind {
     }
 
     pub(crate) fn named(name: &str) -> Option<Self> {
-        [Self::Offer, Self::Answer, Self::Candidate, Self::Refuse, Self::Hangup]
-            .into_iter()
-            .find(|kind| kind.as_str() == name)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
@@ -227,6 +300,12 @@ impl fmt::Debug for Signal {
     }
 }
 
+impl fmt::Debug for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
 impl fmt::Debug for Verbatim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verbatim")
@@ -254,7 +333,11 @@ mod tests {
                 })),
                 reply: None,
             }),
-            verbatim: Some(Verbatim { dialect: "native", text: "PLANTED".into(), binary: false }),
+            verbatim: Some(Verbatim {
+                dialect: Dialect::new("native"),
+                text: "PLANTED".into(),
+                binary: false,
+            }),
         };
         let printed = format!("{frame:?}");
         assert!(!printed.contains("PLANTED"), "{printed}");
@@ -264,11 +347,25 @@ mod tests {
     }
 
     #[test]
+    fn dialect_names_are_bounded() {
+        for name in ["a", "purrr.chat", "0123456789abcdef", "ü"] {
+            assert_eq!(Dialect::new(name).as_str(), name);
+        }
+        for name in ["", "0123456789abcdefg", "a\0b"] {
+            assert_eq!(name.parse::<Dialect>(), Err(ParseDialectError), "{name}");
+        }
+        assert_eq!(size_of::<Dialect>(), size_of::<&str>());
+    }
+
+    #[test]
     fn weight_counts_contents_once() {
         let mut frame = Frame::text("12345");
         assert_eq!(frame.weight(), 5);
-        frame.verbatim =
-            Some(Verbatim { dialect: "native", text: r#"{"text":"12345"}"#.into(), binary: false });
+        frame.verbatim = Some(Verbatim {
+            dialect: Dialect::new("native"),
+            text: r#"{"text":"12345"}"#.into(),
+            binary: false,
+        });
         assert_eq!(frame.weight(), 16);
     }
 }

@@ -19,7 +19,10 @@ pub use self::{
     census::Census,
     command::Command,
     event::{Event, QueueStatus},
-    frame::{Body, Frame, Image, MAX_ID, Message, Signal, SignalKind, Verbatim},
+    frame::{
+        Body, Dialect, Frame, Image, MAX_ID, Message, ParseDialectError, Signal, SignalKind,
+        Verbatim,
+    },
     ids::{
         ChatId, OriginKey, ParseChatIdError, ParseResumeTokenError, PeerId, PersonId, ResumeToken,
     },

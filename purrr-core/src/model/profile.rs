@@ -99,6 +99,11 @@ impl Interest {
     pub fn language(tag: &str) -> Self {
         Self(tag::language(tag))
     }
+
+    /// Creates a tag from its normal form, as another node has written it.
+    pub(crate) fn from_normal_form(text: &str) -> Self {
+        Self(text.into())
+    }
 }
 
 impl From<&str> for Interest {

@@ -24,7 +24,7 @@ const _: () = {
     check::<(model::Message, model::ParseChatIdError, model::ParseResumeTokenError)>();
     check::<(model::PeerId, model::PersonId, model::QueueStatus, model::Rate)>();
     check::<(model::ResumeToken, model::Signal, model::SignalKind, model::Ticket)>();
-    check::<model::Verbatim>();
+    check::<(model::Dialect, model::ParseDialectError, model::Verbatim)>();
     // Machines.
     check::<(matching::EnterError, matching::And<Anyone, Anyone>, matching::Bucket)>();
     check::<(matching::Choice, matching::Made<u8>, matching::Matchmaker<u8>, matching::PairKey)>();
@@ -34,7 +34,7 @@ const _: () = {
     // Backends and codec.
     check::<(backend::LobbyError, backend::MemoryLobby, backend::MemoryRelay)>();
     check::<(backend::Received, backend::RelayError, backend::TrySendError)>();
-    check::<(codec::ImageHead, codec::Parsed)>();
+    check::<(codec::ImageHead, codec::Parsed, codec::portable::DecodeError)>();
     // Shell.
     check::<(hub::SendError, hub::Gate, hub::Input, hub::Stats)>();
     check::<(hub::Commands, hub::Events, hub::SessionOver)>();

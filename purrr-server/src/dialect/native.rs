@@ -20,7 +20,7 @@ use purrr_core::{
     Code, Command, Event, Frame, Hub, Limits, Problem, Profile,
     codec::{self, ImageHead, Parsed},
     hub::{Gate, Input},
-    model::{Body, Message as Said, OriginKey, Verbatim},
+    model::{self, Body, Message as Said, OriginKey, Verbatim},
 };
 use serde::Deserialize;
 
@@ -50,7 +50,7 @@ use crate::{
 const PROTOCOL: &str = "purrr.v1";
 
 /// Marks frames that may be relayed in the form in which they came.
-const DIALECT: &str = "native";
+const DIALECT: model::Dialect = model::Dialect::new("native");
 
 /// The heartbeat that a client's program answers, and the answer.
 static PING: ByteString = ByteString::from_static(r#"{"type":"ping"}"#);

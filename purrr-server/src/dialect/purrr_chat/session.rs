@@ -20,7 +20,7 @@ use purrr_core::{
     Command, Event, Limits, Search,
     backend::QueueBudget,
     hub::{Gate, Input},
-    model::{ChatId, OriginKey},
+    model::{ChatId, Dialect, OriginKey},
     rate::Allowance,
 };
 use tokio::{
@@ -42,7 +42,7 @@ use crate::{
 };
 
 /// Marks frames that may be relayed in the form in which they came.
-const DIALECT: &str = "purrr.chat";
+const DIALECT: Dialect = Dialect::new("purrr.chat");
 
 /// A Socket.IO connection as a stream of commands and a sink of events.
 ///
