@@ -2,6 +2,7 @@
 
 mod addresses;
 mod auto_traits;
+mod broker;
 mod chance;
 mod channels;
 mod chat;
