@@ -1,10 +1,15 @@
 //! Who a client is, as the app that nests the routes knows it: [`Identify`].
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use axum::{extract::Request, http::request::Parts, response::Response};
+use axum::{
+    extract::Request,
+    http::{StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
 use bytestring::ByteString;
 use purrr_core::Profile;
+use tokio::time::timeout;
 
 /// Names the person behind a client, or refuses the client.
 ///
@@ -70,8 +75,17 @@ pub trait IdentifyFn<'a> {
 }
 
 /// The app's [`Identify`], or none.
-#[derive(Clone, Default)]
-pub(crate) struct Identifier(Option<Arc<dyn DynIdentify>>);
+#[derive(Clone)]
+pub(crate) struct Identifier {
+    app: Option<Arc<dyn DynIdentify>>,
+    timeout: Duration,
+}
+
+/// How long a call may take.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// When a client that was not identified in time may try again, in seconds.
+const RETRY_SECONDS: &str = "5";
 
 /// What is known of a client when its session begins.
 ///
@@ -126,23 +140,38 @@ impl<I: Identify> DynIdentify for I {
 }
 
 impl Identifier {
-    pub(crate) fn new(identify: impl Identify) -> Self {
-        Self(Some(Arc::new(identify)))
+    pub(crate) fn set_app(&mut self, identify: impl Identify) {
+        self.app = Some(Arc::new(identify));
+    }
+
+    pub(crate) const fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
     }
 
     /// Returns the profile that the app gives to the sender of a request. `None` without an app
     /// that does.
-    ///
     pub(crate) async fn identify(
         &self,
         request: &mut Request,
     ) -> Result<Option<Identified>, Response> {
-        let Some(identify) = &self.0 else { return Ok(None) };
+        let Some(app) = &self.app else { return Ok(None) };
         // The body is no `Sync`, so a future could not borrow the whole request.
         let (parts, body) = std::mem::take(request).into_parts();
-        let profile = identify.identify(&parts).await;
+        let identified = timeout(self.timeout, app.identify(&parts)).await;
         *request = Request::from_parts(parts, body);
+        let profile = identified.unwrap_or_else(|_| {
+            tracing::warn!(after = ?self.timeout, "the app did not identify a client in time");
+            let headers = [(header::RETRY_AFTER, RETRY_SECONDS)];
+            let text = "the login takes too long; try again later\n";
+            Err((StatusCode::SERVICE_UNAVAILABLE, headers, text).into_response())
+        });
         profile.map(|profile| Some(Identified(Box::new(profile))))
+    }
+}
+
+impl Default for Identifier {
+    fn default() -> Self {
+        Self { app: None, timeout: DEFAULT_TIMEOUT }
     }
 }
 
@@ -168,6 +197,28 @@ impl Known for Identified {
 
 impl fmt::Debug for Identifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "identified by the app" } else { "not identified" })
+        f.write_str(if self.app.is_some() { "identified by the app" } else { "not identified" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn identify_timeout_is_answered_503() {
+        let mut identifier = Identifier::default();
+        identifier.set_app(async |_: &Parts| pending().await);
+        for seconds in [DEFAULT_TIMEOUT.as_secs(), 2] {
+            identifier.set_timeout(Duration::from_secs(seconds));
+            let began = tokio::time::Instant::now();
+            let answer = identifier.identify(&mut Request::default()).await.err();
+            let answer = answer.expect("an answer in the app's stead");
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(answer.headers()[header::RETRY_AFTER], RETRY_SECONDS);
+            assert_eq!(began.elapsed().as_secs(), seconds);
+        }
     }
 }

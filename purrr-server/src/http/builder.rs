@@ -1,6 +1,6 @@
 //! What an app can change of the routes: [`RouterBuilder`].
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 use purrr_core::{Hub, HubBuilder, Observer};
@@ -135,7 +135,16 @@ impl<H: IntoHub> RouterBuilder<H> {
     /// Sets who names the person behind a client, or refuses the client. See [`Identify`].
     #[must_use]
     pub fn identify(mut self, identify: impl Identify) -> Self {
-        self.identifier = Identifier::new(identify);
+        self.identifier.set_app(identify);
+        self
+    }
+
+    /// Sets how long [`identify`](Self::identify) may take. Default: 10 s.
+    ///
+    /// A client that is not identified in time is answered 503, and may try again.
+    #[must_use]
+    pub fn identify_timeout(mut self, timeout: Duration) -> Self {
+        self.identifier.set_timeout(timeout);
         self
     }
 

@@ -1,6 +1,6 @@
 //! An app with accounts: its layer finds the account, and `identify` names the person.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{
     Router,
@@ -224,6 +224,23 @@ async fn refused_login_gets_the_apps_answer_on_every_front() {
     // The page needs no login.
     let page = raw(server.address, "GET /as/0 HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert_eq!(page.status, 200);
+}
+
+/// A login that hangs holds a connection for as long as the app says, and no longer.
+#[tokio::test]
+async fn identify_timeout_frees_connection_on_every_front() {
+    let builder = RouterBuilder::new(ServerConfig::default().hub());
+    let builder = builder.identify_timeout(Duration::from_millis(20));
+    let (chat, handle) = builder.identify(async |_: &Parts| std::future::pending().await).build();
+    let app = Router::new().nest("/as/{account}", chat);
+    let server = Server::serve(app, handle, Guards::default()).await;
+    for front in FRONTS {
+        let path = front.path(0);
+        let lines = if front == Front::Polling { String::new() } else { UPGRADE.join("\r\n") };
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{lines}\r\n\r\n");
+        let answer = soon("the answer", raw(server.address, request)).await;
+        assert_eq!(answer.status, 503, "{front:?}");
+    }
 }
 
 #[tokio::test]
