@@ -287,6 +287,52 @@ async fn default_listens_on_both_families() {
     }
 }
 
+/// Runs a program that can open no socket of IPv6, as on a system without it.
+const WITHOUT_IPV6: &str = r#"
+import ctypes, os, platform, struct, sys
+
+if platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"):
+    sys.exit("left out")
+socket = {"x86_64": 41, "aarch64": 198}[platform.machine()]
+AF_INET6, EAFNOSUPPORT = 10, 97
+steps = [
+    (0x20, 0, 0, 0),  # the number of the call
+    (0x15, 0, 3, socket),
+    (0x20, 0, 0, 16),  # its first argument
+    (0x15, 0, 1, AF_INET6),
+    (0x06, 0, 0, 0x00050000 | EAFNOSUPPORT),
+    (0x06, 0, 0, 0x7FFF0000),  # allowed
+]
+filter = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+program = struct.pack("HxxxxxxP", len(steps), ctypes.addressof(filter))
+prctl = ctypes.CDLL(None, use_errno=True).prctl
+prctl.argtypes = [ctypes.c_int] + [ctypes.c_void_p] * 4
+if prctl(38, 1, None, None, None) or prctl(22, 2, program, None, None):
+    sys.exit("left out")
+os.execv(sys.argv[1], sys.argv[1:])
+"#;
+
+#[tokio::test]
+async fn default_listens_on_ipv4_alone_without_ipv6() {
+    let port = free_address().await.port();
+    let server = program(&["--listen", &port.to_string()], &[]);
+    let mut program = in_shell("exec python3 -c \"$WITHOUT_IPV6\" \"$0\" \"$@\"", &server);
+    let mut child = program.env("WITHOUT_IPV6", WITHOUT_IPV6).spawn().unwrap();
+    let mut log = tokio::io::BufReader::new(child.stderr.take().unwrap());
+    let mut told = String::new();
+    while !told.contains("listening") {
+        let read = soon("the log", log.read_line(&mut told)).await.unwrap();
+        if told.contains("left out") || told.contains("python3: not found") {
+            eprintln!("left out: {told}");
+            return;
+        }
+        assert!(read > 0, "{told}");
+    }
+    assert!(told.contains(&format!("0.0.0.0:{port}")), "{told}");
+    let address: SocketAddr = ([127, 0, 0, 1], port).into();
+    assert_eq!(raw(address, "GET /livez HTTP/1.0\r\n\r\n").await.status, 200);
+}
+
 #[tokio::test]
 async fn metrics_and_health_have_an_address_of_their_own() {
     let admin = free_address().await;

@@ -1,6 +1,7 @@
-//! The configurations of `docs/deployment.md`, run by the proxies that they are for.
+//! The configurations of `docs/deployment.md`, run or checked by the programs that they are for.
 //!
-//! A proxy that is not installed is left out, but not in CI, where `.ci/proxies` installs it.
+//! A proxy that is not installed is left out, but not in CI, where `.ci/proxies` installs it. The
+//! other programs are left out wherever they are not installed.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
@@ -32,9 +33,13 @@ struct Proxy {
 
 /// Returns the code block below this heading of `docs/deployment.md`.
 fn documented(heading: &str, language: &str) -> String {
+    block_below(&format!("### {heading}"), language)
+}
+
+fn block_below(heading: &str, language: &str) -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/deployment.md");
     let page = std::fs::read_to_string(path).unwrap();
-    let section = page.split_once(&format!("\n### {heading}\n")).unwrap().1;
+    let section = page.split_once(&format!("\n{heading}\n")).unwrap().1;
     let block = section.split_once(&format!("```{language}\n")).unwrap().1;
     block.split_once("```").unwrap().0.to_owned()
 }
@@ -53,10 +58,8 @@ async fn start(
     arguments: impl Fn(&Path) -> Vec<String>,
     configuration: impl Fn(SocketAddr, SocketAddr, &Path) -> String,
 ) -> Option<Proxy> {
-    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output().await;
-    if !found.unwrap().status.success() {
+    if !is_installed(program).await {
         assert!(std::env::var_os("CI").is_none(), "{program} is not installed");
-        eprintln!("left out: {program} is not installed");
         return None;
     }
     let mut config = ServerConfig::default();
@@ -81,6 +84,15 @@ async fn start(
     })
     .await;
     Some(Proxy { address, server, _child: child })
+}
+
+async fn is_installed(program: &str) -> bool {
+    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output().await;
+    let found = found.unwrap().status.success();
+    if !found {
+        eprintln!("left out: {program} is not installed");
+    }
+    found
 }
 
 async fn nginx(http: impl Fn(SocketAddr, SocketAddr) -> String) -> Option<Proxy> {
@@ -277,4 +289,45 @@ async fn caddy_as_documented() {
     check(&proxy, "/").await;
     let private = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.address);
     assert_eq!(raw(proxy.address, private).await.status, 404);
+}
+
+// ---- Other programs -----------------------------------------------------------------------------
+
+#[tokio::test]
+async fn systemd_unit_as_documented() {
+    if !is_installed("systemd-analyze").await {
+        return;
+    }
+    let unit = block_below("## systemd", "ini");
+    let program = env!("CARGO_BIN_EXE_purrr-server");
+    let unit = replaced(&unit, "/usr/local/bin/purrr-server", program);
+    let file = concat!(env!("CARGO_TARGET_TMPDIR"), "/purrr.service");
+    std::fs::write(file, &unit).unwrap();
+    let verify = Command::new("systemd-analyze").args(["verify", "--man=no", file]).output().await;
+    let verify = verify.unwrap();
+    // It only warns of a key that it does not know.
+    let complaint = String::from_utf8(verify.stderr).unwrap();
+    assert!(verify.status.success() && !complaint.contains("purrr.service"), "{complaint}");
+
+    let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+    let arguments: Vec<_> = start.split(' ').skip(1).collect();
+    let checked = Command::new(program).arg("check-config").args(arguments).output().await.unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+}
+
+#[tokio::test]
+async fn metrics_pass_promtool() {
+    if !is_installed("promtool").await {
+        return;
+    }
+    let server = Server::start().await;
+    let (_ann, _bob, _) = Peer::pair(server.address).await;
+    let metrics = server.ask("GET /metrics", &["Accept: text/plain;version=0.0.4"]).await.body;
+    let mut promtool = Command::new("promtool");
+    promtool.args(["check", "metrics"]).stdin(Stdio::piped());
+    let mut child = promtool.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(metrics.as_bytes()).await.unwrap();
+    let output = soon("promtool", child.wait_with_output()).await.unwrap();
+    let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success() && told.is_empty(), "{told}");
 }
