@@ -12,11 +12,13 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod bystanders;
+mod contents;
 mod crowd;
 mod ends;
 mod floods;
 mod leaving;
 mod people;
+mod requests;
 mod slowness;
 mod target;
 

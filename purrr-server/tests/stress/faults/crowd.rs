@@ -3,12 +3,13 @@
 
 use std::{net::SocketAddr, process::Stdio};
 
-use futures::future::join_all;
+use futures::{StreamExt, future::join_all};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
     process::{Child, Command},
 };
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     faults::within,
@@ -52,6 +53,28 @@ async fn last_to_come(address: SocketAddr, stream: TcpStream) -> Wire {
 
 async fn until_matched(wire: &mut Wire) {
     while !wire.message().await.0.starts_with(br#"{"type":"matched""#) {}
+}
+
+/// Returns the next text of a client, however long it takes.
+///
+/// To be polled beside what takes long on a slow machine: a client that is not polled answers no
+/// ping, and the server closes it.
+pub(crate) async fn hears(client: &mut Peer) -> String {
+    loop {
+        match client.socket.next().await.expect("the connection goes on").unwrap() {
+            Message::Text(text) => return text.as_str().to_owned(),
+            Message::Ping(_) | Message::Pong(_) => {}
+            other => panic!("{}: a text was due, not {other:?}", client.name),
+        }
+    }
+}
+
+/// Sends all this to the end of the stream, as [`dialogue`] does. The partner is told of it.
+pub(crate) async fn last_dialogue(partner: &mut Peer, wire: Wire, bytes: &[u8]) -> Vec<u8> {
+    let told = within("the news", hears(partner));
+    let (answers, told) = tokio::join!(dialogue(wire, bytes), told);
+    assert_eq!(told, LOST);
+    answers
 }
 
 /// Sends all this, however little of it is taken, while reading to the end of the stream. Returns

@@ -8,7 +8,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use crate::{
     faults::{
         Story, check,
-        crowd::{LOST, close_code, dialogue, pair, text},
+        crowd::{close_code, dialogue, hears, last_dialogue, pair, text},
         size, within,
     },
     support::{
@@ -79,9 +79,8 @@ async fn control_frame_flood() {
         ] {
             let (mut partner, wire) = pair(target.address).await;
             let flood = [begin, &repeated.repeat(count)].concat();
-            let answers = dialogue(wire, &flood).await;
+            let answers = last_dialogue(&mut partner, wire, &flood).await;
             codes.push(close_code(&answers).expect("a flood is closed with a code"));
-            partner.gets(LOST).await;
         }
         assert_eq!(codes, [1008; 3]);
         "each closed with 1008, and the partners told".to_owned()
@@ -185,10 +184,14 @@ async fn one_byte_frames() {
         let (whole, frames) = in_frames_of_one_byte(bytes);
         wire.stream.set_nodelay(true).unwrap();
         let began = Instant::now();
-        for byte in &frames {
-            wire.stream.write_all(std::slice::from_ref(byte)).await.unwrap();
-        }
-        assert!(partner.text().await == whole, "it arrives as it was");
+        let writing = async {
+            for byte in &frames {
+                wire.stream.write_all(std::slice::from_ref(byte)).await.unwrap();
+            }
+        };
+        let arriving = within("a text", hears(&mut partner));
+        let ((), arrived) = tokio::join!(writing, arriving);
+        assert!(arrived == whole, "it arrives as it was");
         let lasted = began.elapsed().as_secs_f64();
         wire.send(&text("and on")).await;
         partner.gets(r#"{"type":"message","text":"and on"}"#).await;
@@ -196,8 +199,8 @@ async fn one_byte_frames() {
         // Sixteen small fragments count like a ping, of which 1,000 may come at once.
         let (mut partner, wire) = pair(target.address).await;
         let (_, frames) = in_frames_of_one_byte(flood);
-        assert_eq!(close_code(&dialogue(wire, &frames).await), Some(1008));
-        partner.gets(LOST).await;
+        let answers = last_dialogue(&mut partner, wire, &frames).await;
+        assert_eq!(close_code(&answers), Some(1008));
         format!("arrived whole after {lasted:.1} s; the flood closed with 1008")
     })
     .await;
@@ -224,8 +227,8 @@ async fn endless_fragments() {
             let (mut partner, wire) = pair(target.address).await;
             let fragment = frame(CONTINUATION, &[b'x'; 64 * 1024]);
             let endless = [frame(TEXT, b"{"), fragment.repeat(400)].concat();
-            assert_eq!(close_code(&dialogue(wire, &endless).await), Some(1009));
-            partner.gets(LOST).await;
+            let answers = last_dialogue(&mut partner, wire, &endless).await;
+            assert_eq!(close_code(&answers), Some(1009));
         }
         "each closed with 1009 past `--max-payload`, and the partners told".to_owned()
     })

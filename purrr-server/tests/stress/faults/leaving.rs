@@ -19,20 +19,40 @@ use crate::{
         log::{Name, News},
         wire::Wire as Connection,
     },
-    faults::{Story, check, is_full, within},
+    faults::{Story, check, size, within},
     support::wire::{FIN, PONG, Wire, frame},
 };
 
-/// Of each of two images. One is on its way out, the other fills the send queue (`--queue-bytes`),
-/// and the word behind them is held.
-const IMAGE: usize = 1_100_000;
+/// What the images and the partner's pace are in the small story and in the full one.
+///
+/// Of the two images, one is on its way out, the other fills the send queue (`--queue-bytes`), and
+/// the word behind them is held.
+struct Sizes {
+    /// Bytes of each image.
+    image: usize,
+    /// What the partner takes at a time.
+    sip: usize,
+    pause: Duration,
+    /// How long a client may take to leave. The server bears with the partner for longer: 10 s in
+    /// the small story.
+    at_once: Duration,
+}
 
-/// What the partner takes at a time.
-const SIP: usize = 40_000;
+impl Sizes {
+    fn new() -> Self {
+        let milliseconds = |small, full| Duration::from_millis(size(small, full) as u64);
+        Self {
+            image: size(400_000, 1_100_000),
+            sip: size(10_000, 40_000),
+            pause: milliseconds(500, 8_000),
+            at_once: milliseconds(8_000, 3_000),
+        }
+    }
+}
 
-/// How long a client may take to leave. The server bears with the partner for longer: 4 s in the
-/// small story.
-const AT_ONCE: Duration = Duration::from_secs(3);
+/// As [`Sizes`] has them in the small story: 6 s of stall, and 4 s for 800,000 bytes.
+const SMALL_LIMITS: [&str; 6] =
+    ["--stall", "6s", "--min-read-rate", "200000", "--queue-bytes", "300000"];
 
 /// How long the server may bear with the partner. By default that is at most `--stall` and 1 s for
 /// each 8 KiB of the images: 279 s.
@@ -66,21 +86,24 @@ const CASES: [(Front, Way); 7] = [
 
 #[tokio::test]
 async fn leaving_a_slow_reader() {
-    let pause = if is_full() { Duration::from_secs(8) } else { Duration::from_millis(500) };
+    let sizes = Sizes::new();
+    let Sizes { sip, pause, .. } = sizes;
     let story = Story::new(format!(
-        "{} partners take {SIP} bytes every {pause:?} of two images; `leave`, `next`, `block`",
+        "{} partners take {sip} bytes every {pause:?} of two images; `leave`, `next`, `block`",
         CASES.len()
     ));
-    let story = story.hurried(&["--stall", "2s", "--min-read-rate", "1100000"]);
+    let story = story.hurried(&SMALL_LIMITS);
     check(story.large().searched(), async |target| {
         let (mut readers, mut longest) = (Vec::new(), Duration::ZERO);
         for (front, way) in CASES {
             let mut sender = Sender::connect(target.address, front).await;
             sender.say(Saying::Find { interests: &[] });
             sender.until(|news| *news == News::Waiting).await;
-            readers.push(slow_reader(target.address, pause).await);
+            let reader = slow_reader(target.address, sip, pause).await;
             sender.until(|news| matches!(news, News::Matched { .. })).await;
-            longest = longest.max(sender.leaves(way).await);
+            longest = longest.max(sender.leaves(way, &sizes).await);
+            assert!(!reader.is_finished(), "{front:?}: the partner was given up before");
+            readers.push(reader);
         }
         let ends = timeout(LONGEST, join_all(readers)).await.expect("slow readers are closed");
         let last = ends.into_iter().map(Result::unwrap).max().unwrap_or_default();
@@ -123,9 +146,9 @@ impl Sender {
     }
 
     /// Sends two images and a word, and leaves. Returns how long that took.
-    async fn leaves(mut self, way: Way) -> Duration {
+    async fn leaves(mut self, way: Way, sizes: &Sizes) -> Duration {
         for id in 1..=2 {
-            self.say(Saying::Image { id, body: "x".repeat(IMAGE), sealed: false });
+            self.say(Saying::Image { id, body: "x".repeat(sizes.image), sealed: false });
         }
         self.say(Saying::Text { id: 3, text: "a word".to_owned(), chat: None });
         // Until all is sent that the server takes.
@@ -143,7 +166,7 @@ impl Sender {
         })
         .await;
         let took = began.elapsed();
-        assert!(took < AT_ONCE, "{way:?} was done after {took:?}");
+        assert!(took < sizes.at_once, "{way:?} was done after {took:?}");
         self.connection.close().await;
         took
     }
@@ -169,14 +192,14 @@ impl Sender {
 }
 
 /// Searches, and then takes a little now and then. Yields how long the server bore with it.
-async fn slow_reader(address: SocketAddr, pause: Duration) -> JoinHandle<Duration> {
+async fn slow_reader(address: SocketAddr, sip: usize, pause: Duration) -> JoinHandle<Duration> {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
     let mut wire = Wire::shake_hands(address, socket.connect(address).await.unwrap()).await;
     wire.say(r#"{"type":"find"}"#).await;
     let began = Instant::now();
     tokio::spawn(async move {
-        let mut sip = vec![0; SIP];
+        let mut sip = vec![0; sip];
         while wire.stream.read_exact(&mut sip).await.is_ok() {
             // Its pings are behind what it has not read.
             wire.stream.write_all(&frame(FIN | PONG, b"")).await.ok();
