@@ -6,6 +6,7 @@ pub(crate) mod bundle;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub(crate) mod lobby;
+pub(crate) mod log;
 pub(crate) mod memory;
 pub(crate) mod people;
 pub(crate) mod pipe;

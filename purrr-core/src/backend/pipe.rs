@@ -10,8 +10,11 @@ use std::{
 };
 
 use crate::{
-    backend::budget::{Charge, QUEUE_ALLOWANCE, QueueBudget},
-    model::{frame::Frame, limits::Limits, reason::ChatEnd},
+    backend::{
+        budget::{Charge, QUEUE_ALLOWANCE, QueueBudget},
+        log::{Log, Notice},
+    },
+    model::{frame::Frame, limits::Limits, profile::Hello, reason::ChatEnd},
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
@@ -106,14 +109,42 @@ struct Queue {
     bytes: usize,
     /// The bytes of small frames, which are charged beyond [`QUEUE_ALLOWANCE`].
     small: usize,
-    /// What they have reserved. Boxed, since few queues have any.
-    charge: Option<Box<Charge>>,
+    /// Boxed, since few queues have any of it.
+    extra: Option<Box<Extra>>,
     /// Messages that the receiver acknowledged and the sender has not yet taken note of.
     receipts: u64,
     /// Whether the receiver's transport made write progress while this queue was full.
     progressed: bool,
     receiver: Option<Waker>,
     sender: Option<Waker>,
+}
+
+/// What only some queues have.
+#[derive(Default)]
+struct Extra {
+    /// What the small frames have reserved.
+    charge: Option<Charge>,
+    /// Set if the receiver's client acknowledges, so that frames stay after they were read.
+    log: Option<Log>,
+    /// What the sender is to be told of the receiver.
+    notice: Option<PendingNotice>,
+    /// The bounds of the queue while the receiver was attached. `None` unless it is detached.
+    attached_bounds: Option<QueueBounds>,
+}
+
+/// A notice, and how many frames that were sent before it are not received.
+struct PendingNotice {
+    notice: Notice,
+    after: usize,
+}
+
+/// What the partner reports beside frames.
+#[derive(Debug, Default)]
+pub(crate) struct Reports {
+    /// Messages that the partner acknowledged.
+    pub(crate) receipts: u64,
+    /// The partner's connection dropped or is there again.
+    pub(crate) notice: Option<Notice>,
 }
 
 /// Capacity that an empty queue keeps at most, in frames: enough for a lively chat, but not its
@@ -290,7 +321,7 @@ impl Pipe {
 
     /// Polls for the next frame. After [`Received::Parted`] it yields that forever.
     pub fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Received> {
-        self.poll_recv_and_receipts(cx, None)
+        self.poll_recv_and_reports(cx, None)
     }
 
     /// Returns true if there may be something to receive. If false, the task is woken once there
@@ -301,36 +332,33 @@ impl Pipe {
             || !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
     }
 
-    /// Polls as [`poll_recv`](Self::poll_recv) and adds up the [receipts](Self::take_receipts).
-    pub(crate) fn poll_recv_and_receipts(
+    /// Polls as [`poll_recv`](Self::poll_recv) and takes what the partner reports.
+    pub(crate) fn poll_recv_and_reports(
         &mut self,
         cx: &Context<'_>,
-        receipts: Option<&mut u64>,
+        reports: Option<&mut Reports>,
     ) -> Poll<Received> {
         if !self.is_readable(cx) {
             return Poll::Pending;
         }
         let mut channel = lock(&self.shared.channel);
-        if let Some(receipts) = receipts {
-            *receipts += std::mem::take(&mut channel.queues[self.side].receipts);
+        if let Some(reports) = reports {
+            reports.receipts += std::mem::take(&mut channel.queues[self.side].receipts);
+            reports.notice = channel.take_notice(self.side);
         }
+        let owes_reports = channel.queues[self.side].owes_reports();
         let parted = channel.parted;
-        let owes_receipts = channel.queues[self.side].receipts > 0;
         let queue = &mut channel.queues[1 - self.side];
-        let frame = queue.frames.pop_front();
-        if queue.frames.is_empty() && parted.is_none() {
+        let (frame, is_freed) = queue.take_next();
+        if queue.unread() == 0 && parted.is_none() {
             register(&mut queue.receiver, cx);
             register(&mut self.registered, cx);
-            self.shared.readable[self.side].store(owes_receipts, Ordering::Release);
+            self.shared.readable[self.side].store(owes_reports, Ordering::Release);
         }
         let Some(frame) = frame else {
             return parted.map_or(Poll::Pending, |reason| Poll::Ready(Received::Parted(reason)));
         };
-        queue.remove(&frame);
-        if queue.frames.is_empty() && queue.frames.capacity() > MAX_IDLE_CAPACITY {
-            queue.frames = VecDeque::new();
-        }
-        let sender = queue.sender.take();
+        let sender = if is_freed { queue.sender.take() } else { None };
         drop(channel);
         wake(sender);
         Poll::Ready(Received::Frame(frame))
@@ -416,6 +444,119 @@ impl Pipe {
         std::mem::take(&mut lock(&self.shared.channel).queues[self.side].progressed)
     }
 
+    /// Keeps what this side receives until it is [acknowledged](Self::acknowledge_received) by
+    /// count. Must be called before the first frame is received.
+    pub(crate) fn keep_received(&mut self) {
+        let mut channel = lock(&self.shared.channel);
+        channel.queues[1 - self.side].extra.get_or_insert_default().log = Some(Log::default());
+    }
+
+    /// Frees the first `received` frames of the chat, as far as they were received. `receipts` if
+    /// the partner is to be told which of its messages were delivered.
+    pub(crate) fn acknowledge_received(&mut self, received: u64, receipts: bool) {
+        let mut channel = lock(&self.shared.channel);
+        let queue = &mut channel.queues[1 - self.side];
+        let Some(messages) = queue.acknowledge(received) else { return };
+        queue.receipts += if receipts { messages } else { 0 };
+        let sender = queue.sender.take();
+        self.notify_partner(channel);
+        wake(sender);
+    }
+
+    /// Frees every frame that was received, without a receipt before it is acknowledged.
+    ///
+    /// Must be called while this side reads no acknowledgement. Otherwise two sides with full queues
+    /// would wait for each other.
+    pub(crate) fn release_received(&mut self) {
+        let mut channel = lock(&self.shared.channel);
+        let queue = &mut channel.queues[1 - self.side];
+        if queue.release() {
+            let sender = queue.sender.take();
+            drop(channel);
+            wake(sender);
+        }
+    }
+
+    /// Receives again from frame number `received` of the chat on, and acknowledges those before.
+    /// Returns how many of the frames from there on are gone.
+    pub(crate) fn rewind(&mut self, received: u64, receipts: bool) -> u64 {
+        self.acknowledge_received(received, receipts);
+        let mut channel = lock(&self.shared.channel);
+        self.shared.readable[self.side].store(true, Ordering::Release);
+        let queue = &mut channel.queues[1 - self.side];
+        let Some(log) = queue.log_mut() else { return 0 };
+        log.rewind(received)
+    }
+
+    /// Returns true if the client that has `received` frames has the end of the chat as well, which
+    /// counts as one.
+    pub(crate) fn is_end_acknowledged(&self, received: u64) -> bool {
+        let channel = lock(&self.shared.channel);
+        let queue = &channel.queues[1 - self.side];
+        let log = queue.extra.as_ref().and_then(|extra| extra.log.as_ref());
+        log.is_none_or(|log| log.first + (queue.frames.len() as u64) < received)
+    }
+
+    /// Returns the bytes in flight to this side.
+    pub(crate) fn bytes_to_receive(&self) -> usize {
+        lock(&self.shared.channel).queues[1 - self.side].bytes
+    }
+
+    /// Lets no more than `more` bytes into what is in flight to this side, which has no connection.
+    /// The partner's stall timeout does not run meanwhile.
+    pub(crate) fn detach(&mut self, more: usize) {
+        let mut channel = lock(&self.shared.channel);
+        let partner = 1 - self.side;
+        let bounds = channel.bounds[partner];
+        let queue = &mut channel.queues[partner];
+        let bytes = u32::try_from(queue.bytes + more).unwrap_or(u32::MAX).min(bounds.bytes);
+        queue.extra.get_or_insert_default().attached_bounds.get_or_insert(bounds);
+        let sender = queue.sender.take();
+        channel.bounds[partner].bytes = bytes;
+        drop(channel);
+        wake(sender);
+    }
+
+    /// Tells the partner that this side's connection has dropped.
+    pub(crate) fn tell_away(&mut self) {
+        let mut channel = lock(&self.shared.channel);
+        let extra = channel.queues[1 - self.side].extra.get_or_insert_default();
+        extra.notice = Some(PendingNotice { notice: Notice::Away, after: 0 });
+        self.notify_partner(channel);
+    }
+
+    /// Ends [`detach`](Self::detach), and tells the partner who is there again.
+    pub(crate) fn attach(&mut self, hello: Hello) {
+        let mut channel = lock(&self.shared.channel);
+        let partner = 1 - self.side;
+        // What was sent before may be meant for another key.
+        let after = channel.queues[self.side].unread();
+        let queue = &mut channel.queues[partner];
+        let extra = queue.extra.get_or_insert_default();
+        extra.notice = Some(PendingNotice { notice: Notice::Back(Box::new(hello)), after });
+        let (bounds, sender) = (extra.attached_bounds.take(), queue.sender.take());
+        if let Some(bounds) = bounds {
+            channel.bounds[partner] = bounds;
+        }
+        self.notify_partner(channel);
+        wake(sender);
+    }
+
+    /// Returns true if the partner has no connection, and no room for a frame of this weight.
+    pub(crate) fn is_detached_and_full(&self, weight: usize) -> bool {
+        let channel = lock(&self.shared.channel);
+        let (queue, bounds) = (&channel.queues[self.side], &channel.bounds[self.side]);
+        queue.is_detached()
+            && (queue.frames.len() >= bounds.items as usize
+                || queue.bytes.saturating_add(weight) > bounds.bytes as usize)
+    }
+
+    /// Returns true if the partner has no connection.
+    pub(crate) fn is_partner_detached(&self) -> bool {
+        let channel = lock(&self.shared.channel);
+        channel.queues[self.side].is_detached()
+    }
+
     /// Calls `tell` once this side's chat is over, with the reason of this side, and with the
     /// partner's if that one parted first.
     pub(crate) fn on_end(&mut self, tell: impl FnOnce(ChatEnd, Option<ChatEnd>) + Send + 'static) {
@@ -457,7 +598,8 @@ impl Pipe {
         let queue = &mut channel.queues[self.side];
         let weight = frame.weight();
         let cost = Charge::cost(&frame, weight);
-        let fits = queue.frames.is_empty()
+        // Room that is reserved for a side without a connection is not exceeded by a large frame.
+        let fits = (queue.frames.is_empty() && !queue.is_detached())
             || (queue.frames.len() < max_items && queue.bytes.saturating_add(weight) <= max_bytes);
         // One frame is always taken, otherwise a sender could wait for a partner that has nothing
         // to read.
@@ -510,23 +652,132 @@ impl Pipe {
     }
 }
 
+impl Channel {
+    /// Takes what `side` is to be told of its partner by now.
+    #[inline]
+    fn take_notice(&mut self, side: usize) -> Option<Notice> {
+        // Hardly ever is there one.
+        self.queues[side].extra.as_ref()?.notice.as_ref()?;
+        let unread = self.queues[1 - side].unread();
+        let notice = &mut self.queues[side].extra.as_mut()?.notice;
+        let pending = notice.as_mut()?;
+        if pending.after > 0 && unread > 0 {
+            pending.after -= 1;
+            return None;
+        }
+        notice.take().map(|pending| pending.notice)
+    }
+}
+
 impl Queue {
     /// Reserves for a frame beyond [`QUEUE_ALLOWANCE`]. Returns false if the budget has no room.
     #[cold]
     fn cover(&mut self, cost: usize, budget: Option<&Arc<dyn QueueBudget>>) -> bool {
         let Some(budget) = budget else { return true };
-        let charge = self.charge.get_or_insert_with(|| Box::new(Charge::new(Arc::clone(budget))));
+        let extra = self.extra.get_or_insert_default();
+        let charge = extra.charge.get_or_insert_with(|| Charge::new(Arc::clone(budget)));
         charge.cover(self.small + cost - QUEUE_ALLOWANCE)
     }
 
-    /// Counts a frame as received.
+    /// Counts a frame as gone.
     #[inline]
     fn remove(&mut self, frame: &Frame) {
         let weight = frame.weight();
         self.bytes -= weight;
         self.small -= Charge::cost(frame, weight);
-        if self.charge.is_some() && self.small <= QUEUE_ALLOWANCE {
-            self.charge = None;
+        if let Some(extra) = &mut self.extra
+            && self.small <= QUEUE_ALLOWANCE
+        {
+            extra.charge = None;
+            if extra.is_unused() {
+                self.extra = None;
+            }
+        }
+    }
+
+    /// Takes the next frame to receive. Returns it, and true if that made room.
+    #[inline]
+    fn take_next(&mut self) -> (Option<Frame>, bool) {
+        if let Some(log) = self.extra.as_mut().and_then(|extra| extra.log.as_mut()) {
+            let frame = self.frames.get(log.read).cloned();
+            log.read += usize::from(frame.is_some());
+            return (frame, false);
+        }
+        let frame = self.frames.pop_front();
+        if let Some(frame) = &frame {
+            self.remove(frame);
+            self.shrink_if_empty();
+        }
+        (frame, true)
+    }
+
+    /// Returns the number of frames to receive.
+    #[inline]
+    fn unread(&self) -> usize {
+        let log = self.extra.as_ref().and_then(|extra| extra.log.as_ref());
+        self.frames.len() - log.map_or(0, |log| log.read)
+    }
+
+    /// Returns true if the sender is to be told something.
+    #[inline]
+    fn owes_reports(&self) -> bool {
+        self.receipts > 0 || self.extra.as_ref().is_some_and(|extra| extra.notice.is_some())
+    }
+
+    /// Frees frames that were read, up to number `received` of the chat. Returns how many messages
+    /// of them are owed a receipt, or `None` if nothing has changed.
+    fn acknowledge(&mut self, received: u64) -> Option<u64> {
+        let mut messages = self.log_mut()?.take_owed(received);
+        let mut changed = messages > 0;
+        while let Some(frame) = self.free_next(received) {
+            messages += u64::from(frame.wants_receipt());
+            changed = true;
+        }
+        self.shrink_if_empty();
+        changed.then_some(messages)
+    }
+
+    /// Frees every frame that was read. Returns true if there was one.
+    fn release(&mut self) -> bool {
+        let mut released = false;
+        while let Some(frame) = self.free_next(u64::MAX) {
+            released = true;
+            if let Some(log) = self.log_mut()
+                && frame.wants_receipt()
+            {
+                log.owed.push_back(log.first - 1);
+            }
+        }
+        self.shrink_if_empty();
+        released
+    }
+
+    /// Frees the first frame if it was read and its number is below `end`.
+    fn free_next(&mut self, end: u64) -> Option<Frame> {
+        let log = self.log_mut()?;
+        if log.read == 0 || log.first >= end {
+            return None;
+        }
+        (log.read, log.first) = (log.read - 1, log.first + 1);
+        let frame = self.frames.pop_front()?;
+        self.remove(&frame);
+        Some(frame)
+    }
+
+    /// Returns true if the receiver has no connection.
+    #[inline]
+    fn is_detached(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.attached_bounds.is_some())
+    }
+
+    fn log_mut(&mut self) -> Option<&mut Log> {
+        self.extra.as_mut()?.log.as_mut()
+    }
+
+    #[inline]
+    fn shrink_if_empty(&mut self) {
+        if self.frames.is_empty() && self.frames.capacity() > MAX_IDLE_CAPACITY {
+            self.frames = VecDeque::new();
         }
     }
 
@@ -538,17 +789,25 @@ impl Queue {
             self.small += Charge::cost(frame, weight);
         }
         self.frames.append(frames);
-        match (&mut self.charge, charge) {
-            (Some(pays), Some(more)) => pays.absorb(more),
-            (None, Some(charge)) => self.charge = Some(Box::new(charge)),
-            (_, None) => {}
+        if let Some(charge) = charge {
+            match &mut self.extra.get_or_insert_default().charge {
+                Some(pays) => pays.absorb(charge),
+                none => *none = Some(charge),
+            }
         }
     }
 
     /// Frees what is in flight, and returns the waker of the sender.
     fn clear(&mut self) -> Option<Waker> {
-        (self.frames, self.bytes, self.small, self.charge) = (VecDeque::new(), 0, 0, None);
+        (self.frames, self.bytes, self.small, self.extra) = (VecDeque::new(), 0, 0, None);
         self.sender.take()
+    }
+}
+
+impl Extra {
+    const fn is_unused(&self) -> bool {
+        let Self { charge, log, notice, attached_bounds } = self;
+        charge.is_none() && log.is_none() && notice.is_none() && attached_bounds.is_none()
     }
 }
 

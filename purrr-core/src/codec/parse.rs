@@ -20,7 +20,7 @@ use crate::{
 use crate::{
     codec::parsed::{ImageHead, Parsed},
     model::{
-        command::Command,
+        command::{Command, Recover},
         frame::MAX_ID,
         problem::{Code, Problem},
         profile::{Hello, Search},
@@ -99,15 +99,13 @@ impl RawFields<'_> {
             None => return Err(Problem::new(Code::BadMessage, "a message needs the field `type`")),
         };
         let command = match kind {
-            "hello" => Command::Hello {
-                hello: Hello {
-                    // Must be copies: they outlive the message and would keep its buffer alive.
-                    name: self.text(Field::Name, None)?,
-                    public_key: self.text(Field::PublicKey, None)?,
-                    encrypts: false,
-                },
-                resume: self.resume()?,
-            },
+            "hello" => self.hello()?,
+            "ack" => {
+                let received = self.id(Field::Received)?;
+                let chat = self.chat()?;
+                Command::Ack { chat, received: self.required("ack", Field::Received, received)? }
+            }
+            "background" => Command::Background,
             "find" => Command::Find(Search {
                 interests: self.tags(Field::Interests)?,
                 languages: self.tags(Field::Languages)?,
@@ -153,6 +151,22 @@ impl RawFields<'_> {
             }
         };
         Ok(Parsed::Command(command))
+    }
+
+    /// Reads a `hello`. With `received` the client acknowledges, and may claim a session.
+    fn hello(&self) -> Result<Command, Problem> {
+        let hello = Hello {
+            // Must be copies: they outlive the message and would keep its buffer alive.
+            name: self.text(Field::Name, None)?,
+            public_key: self.text(Field::PublicKey, None)?,
+            encrypts: false,
+        };
+        let resume = self.resume()?;
+        let Some(received) = self.id(Field::Received)? else {
+            return Ok(Command::Hello { hello, resume });
+        };
+        let chat = self.chat()?;
+        Ok(Command::Recover(Box::new(Recover { hello, token: resume, chat, received })))
     }
 
     fn send(&self, body: Body) -> Result<Command, Problem> {

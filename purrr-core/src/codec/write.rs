@@ -45,6 +45,19 @@ impl Serialize for Event {
                 map.serialize_entry("type", "delivered")?;
                 map.serialize_entry("id", id)?;
             }
+            Self::Resumed { chat, name, public_key, received, missing, delivered, .. } => {
+                map.serialize_entry("type", "resumed")?;
+                map.serialize_entry("chat", &chat.to_string())?;
+                map.serialize_entry("partner", &Partner { name, public_key })?;
+                map.serialize_entry("received", received)?;
+                serialize_some("missing", Some(*missing).filter(|gone| *gone > 0), &mut map)?;
+                serialize_some("delivered", *delivered, &mut map)?;
+            }
+            Self::Away => map.serialize_entry("type", "away")?,
+            Self::Back { name, public_key } => {
+                map.serialize_entry("type", "back")?;
+                map.serialize_entry("partner", &Partner { name, public_key })?;
+            }
             Self::Left { reason } => {
                 map.serialize_entry("type", "left")?;
                 map.serialize_entry("reason", reason.as_str())?;

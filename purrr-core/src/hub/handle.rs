@@ -184,7 +184,7 @@ impl Hub {
     /// Returns the counters of this hub.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared.stats.read()
+        self.shared.stats.read(self.shared.resume.detached())
     }
 
     /// Returns true once [`drain`](Self::drain) was called.

@@ -8,6 +8,7 @@ pub(crate) mod observer;
 mod pair_error;
 mod peer;
 pub(crate) mod profile;
+mod resume;
 mod search;
 pub(crate) mod shared;
 pub(crate) mod stats;

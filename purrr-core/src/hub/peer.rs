@@ -2,14 +2,18 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
+use tokio::time::timeout;
+
 use crate::{
     backend::people::{Identity, PeopleError},
     hub::{
         observer::{Observer, Participant},
+        resume::Suspended,
         search::{Searching, search},
         shared::Shared,
     },
     model::{
+        command::Recover,
         ids::{OriginKey, PeerId, PersonId, ResumeToken},
         person::PersonAt,
         problem::Code,
@@ -28,6 +32,8 @@ pub(crate) struct ActivePeer {
     token: ResumeToken,
     /// Whether the embedder vouches for the person, so that no token of another person is accepted.
     authenticated: bool,
+    /// Whether the peer has gone to another session, and is not to depart.
+    is_moved: bool,
     /// Why the session ended, for observers. `None` if there is none.
     close_reason: Option<CloseReason>,
 }
@@ -36,7 +42,6 @@ pub(crate) struct ActivePeer {
 pub(crate) type Call = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// The outcome of a [`Call`].
-#[derive(Debug)]
 pub(crate) enum Answer {
     /// Nothing is left to do.
     Done,
@@ -44,6 +49,10 @@ pub(crate) enum Answer {
     Resumed(PersonId),
     /// A token was not accepted.
     UnknownToken,
+    /// A session was handed over, for what its client said.
+    Claimed(Box<Suspended>, Box<Recover>),
+    /// No session was handed over. A token that was accepted made the peer this person.
+    Unclaimed(Option<PersonId>, Box<Recover>),
     /// The backend failed.
     Unavailable(PeopleError),
 }
@@ -63,7 +72,7 @@ impl ActivePeer {
         hub.stats.arrivals.add(1);
         hub.peers.arrive();
         let hub = Arc::clone(hub);
-        let peer = Self { hub, id, person, token, authenticated, close_reason: None };
+        let peer = Self { hub, id, person, token, authenticated, is_moved: false, close_reason: None };
         peer.tell(|observer, peer| observer.arrived(peer));
         peer
     }
@@ -116,22 +125,58 @@ impl ActivePeer {
                     tracing::warn!(%error, "a resume token was not redeemed");
                     Answer::Done
                 }
-                Answer::UnknownToken | Answer::Done => Answer::Done,
+                _ => Answer::Done,
             }
         })
     }
 
     /// Redeems a token that the client presents.
     pub(crate) fn resume(&self, other: ResumeToken) -> Call {
-        let (people, token) = (Arc::clone(&self.hub.backend.people), self.token);
+        let (hub, token) = (Arc::clone(&self.hub), self.token);
         let authenticated = self.authenticated.then_some(self.person);
         Box::pin(async move {
-            match people.resume(token, other, authenticated).await {
-                Ok(Some(person)) => Answer::Resumed(person),
+            match hub.backend.people.resume(token, other, authenticated).await {
+                Ok(Some(person)) => {
+                    // By its old token it could not be claimed any more.
+                    hub.resume.abandon(other);
+                    Answer::Resumed(person)
+                }
                 Ok(None) => Answer::UnknownToken,
                 Err(error) => Answer::Unavailable(error),
             }
         })
+    }
+
+    /// Claims the session of a token, which is redeemed first: so of two claims one wins.
+    pub(crate) fn claim(&self, other: ResumeToken, recover: Box<Recover>) -> Call {
+        let (hub, token) = (Arc::clone(&self.hub), self.token);
+        let authenticated = self.authenticated.then_some(self.person);
+        Box::pin(async move {
+            let person = match hub.backend.people.resume(token, other, authenticated).await {
+                Ok(Some(person)) => person,
+                Ok(None) => return Answer::Unclaimed(None, recover),
+                Err(error) => return Answer::Unavailable(error),
+            };
+            let Some(handed_over) = hub.resume.claim(other, token) else {
+                return Answer::Unclaimed(Some(person), recover);
+            };
+            // The owner is a task that may never be polled.
+            match timeout(hub.limits.stall, handed_over).await {
+                Ok(Ok(suspended)) => Answer::Claimed(suspended, recover),
+                _ => Answer::Unclaimed(Some(person), recover),
+            }
+        })
+    }
+
+    /// Returns this peer, and leaves one that does not depart.
+    pub(crate) fn take(&mut self) -> Self {
+        let is_moved = std::mem::replace(&mut self.is_moved, true);
+        Self { hub: Arc::clone(&self.hub), is_moved, ..*self }
+    }
+
+    /// Takes the token of the peer that has claimed this one, which departs by the token of this.
+    pub(crate) const fn exchange_tokens(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.token, &mut other.token);
     }
 
     /// Blocks another person and its address for the person behind this peer, which is at `origin`.
@@ -158,6 +203,9 @@ impl ActivePeer {
 
 impl Drop for ActivePeer {
     fn drop(&mut self) {
+        if self.is_moved {
+            return;
+        }
         self.hub.backend.people.depart(self.token);
         self.tell(|observer, peer| observer.departed(peer, self.close_reason));
         self.hub.peers.depart();

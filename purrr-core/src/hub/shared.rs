@@ -13,7 +13,7 @@ use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
     backend::bundle::Backend,
-    hub::{observer::Observers, stats::Counters},
+    hub::{observer::Observers, resume::ResumeTable, stats::Counters},
     matching::rule::Pairing,
     model::limits::Limits,
 };
@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub(super) peers: PeerCount,
     pub(crate) stats: Counters,
     pub(super) observers: Observers,
+    /// The sessions that can be claimed.
+    pub(super) resume: ResumeTable,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,7 @@ impl Shared {
             peers: PeerCount::default(),
             stats: Counters::default(),
             observers,
+            resume: ResumeTable::default(),
         }
     }
 

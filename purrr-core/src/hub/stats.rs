@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::model::problem::Code;
 
-/// Counters of a hub since it was built. They only grow.
+/// Counters of a hub since it was built. All but `detached` only grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -18,6 +18,12 @@ pub struct Stats {
     pub bytes: u64,
     /// Blocks stored.
     pub blocks: u64,
+    /// Sessions without a connection now, which their clients may resume.
+    pub detached: u64,
+    /// Sessions that were resumed over another connection.
+    pub resumed: u64,
+    /// Sessions that ended because their client did not return in time.
+    pub expired: u64,
     /// Errors sent to clients, by code.
     pub refused: Vec<(Code, u64)>,
 }
@@ -27,6 +33,8 @@ pub(crate) struct Counters {
     pub(crate) arrivals: Counter,
     pub(crate) matches: Counter,
     pub(crate) blocks: Counter,
+    pub(crate) resumed: Counter,
+    pub(crate) expired: Counter,
     frames: Counter,
     bytes: Counter,
     refused: [Counter; Code::ALL.len()],
@@ -45,7 +53,7 @@ impl Counters {
         self.refused[code as usize].add(1);
     }
 
-    pub(crate) fn read(&self) -> Stats {
+    pub(crate) fn read(&self, detached: usize) -> Stats {
         let refused = Code::ALL.into_iter().map(|code| (code, self.refused[code as usize].read()));
         Stats {
             arrivals: self.arrivals.read(),
@@ -53,6 +61,9 @@ impl Counters {
             frames: self.frames.read(),
             bytes: self.bytes.read(),
             blocks: self.blocks.read(),
+            detached: detached as u64,
+            resumed: self.resumed.read(),
+            expired: self.expired.read(),
             refused: refused.collect(),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use crate::model::{command::Command, problem::Problem};
+use crate::model::{command::Command, problem::Problem, reason::Closing};
 
 /// An item that a transport yields to [`Hub::serve`](crate::Hub::serve).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,12 @@ pub enum Input {
     Command(Command),
     /// Input that is no command, in the order of arrival. The client is told the problem.
     Invalid(Problem),
+    /// As [`Invalid`](Self::Invalid), and meant as a frame of the chat, which the client counts.
+    InvalidFrame(Problem),
+    /// No input: the client ends its connection so. The stream ends next.
+    ///
+    /// A stream that ends without it has lost its client.
+    Closing(Closing),
     /// No input: the client has read some of its output, so it is slow but not stalled.
     WriteProgress,
     /// No input: the client missed a heartbeat. A waiting client is not matched until

@@ -40,11 +40,63 @@ pub enum Command {
     /// The partner only learns that it was left. After a chat, until the next search, the last
     /// partner is blocked.
     Block,
+    /// Announces that the client counts and acknowledges what it receives, and claims the session
+    /// that it has lost. Before the first search of a connection.
+    ///
+    /// Boxed, since a connection sends it once.
+    Recover(Box<Recover>),
+    /// Acknowledges the first frames of the current or the last chat, by their number. Its end
+    /// counts as one more.
+    Ack {
+        /// The chat. `None` is the current one.
+        chat: Option<ChatId>,
+        /// The number of frames that the client has.
+        received: u64,
+    },
+    /// Says that the client goes to the background, so that a loss of its connection is held
+    /// longer. In force until the next command other than [`Ack`](Self::Ack).
+    Background,
     /// Asks for a feature that this version lacks.
     Unsupported {
         /// The feature's name on the wire.
         what: &'static str,
     },
+}
+
+/// What a client that can resume says when it has connected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recover {
+    /// The introduction. A partner is told if it has changed.
+    pub hello: Hello,
+    /// The token of the session to resume. `None` for a client that has none.
+    pub token: Option<ResumeToken>,
+    /// The chat that the client believes to be in.
+    pub chat: Option<ChatId>,
+    /// The number of frames of that chat that the client has.
+    pub received: u64,
+}
+
+impl Recover {
+    /// Creates the announcement of a client that has no session to resume.
+    #[must_use]
+    pub fn announcing(hello: Hello) -> Self {
+        Self { hello, ..Self::default() }
+    }
+
+    /// Sets the session to resume.
+    #[must_use]
+    pub const fn claiming(mut self, token: ResumeToken) -> Self {
+        self.token = Some(token);
+        self
+    }
+
+    /// Sets the chat that the client believes to be in, and how many frames of it the client has.
+    #[must_use]
+    pub const fn in_chat(mut self, chat: ChatId, received: u64) -> Self {
+        (self.chat, self.received) = (Some(chat), received);
+        self
+    }
 }
 
 impl Command {

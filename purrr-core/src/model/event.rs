@@ -50,6 +50,32 @@ pub enum Event {
         /// The id that the sender of the message chose.
         id: u64,
     },
+    /// The session was resumed in this chat. The frames that the client lacks follow.
+    Resumed {
+        /// The name of the session that was resumed.
+        session: PeerId,
+        /// The chat.
+        chat: ChatId,
+        /// The partner's name.
+        name: Option<ByteString>,
+        /// The partner's public key, unchanged.
+        public_key: Option<ByteString>,
+        /// The number of frames of this client that the session has taken in this chat.
+        received: u64,
+        /// The number of frames before those that follow which are gone.
+        missing: u64,
+        /// The id of the newest own message that was delivered.
+        delivered: Option<u64>,
+    },
+    /// The partner's connection has dropped. It may come back.
+    Away,
+    /// The partner is there again, or introduces itself anew.
+    Back {
+        /// The partner's name.
+        name: Option<ByteString>,
+        /// The partner's public key, unchanged.
+        public_key: Option<ByteString>,
+    },
     /// The chat has ended.
     Left {
         /// The reason.

@@ -105,6 +105,29 @@ pub struct Limits {
     /// A client that is slower over [`stall`](Self::stall) and the time of what it is owed is a
     /// slow consumer, whatever progress it makes.
     pub min_read_rate: usize,
+    /// The time for which a session is held after its connection was lost. Default: 30 s. 0
+    /// disables.
+    ///
+    /// It applies to a client that announced [`Command::Recover`](crate::Command::Recover), while it
+    /// waits or chats. After a close that does not say whether the client will return, the time is
+    /// at most 5 s.
+    pub resume_window: Duration,
+    /// The same time for a client that said that it goes to the background. Default: 5 min. 0 holds
+    /// it for [`resume_window`](Self::resume_window).
+    pub background_window: Duration,
+    /// The maximum number of sessions without a connection. Default: 10,000. 0 disables resuming.
+    ///
+    /// Above it a session ends with its connection. Worst case: 3 KB each, and `detached_bytes`.
+    pub detached: usize,
+    /// The maximum bytes in flight to sessions without a connection. Default: 256 MiB.
+    ///
+    /// Each counts with 16 KiB more than it holds when it loses its connection, which is how much
+    /// its partner may write on.
+    pub detached_bytes: usize,
+    /// The maximum number of sessions without a connection of one client address. Default: 1,000.
+    pub detached_per_address: usize,
+    /// The maximum bytes in flight to them. Default: 32 MiB.
+    pub detached_bytes_per_address: usize,
     /// The rate limits. Default: [`Rates::default`]. `None` disables all of them.
     pub rates: Option<Rates>,
 }
@@ -171,6 +194,12 @@ impl Default for Limits {
             remembered: 100_000,
             stall: Duration::from_secs(10),
             min_read_rate: 8_192,
+            resume_window: Duration::from_secs(30),
+            background_window: Duration::from_secs(300),
+            detached: 10_000,
+            detached_bytes: 256 * 1024 * 1024,
+            detached_per_address: 1_000,
+            detached_bytes_per_address: 32 * 1024 * 1024,
             rates: Some(Rates::default()),
         }
     }

@@ -17,7 +17,7 @@ pub(crate) mod ticket;
 pub use self::{
     attributes::{Attribute, Attributes},
     census::Census,
-    command::Command,
+    command::{Command, Recover},
     event::{Event, QueueStatus},
     frame::{
         Body, Dialect, Frame, Image, MAX_ID, Message, ParseDialectError, Signal, SignalKind,
@@ -30,6 +30,6 @@ pub use self::{
     person::{Identity, PersonAt},
     problem::{Code, Problem},
     profile::{Capabilities, Hello, Interest, Search},
-    reason::{ChatEnd, CloseReason, ParseChatEndError},
+    reason::{ChatEnd, CloseReason, Closing, ParseChatEndError},
     ticket::{Exclusions, Ticket},
 };

@@ -49,6 +49,8 @@ pub enum Code {
     Unavailable,
     /// The partner's connection was too slow.
     PartnerSlow,
+    /// The partner has no connection, and its queue is full.
+    PartnerAway,
     /// A rate limit is exceeded.
     RateLimited,
     /// The resume token is invalid, expired or already used.
@@ -78,7 +80,7 @@ impl Problem {
 
 impl Code {
     /// All codes, in the order of their discriminants.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::BadMessage,
         Self::UnknownType,
         Self::NotPaired,
@@ -92,6 +94,7 @@ impl Code {
         Self::Draining,
         Self::Unavailable,
         Self::PartnerSlow,
+        Self::PartnerAway,
         Self::RateLimited,
         Self::UnknownSession,
         Self::Overloaded,
@@ -114,6 +117,7 @@ impl Code {
             Self::Draining => "draining",
             Self::Unavailable => "unavailable",
             Self::PartnerSlow => "partner-slow",
+            Self::PartnerAway => "partner-away",
             Self::RateLimited => "rate-limited",
             Self::UnknownSession => "unknown-session",
             Self::Overloaded => "overloaded",

@@ -20,13 +20,16 @@ pub enum ChatEnd {
 
 /// Why a session ended.
 ///
-/// A [`Session`](crate::session::Session) closes for each of these but [`Lost`](Self::Lost), which
-/// only the hub can see.
+/// A [`Session`](crate::session::Session) closes for each of these but [`Replaced`](Self::Replaced),
+/// which only the hub can see. It closes as [`Lost`](Self::Lost) if it can be resumed and its
+/// transport stalls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
     /// The transport ended or failed.
     Lost,
+    /// Another connection has claimed the session.
+    Replaced,
     /// The transport made no write progress for [`Limits::stall`](crate::Limits::stall).
     Slow,
     /// The hub was drained.
@@ -35,6 +38,19 @@ pub enum CloseReason {
     Flooded,
     /// The peer kept sending unreadable messages. Not enforced without [`Rates`](crate::Rates).
     Garbled,
+}
+
+/// How a client's connection ended, as far as its transport can tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Closing {
+    /// Without a word: it was cut, or missed a heartbeat.
+    #[default]
+    Lost,
+    /// With a close that does not say whether the client returns: a reload or a closed page.
+    GoingAway,
+    /// With a close by which the client leaves.
+    Deliberate,
 }
 
 impl ChatEnd {

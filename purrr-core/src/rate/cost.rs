@@ -87,6 +87,9 @@ impl Cost {
             // Must not share the limit of searches, or a peer could search but not introduce
             // itself.
             Command::Hello { .. }
+            | Command::Recover(_)
+            | Command::Ack { .. }
+            | Command::Background
             | Command::Cancel
             | Command::Leave
             | Command::Block

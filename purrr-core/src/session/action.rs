@@ -1,8 +1,10 @@
 //! What a session wants done, and whose stall it is told of: [`Action`] and [`Consumer`].
 
 use crate::model::{
+    command::Recover,
     ids::ResumeToken,
     person::PersonAt,
+    profile::Hello,
     reason::{ChatEnd, CloseReason},
     ticket::Ticket,
 };
@@ -24,6 +26,11 @@ pub enum Action {
     Block(PersonAt),
     /// Redeem this token, and report `handle_unknown_token` or `handle_unavailable` if that failed.
     Resume(ResumeToken),
+    /// Claim the session of this token for the transport, and report `handle_unknown_token`,
+    /// `handle_unavailable`, or go on with what was claimed.
+    Claim(Box<Recover>),
+    /// Tell the partner of this introduction.
+    Introduce(Box<Hello>),
     /// Drop the frames that the partner's full queue did not take. [`Part`](Self::Part) follows.
     Discard,
     /// Part from the partner, once it has been sent the frames that its full queue did not take.

@@ -80,7 +80,11 @@ impl Session {
             Command::Send { chat, frame } => {
                 return self.handle_excess_send(chat, &frame, wait, now);
             }
-            Command::Cancel | Command::Leave | Command::Block => {
+            Command::Cancel
+            | Command::Leave
+            | Command::Block
+            | Command::Ack { .. }
+            | Command::Background => {
                 self.apply_command(command, queue_status);
             }
             _ => self.refuse(too_fast(wait, None)),
@@ -149,8 +153,15 @@ impl Session {
         command: Command,
         queue_status: impl FnOnce() -> QueueStatus,
     ) {
+        if !matches!(command, Command::Ack { .. }) {
+            self.leave_background();
+        }
         match command {
             Command::Send { .. } => unreachable!("frames go by way of `admit`"),
+            Command::Recover(recover) => self.recover(recover),
+            // The driver acknowledges what it has received for the session.
+            Command::Ack { .. } => {}
+            Command::Background => self.go_to_background(),
             Command::Hello { hello, resume } => self.introduce(hello, resume),
             Command::Find(search) => match self.state {
                 State::Paired { .. } => self.refuse(already_paired()),
@@ -227,7 +238,7 @@ impl Session {
         true
     }
 
-    fn introduce(&mut self, hello: Hello, resume: Option<ResumeToken>) {
+    pub(super) fn introduce(&mut self, hello: Hello, resume: Option<ResumeToken>) {
         if let Err(problem) = check_hello(&self.limits, &hello) {
             return self.refuse(problem);
         }
@@ -246,6 +257,7 @@ impl Session {
             self.actions.push_back(Action::Resume(token));
         }
         self.ticket.hello = hello;
+        self.introduce_to_partner();
         if again {
             self.enter();
         }
@@ -263,6 +275,7 @@ impl Session {
             return;
         }
         self.state = State::Waiting { paused: false };
+        self.handle_end_acknowledged();
         self.enter();
         self.tell(Event::Waiting(queue_status));
     }
@@ -276,7 +289,7 @@ impl Session {
     }
 
     /// Returns true if the peer is in this chat, or in any if the client named none.
-    fn is_in(&self, meant_for: Option<ChatId>) -> bool {
+    pub(super) fn is_in(&self, meant_for: Option<ChatId>) -> bool {
         let State::Paired { chat, .. } = self.state else { return false };
         meant_for.is_none_or(|meant| meant == chat)
     }
@@ -289,7 +302,7 @@ impl Session {
     }
 }
 
-const fn id_of(body: &Body) -> Option<u64> {
+pub(super) const fn id_of(body: &Body) -> Option<u64> {
     match body {
         Body::Message(message) => message.id,
         Body::Read { id } => Some(*id),

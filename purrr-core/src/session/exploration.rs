@@ -229,7 +229,8 @@ fn apply_actions(
             Action::Block(PersonAt { person, .. }) => {
                 (known.pipe || known.parted) && *person == PersonId::from_bits(2)
             }
-            Action::Resume(_) => !known.closing,
+            Action::Resume(_) | Action::Claim(_) => !known.closing,
+            Action::Introduce(_) => known.pipe,
             // What was said is lost only to a partner that does not read.
             Action::Discard => known.pipe && step == Step::Late,
             Action::Part(_) => known.pipe,
@@ -245,7 +246,7 @@ fn apply_actions(
             Action::Pause => (known.place, known.paused) = (false, true),
             Action::Leave => (known.place, known.paused) = (false, false),
             Action::Block(_) => blocked = true,
-            Action::Discard => {}
+            Action::Discard | Action::Introduce(_) | Action::Claim(_) => {}
             Action::Resume(_) => session.handle_unknown_token(),
             Action::Part(_) => (known.pipe, known.parted) = (false, true),
             Action::Close(_) => known.closing = true,

@@ -25,6 +25,7 @@ use crate::{
         action::{Action, Consumer},
         message_ids::MessageIds,
         outbox::Outbox,
+        recovery::Recovery,
         throttle::{Throttle, Typing},
         timers::{Timer, TimerTable},
     },
@@ -43,6 +44,10 @@ pub struct Session {
     pub(super) typing: Typing,
     /// The ids of the current or the last chat. Beside the state, which would be larger with it.
     pub(super) message_ids: MessageIds,
+    /// For a client that can resume. Boxed, since an idle session has none.
+    pub(super) recovery: Option<Box<Recovery>>,
+    /// Whether the client was told that the partner's connection has dropped.
+    pub(super) partner_away: bool,
     /// Whether there was a chat in this session.
     pub(super) chatted: bool,
     /// Whether the hub drains, so that no search begins any more.
@@ -87,6 +92,8 @@ impl Session {
             throttle: Throttle::default(),
             typing: Typing::Sent,
             message_ids: MessageIds::default(),
+            recovery: None,
+            partner_away: false,
             chatted: false,
             draining: false,
         }
@@ -219,6 +226,10 @@ impl Session {
                     self.tell_left(ChatEnd::Slow);
                     self.close_if_draining();
                 }
+                // A connection that was cut takes nothing either.
+                Timer::TransportStall if self.is_resumable() => {
+                    self.actions.push_back(Action::Close(CloseReason::Lost));
+                }
                 Timer::TransportStall | Timer::SlowRead => self.end(CloseReason::Slow),
                 Timer::CoalescedTyping => self.release_typing(now),
                 Timer::DrainJitter => self.close(CloseReason::Drained),
@@ -231,12 +242,11 @@ impl Session {
 impl Session {
     /// Begins a chat with the partner that the lobby found.
     pub fn handle_matched(&mut self, chat: ChatId, partner: Arc<Ticket>) {
-        let shared: Vec<Interest> = self.ticket.shared_interests(&partner).cloned().collect();
-        let Hello { name, public_key, .. } = partner.hello.clone();
+        self.tell_matched(chat, &partner);
         self.state = State::Paired { chat, partner };
         self.message_ids = MessageIds::default();
         self.chatted = true;
-        self.tell(Event::Matched { chat, name, public_key, shared });
+        self.begin_counting();
     }
 
     /// Ends the search, because the person or the address has too many waiting places.
@@ -275,11 +285,16 @@ impl Session {
         Some(Event::Received(frame))
     }
 
-    /// Returns true if the partner is to be told that this frame was delivered.
+    /// Returns true if the partner is to be told that this frame was delivered once it is flushed.
     #[must_use]
     pub fn owes_receipt(&self, frame: &Frame) -> bool {
         let State::Paired { partner, .. } = &self.state else { return false };
-        partner.capabilities.receipts && frame.wants_receipt()
+        partner.capabilities.receipts && frame.wants_receipt() && !self.acknowledges()
+    }
+
+    /// Tells the client an event behind those that wait already.
+    pub(crate) fn defer(&mut self, event: Event) {
+        self.tell(event);
     }
 
     /// Counts so many more of this peer's messages as delivered.
@@ -290,6 +305,7 @@ impl Session {
     /// Ends the chat, because the partner parted.
     pub fn handle_parted(&mut self, reason: ChatEnd) {
         if let State::Paired { .. } = self.state {
+            self.note_ended();
             // The relay's chat is over already; parting here only drops the pipe.
             self.part(ChatEnd::Left);
             self.tell_left(reason);
@@ -335,7 +351,11 @@ impl Session {
 
     /// Returns the next event to write to the transport.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.outbox.poll()
+        let event = self.outbox.poll();
+        if let Some(Event::Delivered { id }) = event {
+            self.note_delivered(id);
+        }
+        event
     }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) is due.
@@ -392,7 +412,14 @@ impl Session {
             self.outbox.end_chat();
             self.forget_typing();
             self.timers.stop(Timer::PartnerStall);
+            self.partner_away = false;
         }
+    }
+
+    pub(super) fn tell_matched(&mut self, chat: ChatId, partner: &Ticket) {
+        let shared: Vec<Interest> = self.ticket.shared_interests(partner).cloned().collect();
+        let Hello { name, public_key, .. } = partner.hello.clone();
+        self.tell(Event::Matched { chat, name, public_key, shared });
     }
 
     /// Sends the coalesced typing state, or waits on if that exceeds the rate again.

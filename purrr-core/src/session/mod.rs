@@ -20,9 +20,9 @@
 //! |---|---|
 //! | the hub | `welcome` first, then `handle_drain`, `handle_close` |
 //! | the client | `handle_command` or `handle_send`, `handle_invalid` |
-//! | the transport | `handle_unresponsive`, `handle_responsive`, `handle_stall`, `handle_progress`, `handle_owed`, `handle_flushed` |
+//! | the transport | `handle_unresponsive`, `handle_responsive`, `handle_stall`, `handle_progress`, `handle_owed`, `handle_flushed`, `handle_detached`, `handle_attached` |
 //! | the backend | `handle_matched`, `handle_search_failed`, `handle_unknown_token`, `handle_unavailable` |
-//! | the partner | `handle_frame`, `handle_receipts`, `handle_parted`, `handle_stall`, `handle_progress` |
+//! | the partner | `handle_frame`, `handle_receipts`, `handle_parted`, `handle_stall`, `handle_progress`, `handle_partner_away`, `handle_partner_back` |
 //! | the clock | `handle_timeout` |
 //!
 //! The driver reads no further commands while [`backlog`](Session::backlog) is large, and none
@@ -48,11 +48,13 @@
 
 mod action;
 mod client;
+mod detached;
 #[cfg(test)]
 mod exploration;
 mod machine;
 mod message_ids;
 mod outbox;
+mod recovery;
 mod throttle;
 mod timers;
 mod validate;
@@ -60,5 +62,6 @@ mod validate;
 pub(crate) use self::validate::{check_body, check_hello, normalize_search};
 pub use self::{
     action::{Action, Consumer},
+    detached::{Detached, Lapse},
     machine::Session,
 };

@@ -66,6 +66,23 @@ impl Outbox {
         self.receipts += messages;
     }
 
+    /// Drops the events, which a lost transport did not take. Receipts stay.
+    pub(super) fn drop_events(&mut self) {
+        self.events = VecDeque::new();
+    }
+
+    /// Puts the events of another outbox first.
+    pub(super) fn precede_with(&mut self, mut first: Self) {
+        first.events.append(&mut self.events);
+        self.events = first.events;
+    }
+
+    /// Takes the receipts that wait to be told. Returns the last of the ids.
+    pub(super) fn take_receipts(&mut self) -> Option<u64> {
+        let acknowledged = usize::try_from(std::mem::take(&mut self.receipts)).unwrap_or(usize::MAX);
+        self.unacknowledged.drain(..acknowledged.min(self.unacknowledged.len())).last()
+    }
+
     /// Drops everything that belonged to the last chat but its events.
     pub(super) fn end_chat(&mut self) {
         self.unacknowledged = VecDeque::new();

@@ -9,5 +9,6 @@ mod leaving;
 pub(crate) mod peer;
 mod people;
 mod rates;
+mod resume;
 mod slowness;
 mod wire;

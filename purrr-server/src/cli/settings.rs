@@ -238,6 +238,23 @@ const LIMITS: &[Setting] = &[
         .memory("70 MB, or 350 MB if all of them have `--blocks`"),
     setting!(limits.resume_for, "TIME", "How long a user with blocks is remembered after leaving")
         .memory("see `--remembered`"),
+    setting!(limits.resume_window, "TIME", "How long a lost client may resume its chat; 0 = never")
+        .details("At most 5 s after a close with 1001. For clients that acknowledge.")
+        .memory("see `--detached`"),
+    setting!(limits.background_window, "TIME", "The same for a client in the background")
+        .memory("see `--detached`"),
+    setting!(limits.detached, "COUNT", "Maximum sessions without a connection")
+        .unit("sessions")
+        .details("Above it a chat ends with its connection. 0 disables.")
+        .memory("30 MB, and `--detached-bytes`"),
+    setting!(limits.detached_bytes, "BYTES", "Maximum bytes in flight to those sessions")
+        .details("Each counts with 16 KiB more than it holds, which its partner may write.")
+        .memory("256 MiB, in `--buffered-bytes` above 64 KiB a message"),
+    setting!(limits.detached_per_address, "COUNT", "Maximum such sessions of one address")
+        .unit("sessions")
+        .memory("3 MB, and `--detached-bytes-per-address`"),
+    setting!(limits.detached_bytes_per_address, "BYTES", "Maximum bytes in flight to them")
+        .memory("32 MiB"),
     setting!(limits.stall, "TIME", "How long a slow consumer may hold up its chat")
         .details(
             "It applies to a client that does not take what it is sent, and to a match that the \

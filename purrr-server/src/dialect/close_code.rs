@@ -13,6 +13,7 @@ pub(super) const fn close_code(
 ) -> Option<(CloseCode, &'static str)> {
     match reason {
         CloseReason::Slow => Some((CloseCode::Policy, "slow")),
+        CloseReason::Replaced => Some((CloseCode::Replaced, "taken over")),
         CloseReason::Drained => Some((CloseCode::Away, "draining")),
         CloseReason::Flooded => Some((CloseCode::TooFast, "too fast")),
         CloseReason::Garbled => Some((CloseCode::Policy, garbled)),

@@ -20,7 +20,7 @@ use purrr_core::{
     Code, Command, Event, Frame, Hub, Limits, Problem, Profile,
     codec::{self, ImageHead, Parsed},
     hub::{Gate, Input},
-    model::{self, Body, Message as Said, OriginKey, Verbatim},
+    model::{self, Body, Closing, Message as Said, OriginKey, Verbatim},
 };
 use serde::Deserialize;
 
@@ -55,6 +55,9 @@ const DIALECT: model::Dialect = model::Dialect::new("native");
 /// The heartbeat that a client's program answers, and the answer.
 static PING: ByteString = ByteString::from_static(r#"{"type":"ping"}"#);
 const PONG: &str = r#"{"type":"pong"}"#;
+
+/// The longest refused text that is parsed for its type.
+const LONGEST_REFUSED: usize = 16 * 1024;
 
 /// A longer text is no heartbeat.
 const LONGEST_HEARTBEAT: usize = 64;
@@ -171,6 +174,8 @@ struct NativeSocket {
     page_fields_due: bool,
     /// Set when the client has sent a `ping`, until its `pong` is sent.
     pong_due: bool,
+    /// Set once the session was told of the client's close.
+    is_closing_told: bool,
 }
 
 /// A heartbeat of a client's program, which its WebSocket library does not answer by itself.
@@ -260,7 +265,7 @@ impl NativeSocket {
     fn new(socket: MessageSocket, opening: Arc<Opening>) -> Self {
         let socket = LiveSocket::new(socket, &opening.config);
         let (expected, rest) = (None, Vec::new());
-        Self { socket, expected, rest, opening, page_fields_due: true, pong_due: false }
+        Self { socket, expected, rest, opening, page_fields_due: true, pong_due: false, is_closing_told: false }
     }
 
     /// Handles a heartbeat of the client's program.
@@ -280,6 +285,13 @@ impl NativeSocket {
             let _ = Pin::new(&mut self.socket).poll_flush(cx)?;
         }
         Ok(())
+    }
+
+    /// Returns how the client ends the connection, once and if it said so.
+    fn take_closing(&mut self) -> Option<Closing> {
+        let is_told = mem::replace(&mut self.is_closing_told, true);
+        let closing = self.socket.transport().closing();
+        (!is_told && closing != Closing::Lost).then_some(closing)
     }
 
     /// Decodes what came. Returns `None` if it was the head of an image.
@@ -303,21 +315,21 @@ impl NativeSocket {
             );
             let id = Some(image.0.id);
             // The text is dropped as well, since it cannot be told which of the two was meant.
-            return Some(Input::Invalid(problem.about(id)));
+            return Some(Input::InvalidFrame(problem.about(id)));
         }
         let limits = self.opening.text_limits;
         if let Err(problem) = limits.check(&text) {
             if text.starts_with(r#"{"type":"image""#) {
                 self.expected = Some(Expected::Discarded);
             }
-            return Some(Input::Invalid(problem));
+            return Some(refused(problem, &text));
         }
         let parsed = codec::parse(&text);
         if text.len() > limits.command
             && let Ok(Parsed::Command(command)) = &parsed
             && let Err(problem) = limits.check_parsed(command, &text)
         {
-            return Some(Input::Invalid(problem));
+            return Some(refused(problem, &text));
         }
         match parsed {
             // An arm of its own, since a frame is large and each move of it costs.
@@ -333,16 +345,21 @@ impl NativeSocket {
                 }
                 Err(problem) => {
                     self.expected = Some(Expected::Discarded);
-                    Some(Input::Invalid(problem))
+                    Some(Input::InvalidFrame(problem))
                 }
             },
-            Err(problem) => Some(Input::Invalid(problem)),
+            Err(problem) => Some(refused(problem, &text)),
         }
     }
 
     /// Checks what `purrr-core` cannot: the public key, and the name that the app gave.
     fn check_hello(&self, mut command: Command) -> Result<Command, Problem> {
-        if let Command::Hello { hello, .. } = &mut command {
+        let hello = match &mut command {
+            Command::Hello { hello, .. } => Some(hello),
+            Command::Recover(recover) => Some(&mut recover.hello),
+            _ => None,
+        };
+        if let Some(hello) = hello {
             if let Some(key) = &hello.public_key {
                 if !is_p256_key(key) {
                     return Err(Problem::new(
@@ -369,7 +386,10 @@ impl NativeSocket {
             Some(Expected::Image(image)) => {
                 let (head, text) = *image;
                 let limits = ImageLimits::from_config(&self.opening.config);
-                Some(complete_image(head, text, bytes, limits).into())
+                Some(match complete_image(head, text, bytes, limits) {
+                    Ok(command) => Input::Command(command),
+                    Err(problem) => Input::InvalidFrame(problem),
+                })
             }
         }
     }
@@ -381,7 +401,8 @@ impl NativeSocket {
             Some(Expected::Discarded) => return None,
             None => None,
         };
-        Some(Input::Invalid(overloaded().about(id)))
+        // Only a long message is refused, and those are frames of a chat.
+        Some(Input::InvalidFrame(overloaded().about(id)))
     }
 
     /// Sends the remaining frames of an event. Ready when there is room for another event.
@@ -396,6 +417,25 @@ impl NativeSocket {
 
 fn too_long(most: usize) -> Problem {
     Problem::new(Code::TooLong, format!("command too long; maximum {most} bytes"))
+}
+
+/// Returns a refused text as input: a frame of the chat, which the client counts, or another
+/// command.
+#[cold]
+fn refused(problem: Problem, text: &str) -> Input {
+    #[derive(Deserialize)]
+    struct Typed<'a> {
+        #[serde(borrow)]
+        r#type: Cow<'a, str>,
+    }
+    const FRAMES: [&str; 5] = ["message", "image", "typing", "read", "signal"];
+    // Megabytes are not parsed for it: what is that long has its type first.
+    let is_frame = match serde_json::from_str::<Typed<'_>>(text) {
+        _ if text.len() > LONGEST_REFUSED => true,
+        Ok(typed) => FRAMES.contains(&typed.r#type.as_ref()),
+        Err(_) => false,
+    };
+    if is_frame { Input::InvalidFrame(problem) } else { Input::Invalid(problem) }
 }
 
 /// Checks what can be known of an image before its bytes come.
@@ -438,7 +478,7 @@ impl Stream for NativeSocket {
                 return Poll::Ready(None);
             }
             let Some(incoming) = ready!(Pin::new(&mut this.socket).poll_next(cx)) else {
-                return Poll::Ready(None);
+                return Poll::Ready(this.take_closing().map(Input::Closing));
             };
             if let Incoming::Message(Message::Text(text)) = &incoming
                 && let Some(heartbeat) = HeartbeatFrame::parse(text)
@@ -475,7 +515,9 @@ impl Sink<Event> for NativeSocket {
                 }
                 return Pin::new(&mut this.socket).start_send(Message::Text(text));
             }
-            Event::Waiting(_) | Event::Matched { .. } => this.socket.set_active(true),
+            Event::Waiting(_) | Event::Matched { .. } | Event::Resumed { .. } => {
+                this.socket.set_active(true);
+            }
             Event::Idle | Event::Left { .. } => this.socket.set_active(false),
             _ => {}
         }

@@ -123,6 +123,7 @@ impl Sources {
             ("online", "Peers online.", self.hub.online()),
             ("waiting", "Peers waiting for a partner.", waiting),
             ("pairs", "Chats in progress.", pairs),
+            ("detached", "Sessions without a connection that may be resumed.", stats.detached),
             (
                 "buffered_bytes",
                 "Bytes of large messages in memory.",
@@ -147,6 +148,8 @@ impl Sources {
         for (name, help, value) in [
             ("arrivals", "Peers that have connected.", stats.arrivals),
             ("matches", "Matched peers (two per chat).", stats.matches),
+            ("resumed", "Sessions resumed over another connection.", stats.resumed),
+            ("expired", "Sessions whose client did not return in time.", stats.expired),
             ("frames", "Frames sent to partners.", stats.frames),
             ("frame_bytes", "Bytes of those frames.", stats.bytes),
             (

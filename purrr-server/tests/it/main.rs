@@ -19,6 +19,7 @@ mod operators;
 mod peer;
 mod proxies;
 mod rates;
+mod resume;
 mod server;
 mod socketio;
 mod strangers;

@@ -228,7 +228,7 @@ impl Chat {
         };
         match answer {
             Answer::Unavailable(error) => Err(error),
-            Answer::Done | Answer::Resumed(_) | Answer::UnknownToken => Ok(()),
+            _ => Ok(()),
         }
     }
 

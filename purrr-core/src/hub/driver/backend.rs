@@ -47,6 +47,7 @@ impl SessionCore<'_> {
     fn apply(&mut self, cx: &mut Context<'_>, action: Action) {
         match action {
             Action::Enter(mut ticket) => {
+                self.register(cx);
                 let since = *self.waiting_since.get_or_insert_with(Instant::now);
                 ticket.waited = since.elapsed();
                 self.request = Request::Search(self.peer.search(*ticket));
@@ -64,6 +65,17 @@ impl SessionCore<'_> {
             Action::Resume(token) => {
                 self.request = Request::Call(self.peer.resume(token));
                 self.drive_backend(cx);
+            }
+            Action::Claim(recover) => {
+                // Sent with the token by the session.
+                let Some(token) = recover.token else { return };
+                self.request = Request::Call(self.peer.claim(token, recover));
+                self.drive_backend(cx);
+            }
+            Action::Introduce(hello) => {
+                if let Some(pipe) = &mut self.chat {
+                    pipe.attach(*hello);
+                }
             }
             Action::Discard => self.input.held = None,
             Action::Part(reason) => self.part(reason),
@@ -93,7 +105,7 @@ impl SessionCore<'_> {
                 Poll::Pending => false,
                 Poll::Ready(answer) => {
                     self.request = Request::None;
-                    self.handle_answer(answer);
+                    self.handle_answer(cx, answer);
                     true
                 }
             },
@@ -109,11 +121,25 @@ impl SessionCore<'_> {
         }
     }
 
-    fn handle_answer(&mut self, answer: Answer) {
+    fn handle_answer(&mut self, cx: &Context<'_>, answer: Answer) {
         match answer {
             Answer::Done => {}
             Answer::Resumed(person) => self.peer.set_person(person),
             Answer::UnknownToken => self.session.handle_unknown_token(),
+            Answer::Claimed(suspended, recover) => self.adopt(cx, *suspended, *recover),
+            Answer::Unclaimed(person, recover) => {
+                let chat = match person {
+                    Some(person) => {
+                        self.peer.set_person(person);
+                        recover.chat
+                    }
+                    None => {
+                        self.session.handle_unknown_token();
+                        None
+                    }
+                };
+                self.session.handle_unclaimed(recover.hello, chat);
+            }
             Answer::Unavailable(error) => {
                 tracing::warn!(session = %self.session.peer(), %error, "a block or a resume failed");
                 self.session.handle_unavailable();
@@ -125,6 +151,9 @@ impl SessionCore<'_> {
         match found {
             Ok(Found { chat, partner, mut pipe }) => {
                 pipe.set_budget(self.input.budget.clone());
+                if self.session.can_resume() {
+                    pipe.keep_received();
+                }
                 self.chat = Some(pipe);
                 self.session.handle_matched(chat, partner);
             }

@@ -24,7 +24,7 @@ impl<T: Sink<Event>> SessionDriver<'_, '_, T> {
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>, reason: CloseReason) -> Poll<CloseReason> {
-        if reason == CloseReason::Slow {
+        if matches!(reason, CloseReason::Slow | CloseReason::Lost) {
             return Poll::Ready(reason);
         }
         if !self.core.is_flushed_for_close() {

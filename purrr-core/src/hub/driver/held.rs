@@ -14,7 +14,7 @@ use crate::{
 ///
 /// All but the first frame are charged to the budget. While it refuses, one of them may be read.
 #[derive(Debug)]
-pub(super) struct HeldFrames {
+pub(crate) struct HeldFrames {
     frames: VecDeque<Frame>,
     /// The bytes of all frames but the first.
     bytes_ahead: usize,
@@ -56,7 +56,7 @@ impl HeldFrames {
     }
 
     /// Takes the first frame.
-    pub(super) fn pop(&mut self) -> Option<Frame> {
+    pub(crate) fn pop(&mut self) -> Option<Frame> {
         let first = self.frames.pop_front();
         if let Some(next) = self.frames.front() {
             let weight = next.weight();
@@ -69,7 +69,7 @@ impl HeldFrames {
     }
 
     /// Puts a frame back that [`pop`](Self::pop) took.
-    pub(super) fn put_back(&mut self, first: Frame) {
+    pub(crate) fn put_back(&mut self, first: Frame) {
         if let Some(next) = self.frames.front() {
             let weight = next.weight();
             self.bytes_ahead += weight;
@@ -81,7 +81,7 @@ impl HeldFrames {
     }
 
     /// Returns the frames and what pays for them.
-    pub(super) fn into_frames(self) -> (VecDeque<Frame>, Option<Charge>) {
+    pub(crate) fn into_frames(self) -> (VecDeque<Frame>, Option<Charge>) {
         (self.frames, self.charge)
     }
 }

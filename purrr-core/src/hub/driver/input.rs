@@ -48,6 +48,9 @@ where
                 return Err(CloseReason::Lost);
             }
             let wants_commands = core.wants_commands();
+            if !wants_commands {
+                core.release_received();
+            }
             if core.closing.is_some() || !core.input.may_poll(wants_commands) {
                 return Ok(false);
             }
@@ -65,7 +68,9 @@ where
             };
             match input {
                 // A closed gate lets no command through, so this transport is broken.
-                Input::Command(_) | Input::Invalid(_) if !wants_commands => {
+                Input::Command(_) | Input::Invalid(_) | Input::InvalidFrame(_)
+                    if !wants_commands =>
+                {
                     return Err(CloseReason::Lost);
                 }
                 // Handled apart from other commands, since a frame is large to move.
@@ -81,6 +86,12 @@ where
                     core.session.handle_invalid(problem, now());
                     return Ok(true);
                 }
+                Input::InvalidFrame(problem) => {
+                    core.session.handle_arrived(None);
+                    core.session.handle_invalid(problem, now());
+                    return Ok(true);
+                }
+                Input::Closing(closing) => core.input.closing = closing,
                 input => {
                     core.poll_opening(cx);
                     core.handle_input(input);
@@ -112,6 +123,16 @@ impl InputState {
 }
 
 impl SessionCore<'_> {
+    /// Lets the flush acknowledge while no acknowledgement is read.
+    fn release_received(&mut self) {
+        if self.session.acknowledges()
+            && !self.input.has_room(&self.hub.limits)
+            && let Some(pipe) = &mut self.chat
+        {
+            pipe.release_received();
+        }
+    }
+
     /// Returns true if there is room for what a command may bring.
     #[inline]
     fn wants_commands(&self) -> bool {
@@ -122,6 +143,11 @@ impl SessionCore<'_> {
 
     /// Returns true if a frame is to be sent to the partner.
     fn admit(&mut self, chat: Option<ChatId>, frame: &Frame) -> bool {
+        self.session.handle_arrived(chat);
+        if self.session.is_partner_away() && self.is_partner_full(frame) {
+            self.session.handle_partner_full(frame);
+            return false;
+        }
         match self.spend(Cost::of_frame(frame)) {
             Ok(()) => self.session.admit(chat, frame),
             Err(wait) => {
@@ -134,7 +160,10 @@ impl SessionCore<'_> {
     /// Handles all input but frames and what is invalid.
     fn handle_input(&mut self, input: Input) {
         match input {
-            Input::Invalid(problem) => self.session.handle_invalid(problem, now()),
+            Input::Invalid(problem) | Input::InvalidFrame(problem) => {
+                self.session.handle_invalid(problem, now());
+            }
+            Input::Closing(closing) => self.input.closing = closing,
             Input::WriteProgress => {
                 self.session.handle_progress(Consumer::Transport);
                 if let Some(pipe) = &mut self.chat {
@@ -143,6 +172,13 @@ impl SessionCore<'_> {
             }
             Input::Unresponsive => self.session.handle_unresponsive(),
             Input::Responsive => self.session.handle_responsive(),
+            Input::Command(Command::Ack { chat, received }) => {
+                let ack = Command::Ack { chat, received };
+                if let Err(wait) = self.spend(Cost::of(&ack)) {
+                    self.session.handle_excess(ack, wait, now(), Default::default);
+                }
+                self.acknowledge(chat, received);
+            }
             Input::Command(command) => {
                 let queue_status = || self.hub.backend.people.queue_status();
                 match self.spend(self.session.cost_of(&command)) {
@@ -168,6 +204,14 @@ impl SessionCore<'_> {
             progress = true;
         }
         progress
+    }
+
+    /// Returns true if the partner has no connection, and no room for a frame.
+    #[cold]
+    fn is_partner_full(&self, frame: &Frame) -> bool {
+        let Some(pipe) = &self.chat else { return false };
+        let weight = frame.weight();
+        pipe.is_detached_and_full(weight) || self.input.held.is_some()
     }
 
     fn retry_held_frames(&mut self, cx: &Context<'_>) -> bool {
@@ -217,7 +261,11 @@ impl SessionCore<'_> {
                 if pipe.take_progress() {
                     self.session.handle_progress(Consumer::Partner);
                 }
-                self.session.handle_stall(Consumer::Partner, now());
+                if pipe.is_partner_detached() {
+                    self.session.handle_progress(Consumer::Partner);
+                } else {
+                    self.session.handle_stall(Consumer::Partner, now());
+                }
                 Some(frame)
             }
             // The pipe yields the parting where it is received from.

@@ -22,7 +22,9 @@ mod close;
 mod held;
 mod input;
 mod output;
+mod resume;
 mod run;
 mod state;
 
+pub(super) use self::held::HeldFrames;
 pub(crate) use self::run::serve;

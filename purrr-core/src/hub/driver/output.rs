@@ -8,7 +8,10 @@ use std::{
 use futures::Sink;
 
 use crate::{
-    backend::pipe::Received,
+    backend::{
+        log::Notice,
+        pipe::{Received, Reports},
+    },
     hub::driver::state::{BUDGET, SessionCore, SessionDriver, now},
     model::{event::Event, reason::CloseReason},
     session::Consumer,
@@ -120,6 +123,18 @@ impl SessionCore<'_> {
         self.session.has_event() || self.chat.as_ref().is_some_and(|pipe| pipe.is_readable(cx))
     }
 
+    /// Tells the session what the partner reports. Returns true if that was something.
+    #[inline]
+    fn handle_reports(&mut self, Reports { receipts, notice }: Reports) -> bool {
+        self.session.handle_receipts(receipts);
+        match notice {
+            None => return receipts > 0,
+            Some(Notice::Away) => self.session.handle_partner_away(),
+            Some(Notice::Back(hello)) => self.session.handle_partner_back(*hello),
+        }
+        true
+    }
+
     /// Returns the session's next event, or else what the partner sent.
     fn next_event(&mut self, cx: &mut Context<'_>) -> Option<Event> {
         loop {
@@ -127,20 +142,23 @@ impl SessionCore<'_> {
                 return Some(event);
             }
             let pipe = self.chat.as_mut()?;
-            let mut receipts = 0;
-            let received = pipe.poll_recv_and_receipts(cx, Some(&mut receipts));
-            self.session.handle_receipts(receipts);
+            let mut reports = Reports::default();
+            let received = pipe.poll_recv_and_reports(cx, Some(&mut reports));
+            let reported = self.handle_reports(reports);
             match received {
                 Poll::Ready(Received::Frame(frame)) => {
                     let owes_receipt = self.session.owes_receipt(&frame);
                     self.output.unacknowledged += u64::from(owes_receipt);
                     if let Some(event) = self.session.handle_frame(frame) {
-                        return Some(event);
+                        if self.session.backlog() == 0 {
+                            return Some(event);
+                        }
+                        self.session.defer(event);
                     }
                 }
                 // Receipts must be told first, otherwise the end of the chat drops them. The pipe
                 // yields the parting again.
-                Poll::Ready(Received::Parted(_)) if receipts > 0 => {}
+                Poll::Ready(Received::Parted(_)) if reported => {}
                 Poll::Ready(Received::Parted(reason)) => {
                     self.session.handle_parted(reason);
                     self.apply_actions(cx);
@@ -150,7 +168,7 @@ impl SessionCore<'_> {
                         return self.session.poll_event();
                     }
                 }
-                Poll::Pending if receipts == 0 => return None,
+                Poll::Pending if !reported => return None,
                 Poll::Pending => {}
             }
         }

@@ -17,13 +17,14 @@ use crate::{
         },
         peer::ActivePeer,
         profile::Profile,
+        resume::Registration,
         shared::{Phase, Shared},
         transport::Input,
     },
     model::{
         event::Event,
         ids::PeerId,
-        reason::{ChatEnd, CloseReason},
+        reason::{ChatEnd, CloseReason, Closing},
     },
     rate::shared::Lease,
     session::Session,
@@ -71,10 +72,11 @@ where
         },
         peer,
         session,
-        input: InputState { held: None, budget, ended: false, gate },
+        input: InputState { held: None, budget, ended: false, closing: Closing::Lost, gate },
         output: OutputState::default(),
         waiting_since: None,
         chat: None,
+        registration: None,
         lease: Lease::of(allowance),
         timer: None,
         closing: None,
@@ -99,6 +101,9 @@ where
     fn poll(&mut self, cx: &mut Context<'_>, phase: &mut PhaseWatch<'_, '_>) -> Poll<CloseReason> {
         if self.transport.is_some() {
             let reason = ready!(self.poll_session(cx, phase));
+            if reason == CloseReason::Lost && self.core.detach() {
+                return Poll::Ready(reason);
+            }
             // A transport that was lost said nothing to the partner.
             self.core.part(ChatEnd::Lost);
             if !self.core.request.is_call() {
@@ -119,9 +124,12 @@ where
         cx: &mut Context<'_>,
         phase: &mut PhaseWatch<'_, '_>,
     ) -> Poll<CloseReason> {
-        if let Some(phase) = phase.poll(cx) {
+        if let Some(phase) = phase.poll(cx, self.core.registration.as_deref()) {
             self.core.poll_opening(cx);
             self.core.enter_phase(phase);
+        }
+        if self.core.is_claimed() && self.core.hand_over() {
+            return Poll::Ready(CloseReason::Replaced);
         }
         let was_coalescing = self.core.output.coalescing;
         // Input may produce events, and flushing may make room for input, so loop until no step
@@ -162,13 +170,20 @@ impl PhaseWatch<'_, '_> {
     /// Returns the phase of the hub if it is another one than before, and registers the task for
     /// the next change.
     #[inline]
-    fn poll(&mut self, cx: &mut Context<'_>) -> Option<Phase> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        registration: Option<&Registration>,
+    ) -> Option<Phase> {
         let changed = self.hub.phase() != self.known;
         if changed {
             self.renew();
         }
         if !self.registered.as_ref().is_some_and(|waker| cx.waker().will_wake(waker)) {
             self.register(cx);
+            if let Some(registration) = registration {
+                registration.set_owner(cx);
+            }
         }
         changed.then_some(self.known)
     }

@@ -9,11 +9,12 @@ use crate::{
     hub::{
         driver::held::HeldFrames,
         peer::{ActivePeer, Call},
+        resume::Registration,
         search::Searching,
         shared::Shared,
         transport::Gate,
     },
-    model::reason::{ChatEnd, CloseReason},
+    model::reason::{ChatEnd, CloseReason, Closing},
     rate::shared::Lease,
     session::Session,
 };
@@ -30,7 +31,7 @@ pub(super) struct SessionDriver<'d, 'h, T> {
 
 /// All that a session has but its transport. Not generic, so that it is compiled once.
 pub(super) struct SessionCore<'h> {
-    pub(super) hub: &'h Shared,
+    pub(super) hub: &'h Arc<Shared>,
     pub(super) session: Session,
     pub(super) input: InputState,
     pub(super) output: OutputState,
@@ -38,6 +39,8 @@ pub(super) struct SessionCore<'h> {
     /// When the search began, pauses included.
     pub(super) waiting_since: Option<Instant>,
     pub(super) chat: Option<Pipe>,
+    /// For a client that can resume. Boxed, since an idle session has none.
+    pub(super) registration: Option<Box<Registration>>,
     /// What the peer may spend of the allowance that it shares with others.
     pub(super) lease: Lease,
     pub(super) timer: Option<Pin<Box<Sleep>>>,
@@ -59,6 +62,8 @@ pub(super) struct InputState {
     pub(super) budget: Option<Arc<dyn QueueBudget>>,
     /// Whether the transport ended while there was still something to tell.
     pub(super) ended: bool,
+    /// How the client said that it ends its connection.
+    pub(super) closing: Closing,
     /// By which the transport is told to yield no commands, if it has one.
     pub(super) gate: Option<Gate>,
 }
@@ -104,6 +109,11 @@ impl SessionCore<'_> {
         let held = self.input.held.take();
         self.output.unacknowledged = 0;
         if let Some(pipe) = self.chat.take() {
+            if let Some(registration) = &mut self.registration
+                && self.session.has_unacknowledged_end()
+            {
+                return registration.last = Some(pipe);
+            }
             let (frames, charge) = held.map(|held| held.into_frames()).unwrap_or_default();
             pipe.part_after(frames, charge, reason);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use purrr_core::{
     Command, Event, Frame, Hub, Profile, Search,
     hub::{Gate, Input},
-    model::{Body, ChatId, CloseReason, Message},
+    model::{Body, ChatId, CloseReason, Message, ResumeToken},
 };
 use tokio::task::JoinHandle;
 
@@ -39,6 +39,21 @@ impl Peer {
         let peer = Self { name, far, session };
         peer.gets(["welcome"]).await;
         peer
+    }
+
+    /// The same, with the token of its `welcome`.
+    pub(crate) async fn connect_with_token(
+        hub: &Hub,
+        name: &'static str,
+        profile: Profile,
+    ) -> (Self, ResumeToken) {
+        let (wire, far) = gated_wire(None);
+        let hub = hub.clone();
+        let session = tokio::spawn(async move { hub.serve(wire, profile).await });
+        match far.next().await {
+            Some(Event::Welcome { resume, .. }) => (Self { name, far, session }, resume),
+            other => panic!("{name} was not welcomed: {other:?}"),
+        }
     }
 
     /// Connects and waits.

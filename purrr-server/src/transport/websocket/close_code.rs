@@ -9,6 +9,8 @@ pub(crate) enum CloseCode {
     Invalid = 1007,
     Policy = 1008,
     Size = 1009,
+    /// A code of the private range, after HTTP's 409.
+    Replaced = 4409,
     /// A code of the private range, after HTTP's 429.
     TooFast = 4429,
 }
@@ -21,7 +23,7 @@ impl CloseCode {
             Self::Invalid => "not UTF-8",
             Self::Policy => "too slow",
             Self::Size => "too large",
-            Self::Normal | Self::Away | Self::TooFast => "",
+            Self::Normal | Self::Away | Self::Replaced | Self::TooFast => "",
         }
     }
 }

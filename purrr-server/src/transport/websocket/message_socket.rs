@@ -7,6 +7,7 @@ use std::{
 
 use bytestring::ByteString;
 use futures::{Sink, Stream};
+use purrr_core::model::Closing;
 use tokio::task::coop::poll_proceed;
 
 use super::{
@@ -45,6 +46,9 @@ enum End {
     Unresponsive,
 }
 
+/// The code of a page that is closed, or loaded again.
+const GOING_AWAY: u16 = CloseCode::Away as u16;
+
 /// How many small fragments count as one control frame. Picked at random, so nothing is kept.
 const SMALL_FRAGMENTS: u8 = 16;
 
@@ -75,6 +79,16 @@ impl MessageSocket {
             self.end = End::Flood;
         }
         !exceeded
+    }
+
+    /// Returns how the client ended the connection: by a close, by a violation, or without a word.
+    pub(crate) fn closing(&self) -> Closing {
+        match (self.end, self.socket.client_close()) {
+            (End::Violation(_) | End::Flood, _) => Closing::Deliberate,
+            (End::None | End::Unresponsive, None) => Closing::Lost,
+            (_, Some(Some(GOING_AWAY))) => Closing::GoingAway,
+            (_, Some(_)) => Closing::Deliberate,
+        }
     }
 
     /// Closes the connection: for a violation, else with `reason`, else by answering the client's

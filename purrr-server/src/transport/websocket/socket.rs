@@ -149,6 +149,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.write.take_unblocked()
     }
 
+    /// Returns the code of the close that the client has sent, which may have none.
+    pub(super) fn client_close(&self) -> Option<Option<u16>> {
+        let CloseState::Received(answer) = &self.state else { return None };
+        Some(answer.first_chunk().map(|code| u16::from_be_bytes(*code)))
+    }
+
     /// Returns true if the start of a message was read.
     pub(super) fn begins_message(&self) -> bool {
         self.read.begins_message()

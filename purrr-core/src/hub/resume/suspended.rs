@@ -1,0 +1,47 @@
+//! A session between two transports: [`Suspended`].
+
+use std::task::Context;
+
+use tokio::time::Instant;
+
+use crate::{
+    backend::pipe::{Pipe, TrySendError},
+    hub::{driver::HeldFrames, peer::ActivePeer, resume::table::Registration},
+    model::reason::ChatEnd,
+    session::Session,
+};
+
+/// All that goes from one transport of a session to the next.
+pub(crate) struct Suspended {
+    pub(crate) session: Session,
+    pub(crate) chat: Option<Pipe>,
+    /// The frames that the partner's full queue did not take.
+    pub(crate) held: Option<Box<HeldFrames>>,
+    /// When the search began, pauses included.
+    pub(crate) waiting_since: Option<Instant>,
+    pub(crate) registration: Box<Registration>,
+    /// Last, so that it departs after its chat has ended.
+    pub(crate) peer: ActivePeer,
+}
+
+impl Suspended {
+    /// Retries the frames that the partner's full queue did not take.
+    pub(super) fn flush_held_frames(&mut self, cx: &Context<'_>) {
+        let (Some(pipe), Some(held)) = (&mut self.chat, &mut self.held) else { return };
+        while let Some(frame) = held.pop() {
+            if let Err(TrySendError::Full(frame)) = pipe.poll_send(cx, frame) {
+                return held.put_back(frame);
+            }
+        }
+        self.held = None;
+    }
+
+    /// Ends the session. A partner is told this reason.
+    pub(super) fn end(mut self: Box<Self>, reason: ChatEnd) {
+        let held = self.held.take();
+        if let Some(pipe) = self.chat.take() {
+            let (frames, charge) = held.map(|held| held.into_frames()).unwrap_or_default();
+            pipe.part_after(frames, charge, reason);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Which sessions can be claimed by their token, and what may be held without a transport:
+//! [`ResumeTable`].
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Waker},
+};
+
+use foldhash::fast::RandomState;
+use tokio::sync::oneshot;
+
+use crate::{
+    backend::pipe::Pipe,
+    hub::{resume::suspended::Suspended, shared::Shared},
+    model::{
+        ids::{OriginKey, ResumeToken},
+        limits::Limits,
+    },
+    sync::{Mutex, lock},
+};
+
+/// Sessions by their token, and how many of them have no transport.
+///
+/// The hash need not resist collisions: tokens are drawn at random.
+#[derive(Default)]
+pub(crate) struct ResumeTable {
+    slots: Mutex<HashMap<ResumeToken, Arc<Slot>, RandomState>>,
+    held: Mutex<Held>,
+}
+
+/// What is held without a transport.
+#[derive(Debug, Default)]
+struct Held {
+    all: Share,
+    by_origin: HashMap<OriginKey, Share, RandomState>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    sessions: usize,
+    bytes: usize,
+}
+
+/// Where a claim finds the task that owns a session.
+struct Slot {
+    /// Set while there is a request, so that the owner need not lock for each frame.
+    requested: AtomicBool,
+    state: Mutex<SlotState>,
+}
+
+struct SlotState {
+    token: ResumeToken,
+    owner: Option<Waker>,
+    request: Option<Request>,
+}
+
+/// What is asked of the owner of a session.
+pub(crate) enum Request {
+    /// To hand it over.
+    Claim(oneshot::Sender<Box<Suspended>>),
+    /// To end it if it has no transport: its token was redeemed for the person alone.
+    Abandon,
+}
+
+/// A session's entry in the table. Dropping it removes the entry.
+pub(crate) struct Registration {
+    hub: Arc<Shared>,
+    slot: Arc<Slot>,
+    /// The pipe of a chat that the partner has ended, until the client has acknowledged its end.
+    pub(crate) last: Option<Pipe>,
+}
+
+/// The share of a session without a transport. Dropping it gives the share back.
+pub(crate) struct Hold {
+    hub: Arc<Shared>,
+    origin: OriginKey,
+    bytes: usize,
+}
+
+impl ResumeTable {
+    /// Asks the owner of the session of `other` to hand it over, and makes `token` the one by which
+    /// it can be claimed next. Returns `None` if there is no such session.
+    pub(crate) fn claim(
+        &self,
+        other: ResumeToken,
+        token: ResumeToken,
+    ) -> Option<oneshot::Receiver<Box<Suspended>>> {
+        let mut slots = lock(&self.slots);
+        let slot = slots.remove(&other)?;
+        slots.insert(token, Arc::clone(&slot));
+        let (to, from) = oneshot::channel();
+        slot.request(Request::Claim(to), Some(token));
+        Some(from)
+    }
+
+    /// Ends the session of this token if it has no transport.
+    pub(crate) fn abandon(&self, token: ResumeToken) {
+        let slot = lock(&self.slots).remove(&token);
+        if let Some(slot) = slot {
+            slot.request(Request::Abandon, None);
+        }
+    }
+
+    /// Returns how many sessions have no transport.
+    pub(crate) fn detached(&self) -> usize {
+        lock(&self.held).all.sessions
+    }
+}
+
+impl Slot {
+    fn request(&self, request: Request, token: Option<ResumeToken>) {
+        let mut state = lock(&self.state);
+        state.request = Some(request);
+        state.token = token.unwrap_or(state.token);
+        self.requested.store(true, Ordering::Release);
+        let owner = state.owner.clone();
+        drop(state);
+        if let Some(owner) = owner {
+            owner.wake();
+        }
+    }
+}
+
+impl Registration {
+    /// Makes a session claimable by its token.
+    pub(crate) fn new(hub: &Arc<Shared>, token: ResumeToken) -> Self {
+        let state = Mutex::new(SlotState { token, owner: None, request: None });
+        let slot = Arc::new(Slot { requested: AtomicBool::new(false), state });
+        lock(&hub.resume.slots).insert(token, Arc::clone(&slot));
+        Self { hub: Arc::clone(hub), slot, last: None }
+    }
+
+    /// Sets the task that is woken for a request.
+    pub(crate) fn set_owner(&self, cx: &Context<'_>) {
+        lock(&self.slot.state).owner = Some(cx.waker().clone());
+    }
+
+    /// Returns true if [`take_request`](Self::take_request) has something.
+    #[inline]
+    pub(crate) fn is_requested(&self) -> bool {
+        self.slot.requested.load(Ordering::Acquire)
+    }
+
+    /// Takes what is asked of the owner.
+    pub(crate) fn take_request(&self) -> Option<Request> {
+        let mut state = lock(&self.slot.state);
+        self.slot.requested.store(false, Ordering::Release);
+        state.request.take()
+    }
+
+    /// Reserves the share of a session without a transport. Returns `None` if there is no room.
+    pub(crate) fn hold(&self, limits: &Limits, origin: OriginKey, bytes: usize) -> Option<Hold> {
+        let mut held = lock(&self.hub.resume.held);
+        let all = held.all.with(bytes);
+        if all.sessions > limits.detached || all.bytes > limits.detached_bytes {
+            return None;
+        }
+        if origin != OriginKey::NONE {
+            let own = held.by_origin.get(&origin).copied().unwrap_or_default().with(bytes);
+            if own.sessions > limits.detached_per_address
+                || own.bytes > limits.detached_bytes_per_address
+            {
+                return None;
+            }
+            held.by_origin.insert(origin, own);
+        }
+        held.all = all;
+        Some(Hold { hub: Arc::clone(&self.hub), origin, bytes })
+    }
+}
+
+impl Share {
+    const fn with(self, bytes: usize) -> Self {
+        Self { sessions: self.sessions + 1, bytes: self.bytes.saturating_add(bytes) }
+    }
+
+    const fn without(self, bytes: usize) -> Self {
+        Self { sessions: self.sessions - 1, bytes: self.bytes - bytes }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        // In the order of a claim: the table, then the slot.
+        let mut slots = lock(&self.hub.resume.slots);
+        let token = lock(&self.slot.state).token;
+        if let Entry::Occupied(entry) = slots.entry(token)
+            && Arc::ptr_eq(entry.get(), &self.slot)
+        {
+            entry.remove();
+            if slots.is_empty() {
+                slots.shrink_to_fit();
+            }
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut held = lock(&self.hub.resume.held);
+        held.all = held.all.without(self.bytes);
+        if let Entry::Occupied(mut entry) = held.by_origin.entry(self.origin) {
+            let own = entry.get().without(self.bytes);
+            if own.sessions == 0 {
+                entry.remove();
+            } else {
+                entry.insert(own);
+            }
+        }
+    }
+}
