@@ -7,12 +7,13 @@ use tokio::time::timeout;
 use crate::{
     backend::{bundle::Backend, lobby::LobbyError},
     hub::{
+        call::Answer,
         channels::{Commands, Events, channels},
         chat::Chat,
         driver::serve,
         observer::{Observer, Observers},
         pair_error::PairError,
-        peer::{ActivePeer, Answer},
+        peer::ActivePeer,
         profile::Profile,
         search::{Found, SearchError, Searching},
         shared::{Phase, Shared},

@@ -1,5 +1,6 @@
 //! The entry points, [`Hub`] and [`Chat`], and the shell that drives sessions.
 
+mod call;
 pub(crate) mod channels;
 pub(crate) mod chat;
 pub(crate) mod driver;

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
     backend::bundle::Backend,
-    hub::{observer::Observers, resume::ResumeTable, stats::Counters},
+    hub::{observer::Observers, resume::table::ResumeTable, stats::Counters},
     matching::rule::Pairing,
     model::limits::Limits,
 };
@@ -30,7 +30,7 @@ pub(crate) struct Shared {
     pub(crate) stats: Counters,
     pub(super) observers: Observers,
     /// The sessions that can be claimed.
-    pub(super) resume: ResumeTable,
+    pub(super) resume: Arc<ResumeTable>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Shared {
             peers: PeerCount::default(),
             stats: Counters::default(),
             observers,
-            resume: ResumeTable::default(),
+            resume: Arc::default(),
         }
     }
 

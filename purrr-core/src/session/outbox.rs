@@ -79,7 +79,8 @@ impl Outbox {
 
     /// Takes the receipts that wait to be told. Returns the last of the ids.
     pub(super) fn take_receipts(&mut self) -> Option<u64> {
-        let acknowledged = usize::try_from(std::mem::take(&mut self.receipts)).unwrap_or(usize::MAX);
+        let acknowledged =
+            usize::try_from(std::mem::take(&mut self.receipts)).unwrap_or(usize::MAX);
         self.unacknowledged.drain(..acknowledged.min(self.unacknowledged.len())).last()
     }
 

@@ -265,7 +265,15 @@ impl NativeSocket {
     fn new(socket: MessageSocket, opening: Arc<Opening>) -> Self {
         let socket = LiveSocket::new(socket, &opening.config);
         let (expected, rest) = (None, Vec::new());
-        Self { socket, expected, rest, opening, page_fields_due: true, pong_due: false, is_closing_told: false }
+        Self {
+            socket,
+            expected,
+            rest,
+            opening,
+            page_fields_due: true,
+            pong_due: false,
+            is_closing_told: false,
+        }
     }
 
     /// Handles a heartbeat of the client's program.

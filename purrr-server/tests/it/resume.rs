@@ -9,7 +9,9 @@ use tokio_tungstenite::tungstenite::{
     protocol::{CloseFrame, frame::coding::CloseCode},
 };
 
-use crate::support::{Peer, Server, config};
+use purrr_server::ServerConfig;
+
+use crate::support::{Peer, Server};
 
 /// A client that can resume, with the token of its last `welcome`.
 struct Client {
@@ -86,8 +88,8 @@ async fn drop_and_return() {
     let mut ann = Client::arrive(&server, "Ann").await;
     ann.claims(&token, &chat, 1).await;
     ann.peer.gets(resumed(&chat, "Bob", r#""received":1"#)).await;
-    bob.peer.gets(r#"{"type":"delivered","id":1}"#).await;
     bob.peer.gets(r#"{"type":"back","partner":{"name":"Ann"}}"#).await;
+    bob.peer.gets(r#"{"type":"delivered","id":1}"#).await;
     ann.peer.gets(said(2)).await;
     ann.peer.gets(said(3)).await;
     ann.peer.send(format!(r#"{{"type":"ack","chat":"{chat}","received":3}}"#)).await;
@@ -138,11 +140,10 @@ async fn new_key_after_reload_reaches_the_partner() {
 
 #[tokio::test]
 async fn closes_are_held_as_long_as_they_say() {
-    let server = Server::with(config(|config| {
-        config.limits.resume_window = Duration::from_millis(2_000);
-        config.limits.background_window = Duration::from_millis(2_600);
-    }))
-    .await;
+    let mut config = ServerConfig::default();
+    config.limits.resume_window = Duration::from_millis(2_000);
+    config.limits.background_window = Duration::from_millis(2_600);
+    let server = Server::with(config).await;
     for (code, is_background, window) in [
         (Some(CloseCode::Normal), false, 0),
         (None, true, 0),

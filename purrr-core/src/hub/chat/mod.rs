@@ -17,11 +17,7 @@ pub use self::halves::{ChatReceiver, ChatSender};
 use self::side::Side;
 use crate::{
     backend::people::PeopleError,
-    hub::{
-        pair_error::PairError,
-        peer::{ActivePeer, Answer},
-        search::Found,
-    },
+    hub::{call::Answer, pair_error::PairError, peer::ActivePeer, search::Found},
     model::{
         frame::Frame,
         ids::{ChatId, PersonId, ResumeToken},

@@ -19,7 +19,8 @@ use crate::{
         pipe::{Pipe, Received, TrySendError},
     },
     hub::{
-        peer::{ActivePeer, Call},
+        call::Call,
+        peer::ActivePeer,
         search::{Found, Searching},
         shared::{Phase, Shared},
     },

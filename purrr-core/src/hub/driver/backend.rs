@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep_until};
 use crate::{
     backend::LobbyError,
     hub::{
+        call::Answer,
         driver::state::{Request, SessionCore, now},
-        peer::Answer,
         search::{Found, SearchError},
     },
     session::Action,

@@ -19,12 +19,11 @@
 
 mod backend;
 mod close;
-mod held;
+pub(super) mod held;
 mod input;
 mod output;
 mod resume;
 mod run;
 mod state;
 
-pub(super) use self::held::HeldFrames;
 pub(crate) use self::run::serve;

@@ -5,7 +5,11 @@ use std::{mem, sync::Arc, task::Context};
 use crate::{
     hub::{
         driver::state::{Request, SessionCore},
-        resume::{Registration, Suspended, keep, Request as Requested},
+        resume::{
+            keeper::keep,
+            suspended::Suspended,
+            table::{Registration, Request as Requested},
+        },
     },
     model::{
         command::Recover,
@@ -24,7 +28,7 @@ impl SessionCore<'_> {
         let (hub, token) = (self.hub, self.peer.token());
         let registration = self
             .registration
-            .get_or_insert_with(|| Box::new(Registration::new(hub, token)));
+            .get_or_insert_with(|| Box::new(Registration::new(&hub.resume, token)));
         registration.set_owner(cx);
         registration.last = None;
     }
@@ -44,7 +48,9 @@ impl SessionCore<'_> {
             return false;
         }
         let Some(suspended) = self.suspend() else { return false };
-        if let Err(unclaimed) = to.send(suspended) {
+        if let Err(unclaimed) = to.send(suspended)
+            && let Ok(unclaimed) = unclaimed.downcast()
+        {
             keep(self.hub, unclaimed, self.input.closing);
         }
         true

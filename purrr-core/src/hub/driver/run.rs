@@ -17,7 +17,7 @@ use crate::{
         },
         peer::ActivePeer,
         profile::Profile,
-        resume::Registration,
+        resume::table::Registration,
         shared::{Phase, Shared},
         transport::Input,
     },
@@ -170,11 +170,7 @@ impl PhaseWatch<'_, '_> {
     /// Returns the phase of the hub if it is another one than before, and registers the task for
     /// the next change.
     #[inline]
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        registration: Option<&Registration>,
-    ) -> Option<Phase> {
+    fn poll(&mut self, cx: &mut Context<'_>, registration: Option<&Registration>) -> Option<Phase> {
         let changed = self.hub.phase() != self.known;
         if changed {
             self.renew();

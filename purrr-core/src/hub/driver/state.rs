@@ -7,12 +7,8 @@ use tokio::time::{Instant, Sleep};
 use crate::{
     backend::{budget::QueueBudget, pipe::Pipe},
     hub::{
-        driver::held::HeldFrames,
-        peer::{ActivePeer, Call},
-        resume::Registration,
-        search::Searching,
-        shared::Shared,
-        transport::Gate,
+        call::Call, driver::held::HeldFrames, peer::ActivePeer, resume::table::Registration,
+        search::Searching, shared::Shared, transport::Gate,
     },
     model::reason::{ChatEnd, CloseReason, Closing},
     rate::shared::Lease,

@@ -65,7 +65,10 @@ async fn hold_until_claimed(
                 Request::Claim(to) => match to.send(suspended) {
                     Ok(()) => return,
                     // The connection that claimed was lost meanwhile.
-                    Err(unclaimed) => suspended = unclaimed,
+                    Err(unclaimed) => match unclaimed.downcast() {
+                        Ok(unclaimed) => suspended = unclaimed,
+                        Err(_) => return,
+                    },
                 },
             },
             () = sleep_until(timeout.unwrap_or_else(Instant::now)), if timeout.is_some() => {

@@ -4,12 +4,6 @@
 //! A claim goes to the task that owns the session: the driver of its connection, or the
 //! [keeper](keeper::keep) of one that was lost. The owner hands the session over as a whole.
 
-mod keeper;
-mod suspended;
-mod table;
-
-pub(super) use self::{
-    keeper::keep,
-    suspended::Suspended,
-    table::{Registration, Request, ResumeTable},
-};
+pub(super) mod keeper;
+pub(super) mod suspended;
+pub(super) mod table;

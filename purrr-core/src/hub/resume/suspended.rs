@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::{
     backend::pipe::{Pipe, TrySendError},
-    hub::{driver::HeldFrames, peer::ActivePeer, resume::table::Registration},
+    hub::{driver::held::HeldFrames, peer::ActivePeer, resume::table::Registration},
     model::reason::ChatEnd,
     session::Session,
 };

@@ -2,6 +2,7 @@
 //! [`ResumeTable`].
 
 use std::{
+    any::Any,
     collections::{HashMap, hash_map::Entry},
     sync::{
         Arc,
@@ -15,7 +16,6 @@ use tokio::sync::oneshot;
 
 use crate::{
     backend::pipe::Pipe,
-    hub::{resume::suspended::Suspended, shared::Shared},
     model::{
         ids::{OriginKey, ResumeToken},
         limits::Limits,
@@ -58,17 +58,20 @@ struct SlotState {
     request: Option<Request>,
 }
 
+/// A session. The table does not know what it is.
+pub(crate) type HandedOver = Box<dyn Any + Send>;
+
 /// What is asked of the owner of a session.
 pub(crate) enum Request {
     /// To hand it over.
-    Claim(oneshot::Sender<Box<Suspended>>),
+    Claim(oneshot::Sender<HandedOver>),
     /// To end it if it has no transport: its token was redeemed for the person alone.
     Abandon,
 }
 
 /// A session's entry in the table. Dropping it removes the entry.
 pub(crate) struct Registration {
-    hub: Arc<Shared>,
+    table: Arc<ResumeTable>,
     slot: Arc<Slot>,
     /// The pipe of a chat that the partner has ended, until the client has acknowledged its end.
     pub(crate) last: Option<Pipe>,
@@ -76,7 +79,7 @@ pub(crate) struct Registration {
 
 /// The share of a session without a transport. Dropping it gives the share back.
 pub(crate) struct Hold {
-    hub: Arc<Shared>,
+    table: Arc<ResumeTable>,
     origin: OriginKey,
     bytes: usize,
 }
@@ -88,7 +91,7 @@ impl ResumeTable {
         &self,
         other: ResumeToken,
         token: ResumeToken,
-    ) -> Option<oneshot::Receiver<Box<Suspended>>> {
+    ) -> Option<oneshot::Receiver<HandedOver>> {
         let mut slots = lock(&self.slots);
         let slot = slots.remove(&other)?;
         slots.insert(token, Arc::clone(&slot));
@@ -127,11 +130,11 @@ impl Slot {
 
 impl Registration {
     /// Makes a session claimable by its token.
-    pub(crate) fn new(hub: &Arc<Shared>, token: ResumeToken) -> Self {
+    pub(crate) fn new(table: &Arc<ResumeTable>, token: ResumeToken) -> Self {
         let state = Mutex::new(SlotState { token, owner: None, request: None });
         let slot = Arc::new(Slot { requested: AtomicBool::new(false), state });
-        lock(&hub.resume.slots).insert(token, Arc::clone(&slot));
-        Self { hub: Arc::clone(hub), slot, last: None }
+        lock(&table.slots).insert(token, Arc::clone(&slot));
+        Self { table: Arc::clone(table), slot, last: None }
     }
 
     /// Sets the task that is woken for a request.
@@ -154,7 +157,7 @@ impl Registration {
 
     /// Reserves the share of a session without a transport. Returns `None` if there is no room.
     pub(crate) fn hold(&self, limits: &Limits, origin: OriginKey, bytes: usize) -> Option<Hold> {
-        let mut held = lock(&self.hub.resume.held);
+        let mut held = lock(&self.table.held);
         let all = held.all.with(bytes);
         if all.sessions > limits.detached || all.bytes > limits.detached_bytes {
             return None;
@@ -169,7 +172,7 @@ impl Registration {
             held.by_origin.insert(origin, own);
         }
         held.all = all;
-        Some(Hold { hub: Arc::clone(&self.hub), origin, bytes })
+        Some(Hold { table: Arc::clone(&self.table), origin, bytes })
     }
 }
 
@@ -186,7 +189,7 @@ impl Share {
 impl Drop for Registration {
     fn drop(&mut self) {
         // In the order of a claim: the table, then the slot.
-        let mut slots = lock(&self.hub.resume.slots);
+        let mut slots = lock(&self.table.slots);
         let token = lock(&self.slot.state).token;
         if let Entry::Occupied(entry) = slots.entry(token)
             && Arc::ptr_eq(entry.get(), &self.slot)
@@ -201,7 +204,7 @@ impl Drop for Registration {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut held = lock(&self.hub.resume.held);
+        let mut held = lock(&self.table.held);
         held.all = held.all.without(self.bytes);
         if let Entry::Occupied(mut entry) = held.by_origin.entry(self.origin) {
             let own = entry.get().without(self.bytes);
