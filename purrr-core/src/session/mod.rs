@@ -55,6 +55,7 @@ mod machine;
 mod message_ids;
 mod outbox;
 mod recovery;
+mod resume;
 mod throttle;
 mod timers;
 mod validate;

@@ -81,7 +81,7 @@ impl Outbox {
     pub(super) fn take_receipts(&mut self) -> Option<u64> {
         let acknowledged =
             usize::try_from(std::mem::take(&mut self.receipts)).unwrap_or(usize::MAX);
-        self.unacknowledged.drain(..acknowledged.min(self.unacknowledged.len())).last()
+        self.unacknowledged.drain(..acknowledged.min(self.unacknowledged.len())).next_back()
     }
 
     /// Drops everything that belonged to the last chat but its events.
