@@ -251,7 +251,11 @@ impl World {
                     assert!(is_open && self.chats == 0);
                     self.session.handle_unknown_token();
                 }
-                Action::Discard => assert!(self.pipe.is_some()),
+                Action::Claim(_) => {
+                    assert!(is_open && self.chats == 0);
+                    self.session.handle_unknown_token();
+                }
+                Action::Introduce(_) | Action::Discard => assert!(self.pipe.is_some()),
                 Action::Part(_) => {
                     assert!(self.pipe.take().is_some());
                     self.owed.clear();
