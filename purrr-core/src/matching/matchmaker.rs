@@ -120,7 +120,10 @@ pub struct Matchmaker<S> {
     /// The candidates of the search under way. Kept for its capacity.
     candidates: Vec<Candidate>,
     /// The hash table that deduplicates them. Kept for its capacity.
-    table: Vec<usize>,
+    table: Vec<u32>,
+    /// The slot of each bucket at which the search under way resumes, in the order of the place's
+    /// slots. Kept for its capacity.
+    cursors: Vec<u64>,
 }
 
 /// A new pair.
@@ -293,6 +296,7 @@ impl<S> Matchmaker<S> {
             random: fastrand::Rng::with_seed(seed),
             candidates: Vec::new(),
             table: Vec::new(),
+            cursors: Vec::new(),
         }
     }
 
@@ -440,7 +444,7 @@ impl<S> Matchmaker<S> {
                 budget.total
             }
             Err(no_match) => {
-                self.enqueue(now, key, &no_match);
+                self.enqueue(now, key, no_match);
                 no_match.visits
             }
         }
@@ -459,13 +463,13 @@ impl<S> Matchmaker<S> {
 
     /// Queues a place in buckets where it is not queued yet, keeps its cursors, and schedules its
     /// next search.
-    fn enqueue(&mut self, now: Duration, key: PlaceKey, no_match: &NoMatch) {
+    fn enqueue(&mut self, now: Duration, key: PlaceKey, no_match: NoMatch) {
         let Some(place) = self.waiting.get_mut(key) else { return };
         let waited = nanos(now.saturating_sub(place.since));
         let entry = queue::Entry { key, person: place.ticket.person, since: nanos(place.since) };
         let mut widens = None;
         // Slots only to stand in have no cursor.
-        let cursors = no_match.cursors.iter().copied().chain(iter::repeat(0));
+        let cursors = self.cursors.iter().copied().chain(iter::repeat(0));
         for (slot, cursor) in place.slots.iter_mut().zip(cursors) {
             if !slot.is_active(waited) {
                 widens = Some(widens.map_or(slot.due(), |widens| slot.due().min(widens)));

@@ -237,16 +237,30 @@ pub(crate) fn note_step(known: &mut Vec<(Bucket, Duration)>, step: &[Bucket], du
 /// first bucket.
 fn dedup_grouped_by_kind(buckets: &mut Vec<(Bucket, Duration)>) {
     let mut distinct = 0;
+    // Where the last kind begins. Mostly a rule names its buckets kind by kind.
+    let mut last_kind = 0;
     for index in 0..buckets.len() {
         let (bucket, due) = buckets[index];
         let before = &mut buckets[..distinct];
-        if let Some((_, earliest)) = before.iter_mut().find(|(other, _)| *other == bucket) {
+        let is_same_kind = |(other, _): &(Bucket, Duration)| other.kind() == bucket.kind();
+        // Equal buckets are of one kind, so only that kind can repeat this one.
+        let kind = if before.last().is_some_and(is_same_kind) {
+            last_kind..distinct
+        } else if let Some(first) = before.iter().position(is_same_kind) {
+            first..first + before[first..].iter().take_while(|it| is_same_kind(it)).count()
+        } else {
+            last_kind = distinct;
+            distinct..distinct
+        };
+        let target = kind.end;
+        if let Some((_, earliest)) = before[kind].iter_mut().find(|(other, _)| *other == bucket) {
             *earliest = due.min(*earliest);
             continue;
         }
-        let last_of_kind = before.iter().rposition(|(other, _)| other.kind() == bucket.kind());
-        let target = last_of_kind.map_or(distinct, |last| last + 1);
-        buckets.copy_within(target..distinct, target + 1);
+        if target < distinct {
+            buckets.copy_within(target..distinct, target + 1);
+            last_kind += 1;
+        }
         buckets[target] = (bucket, due);
         distinct += 1;
     }

@@ -14,7 +14,7 @@ use slotmap::{Key, SlotMap};
 
 use super::{CROWDED, Matchmaker, PlaceKey, Slot, Waiting, nanos};
 use crate::{
-    matching::{bucket::Bucket, queue::WaitQueue, rule::Choice},
+    matching::{bucket::Bucket, queue::{ScanBounds, WaitQueue}, rule::Choice},
     model::ids::OriginKey,
 };
 
@@ -52,11 +52,8 @@ pub(super) struct Candidate {
 }
 
 /// The outcome of a search that found no partner.
-#[derive(Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct NoMatch {
-    /// The slot of each active bucket at which the search resumes, in the order of the place's
-    /// slots.
-    pub(super) cursors: Vec<u64>,
     /// The number of visited entries.
     pub(super) visits: usize,
     /// Some entries were not visited.
@@ -98,23 +95,26 @@ struct Search<'a, S> {
     origins: &'a HashMap<OriginKey, u32, FixedState>,
     random: &'a mut fastrand::Rng,
     candidates: &'a mut Vec<Candidate>,
-    table: &'a mut Vec<usize>,
+    table: &'a mut Vec<u32>,
+    cursors: &'a mut Vec<u64>,
     no_match: NoMatch,
 }
 
 impl<S> Matchmaker<S> {
     /// Goes through the buckets kind by kind, best first, and returns the best match of the first
     /// kind that has one.
+    ///
+    /// If there is none, `cursors` are where the search resumes.
     pub(super) fn find_partner(
         &mut self,
         now: Duration,
         key: PlaceKey,
         budget: ScanBudget,
     ) -> Result<PlaceKey, NoMatch> {
-        let Self { waiting, queues, origins, random, candidates, table, .. } = self;
-        let mut no_match = NoMatch::default();
+        let Self { waiting, queues, origins, random, candidates, table, cursors, .. } = self;
+        let no_match = NoMatch::default();
+        cursors.clear();
         let Some(seeker) = waiting.get(key) else { return Err(no_match) };
-        no_match.cursors.reserve_exact(seeker.looks().len());
         let waited = nanos(now.saturating_sub(seeker.since));
         let mut search = Search {
             now,
@@ -129,6 +129,7 @@ impl<S> Matchmaker<S> {
             random,
             candidates,
             table,
+            cursors,
             no_match,
         };
         for kind in seeker.looks().chunk_by(|a, b| a.bucket.kind() == b.bucket.kind()) {
@@ -201,20 +202,19 @@ impl<S> Search<'_, S> {
                 && let Some(queue) = self.queues.get(&slot.bucket)
             {
                 let left = self.budget.total - self.no_match.visits;
-                let share = left.saturating_sub(reserved);
-                let mut scan = queue.scan(cursor, self.hops);
-                for _ in 0..share.min(self.budget.per_bucket) {
-                    let Some(entry) = scan.next() else { break };
-                    self.no_match.visits += 1;
+                let share = left.saturating_sub(reserved).min(self.budget.per_bucket);
+                let bounds = ScanBounds { visits: share, hops: self.hops };
+                let end = queue.scan(cursor, bounds, |entry| {
                     if entry.person != self.seeker.ticket.person {
                         let tie = if at_random { self.random.u64(..) } else { entry.since };
                         self.candidates.push(Candidate::new(entry.key, tie));
                     }
-                }
-                (cursor, self.hops) = (scan.cursor(), scan.hops());
-                self.no_match.truncated |= !scan.is_over();
+                });
+                (cursor, self.hops) = (end.cursor, end.hops);
+                self.no_match.visits += end.visits;
+                self.no_match.truncated |= !end.is_over;
             }
-            self.no_match.cursors.push(cursor);
+            self.cursors.push(cursor);
         }
         if buckets > 1 {
             count_shared(self.candidates, self.table);
@@ -223,22 +223,29 @@ impl<S> Search<'_, S> {
 
     /// Returns the candidate that fits, shares most buckets and has the best rank among those.
     fn best_match(&mut self) -> Option<(PlaceKey, OriginRank)> {
-        // The greatest one fits nearly always, so a heap is cheaper than sorting.
-        let mut heap = BinaryHeap::from(mem::take(self.candidates));
+        // The greatest one fits nearly always. Only if it does not, the others are put in order.
+        let mut unordered = mem::take(self.candidates);
+        let mut heap = BinaryHeap::new();
+        let mut next = take_greatest(&mut unordered);
         let mut found: Option<(Candidate, OriginRank)> = None;
-        while let Some(candidate) = heap.pop() {
+        while let Some(candidate) = next {
             if found.is_some_and(|(known, _)| known.shared > candidate.shared) {
                 break;
             }
-            let Some(rank) = self.rank_if_fitting(candidate.key.0) else { continue };
-            if found.is_none_or(|(_, known)| rank < known) {
-                found = Some((candidate, rank));
+            if let Some(rank) = self.rank_if_fitting(candidate.key.0) {
+                if found.is_none_or(|(_, known)| rank < known) {
+                    found = Some((candidate, rank));
+                }
+                if rank == OriginRank::Other {
+                    break;
+                }
             }
-            if rank == OriginRank::Other {
-                break;
+            if !unordered.is_empty() {
+                heap = BinaryHeap::from(mem::take(&mut unordered));
             }
+            next = heap.pop();
         }
-        *self.candidates = heap.into_vec();
+        *self.candidates = if heap.capacity() > 0 { heap.into_vec() } else { unordered };
         found.map(|(candidate, rank)| (candidate.key.0, rank))
     }
 
@@ -285,13 +292,19 @@ impl Candidate {
     }
 }
 
+/// Removes the greatest candidate, and leaves the others in any order.
+fn take_greatest(candidates: &mut Vec<Candidate>) -> Option<Candidate> {
+    let (greatest, _) = candidates.iter().enumerate().max_by_key(|(_, candidate)| **candidate)?;
+    Some(candidates.swap_remove(greatest))
+}
+
 /// Deduplicates candidates and counts the buckets that each one shares. `table` is kept for its
 /// capacity.
 ///
 /// Sorting and deduplicating instead costs 24 % more instructions per pair in `interests` of
 /// `benches/pairing.rs` (30,100 against 24,300 with 2,000 waiting, counted by callgrind).
-fn count_shared(candidates: &mut Vec<Candidate>, table: &mut Vec<usize>) {
-    const FREE: usize = usize::MAX;
+fn count_shared(candidates: &mut Vec<Candidate>, table: &mut Vec<u32>) {
+    const FREE: u32 = u32::MAX;
     // Open addressing, at most half full. Slot map indices are dense, so they need no hash to
     // spread.
     let size = (2 * candidates.len()).next_power_of_two();
@@ -300,16 +313,21 @@ fn count_shared(candidates: &mut Vec<Candidate>, table: &mut Vec<usize>) {
     let mut distinct = 0;
     for index in 0..candidates.len() {
         let candidate = candidates[index];
-        let mut slot = candidate.key.0.data().as_ffi() as usize % size;
-        while table[slot] != FREE && candidates[table[slot]].key != candidate.key {
-            slot = (slot + 1) % size;
-        }
-        if table[slot] == FREE {
-            table[slot] = distinct;
-            candidates[distinct] = candidate;
-            distinct += 1;
-        } else {
-            candidates[table[slot]].shared += 1;
+        let mut slot = candidate.key.0.data().as_ffi() as usize & (size - 1);
+        loop {
+            let known = table[slot];
+            if known == FREE {
+                table[slot] = distinct as u32;
+                candidates[distinct] = candidate;
+                distinct += 1;
+                break;
+            }
+            let known = &mut candidates[known as usize];
+            if known.key == candidate.key {
+                known.shared += 1;
+                break;
+            }
+            slot = (slot + 1) & (size - 1);
         }
     }
     candidates.truncate(distinct);
