@@ -228,6 +228,10 @@ impl Pipe {
     /// If the future is dropped, it can be called again. If the pipe is dropped before the chat has
     /// begun, the partner's call returns false.
     pub async fn begin(&mut self) -> bool {
+        // The side that begins last needs no timer.
+        if let Poll::Ready(begun) = poll_fn(|cx| Poll::Ready(self.poll_begin(cx))).await {
+            return begun;
+        }
         let begin_timeout = lock(&self.shared.channel).begin_timeout;
         let begun = tokio::select! {
             biased;

@@ -82,7 +82,6 @@ async fn find(
     let waiting = WaitingGuard::new(&hub, &ticket);
     let embedders = mem::take(&mut ticket.exclusions);
     let mut refused: Vec<PersonId> = Vec::new();
-    let (began, before) = (Instant::now(), ticket.waited);
     let (made, mut pipe) = loop {
         ticket.exclusions = people.exclusions(peer.person).await?.joined_with(&embedders);
         ticket.exclusions = mem::take(&mut ticket.exclusions).blocking(refused.iter().copied());
@@ -100,7 +99,7 @@ async fn find(
             // Otherwise a lobby that several hubs share would offer it again at once, and for ever.
             refused.push(made.partner().person);
         }
-        ticket.waited = before + began.elapsed();
+        ticket.waited = waiting.began.elapsed();
     };
     let partner = Arc::clone(made.partner());
     let found = Participant { peer: partner.peer, person: partner.person };

@@ -199,10 +199,15 @@ impl Registry {
         self.settle(now, other.person);
     }
 
-    /// Returns whom a person must not meet now.
-    pub(crate) fn exclusions(&self, now: Instant, person: PersonId) -> Exclusions {
+    /// Returns whom a person must not meet now. `now` is called only for a remembered person.
+    pub(crate) fn exclusions(
+        &self,
+        now: impl FnOnce() -> Instant,
+        person: PersonId,
+    ) -> Exclusions {
         let exclusions = Exclusions::default().recently([], self.limits.recent_relax);
         let Some(memory) = self.remembered(person) else { return exclusions };
+        let now = now();
         let is_recent = |met: Instant| now - met < self.limits.recent_for;
         let recent = memory.met.iter().filter(|(_, met)| is_recent(*met));
         let exclusions =
@@ -215,11 +220,12 @@ impl Registry {
     }
 
     /// Returns true if either person has blocked the other, or the other's address unless the two
-    /// share it.
-    pub(crate) fn keeps_apart(&self, now: Instant, a: PersonAt, b: PersonAt) -> bool {
+    /// share it. `now` is called only for a person that has blocked another.
+    pub(crate) fn keeps_apart(&self, now: impl Fn() -> Instant, a: PersonAt, b: PersonAt) -> bool {
         let blocks = |a: PersonAt, b: PersonAt| {
             let blocks = self.remembered(a.person).and_then(|memory| memory.blocks.as_ref());
             blocks.is_some_and(|it| {
+                let now = now();
                 let is_blocked = |(origin, until): &(OriginKey, Instant)| {
                     *origin == b.origin && *until > now && a.origin != b.origin
                 };
@@ -402,12 +408,12 @@ mod tests {
             self.registry.handle_depart(self.time(second), token(number));
         }
         fn exclusions(&self, second: u64, person: PersonId) -> Exclusions {
-            self.registry.exclusions(self.time(second), person)
+            self.registry.exclusions(|| self.time(second), person)
         }
         fn keeps_apart(&self, second: u64, a: PersonAt, b: PersonAt) -> bool {
             let time = self.time(second);
-            let apart = self.registry.keeps_apart(time, a, b);
-            assert_eq!(apart, self.registry.keeps_apart(time, b, a));
+            let apart = self.registry.keeps_apart(|| time, a, b);
+            assert_eq!(apart, self.registry.keeps_apart(|| time, b, a));
             apart
         }
         /// The numbers of tokens, of persons, and of those that are absent.

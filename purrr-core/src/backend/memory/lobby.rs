@@ -1,11 +1,18 @@
 //! A lobby within one process: [`MemoryLobby`].
 
-use std::{fmt, future::pending, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::{
     sync::oneshot,
-    time::{Instant, sleep_until},
+    time::{Instant, Sleep, sleep_until},
 };
 
 use crate::{
@@ -49,10 +56,16 @@ struct Paced {
     quiet_until: Duration,
 }
 
-/// A waiting peer's key to the machine. Dropping it leaves the lobby.
-struct Seat {
+/// A waiting peer's place: a future that resolves to its match. Dropping it leaves the lobby.
+///
+/// Not an `async` block, which would hold the timer of 112 bytes in place. Many places have none.
+struct Waiting {
     room: Arc<Room>,
     key: PlaceKey,
+    matched: oneshot::Receiver<Match>,
+    /// The time of the next search, if there is one before the clock's end.
+    due: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// The machine's time when a lobby is created, so that a ticket may have waited for up to a year
@@ -94,7 +107,7 @@ impl Default for MemoryLobby {
 impl Lobby for MemoryLobby {
     async fn enter(&self, ticket: Ticket, rule: Arc<dyn Pairing>) -> Result<Place, LobbyError> {
         let room = Arc::clone(&self.room);
-        let (seat, mut matched) = oneshot::channel();
+        let (seat, matched) = oneshot::channel();
         let request = Request::new(Arc::new(ticket), rule);
         let now = room.now();
         let mut machine = room.lock();
@@ -109,18 +122,9 @@ impl Lobby for MemoryLobby {
                 return Err(error.into());
             }
         };
-        let mut timeout = machine.matchmaker.poll_timeout_of(key);
+        let due = room.instant(machine.matchmaker.poll_timeout_of(key));
         room.announce(machine);
-        let seat = Seat { room, key };
-        Ok(Place::new(async move {
-            loop {
-                tokio::select! {
-                    biased;
-                    made = &mut matched => return Ok(seat.expect(made)),
-                    () = seat.room.reached(timeout) => timeout = seat.room.pass_time(seat.key),
-                }
-            }
-        }))
+        Ok(Place::new(Waiting { room, key, matched, due, timer: None }))
     }
 
     async fn census(&self) -> Result<Census, LobbyError> {
@@ -137,15 +141,9 @@ impl Room {
         lock(&self.machine)
     }
 
-    /// Resolves at a time of the machine, or never if there is none or it is beyond the clock's
-    /// end.
-    async fn reached(&self, timeout: Option<Duration>) {
-        match timeout
-            .and_then(|timeout| self.opened.checked_add(timeout.saturating_sub(HEAD_START)))
-        {
-            Some(due) => sleep_until(due).await,
-            None => pending().await,
-        }
+    /// Converts a time of the machine. Returns `None` if it is beyond the clock's end.
+    fn instant(&self, timeout: Option<Duration>) -> Option<Instant> {
+        self.opened.checked_add(timeout?.saturating_sub(HEAD_START))
     }
 
     /// Resumes searches that are due. Returns when this place must call again.
@@ -231,13 +229,36 @@ impl From<EnterError> for LobbyError {
     }
 }
 
-impl Seat {
-    fn expect(&self, made: Result<Match, oneshot::error::RecvError>) -> Match {
-        made.expect("the machine drops a seat only when it is left, and this one is not")
+impl Waiting {
+    /// Polls for the time of the next search. Pending for ever if there is none.
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(due) = self.due else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
+        }
+        timer.as_mut().poll(cx)
     }
 }
 
-impl Drop for Seat {
+impl Future for Waiting {
+    type Output = Result<Match, LobbyError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            if let Poll::Ready(made) = Pin::new(&mut self.matched).poll(cx) {
+                let made = made
+                    .expect("the machine drops a seat only when it is left, and this one is not");
+                return Poll::Ready(Ok(made));
+            }
+            ready!(self.poll_due(cx));
+            let timeout = self.room.pass_time(self.key);
+            self.due = self.room.instant(timeout);
+        }
+    }
+}
+
+impl Drop for Waiting {
     fn drop(&mut self) {
         self.room.lock().matchmaker.handle_leave(self.key);
     }

@@ -72,11 +72,11 @@ impl People for MemoryPeople {
     }
 
     async fn exclusions(&self, person: PersonId) -> Result<Exclusions, PeopleError> {
-        Ok(self.registry().exclusions(Instant::now(), person))
+        Ok(self.registry().exclusions(Instant::now, person))
     }
 
     async fn keeps_apart(&self, a: PersonAt, b: PersonAt) -> Result<bool, PeopleError> {
-        Ok(self.registry().keeps_apart(Instant::now(), a, b))
+        Ok(self.registry().keeps_apart(Instant::now, a, b))
     }
 
     async fn met(&self, peer: Identity, partner: PersonId) -> Result<(), PeopleError> {

@@ -48,8 +48,10 @@ impl SessionCore<'_> {
         match action {
             Action::Enter(mut ticket) => {
                 self.register(cx);
-                let since = *self.waiting_since.get_or_insert_with(Instant::now);
-                ticket.waited = since.elapsed();
+                match self.waiting_since {
+                    Some(since) => ticket.waited = since.elapsed(),
+                    None => self.waiting_since = Some(Instant::now()),
+                }
                 self.request = Request::Search(self.peer.search(*ticket));
                 self.output.coalescing = true;
             }
