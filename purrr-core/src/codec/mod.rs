@@ -18,7 +18,8 @@ pub use self::{
 /// Shared with the dialects of purrr-server of the same version. Not part of the public API.
 #[doc(hidden)]
 pub mod __private {
-    pub use super::json::{
-        FastReader, MAX_WASTE, Quoted, Scalar, slice, worth_sharing, write_string,
+    pub use super::{
+        json::{FastReader, MAX_WASTE, Quoted, Scalar, slice, worth_sharing, write_string},
+        write::to_json,
     };
 }

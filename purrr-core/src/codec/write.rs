@@ -1,13 +1,69 @@
 //! Writes an [`Event`] as one JSON object.
 
+use std::fmt::Write;
+
 use bytestring::ByteString;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use crate::model::event::{Event, QueueStatus};
-use crate::model::{
-    frame::{Body, Message},
-    limits::Limits,
+use crate::{
+    codec::json::write_string,
+    model::{
+        event::{Event, QueueStatus},
+        frame::{Body, Message},
+        ids::ChatId,
+        limits::Limits,
+        profile::Interest,
+    },
 };
+
+/// Returns an event as JSON, byte for byte as its `Serialize` does.
+///
+/// The two events of every search are written directly. `serde_json` takes three times as many
+/// instructions for them, 12 % of what a match costs a native server.
+#[must_use]
+pub fn to_json(event: &Event) -> String {
+    match event {
+        Event::Waiting(status) => waiting_json(status),
+        Event::Matched { chat, name, public_key, shared } => {
+            matched_json(*chat, &Partner { name, public_key }, shared)
+        }
+        _ => serde_json::to_string(event).expect("all keys of an event are strings"),
+    }
+}
+
+fn waiting_json(QueueStatus { online, waiting, estimate }: &QueueStatus) -> String {
+    let mut json = String::with_capacity(96);
+    // Writing to a string cannot fail.
+    let _ = write!(json, r#"{{"type":"waiting","online":{online},"waiting":{waiting}"#);
+    if let Some(estimate) = estimate {
+        let _ = write!(json, r#","estimateMs":{}"#, estimate.as_millis() as u64);
+    }
+    json.push('}');
+    json
+}
+
+fn matched_json(chat: ChatId, partner: &Partner<'_>, shared: &[Interest]) -> String {
+    let text = |text: &Option<ByteString>| text.as_ref().map_or(0, |text| text.len());
+    let contents = text(partner.name) + text(partner.public_key);
+    let mut json = String::with_capacity(144 + contents + 24 * shared.len());
+    json.push_str(r#"{"type":"matched","chat":""#);
+    chat.write_hex(&mut json);
+    json.push_str(r#"","partner":{"#);
+    for (name, value) in [(r#""name":"#, partner.name), (r#""publicKey":"#, partner.public_key)] {
+        if let Some(value) = value {
+            json.push_str(if json.ends_with('{') { "" } else { "," });
+            json.push_str(name);
+            write_string(value, &mut json);
+        }
+    }
+    json.push_str(r#"},"shared":["#);
+    for (index, interest) in shared.iter().enumerate() {
+        json.push_str(if index == 0 { "" } else { "," });
+        write_string(interest.as_ref(), &mut json);
+    }
+    json.push_str("]}");
+    json
+}
 
 impl Serialize for Event {
     /// Writes one object. A message with a text and a picture is written as the picture's head.
@@ -156,6 +212,8 @@ impl Serialize for AnnouncedLimits<'_> {
 mod tests {
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::model::{
         frame::Frame,
@@ -163,6 +221,26 @@ mod tests {
         problem::{Code, Problem},
         reason::ChatEnd,
     };
+
+    proptest! {
+        #[test]
+        fn direct_json_equals_serde_json(
+            numbers in any::<(u64, u64, Option<u32>, u128)>(),
+            texts in any::<(Option<String>, Option<String>)>(),
+            shared in prop::collection::vec("[a-z\"\\\\é]{1,9}", 0..3),
+        ) {
+            let (online, waiting, estimate, chat) = numbers;
+            let estimate = estimate.map(|wait| Duration::from_micros(wait.into()));
+            let (name, public_key) = (texts.0.map(Into::into), texts.1.map(Into::into));
+            let shared = shared.iter().map(|tag| Interest::from(&**tag)).collect();
+            for event in [
+                Event::Waiting(QueueStatus { online, waiting, estimate }),
+                Event::Matched { chat: ChatId::from_bits(chat), name, public_key, shared },
+            ] {
+                prop_assert_eq!(to_json(&event), serde_json::to_string(&event).unwrap());
+            }
+        }
+    }
 
     #[test]
     fn every_event_serializes() {

@@ -200,11 +200,7 @@ impl Registry {
     }
 
     /// Returns whom a person must not meet now. `now` is called only for a remembered person.
-    pub(crate) fn exclusions(
-        &self,
-        now: impl FnOnce() -> Instant,
-        person: PersonId,
-    ) -> Exclusions {
+    pub(crate) fn exclusions(&self, now: impl FnOnce() -> Instant, person: PersonId) -> Exclusions {
         let exclusions = Exclusions::default().recently([], self.limits.recent_relax);
         let Some(memory) = self.remembered(person) else { return exclusions };
         let now = now();

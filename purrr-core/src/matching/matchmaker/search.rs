@@ -14,7 +14,11 @@ use slotmap::{Key, SlotMap};
 
 use super::{CROWDED, Matchmaker, PlaceKey, Slot, Waiting, nanos};
 use crate::{
-    matching::{bucket::Bucket, queue::{ScanBounds, WaitQueue}, rule::Choice},
+    matching::{
+        bucket::Bucket,
+        queue::{ScanBounds, WaitQueue},
+        rule::Choice,
+    },
     model::ids::OriginKey,
 };
 

@@ -29,7 +29,7 @@ impl PurrrChat {
             Event::Welcome { resume, .. } => self.packets.push_back(greeting(resume)),
             Event::Waiting(_) => {
                 self.socket.set_active(true);
-                self.emit("waiting", None);
+                self.emit_bare(r#"42["waiting"]"#);
             }
             Event::Matched { chat: id, name, public_key, .. } => {
                 let name = name.filter(|name| !name.is_empty());
@@ -41,7 +41,7 @@ impl PurrrChat {
                     PingBarrier::default()
                 });
                 self.had_chat = true;
-                self.emit("matched", Some(json!({"partnerName": &*name, "partnerPk": &*key})));
+                self.packets.push_back(Outgoing::Text(matched(&name, &key).into()));
                 self.chat = Some(Chat {
                     id,
                     partner: name,
@@ -67,11 +67,11 @@ impl PurrrChat {
                 if let Some(wait) = problem.retry_after_ms {
                     told["retryAfterMs"] = wait.into();
                 }
-                self.emit("error", Some(told));
+                self.emit("error", &told);
             }
             // The frontend knows no such event and ignores it. It answers a poll that is under way.
             Event::Draining { retry_after_ms } => {
-                self.emit("draining", Some(json!({"retryAfterMs": retry_after_ms})));
+                self.emit("draining", &json!({"retryAfterMs": retry_after_ms}));
             }
             // The dialect has no packets for other events, and its frontend needs none.
             _ => {}
@@ -82,10 +82,10 @@ impl PurrrChat {
     fn end_chat(&mut self, chat: &Chat) {
         if chat.has_read_mark {
             // No message has this index, so none is marked. The page sends the same for no message.
-            self.emit("mark_as_read", Some(json!({"messageId": -1})));
+            self.emit("mark_as_read", &json!({"messageId": -1}));
         }
-        self.emit("hide_typing", None);
-        self.emit("partner_disconnected", None);
+        self.emit_bare(r#"42["hide_typing"]"#);
+        self.emit_bare(r#"42["partner_disconnected"]"#);
     }
 
     fn encode_frame(&mut self, frame: Frame) {
@@ -105,24 +105,25 @@ impl PurrrChat {
                 let packet = Outgoing::Text(receive_message(&chat.partner, &message, reply).into());
                 self.packets.push_back(packet.held_in(&self.budget));
             }
-            Body::Typing(on) => self.emit(if on { "show_typing" } else { "hide_typing" }, None),
+            Body::Typing(true) => self.emit_bare(r#"42["show_typing"]"#),
+            Body::Typing(false) => self.emit_bare(r#"42["hide_typing"]"#),
             Body::Read { id } => {
                 if let Some(index) = chat.index.index_of(id) {
                     chat.has_read_mark = true;
-                    self.emit("mark_as_read", Some(json!({"messageId": index})));
+                    self.emit("mark_as_read", &json!({"messageId": index}));
                 }
             }
             Body::Signal(Signal { kind, data }) => {
                 let data = data.unwrap_or_default();
                 match kind {
                     SignalKind::Offer => {
-                        self.emit("recieve_video_call", Some(json!({"offer": &*data})));
+                        self.emit("recieve_video_call", &json!({"offer": &*data}));
                     }
                     SignalKind::Answer => {
-                        self.emit("accepted_video_call", Some(json!({"answer": &*data})));
+                        self.emit("accepted_video_call", &json!({"answer": &*data}));
                     }
-                    SignalKind::Refuse => self.emit("refused_video_calL", None),
-                    SignalKind::Hangup => self.emit("hanged_video_call", None),
+                    SignalKind::Refuse => self.emit_bare(r#"42["refused_video_calL"]"#),
+                    SignalKind::Hangup => self.emit_bare(r#"42["hanged_video_call"]"#),
                     // The hub refuses these, since this dialect lacks the capability.
                     SignalKind::Candidate => {}
                 }
@@ -130,14 +131,28 @@ impl PurrrChat {
         }
     }
 
-    /// Queues an event with an optional argument.
-    fn emit(&mut self, name: &str, payload: Option<serde_json::Value>) {
-        let array = match payload {
-            Some(payload) => json!([name, payload]),
-            None => json!([name]),
-        };
-        self.packets.push_back(event(&array.to_string()));
+    /// Queues an event with an argument.
+    fn emit(&mut self, name: &str, payload: &serde_json::Value) {
+        self.packets.push_back(event(&json!([name, payload]).to_string()));
     }
+
+    /// Queues the packet of an event without an argument.
+    fn emit_bare(&mut self, packet: &'static str) {
+        self.packets.push_back(Outgoing::Text(ByteString::from_static(packet)));
+    }
+}
+
+/// Returns the packet of a match. Written directly, since every search ends with it.
+fn matched(name: &str, key: &str) -> String {
+    /// Capacity for all but the contents, and for some escapes.
+    const AROUND: usize = 64;
+    let mut packet = String::with_capacity(AROUND + name.len() + key.len());
+    packet.push_str(r#"42["matched",{"partnerName":"#);
+    write_string(name, &mut packet);
+    packet.push_str(r#","partnerPk":"#);
+    write_string(key, &mut packet);
+    packet.push_str("}]");
+    packet
 }
 
 /// Returns a message for the client. All fields must be present: without `reply` the page breaks.
