@@ -17,6 +17,7 @@ mod native;
 mod nested;
 mod operators;
 mod peer;
+mod protocols;
 mod proxies;
 mod rates;
 mod resume;
