@@ -6,7 +6,11 @@ use tokio::time::timeout;
 
 use crate::{
     backend::people::PeopleError,
-    hub::{observer::Participant, peer::ActivePeer, resume::suspended::Suspended},
+    hub::{
+        observer::Participant,
+        peer::ActivePeer,
+        resume::{suspended::Suspended, table::TokenState},
+    },
     model::{
         command::Recover,
         ids::{OriginKey, PersonId, ResumeToken},
@@ -71,6 +75,11 @@ impl ActivePeer {
         let (hub, token) = (Arc::clone(&self.hub), self.token());
         let authenticated = self.authenticated.then_some(self.person);
         Box::pin(async move {
+            // A client that names a chat means a session, and may try several tokens: that of a
+            // connection whose claim was lost is good for the person and has no session.
+            if hub.resume.state(other) == TokenState::Unknown && recover.chat.is_some() {
+                return Answer::Unclaimed(None, recover);
+            }
             let person = match hub.backend.people.resume(token, other, authenticated).await {
                 Ok(Some(person)) => person,
                 Ok(None) => return Answer::Unclaimed(None, recover),

@@ -223,10 +223,16 @@ impl Session {
         self.introduce(hello, token);
     }
 
-    /// Introduces the client as it said together with a claim that found no session.
-    pub(crate) fn handle_unclaimed(&mut self, hello: Hello, chat: Option<ChatId>) {
+    /// Introduces the client as it said together with a claim that found no session. `is_known` if
+    /// its token was accepted all the same.
+    pub(crate) fn handle_unclaimed(&mut self, recover: Recover, is_known: bool) {
+        let Recover { hello, chat, .. } = recover;
         self.introduce(hello, None);
-        self.tell_unclaimed(chat);
+        match chat {
+            _ if !is_known => self.handle_unknown_token(),
+            Some(_) => self.tell_unclaimed(chat),
+            None => self.tell(Event::Idle),
+        }
     }
 
     /// Tells the client that the chat it believes to be in has ended.

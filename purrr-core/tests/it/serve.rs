@@ -6,6 +6,7 @@ mod draining;
 mod holding;
 mod invariants;
 mod leaving;
+mod lossy;
 pub(crate) mod peer;
 mod people;
 mod rates;

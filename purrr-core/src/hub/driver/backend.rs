@@ -130,17 +130,10 @@ impl SessionCore<'_> {
             Answer::UnknownToken => self.session.handle_unknown_token(),
             Answer::Claimed(suspended, recover) => self.adopt(cx, *suspended, *recover),
             Answer::Unclaimed(person, recover) => {
-                let chat = match person {
-                    Some(person) => {
-                        self.peer.set_person(person);
-                        recover.chat
-                    }
-                    None => {
-                        self.session.handle_unknown_token();
-                        None
-                    }
-                };
-                self.session.handle_unclaimed(recover.hello, chat);
+                if let Some(person) = person {
+                    self.peer.set_person(person);
+                }
+                self.session.handle_unclaimed(*recover, person.is_some());
             }
             Answer::Unavailable(error) => {
                 tracing::warn!(session = %self.session.peer(), %error, "a block or a resume failed");

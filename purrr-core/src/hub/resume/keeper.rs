@@ -80,6 +80,7 @@ async fn hold_until_claimed(
                     }
                     Some(Lapse::Expired) => {
                         hub.stats.expired.add(1);
+                        suspended.registration.note_expired(hub.limits.detached);
                         return suspended.end(ChatEnd::Lost);
                     }
                     None => {}

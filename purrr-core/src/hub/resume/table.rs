@@ -3,7 +3,7 @@
 
 use std::{
     any::Any,
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -29,7 +29,27 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct ResumeTable {
     slots: Mutex<HashMap<ResumeToken, Arc<Slot>, RandomState>>,
+    expired: Mutex<Expired>,
     held: Mutex<Held>,
+}
+
+/// The tokens of the sessions that expired last, so that their clients learn that.
+#[derive(Debug, Default)]
+struct Expired {
+    tokens: HashSet<ResumeToken, RandomState>,
+    /// The oldest first.
+    order: VecDeque<ResumeToken>,
+}
+
+/// What is known of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokenState {
+    /// There is a session to claim.
+    Live,
+    /// Its session has expired.
+    Expired,
+    /// Neither.
+    Unknown,
 }
 
 /// What is held without a transport.
@@ -100,6 +120,17 @@ impl ResumeTable {
         Some(from)
     }
 
+    /// Returns what is known of a token.
+    pub(crate) fn state(&self, token: ResumeToken) -> TokenState {
+        if lock(&self.slots).contains_key(&token) {
+            return TokenState::Live;
+        }
+        match lock(&self.expired).tokens.contains(&token) {
+            true => TokenState::Expired,
+            false => TokenState::Unknown,
+        }
+    }
+
     /// Ends the session of this token if it has no transport.
     pub(crate) fn abandon(&self, token: ResumeToken) {
         let slot = lock(&self.slots).remove(&token);
@@ -153,6 +184,19 @@ impl Registration {
         let mut state = lock(&self.slot.state);
         self.slot.requested.store(false, Ordering::Release);
         state.request.take()
+    }
+
+    /// Remembers that the session has expired, as one of the last `most`.
+    pub(crate) fn note_expired(&self, most: usize) {
+        let token = lock(&self.slot.state).token;
+        let mut expired = lock(&self.table.expired);
+        if expired.tokens.insert(token) {
+            expired.order.push_back(token);
+        }
+        while expired.order.len() > most {
+            let Some(oldest) = expired.order.pop_front() else { return };
+            expired.tokens.remove(&oldest);
+        }
     }
 
     /// Reserves the share of a session without a transport. Returns `None` if there is no room.

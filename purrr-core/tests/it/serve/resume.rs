@@ -187,7 +187,7 @@ async fn deliberate_ends_are_not_held() {
     ann.peer.far.hang_up();
     settled().await;
     bob.peer.gets(["left: lost"]).await;
-    ann.resume(&hub, Some(chat), 0).await.peer.gets(["left: lost"]).await;
+    ann.resume(&hub, Some(chat), 0).await.peer.gets(["error: unknown-session"]).await;
 
     // Nor is a client that did not announce that it can resume.
     let (eve, dan, _) = Peer::pair(&hub).await;
@@ -249,7 +249,7 @@ async fn claim_learns_the_true_end_of_the_chat() {
         settled().await;
         again.is_lost().await;
         assert_eq!(hub.stats().detached, 0);
-        again.resume(&hub, Some(chat), 2).await.peer.gets(["left: lost"]).await;
+        again.resume(&hub, Some(chat), 2).await.peer.gets(["error: unknown-session"]).await;
         bob.peer.send(Command::Leave);
         bob.peer.gets(["idle"]).await;
     }
