@@ -212,7 +212,7 @@ async fn pipelined_requests() {
         let Answers { offered, served, refused, bytes } = all;
         let most = burst + rate * (lasted.as_secs() as usize + 1);
         assert!(served <= most, "{served} requests were served in {lasted:?}, not {most}");
-        assert!(refused > 0, "no request was refused");
+        assert!(refused > 0 || offered <= most, "no request was refused");
         format!(
             "{served} of {offered} served, {:.1} MB; {refused} connections closed with 429",
             bytes as f64 / 1e6
