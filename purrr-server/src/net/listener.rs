@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 /// Delay after `accept` fails because file descriptors or memory have run out.
@@ -88,26 +88,24 @@ pub(crate) async fn accept(
     let mut reserve = Reserve::default();
     reserve.fill(listener);
     let mut probes = VecDeque::new();
-    let mut is_exhausted = false;
+    let mut supply = Supply::default();
     loop {
-        let next = if is_exhausted {
+        let next = match supply {
+            Supply::Enough => listener.accept().await,
             // So that the end is noticed without another connection.
-            tokio::select! {
+            Supply::Exhausted | Supply::Recovering(_) => tokio::select! {
                 next = listener.accept() => next,
                 () = sleep(ACCEPT_BACKOFF) => {
-                    if reserve.fill(listener) {
-                        is_exhausted = false;
-                        tracing::info!("accepting connections again");
-                    }
+                    supply.handle_reserve(reserve.fill(listener), Instant::now());
                     continue;
                 }
-            }
-        } else {
-            listener.accept().await
+            },
         };
         match next {
             Ok((stream, peer)) => {
-                if reserve.fill(listener) {
+                let is_whole = reserve.fill(listener);
+                supply.handle_reserve(is_whole, Instant::now());
+                if is_whole {
                     serve(stream, peer, Descriptor::Plain);
                     continue;
                 }
@@ -116,11 +114,7 @@ pub(crate) async fn accept(
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                // Logged once, not at every attempt. Open connections are served meanwhile.
-                if !std::mem::replace(&mut is_exhausted, true) {
-                    let advice = "raise the limit of open files (ulimit -n)";
-                    tracing::warn!(%error, "cannot accept connections; {advice}");
-                }
+                supply.handle_failure(&error);
                 if reserve.take() {
                     continue;
                 }
@@ -134,6 +128,44 @@ pub(crate) async fn accept(
                 }
             }
         }
+    }
+}
+
+/// Whether there are descriptors for further connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Supply {
+    #[default]
+    Enough,
+    /// A connection could not be accepted.
+    Exhausted,
+    /// The reserve has been whole since then.
+    Recovering(Instant),
+}
+
+impl Supply {
+    /// Notes that a connection could not be accepted. Logged once, not at every attempt. Open
+    /// connections are served meanwhile.
+    fn handle_failure(&mut self, error: &io::Error) {
+        if std::mem::replace(self, Self::Exhausted) == Self::Enough {
+            let advice = "raise the limit of open files (ulimit -n)";
+            tracing::warn!(%error, "cannot accept connections; {advice}");
+        }
+    }
+
+    /// Notes if the reserve is whole. Logs the recovery once it has been so for
+    /// [`ACCEPT_BACKOFF`]; earlier than that a busy server would log each time that a connection
+    /// ends and the next one begins.
+    fn handle_reserve(&mut self, is_whole: bool, now: Instant) {
+        *self = match *self {
+            Self::Enough => Self::Enough,
+            _ if !is_whole => Self::Exhausted,
+            Self::Exhausted => Self::Recovering(now),
+            Self::Recovering(since) if now - since >= ACCEPT_BACKOFF => {
+                tracing::info!("accepting connections again");
+                Self::Enough
+            }
+            Self::Recovering(since) => Self::Recovering(since),
+        };
     }
 }
 
@@ -199,3 +231,34 @@ fn set_notsent_lowat(stream: &TcpStream) {
 
 #[cfg(not(target_os = "linux"))]
 const fn set_notsent_lowat(_: &TcpStream) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn busy_server_recovers_from_exhausted_descriptors() {
+        const STEP: Duration = ACCEPT_BACKOFF.checked_div(10).unwrap();
+        let mut now = Instant::now();
+        let mut supply = Supply::default();
+        supply.handle_reserve(false, now);
+        assert_eq!(supply, Supply::Enough, "no connection was refused");
+        supply.handle_failure(&io::ErrorKind::Other.into());
+        // Connections come without a pause. Some of them take one of the last descriptors.
+        for at in 0..100 {
+            now += STEP;
+            supply.handle_reserve(at % 9 > 0, now);
+            assert_ne!(supply, Supply::Enough, "after {at}");
+        }
+        let recovered = (0..20).position(|_| {
+            now += STEP;
+            supply.handle_reserve(true, now);
+            supply == Supply::Enough
+        });
+        assert_eq!(recovered, Some(10), "after the backoff");
+        supply.handle_failure(&io::ErrorKind::Other.into());
+        supply.handle_reserve(true, now);
+        supply.handle_failure(&io::ErrorKind::Other.into());
+        assert_eq!(supply, Supply::Exhausted);
+    }
+}
