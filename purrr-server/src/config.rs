@@ -90,7 +90,7 @@ pub struct Config {
     /// Range: 1,024 more than `message_bytes` and `image_bytes`. Worst case: twice as much for
     /// each connection, one message in and one out, all of it in `buffered_bytes`.
     pub max_payload: usize,
-    /// The memory budget for messages over 64 KiB, in bytes. Default: 1 GiB.
+    /// The memory budget for messages over 16 KiB, in bytes. Default: 1 GiB.
     ///
     /// Range: from `max_payload`. Counted from the first byte received to the last byte sent. Above
     /// it a message is refused with `overloaded`. Small messages count while a queue holds more than

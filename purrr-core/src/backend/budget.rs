@@ -25,11 +25,11 @@ pub trait QueueBudget: fmt::Debug + Send + Sync + 'static {
 /// Bytes of small frames that a queue holds at no charge, or one frame. 16 KiB.
 pub const QUEUE_ALLOWANCE: usize = 16 * 1024;
 
-/// Bytes up to which the text or the image of a frame is charged to a [`QueueBudget`]. 64 KiB.
+/// Bytes up to which the text or the image of a frame is charged to a [`QueueBudget`]. 16 KiB.
 ///
 /// An embedder reserves for larger ones itself, from when they arrive until their last copy is
 /// dropped.
-pub const SMALL_MESSAGE: usize = 64 * 1024;
+pub const SMALL_MESSAGE: usize = 16 * 1024;
 
 /// Bytes that a frame takes beside its contents.
 const FRAME_BYTES: usize = 256;

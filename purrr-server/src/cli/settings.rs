@@ -135,7 +135,7 @@ const LIMITS: &[Setting] = &[
     setting!(config.max_payload, "BYTES", "Maximum size of a message on the wire")
         .details("Above it the connection is closed (1009) or the request refused (413).")
         .memory("one message in and one out for each connection, in `--buffered-bytes`"),
-    setting!(config.buffered_bytes, "BYTES", "Memory budget for messages over 64 KiB")
+    setting!(config.buffered_bytes, "BYTES", "Memory budget for messages over 16 KiB")
         .details(
             "Counted from the first byte received to the last byte sent. Above it `overloaded`. \
              Small messages count while a queue holds more than 16 KiB of them; above it their \

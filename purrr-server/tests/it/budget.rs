@@ -206,7 +206,8 @@ async fn is_answered(stream: &TcpStream) -> bool {
 #[tokio::test]
 async fn untaken_answers_to_polls_stay_in_budget() {
     const BUDGET: usize = 2_000_000;
-    const TEXT: usize = 60_000;
+    const TEXT: usize = 15_000;
+    const COUNT: usize = 600;
     let mut config = ServerConfig::default();
     config.routes.buffered_bytes = BUDGET;
     config.routes.rate_limits = false;
@@ -217,7 +218,7 @@ async fn untaken_answers_to_polls_stay_in_budget() {
     let Line::Polling { session, .. } = &bob.line else { panic!("he polls") };
     let session = session.clone();
     let sending = tokio::spawn(async move {
-        for n in 0..150 {
+        for n in 0..COUNT {
             let text = format!("{n:03}{}", "x".repeat(TEXT));
             ann.emit(&format!(r#"["chat message","{text}"]"#)).await;
         }
@@ -252,7 +253,7 @@ async fn untaken_answers_to_polls_stay_in_budget() {
             expect(packet);
         });
     }
-    while expect(&bob.text().await) < 150 {}
+    while expect(&bob.text().await) < COUNT {}
     holds(&server, |held| held == 0).await;
     drop(sending.await.unwrap());
 }

@@ -69,10 +69,10 @@ async fn connection_keeps_no_image_memory() {
 
 /// What a connection may hold beside the memory budget, in bytes: see `docs/sizing.md`.
 ///
-/// 15 KB of its own, a send buffer of 16 KiB, and five messages of 64 KiB, each with half as much
+/// 15 KB of its own, a send buffer of 16 KiB, and five messages of 16 KiB, each with half as much
 /// that was read with it: the one that arrives, the one that is held, the one behind it, the one
 /// in the partner's queue and the one that goes out.
-const PER_CONNECTION: usize = 15_000 + 16 * 1024 + 5 * 96 * 1024;
+const PER_CONNECTION: usize = 15_000 + 16 * 1024 + 5 * 24 * 1024;
 
 /// The memory of messages with so many connections, by the settings: see `docs/sizing.md`.
 fn worst_case(config: &ServerConfig, connections: usize) -> usize {
@@ -144,7 +144,7 @@ async fn memory_under_attack_stays_below_worst_case() {
 }
 
 /// Bytes of a text that is small enough not to be reserved by itself.
-const TEXT_BYTES: usize = 60_000;
+const TEXT_BYTES: usize = 16_000;
 
 /// A client of the Purrr.chat dialect that polls when it is told to.
 struct Polling {

@@ -24,7 +24,10 @@ use super::{
     event::{SocketError, SocketEvent},
     frame::{Header, unmask},
 };
-use crate::{limits::memory::Reservation, transport::message::Message};
+use crate::{
+    limits::memory::{Reservation, SMALL_MESSAGE},
+    transport::message::Message,
+};
 
 /// What was read and is not a whole message yet.
 ///
@@ -96,8 +99,9 @@ const OWN_ALLOCATION: usize = BLOCK / 4;
 /// Bytes below which a fragment is small: its header costs more to read than its payload.
 pub(super) const SMALL_FRAGMENT: usize = 64;
 
-/// Initial capacity for a large payload. It grows as bytes come, since an announced length is no
-/// proof that the client will send as much.
+/// Initial capacity for a large payload, if the memory budget has room for more than a small
+/// message. It grows as bytes come, since an announced length is no proof that the client will send
+/// as much.
 const INITIAL_CAPACITY: usize = 64 * 1024;
 
 thread_local! {
@@ -251,7 +255,10 @@ impl ReadState {
         };
         let payload = &bytes[begin..];
         let Some(payload) = payload.get(..header.length) else {
-            let capacity = header.length.min(INITIAL_CAPACITY.max(payload.len()));
+            let mut capacity = header.length.min(INITIAL_CAPACITY.max(payload.len()));
+            if capacity > SMALL_MESSAGE && !self.reserve_capacity(capacity) {
+                capacity = SMALL_MESSAGE.max(payload.len());
+            }
             let mut begun = BytesMut::with_capacity(capacity);
             begun.put_slice(payload);
             self.reservation.begin();
@@ -261,6 +268,13 @@ impl ReadState {
         let mut payload = copy_payload(payload);
         unmask(&mut payload, header.mask);
         Ok(Some((begin + header.length, Some((header, payload)))))
+    }
+
+    /// Reserves for a payload before it comes. Returns false if the budget has no room.
+    #[cold]
+    fn reserve_capacity(&mut self, capacity: usize) -> bool {
+        let before = self.fragments.as_ref().map_or(0, |it| it.whole.len());
+        self.discarding.is_none() && self.reservation.extend_to(before + capacity)
     }
 
     /// Reads the rest of the partial frame to where it stays.
