@@ -46,6 +46,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use benches::mentoring::Mentoring;
 use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
     measurement::WallTime,
@@ -53,7 +54,7 @@ use criterion::{
 use purrr_core::{
     Anyone, Bytes, Interests, Limits, Lobby, Pairing, Search,
     backend::{Match, MemoryLobby, Place},
-    matching::{Bucket, Matchmaker, PlaceKey, Request},
+    matching::{Matchmaker, PlaceKey, Request},
     model::{Attributes, Exclusions, Interest, PeerId, PersonId, Ticket},
 };
 use tokio::{
@@ -525,20 +526,6 @@ fn seeking(criterion: &mut Criterion) {
         });
     }
     group.finish();
-}
-
-/// Pairs mentors with mentees.
-#[derive(Debug)]
-struct Mentoring;
-
-impl Pairing for Mentoring {
-    fn buckets(&self, ticket: &Ticket, _: Duration) -> Vec<Bucket> {
-        vec![Bucket::of("mentor", &!ticket.attributes.flag("mentor"))]
-    }
-
-    fn stands_in(&self, ticket: &Ticket, _: Duration) -> Option<Vec<Bucket>> {
-        Some(vec![Bucket::of("mentor", &ticket.attributes.flag("mentor"))])
-    }
 }
 
 fn measure(group: &mut BenchmarkGroup<'_, WallTime>, crowd: u64, people: fn(u64) -> People) {
