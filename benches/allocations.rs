@@ -14,11 +14,7 @@ use std::{
 };
 
 use futures::{Sink, Stream, task::AtomicWaker};
-use purrr_core::{
-    Command, Event, Frame, Hub, Profile, Search,
-    hub::Input,
-    model::{Body, Message},
-};
+use purrr_core::{Command, Event, Frame, Hub, Profile, Search, hub::Input};
 
 /// So many pass first, while queues and buckets take the room that they keep.
 const WARM_UP: usize = 100;
@@ -55,8 +51,7 @@ async fn relaying_a_frame_allocates_nothing() {
 /// Says the next thing whenever the last one has arrived.
 fn speaker(progress: Arc<Progress>) -> impl Stream<Item = Input> + Sink<Event> {
     let mut said = 0;
-    let message = Message { id: Some(1), text: Some("hello".into()), ..Message::default() };
-    let frame = Frame::new(Body::Message(message));
+    let frame = Frame::text("hello").with_id(1);
     let told = Arc::clone(&progress);
     let say = move |cx: &mut Context<'_>| {
         progress.speaker.register(cx.waker());

@@ -79,10 +79,8 @@ fn remembered(persons: u64, met: u64, blocked: u64) -> MemoryPeople {
                 people.met(peer, other(number)).await.expect("memory does not fail");
             }
             for number in 0..blocked {
-                let other = PersonAt {
-                    person: other(number),
-                    origin: OriginKey::from_bits(u64::MAX - number),
-                };
+                let origin = OriginKey::from_bits(u64::MAX - number);
+                let other = PersonAt::from(other(number)).at(origin);
                 people.block(peer, other).await.expect("memory does not fail");
             }
             people.depart(peer.token);

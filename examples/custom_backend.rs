@@ -35,7 +35,7 @@ impl Lobby for Counting {
 fn backend() -> (Backend, Arc<Counting>) {
     let Backend { lobby, relay, people, .. } = Backend::memory(&Limits::default());
     let lobby = Arc::new(Counting { lobby, searches: AtomicU64::new(0) });
-    (Backend { lobby: Arc::clone(&lobby) as Arc<dyn Lobby>, relay, people }, lobby)
+    (Backend::new(Arc::clone(&lobby) as Arc<dyn Lobby>, relay, people), lobby)
 }
 
 #[expect(clippy::print_stdout, reason = "an example shows what happens")]

@@ -216,12 +216,12 @@ impl World {
                         partner.images && opens && image.bytes.len() <= 8
                     })
             }
-            Body::Signal(Signal { kind, data }) => {
+            Body::Signal(Signal { kind, data, .. }) => {
                 partner.signals
                     && (partner.candidates || *kind != SignalKind::Candidate)
                     && data.as_ref().is_none_or(|data| data.len() <= 8)
             }
-            Body::Typing(_) | Body::Read { .. } => true,
+            _ => true,
         }
     }
 
@@ -333,34 +333,24 @@ fn body(next: &mut impl FnMut() -> u8) -> Body {
         0 => Body::Typing(next() & 1 > 0),
         1 => Body::Read { id: next().into() },
         2 => {
-            let kinds = [
-                SignalKind::Offer,
-                SignalKind::Answer,
-                SignalKind::Candidate,
-                SignalKind::Refuse,
-                SignalKind::Hangup,
-            ];
-            let kind = kinds[usize::from(next() % 5)];
+            let kind = SignalKind::ALL[usize::from(next() % 5)];
             let data = next();
-            Body::Signal(Signal {
-                kind,
-                data: (data > 0).then(|| "x".repeat(usize::from(data % 12)).into()),
-            })
+            let data = (data > 0).then(|| "x".repeat(usize::from(data % 12)).into());
+            Body::Signal(Signal::new(kind, data))
         }
         3 => {
-            let bytes = vec![0; usize::from(next() % 12)].into();
-            let image = Image { mime: "image/png".into(), encrypted: next() & 1 > 0, bytes };
-            Body::Message(Message {
-                id: Some(next().into()),
-                image: Some(image.into()),
-                ..Message::default()
-            })
+            let bytes = vec![0; usize::from(next() % 12)];
+            let image = Image::new("image/png", bytes).encrypted(next() & 1 > 0);
+            let mut message = Message::default();
+            (message.id, message.image) = (Some(next().into()), Some(image.into()));
+            Body::Message(message)
         }
         _ => {
             let id = next();
             let text = Some("x".repeat(usize::from(next() % 12)).into());
-            let id = (id > 0).then(|| id.into());
-            Body::Message(Message { id, text, ..Message::default() })
+            let mut message = Message::default();
+            (message.id, message.text) = ((id > 0).then(|| id.into()), text);
+            Body::Message(message)
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::{
 /// # let _ = (one, other);
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Backend {
     /// Who waits.
     pub lobby: Arc<dyn Lobby>,
@@ -34,6 +35,12 @@ pub struct Backend {
 }
 
 impl Backend {
+    /// Creates a backend of parts that belong together.
+    #[must_use]
+    pub fn new(lobby: Arc<dyn Lobby>, relay: Arc<dyn Relay>, people: Arc<dyn People>) -> Self {
+        Self { lobby, relay, people }
+    }
+
     /// Creates an empty backend within this process, bounded by these limits.
     #[must_use]
     pub fn memory(limits: &Limits) -> Self {

@@ -51,6 +51,7 @@ pub type OnPart = Box<dyn FnOnce(ChatEnd) + Send>;
 
 /// What [`Pipe::recv`] yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Received {
     /// A frame from the partner.
     Frame(Frame),
@@ -69,6 +70,7 @@ pub struct QueueBounds {
 
 /// Why [`Pipe::try_send`] did not take a frame, which is handed back.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TrySendError {
     /// The queue is full until the partner has read.
     #[error("the partner's queue is full")]

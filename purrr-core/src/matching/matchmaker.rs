@@ -130,6 +130,7 @@ pub struct Matchmaker<S> {
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 #[must_use = "both sides have to be told"]
+#[non_exhaustive]
 pub struct Made<S> {
     /// The pair's name until [`Matchmaker::handle_part`] ends it.
     pub pair: PairKey,
@@ -140,6 +141,7 @@ pub struct Made<S> {
 /// One of the two peers of a new pair.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
+#[non_exhaustive]
 pub struct Side<S> {
     /// The ticket that the peer entered with.
     pub ticket: Arc<Ticket>,
@@ -161,6 +163,7 @@ pub struct Request {
 
 /// The maximum numbers of waiting places. 0 disables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PlaceLimits {
     /// Waiting places of one person.
     pub per_person: u32,

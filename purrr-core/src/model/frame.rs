@@ -16,6 +16,7 @@ pub const MAX_ID: u64 = (1 << 53) - 1;
 ///
 /// `Debug` prints kinds, ids and sizes only, so that no contents reach a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Frame {
     /// The contents.
     pub body: Body,
@@ -25,6 +26,7 @@ pub struct Frame {
 
 /// The contents of a [`Frame`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Body {
     /// A text, a picture, or both.
     Message(Message),
@@ -41,6 +43,7 @@ pub enum Body {
 
 /// A text, a picture, or both.
 #[derive(Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Message {
     /// Chosen by the sender, increasing within a chat. A message without an id gets no receipt.
     pub id: Option<u64>,
@@ -54,6 +57,7 @@ pub struct Message {
 
 /// A picture as it was received. Never decoded.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Image {
     /// The media type, such as `image/jpeg`. `application/octet-stream` for a ciphertext.
     pub mime: ByteString,
@@ -65,6 +69,7 @@ pub struct Image {
 
 /// A WebRTC signalling step.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Signal {
     /// The step.
     pub kind: SignalKind,
@@ -74,6 +79,7 @@ pub struct Signal {
 
 /// The steps of setting up and ending a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum SignalKind {
     /// A call is offered.
     Offer,
@@ -89,6 +95,7 @@ pub enum SignalKind {
 
 /// A frame's own wire form, forwarded unchanged to a partner of the same dialect.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Verbatim {
     /// The dialect. A partner of another one gets the frame encoded anew.
     pub dialect: Dialect,
@@ -117,6 +124,12 @@ impl Frame {
     #[must_use]
     pub const fn new(body: Body) -> Self {
         Self { body, verbatim: None }
+    }
+
+    /// Sets the wire form.
+    #[must_use]
+    pub fn with_verbatim(self, verbatim: Option<Verbatim>) -> Self {
+        Self { verbatim, ..self }
     }
 
     /// Creates a text message without an id.
@@ -189,6 +202,35 @@ impl Body {
             Self::Signal(signal) => signal.data.as_ref().map_or(0, |text| text.len()),
             Self::Typing(_) | Self::Read { .. } => 0,
         }
+    }
+}
+
+impl Image {
+    /// Creates a picture that is no ciphertext.
+    pub fn new(mime: impl Into<ByteString>, bytes: impl Into<Bytes>) -> Self {
+        Self { mime: mime.into(), encrypted: false, bytes: bytes.into() }
+    }
+
+    /// Marks the bytes as a ciphertext, or not.
+    #[must_use]
+    pub fn encrypted(self, encrypted: bool) -> Self {
+        Self { encrypted, ..self }
+    }
+}
+
+impl Signal {
+    /// Creates a step with its data.
+    #[must_use]
+    pub const fn new(kind: SignalKind, data: Option<ByteString>) -> Self {
+        Self { kind, data }
+    }
+}
+
+impl Verbatim {
+    /// Creates a wire form. The bytes of the picture follow in a binary frame if `binary` is true.
+    #[must_use]
+    pub const fn new(dialect: Dialect, text: ByteString, binary: bool) -> Self {
+        Self { dialect, text, binary }
     }
 }
 

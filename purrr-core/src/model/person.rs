@@ -7,6 +7,7 @@ use crate::model::{
 
 /// A peer as a [`People`](crate::backend::People) backend knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Identity {
     /// The person behind the peer.
     pub person: PersonId,
@@ -18,6 +19,7 @@ pub struct Identity {
 
 /// A person and its address: what a block covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PersonAt {
     /// The person.
     pub person: PersonId,
@@ -29,7 +31,12 @@ impl Identity {
     /// Creates the identity of a new person of no address, with a new token.
     #[must_use]
     pub fn random() -> Self {
-        let (person, token) = (PersonId::random(), ResumeToken::random());
+        Self::new(PersonId::random(), ResumeToken::random())
+    }
+
+    /// Creates the identity of a person of no address.
+    #[must_use]
+    pub const fn new(person: PersonId, token: ResumeToken) -> Self {
         Self { person, token, origin: OriginKey::NONE }
     }
 
@@ -47,6 +54,12 @@ impl Identity {
 }
 
 impl PersonAt {
+    /// Returns the same person at another address.
+    #[must_use]
+    pub const fn at(self, origin: OriginKey) -> Self {
+        Self { origin, ..self }
+    }
+
     /// Returns the person and the address of a ticket.
     #[must_use]
     pub const fn of(ticket: &Ticket) -> Self {

@@ -292,6 +292,7 @@ async fn received(next: impl Future<Output = Received>) -> Result<Frame, ChatEnd
     match next.await {
         Received::Frame(frame) => Ok(frame),
         Received::Parted(reason) => Err(reason),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -305,11 +306,9 @@ fn broken(bug: Bug) -> (Backend, Broker) {
         entered: AtomicU64::new(1),
         seen: Mutex::default(),
     };
-    let backend = Backend {
-        lobby: Arc::new(lobby),
-        relay: Arc::new(BrokenRelay(bug, broker.clone())),
-        people: Arc::new(BrokenPeople::new(bug)),
-    };
+    let relay = BrokenRelay(bug, broker.clone());
+    let people = BrokenPeople::new(bug);
+    let backend = Backend::new(Arc::new(lobby), Arc::new(relay), Arc::new(people));
     (backend, broker)
 }
 

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use futures::FutureExt;
-use purrr_core::{
-    Chat, Frame, Hub, Limits, PairError, Profile,
-    model::{Body, ChatEnd, Message},
-};
+use purrr_core::{Chat, Frame, Hub, Limits, PairError, Profile, model::ChatEnd};
 use tokio::time::Instant;
 
 const WINDOW: Duration = Duration::from_secs(60);
@@ -199,8 +196,7 @@ async fn stats_count_pairs_frames_and_bytes() {
     let hub = Hub::memory();
     let (mut ann, _bob) = pair(&hub).await;
     ann.say("12345").await.unwrap();
-    let message = Message { id: Some(1), text: Some("123".into()), ..Message::default() };
-    ann.send(Frame::new(Body::Message(message))).await.unwrap();
+    ann.send(Frame::text("123").with_id(1)).await.unwrap();
     let stats = hub.stats();
     assert_eq!((stats.arrivals, stats.matches, stats.frames, stats.bytes), (2, 2, 2, 8));
 }

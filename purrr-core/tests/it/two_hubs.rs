@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use purrr_core::{
     Hub, Limits, Lobby, Pairing, Profile,
     backend::{Backend, Identity, LobbyError, MemoryLobby, MemoryPeople, Place},
-    model::{Census, PersonId, Ticket},
+    model::{Census, PersonId, ResumeToken, Ticket},
 };
 
 use crate::serve::peer::settled;
@@ -42,7 +42,7 @@ async fn partner_that_one_hub_refuses_is_offered_once() {
         Hub::builder().backend(backend).build()
     };
     let people = MemoryPeople::default();
-    let blocker = Identity { person: bob, ..Identity::random() };
+    let blocker = Identity::new(bob, ResumeToken::random());
     purrr_core::backend::People::block(&people, blocker, ann.into()).await.unwrap();
     let (one, other) = (hub(people), hub(MemoryPeople::default()));
     let search = |hub: &Hub, person| {

@@ -20,7 +20,7 @@ use purrr_core::{
     Code, Command, Event, Frame, Hub, Limits, Problem, Profile,
     codec::{self, ImageHead, Parsed},
     hub::{Gate, Input},
-    model::{self, Body, Closing, Message as Said, OriginKey, Verbatim},
+    model::{self, Body, Closing, OriginKey, Verbatim},
 };
 use serde::Deserialize;
 
@@ -346,7 +346,7 @@ impl NativeSocket {
         match parsed {
             // An arm of its own, since a frame is large and each move of it costs.
             Ok(Parsed::Command(Command::Send { chat, mut frame })) => {
-                frame.verbatim = Some(Verbatim { dialect: DIALECT, text, binary: false });
+                frame.verbatim = Some(Verbatim::new(DIALECT, text, false));
                 Some(Input::Command(Command::Send { chat, frame }))
             }
             Ok(Parsed::Command(command)) => Some(self.check_hello(command).into()),
@@ -475,7 +475,7 @@ fn complete_image(
             };
             checked.map_err(|problem| problem.about(Some(id)))?;
         }
-        frame.verbatim = Some(Verbatim { dialect: DIALECT, text, binary: true });
+        frame.verbatim = Some(Verbatim::new(DIALECT, text, true));
     }
     Ok(command)
 }
@@ -520,7 +520,8 @@ impl Sink<Event> for NativeSocket {
         match event {
             Event::Received(Frame {
                 body,
-                verbatim: Some(Verbatim { dialect: DIALECT, text, binary }),
+                verbatim: Some(Verbatim { dialect: DIALECT, text, binary, .. }),
+                ..
             }) => {
                 if let Some(image) = body.image().filter(|_| binary) {
                     this.rest.push(Message::Binary(image.bytes.clone()));
@@ -568,18 +569,23 @@ pub(crate) fn encode(event: Event) -> impl IntoIterator<Item = Message> {
     let Event::Received(frame) = event else {
         return [Some(Message::Text(json(&event))), None, None].into_iter().flatten();
     };
-    let Frame { body, .. } = frame;
-    let Body::Message(Said { id, text: Some(said), image: Some(image), reply }) = body else {
-        let binary = body.image().map(|image| image.bytes.clone());
-        let head = Message::Text(json(&Event::Received(Frame::new(body))));
-        return [Some(head), binary.map(Message::Binary), None].into_iter().flatten();
+    let mut body = frame.body;
+    let (text, head) = match &mut body {
+        Body::Message(said) if said.text.is_some() && said.image.is_some() => {
+            let image = said.image.take();
+            let text = said.clone();
+            (said.text, said.image) = (None, image);
+            (text, said)
+        }
+        _ => {
+            let binary = body.image().map(|image| image.bytes.clone());
+            let head = Message::Text(json(&Event::Received(Frame::new(body))));
+            return [Some(head), binary.map(Message::Binary), None].into_iter().flatten();
+        }
     };
-    let bytes = image.bytes.clone();
-    let [text, head] = [
-        Said { id, text: Some(said), image: None, reply },
-        Said { id, text: None, image: Some(image), reply },
-    ]
-    .map(|said| Message::Text(json(&Event::Received(Frame::new(Body::Message(said))))));
+    let bytes = head.image.as_ref().map_or_else(Bytes::new, |image| image.bytes.clone());
+    let [text, head] = [text, std::mem::take(head)]
+        .map(|said| Message::Text(json(&Event::Received(Frame::new(Body::Message(said))))));
     [Some(text), Some(head), Some(Message::Binary(bytes))].into_iter().flatten()
 }
 

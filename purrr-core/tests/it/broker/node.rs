@@ -100,11 +100,8 @@ impl Node {
     }
 
     pub(super) fn backend(&self) -> Backend {
-        Backend {
-            lobby: Arc::new(self.clone()),
-            relay: Arc::new(self.clone()),
-            people: Arc::new(self.clone()),
-        }
+        let [lobby, relay, people] = [(); 3].map(|()| self.clone());
+        Backend::new(Arc::new(lobby), Arc::new(relay), Arc::new(people))
     }
 
     /// Delays and repeats the messages of both directions from now on.

@@ -64,6 +64,7 @@ impl Talk {
                     self.tell(News::Frame(portable::encode_frame(&frame)));
                 }
                 Step::Out(Received::Parted(reason)) => break (reason, None),
+                Step::Out(other) => panic!("{other:?}"),
                 Step::In(Some(News::Frame(bytes))) => match portable::decode_frame(&bytes.into()) {
                     Ok(frame) => self.inbox.push_back(frame),
                     // Of a later version.

@@ -144,6 +144,7 @@ impl Bridge {
                     way.parted = Some(reason);
                     moved = true;
                 }
+                Poll::Ready(other) => panic!("{other:?}"),
                 Poll::Pending => {}
             }
         }
@@ -157,7 +158,7 @@ impl Bridge {
                     way.held.push_front(frame);
                     pass(0, way.id).ok();
                 }
-                Err(TrySendError::Parted(_)) => way.held.clear(),
+                Err(_) => way.held.clear(),
             }
         }
         if self.bug != Bug::Deaf {

@@ -23,17 +23,16 @@ use crate::serve::{
 async fn every_frame_type_is_relayed() {
     let hub = Hub::memory();
     let (ann, bob, _) = Peer::pair(&hub).await;
-    let picture = Image {
-        mime: "image/png".into(),
-        encrypted: false,
-        bytes: Bytes::from_static(&[0x89, b'P', b'N', b'G']),
-    };
+    let picture = Image::new("image/png", Bytes::from_static(&[0x89, b'P', b'N', b'G']));
+    let [mut reply, mut image] = [Message::default(), Message::default()];
+    (reply.text, reply.reply) = (Some("hello".into()), Some(3));
+    image.image = Some(picture.into());
     let bodies = [
-        Body::Message(Message { text: Some("hello".into()), reply: Some(3), ..Message::default() }),
-        Body::Message(Message { image: Some(picture.into()), ..Message::default() }),
+        Body::Message(reply),
+        Body::Message(image),
         Body::Typing(true),
         Body::Read { id: 9 },
-        Body::Signal(Signal { kind: SignalKind::Candidate, data: Some("candidate".into()) }),
+        Body::Signal(Signal::new(SignalKind::Candidate, Some("candidate".into()))),
     ];
     for (from, to) in [(&ann, &bob), (&bob, &ann)] {
         for body in &bodies {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use purrr_core::{
     Command, Event, Frame, Hub, Profile, Search,
     hub::{Gate, Input},
-    model::{Body, ChatId, CloseReason, Message, ResumeToken},
+    model::{Body, ChatId, CloseReason, ResumeToken},
 };
 use tokio::task::JoinHandle;
 
@@ -129,8 +129,7 @@ pub(crate) fn find() -> Command {
 
 /// A text with an id, whose sender is owed a receipt.
 pub(crate) fn numbered(id: u64) -> Command {
-    let text = Some(format!("no. {id}").into());
-    let frame = Frame::new(Body::Message(Message { id: Some(id), text, ..Message::default() }));
+    let frame = Frame::text(format!("no. {id}")).with_id(id);
     Command::Send { chat: None, frame }
 }
 

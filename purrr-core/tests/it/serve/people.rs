@@ -13,7 +13,7 @@ use purrr_core::{
     Command, Hello, Hub, Limits, PairError, Profile,
     backend::{Backend, Identity, People, PeopleError},
     hub::Gate,
-    model::{CloseReason, OriginKey, PersonId, ResumeToken},
+    model::{CloseReason, PersonId, ResumeToken},
 };
 use tokio::time::{Instant, sleep};
 
@@ -101,7 +101,7 @@ async fn pending_resume_holds_back_commands_and_not_welcome() {
 async fn failed_resume_is_told_and_uses_no_token_up() {
     let (hub, people) = hub();
     let token = ResumeToken::random();
-    people.arrive(Identity { person: ANN, token, origin: OriginKey::NONE });
+    people.arrive(Identity::new(ANN, token));
     let ann = Peer::connect(&hub, "Ann").await;
     let resume = || Command::Hello { hello: Hello::named("Ann"), resume: Some(token) };
     people.by.down.store(true, Ordering::Relaxed);

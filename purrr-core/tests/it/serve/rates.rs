@@ -53,7 +53,7 @@ async fn default_rates_pass_lively_chat() {
     for _ in 0..2_500 {
         ann.say("hi");
     }
-    let offer = Body::Signal(Signal { kind: SignalKind::Offer, data: Some("candidate".into()) });
+    let offer = Body::Signal(Signal::new(SignalKind::Offer, Some("candidate".into())));
     for _ in 0..64 {
         ann.send(Command::Send { chat: None, frame: Frame::new(offer.clone()) });
     }

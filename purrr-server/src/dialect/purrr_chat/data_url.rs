@@ -29,7 +29,7 @@ pub(super) fn decode(
             ciphertext::check(image.as_bytes())?;
         }
         let mime = ByteString::from_static(OPAQUE);
-        return Ok(Image { mime, encrypted: true, bytes: image.into_bytes() });
+        return Ok(Image::new(mime, image.into_bytes()).encrypted(true));
     };
     let (mime, base64) = url.split_once(";base64,").unwrap_or((url, ""));
     check_mime(mime)?;
@@ -37,12 +37,12 @@ pub(super) fn decode(
         Problem::new(Code::BadMessage, "the data URL of an image must be strict base64")
     })?;
     check(mime, &bytes, limits)?;
-    Ok(Image { mime: mime.into(), encrypted: false, bytes: budget.hold(bytes) })
+    Ok(Image::new(mime, budget.hold(bytes)))
 }
 
 /// Encodes an image as a JSON string.
 pub(super) fn encode(image: &Image, out: &mut String) {
-    let Image { mime, encrypted, bytes } = image;
+    let Image { mime, encrypted, bytes, .. } = image;
     // Must be JSON: a partner's page could take any other string for a URL. Clients were checked
     // when they sent it, other peers of the hub were not.
     if *encrypted

@@ -238,9 +238,9 @@ impl PurrrChat {
             Err(problem) => return Ok(Err(problem)),
         };
         let mime = ByteString::from_static(kind.unwrap_or(data_url::OPAQUE));
-        let image = Image { mime, encrypted: kind.is_none(), bytes };
+        let image = Image::new(mime, bytes).encrypted(kind.is_none());
         // The frontend takes no attachment in `receive_message`: it gets a data URL.
-        let wire = relayed.then_some(Verbatim { dialect: DIALECT, text: array, binary: true });
+        let wire = relayed.then_some(Verbatim::new(DIALECT, array, true));
         Ok(self.message(text, Some(image), reply, wire))
     }
 
@@ -287,7 +287,7 @@ impl PurrrChat {
             TextOr::Object(Replying { message, reply }) => (message, reply),
         };
         let text = ByteString::from(text.0.into_owned());
-        let wire = Verbatim { dialect: DIALECT, text: source, binary: false };
+        let wire = Verbatim::new(DIALECT, source, false);
         self.message(Some(text), None, reply.0, Some(wire))
     }
 
@@ -295,7 +295,7 @@ impl PurrrChat {
         if self.chat.is_none() {
             return Err(not_paired());
         }
-        let wire = Verbatim { dialect: DIALECT, text: packet.slice_ref(array), binary: false };
+        let wire = Verbatim::new(DIALECT, packet.slice_ref(array), false);
         let image = self.decode_image(image.0.into_owned().into())?;
         self.message(None, Some(image), None, Some(wire))
     }
@@ -325,8 +325,10 @@ impl PurrrChat {
             reply_id = reply.and_then(|index| chat.index.id_at(index));
             id = Some(chat.index.push_own());
         }
-        let message = Message { id, text, image: image.map(Box::new), reply: reply_id };
-        let frame = Frame { body: Body::Message(message), verbatim };
+        let mut message = Message::default();
+        (message.id, message.text, message.reply) = (id, text, reply_id);
+        message.image = image.map(Box::new);
+        let frame = Frame::new(Body::Message(message)).with_verbatim(verbatim);
         Ok(Some(Command::Send { chat: None, frame }))
     }
 
@@ -403,7 +405,7 @@ fn introduce(payload: Option<&str>, given: Option<&ByteString>) -> Result<Comman
 }
 
 const fn signalled(kind: SignalKind, data: Option<ByteString>) -> Body {
-    Body::Signal(Signal { kind, data })
+    Body::Signal(Signal::new(kind, data))
 }
 
 const fn relay(body: Body) -> Command {

@@ -89,13 +89,13 @@ impl PurrrChat {
     }
 
     fn encode_frame(&mut self, frame: Frame) {
-        let Frame { body, verbatim } = frame;
+        let Frame { body, verbatim, .. } = frame;
         let Some(chat) = &mut self.chat else { return };
         match body {
             Body::Message(message) => {
                 let reply = message.reply.and_then(|id| chat.index.index_of(id));
                 chat.index.push_partner(message.id);
-                if let Some(Verbatim { dialect: DIALECT, text, binary }) = verbatim {
+                if let Some(Verbatim { dialect: DIALECT, text, binary, .. }) = verbatim {
                     match message.image.filter(|_| binary) {
                         Some(image) => self.packets.extend(binary_event(&text, image.bytes)),
                         None => self.packets.push_back(event(&text).held_in(&self.budget)),
@@ -113,7 +113,7 @@ impl PurrrChat {
                     self.emit("mark_as_read", &json!({"messageId": index}));
                 }
             }
-            Body::Signal(Signal { kind, data }) => {
+            Body::Signal(Signal { kind, data, .. }) => {
                 let data = data.unwrap_or_default();
                 match kind {
                     SignalKind::Offer => {
@@ -126,8 +126,12 @@ impl PurrrChat {
                     SignalKind::Hangup => self.emit_bare(r#"42["hanged_video_call"]"#),
                     // The hub refuses these, since this dialect lacks the capability.
                     SignalKind::Candidate => {}
+                    // This dialect has no event for other steps.
+                    _ => {}
                 }
             }
+            // Nor for other contents.
+            _ => {}
         }
     }
 
