@@ -36,7 +36,7 @@
 //! ```
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque, hash_map::Entry},
+    collections::{BTreeSet, VecDeque, hash_map::Entry},
     fmt,
     hash::Hash,
     iter,
@@ -45,15 +45,16 @@ use std::{
     time::Duration,
 };
 
-use foldhash::fast::FixedState;
-use slotmap::{SlotMap, new_key_type};
+use slotmap::new_key_type;
 
 use self::search::{Candidate, INITIAL_SCAN, NoMatch, RESUME_AFTER, RESUMED_SCAN, ScanBudget};
 use super::queue::{self, WaitQueue};
 use crate::{
     matching::{
+        arena::Arena,
         bucket::Bucket,
         rule::{Pairing, buckets_of, note_step, stands_of, steps_from_last, widening_buckets_of},
+        sharded_map::ShardedMap,
     },
     model::{
         census::Census,
@@ -103,16 +104,16 @@ new_key_type! {
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub struct Matchmaker<S> {
-    waiting: SlotMap<PlaceKey, Waiting<S>>,
-    pairs: SlotMap<PairKey, [PeerId; 2]>,
+    waiting: Arena<PlaceKey, Waiting<S>>,
+    pairs: Arena<PairKey, [PeerId; 2]>,
     /// The peers that wait or are paired.
-    peers: HashSet<PeerId, FixedState>,
-    queues: HashMap<Bucket, WaitQueue<PlaceKey>, FixedState>,
+    peers: ShardedMap<PeerId, ()>,
+    queues: ShardedMap<Bucket, WaitQueue<PlaceKey>>,
     limits: PlaceLimits,
     /// The number of waiting places of each person, if that is limited.
-    persons: HashMap<PersonId, u32, FixedState>,
+    persons: ShardedMap<PersonId, u32>,
     /// The number of waiting places of each origin.
-    origins: HashMap<OriginKey, u32, FixedState>,
+    origins: ShardedMap<OriginKey, u32>,
     /// The next search of each waiting place that has one ahead.
     timeouts: BTreeSet<(Duration, PlaceKey)>,
     made: VecDeque<Made<S>>,
@@ -147,6 +148,12 @@ pub struct Side<S> {
     pub ticket: Arc<Ticket>,
     /// The value that the owner passed to [`Matchmaker::handle_enter`].
     pub seat: S,
+}
+
+/// What a peer that has left held in its place.
+#[derive(Debug)]
+pub struct Departed<S> {
+    _place: Waiting<S>,
 }
 
 /// A ticket with its rule and the buckets of its whole wait.
@@ -287,13 +294,13 @@ impl<S> Matchmaker<S> {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
-            waiting: SlotMap::with_key(),
-            pairs: SlotMap::with_key(),
-            peers: HashSet::with_hasher(FixedState::with_seed(seed)),
-            queues: HashMap::with_hasher(FixedState::with_seed(seed)),
+            waiting: Arena::new(),
+            pairs: Arena::new(),
+            peers: ShardedMap::with_seed(seed),
+            queues: ShardedMap::with_seed(seed),
             limits: PlaceLimits::default(),
-            persons: HashMap::with_hasher(FixedState::with_seed(seed)),
-            origins: HashMap::with_hasher(FixedState::with_seed(seed)),
+            persons: ShardedMap::with_seed(seed),
+            origins: ShardedMap::with_seed(seed),
             timeouts: BTreeSet::new(),
             made: VecDeque::new(),
             random: fastrand::Rng::with_seed(seed),
@@ -325,7 +332,7 @@ impl<S> Matchmaker<S> {
         Request { ticket, rule, slots, looks }: Request,
         seat: S,
     ) -> Result<PlaceKey, EnterError> {
-        if !self.peers.insert(ticket.peer) {
+        if self.peers.insert(ticket.peer, ()).is_some() {
             return Err(EnterError::AlreadyHere);
         }
         if let Err(limit) = self.count_in(&ticket) {
@@ -370,10 +377,13 @@ impl<S> Matchmaker<S> {
     }
 
     /// Removes a waiting peer. Does nothing if it was matched or has left.
-    pub fn handle_leave(&mut self, key: PlaceKey) {
-        if let Some(place) = self.remove(key) {
-            self.peers.remove(&place.ticket.peer);
-        }
+    ///
+    /// Returns what it held. To free that takes longer than all the rest, so an owner drops it after
+    /// its lock.
+    pub fn handle_leave(&mut self, key: PlaceKey) -> Option<Departed<S>> {
+        let place = self.remove(key)?;
+        self.peers.remove(&place.ticket.peer);
+        Some(Departed { _place: place })
     }
 
     /// Ends a pair for both peers. Does nothing if it has ended already.
@@ -528,7 +538,7 @@ fn nanos(time: Duration) -> u64 {
 }
 
 /// Decrements a count, and removes it at zero.
-fn decrement<K: Eq + Hash>(counts: &mut HashMap<K, u32, FixedState>, key: K) {
+fn decrement<K: Eq + Hash>(counts: &mut ShardedMap<K, u32>, key: K) {
     if let Entry::Occupied(mut count) = counts.entry(key) {
         *count.get_mut() -= 1;
         if *count.get() == 0 {

@@ -1,8 +1,6 @@
 //! The queue of one bucket: [`WaitQueue`].
 
-use std::collections::VecDeque;
-
-use crate::model::ids::PersonId;
+use crate::{matching::block_deque::BlockDeque, model::ids::PersonId};
 
 /// A FIFO queue with stable slot numbers, from which any entry leaves in O(log n).
 ///
@@ -62,7 +60,7 @@ pub(super) struct ScanEnd {
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Slots<K> {
     /// Slots with ascending numbers. The first part is empty unless the queue is being compacted.
-    parts: [VecDeque<Slot<K>>; 2],
+    parts: [BlockDeque<Slot<K>>; 2],
     /// The number of the next slot at the back.
     next: u64,
     occupied: usize,
@@ -186,7 +184,9 @@ impl<K: Copy> WaitQueue<K> {
 impl<K: Copy> Slots<K> {
     fn new(only: Entry<K>) -> Self {
         let slot = Slot { number: MIDDLE, state: State::Taken(only) };
-        Self { parts: [VecDeque::new(), VecDeque::from([slot])], next: MIDDLE + 1, occupied: 1 }
+        let mut slots = BlockDeque::new();
+        slots.push_back(slot);
+        Self { parts: [BlockDeque::new(), slots], next: MIDDLE + 1, occupied: 1 }
     }
 
     fn len(&self) -> usize {
@@ -220,18 +220,22 @@ impl<K: Copy> Slots<K> {
     /// The loop is over slices: over `VecDeque`'s iterator it took 45 instructions per entry, and it
     /// is most of a search by interests.
     fn scan(&self, from: u64, bounds: ScanBounds, mut visit: impl FnMut(Entry<K>)) -> ScanEnd {
-        let (part, mut skipped) = self.position(from);
+        let (mut part, mut index) = self.position(from);
         let mut end = ScanEnd { cursor: from, visits: 0, hops: bounds.hops, is_over: false };
-        for slots in self.parts[part..].iter().flat_map(|slots| <[_; 2]>::from(slots.as_slices())) {
-            let mut index = skipped;
-            while let Some(slot) = slots.get(index) {
+        while let Some(slots) = self.parts.get(part).map(|slots| slots.slice_at(index)) {
+            if slots.is_empty() {
+                (part, index) = (part + 1, 0);
+                continue;
+            }
+            let mut at = 0;
+            while let Some(slot) = slots.get(at) {
                 match slot.state {
                     _ if end.visits == bounds.visits => return end,
                     State::Taken(entry) => {
                         visit(entry);
                         end.visits += 1;
                         end.cursor = slot.number + 1;
-                        index += 1;
+                        at += 1;
                     }
                     State::Tombstone { ahead, .. } => {
                         end.cursor = slot.number;
@@ -239,11 +243,12 @@ impl<K: Copy> Slots<K> {
                             return end;
                         }
                         end.hops -= 1;
-                        index += ahead;
+                        at += ahead;
                     }
                 }
             }
-            skipped = index - slots.len();
+            // A run of tombstones may reach beyond these slots.
+            index += at;
         }
         if end.visits < bounds.visits {
             end.cursor = end.cursor.max(self.next);
@@ -251,7 +256,7 @@ impl<K: Copy> Slots<K> {
         ScanEnd { is_over: true, ..end }
     }
 
-    fn front_part(&mut self) -> &mut VecDeque<Slot<K>> {
+    fn front_part(&mut self) -> &mut BlockDeque<Slot<K>> {
         let part = usize::from(self.parts[0].is_empty());
         &mut self.parts[part]
     }
@@ -295,7 +300,7 @@ impl<K: Copy> Slots<K> {
         for part in &mut self.parts {
             if let Some(Slot { state: State::Tombstone { ahead, .. }, .. }) = part.front() {
                 let ahead = *ahead;
-                part.drain(..ahead);
+                part.drop_front(ahead);
             }
             if !part.is_empty() {
                 break;
@@ -309,17 +314,17 @@ impl<K: Copy> Slots<K> {
             match rest.front() {
                 Some(Slot { state: State::Tombstone { ahead, .. }, .. }) => {
                     let ahead = *ahead;
-                    rest.drain(..ahead);
+                    rest.drop_front(ahead);
                 }
                 Some(slot) => {
                     compacted.push_back(*slot);
-                    rest.pop_front();
+                    rest.drop_front(1);
                 }
                 None => break,
             }
         }
         if rest.is_empty() {
-            *rest = std::mem::take(compacted);
+            *rest = std::mem::replace(compacted, BlockDeque::new());
         }
     }
 
@@ -327,23 +332,23 @@ impl<K: Copy> Slots<K> {
         if self.occupied == 0 {
             return None;
         }
+        let (first, all) = (self.parts[0].len(), self.len());
         loop {
             // At least every third slot is taken, see `Slots`.
-            let index = random.usize(..self.len());
-            let first = self.parts[0].len();
+            let index = random.usize(..all);
             let slot = match index.checked_sub(first) {
-                None => &self.parts[0][index],
-                Some(index) => &self.parts[1][index],
+                None => self.parts[0].get(index),
+                Some(index) => self.parts[1].get(index),
             };
-            if let State::Taken(entry) = slot.state {
-                return Some(entry);
+            if let Some(Slot { state: State::Taken(entry), .. }) = slot {
+                return Some(*entry);
             }
         }
     }
 }
 
 /// Replaces an entry with a tombstone and merges it with the runs on either side.
-fn bury<K: Copy>(slots: &mut VecDeque<Slot<K>>, index: usize) {
+fn bury<K: Copy>(slots: &mut BlockDeque<Slot<K>>, index: usize) {
     let before = match index.checked_sub(1).map(|index| slots[index].state) {
         Some(State::Tombstone { behind, .. }) => behind,
         Some(State::Taken(_)) | None => 0,
@@ -363,6 +368,8 @@ fn bury<K: Copy>(slots: &mut VecDeque<Slot<K>>, index: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -430,14 +437,15 @@ mod tests {
     }
 
     /// The length of each run of tombstones, counted slot by slot.
-    fn runs(slots: &VecDeque<Slot<usize>>) -> Vec<usize> {
+    fn runs(slots: &BlockDeque<Slot<usize>>) -> Vec<usize> {
+        let slots = (0..slots.len()).map(|index| slots[index]);
         let kinds: Vec<bool> =
-            slots.iter().map(|slot| matches!(slot.state, State::Tombstone { .. })).collect();
+            slots.map(|slot| matches!(slot.state, State::Tombstone { .. })).collect();
         kinds.chunk_by(|a, b| a == b).filter(|run| run[0]).map(<[bool]>::len).collect()
     }
 
     /// The length of each skip that a scan from the front makes.
-    fn skipped(slots: &VecDeque<Slot<usize>>) -> Vec<usize> {
+    fn skipped(slots: &BlockDeque<Slot<usize>>) -> Vec<usize> {
         let mut skips = Vec::new();
         let mut index = 0;
         while let Some(slot) = slots.get(index) {

@@ -260,7 +260,9 @@ impl Future for Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.room.lock().matchmaker.handle_leave(self.key);
+        let departed = self.room.lock().matchmaker.handle_leave(self.key);
+        // The lock is free again.
+        drop(departed);
     }
 }
 

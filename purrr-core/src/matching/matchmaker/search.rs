@@ -1,23 +1,18 @@
 //! One search of a [`Matchmaker`]: random probes, a scan of the buckets, and the best match of what
 //! they found.
 
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
-    mem,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cmp::Reverse, collections::BinaryHeap, mem, sync::Arc, time::Duration};
 
-use foldhash::fast::FixedState;
-use slotmap::{Key, SlotMap};
+use slotmap::Key;
 
 use super::{CROWDED, Matchmaker, PlaceKey, Slot, Waiting, nanos};
 use crate::{
     matching::{
+        arena::Arena,
         bucket::Bucket,
         queue::{ScanBounds, WaitQueue},
         rule::Choice,
+        sharded_map::ShardedMap,
     },
     model::ids::OriginKey,
 };
@@ -94,9 +89,9 @@ struct Search<'a, S> {
     waited: u64,
     budget: ScanBudget,
     hops: usize,
-    waiting: &'a SlotMap<PlaceKey, Waiting<S>>,
-    queues: &'a HashMap<Bucket, WaitQueue<PlaceKey>, FixedState>,
-    origins: &'a HashMap<OriginKey, u32, FixedState>,
+    waiting: &'a Arena<PlaceKey, Waiting<S>>,
+    queues: &'a ShardedMap<Bucket, WaitQueue<PlaceKey>>,
+    origins: &'a ShardedMap<OriginKey, u32>,
     random: &'a mut fastrand::Rng,
     candidates: &'a mut Vec<Candidate>,
     table: &'a mut Vec<u32>,
@@ -286,7 +281,7 @@ impl<S> Search<'_, S> {
     }
 }
 
-fn is_crowded(origins: &HashMap<OriginKey, u32, FixedState>, origin: OriginKey) -> bool {
+fn is_crowded(origins: &ShardedMap<OriginKey, u32>, origin: OriginKey) -> bool {
     origin != OriginKey::NONE && origins.get(&origin).is_some_and(|places| *places > CROWDED)
 }
 
@@ -294,12 +289,24 @@ impl Candidate {
     const fn new(key: PlaceKey, tie: u64) -> Self {
         Self { shared: 1, tie: Reverse(tie), key: Reverse(key) }
     }
+
+    /// Returns true if this one is greater. Takes a third of the instructions of the derived order.
+    fn is_before(&self, other: &Self) -> bool {
+        let (Reverse(tie), Reverse(known)) = (self.tie, other.tie);
+        self.shared > other.shared
+            || self.shared == other.shared && (tie < known || tie == known && self.key > other.key)
+    }
 }
 
 /// Removes the greatest candidate, and leaves the others in any order.
 fn take_greatest(candidates: &mut Vec<Candidate>) -> Option<Candidate> {
-    let (greatest, _) = candidates.iter().enumerate().max_by_key(|(_, candidate)| **candidate)?;
-    Some(candidates.swap_remove(greatest))
+    let mut greatest = 0;
+    for index in 1..candidates.len() {
+        if candidates[index].is_before(&candidates[greatest]) {
+            greatest = index;
+        }
+    }
+    (!candidates.is_empty()).then(|| candidates.swap_remove(greatest))
 }
 
 /// Deduplicates candidates and counts the buckets that each one shares. `table` is kept for its
