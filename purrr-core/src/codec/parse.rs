@@ -166,7 +166,13 @@ impl RawFields<'_> {
             return Ok(Command::Hello { hello, resume });
         };
         let chat = self.chat()?;
-        Ok(Command::Recover(Box::new(Recover { hello, token: resume, chat, received })))
+        Ok(Command::Recover(Box::new(Recover {
+            hello,
+            token: resume,
+            chat,
+            received,
+            flush_acknowledges: false,
+        })))
     }
 
     fn send(&self, body: Body) -> Result<Command, Problem> {

@@ -67,7 +67,8 @@ pub enum Command {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recover {
-    /// The introduction. A partner is told if it has changed.
+    /// The introduction. A partner is told if it has changed. An empty one stands for what the
+    /// connection was introduced as before.
     pub hello: Hello,
     /// The token of the session to resume. `None` for a client that has none.
     pub token: Option<ResumeToken>,
@@ -75,6 +76,11 @@ pub struct Recover {
     pub chat: Option<ChatId>,
     /// The number of frames of that chat that the client has.
     pub received: u64,
+    /// Whether the flush acknowledges, since the client does not.
+    ///
+    /// What was written to a connection that is then lost is not written again. A session that
+    /// is claimed keeps to what was announced in it.
+    pub flush_acknowledges: bool,
 }
 
 impl Recover {
@@ -82,6 +88,18 @@ impl Recover {
     #[must_use]
     pub fn announcing(hello: Hello) -> Self {
         Self { hello, ..Self::default() }
+    }
+
+    /// Lets the flush acknowledge, since the client does not.
+    #[must_use]
+    pub const fn acknowledged_by_flush(mut self) -> Self {
+        self.flush_acknowledges = true;
+        self
+    }
+
+    /// Returns true if the client itself has announced nothing and claims nothing.
+    pub(crate) const fn is_announced_by_dialect(&self) -> bool {
+        self.flush_acknowledges && self.token.is_none()
     }
 
     /// Sets the session to resume.

@@ -9,6 +9,8 @@ use crate::model::{ids::ChatId, ticket::Ticket};
 pub(super) struct Recovery {
     /// Whether the current or the last chat began after the client announced that it acknowledges.
     pub(super) counts: bool,
+    /// Whether the flush acknowledges, since the client does not.
+    pub(super) flush_acknowledges: bool,
     /// The number of the client's frames that were taken in the current or the last chat.
     pub(super) sent: u64,
     /// The id of the newest own message of this chat that the client was told is delivered.

@@ -31,7 +31,14 @@ impl Session {
     #[inline]
     #[must_use]
     pub fn acknowledges(&self) -> bool {
-        self.recovery.as_ref().is_some_and(|recovery| recovery.counts)
+        let acknowledges = |it: &Recovery| it.counts && !it.flush_acknowledges;
+        self.recovery.as_deref().is_some_and(acknowledges)
+    }
+
+    /// Returns true if what the client receives of the next chat is kept until it acknowledges.
+    #[must_use]
+    pub(crate) fn will_acknowledge(&self) -> bool {
+        self.recovery.as_ref().is_some_and(|recovery| !recovery.flush_acknowledges)
     }
 
     /// Returns true if the client can resume this or a later chat.
@@ -202,9 +209,12 @@ impl Session {
 
 /// What the client says of its connection.
 impl Session {
-    pub(super) fn recover(&mut self, recover: Box<Recover>) {
+    pub(super) fn recover(&mut self, mut recover: Box<Recover>) {
         if let Err(problem) = check_hello(&self.limits, &recover.hello) {
             return self.refuse(problem);
+        }
+        if recover.hello == Hello::default() {
+            recover.hello.clone_from(&self.ticket.hello);
         }
         if self.limits.resume_window.is_zero() {
             let Recover { hello, token, chat, .. } = *recover;
@@ -213,14 +223,19 @@ impl Session {
         }
         let is_new = matches!(self.state, State::Idle { .. }) && !self.chatted;
         if recover.token.is_some() && is_new {
-            self.recovery.get_or_insert_default();
+            self.announce(&recover);
             return self.actions.push_back(Action::Claim(recover));
         }
         if !self.is_paired() {
-            self.recovery.get_or_insert_default();
+            self.announce(&recover);
         }
         let Recover { hello, token, .. } = *recover;
         self.introduce(hello, token);
+    }
+
+    fn announce(&mut self, recover: &Recover) {
+        let recovery = self.recovery.get_or_insert_default();
+        recovery.flush_acknowledges = recover.flush_acknowledges;
     }
 
     /// Introduces the client as it said together with a claim that found no session. `is_known` if
@@ -256,7 +271,8 @@ impl Session {
 
     pub(super) fn begin_counting(&mut self) {
         if let Some(recovery) = &mut self.recovery {
-            **recovery = Recovery { counts: true, ..Recovery::default() };
+            let flush_acknowledges = recovery.flush_acknowledges;
+            **recovery = Recovery { counts: true, flush_acknowledges, ..Recovery::default() };
         }
     }
 
@@ -264,6 +280,7 @@ impl Session {
     pub(super) fn note_ended(&mut self) {
         if let (Some(recovery), State::Paired { chat, partner }) = (&mut self.recovery, &self.state)
             && recovery.counts
+            && !recovery.flush_acknowledges
         {
             recovery.ended = Some((*chat, Arc::clone(partner)));
         }

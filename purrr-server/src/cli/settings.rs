@@ -239,7 +239,7 @@ const LIMITS: &[Setting] = &[
     setting!(limits.resume_for, "TIME", "How long a user with blocks is remembered after leaving")
         .memory("see `--remembered`"),
     setting!(limits.resume_window, "TIME", "How long a lost client may resume its chat; 0 = never")
-        .details("At most 5 s after a close with 1001. For clients that acknowledge.")
+        .details("At most 5 s after a close with 1001. For Purrr.chat clients, and native ones that acknowledge.")
         .memory("see `--detached`"),
     setting!(limits.background_window, "TIME", "The same for a client in the background")
         .memory("see `--detached`"),

@@ -81,6 +81,8 @@ fn config() -> ServerConfig {
     config.routes.connect_timeout = Duration::from_millis(500);
     config.routes.ping_interval = Duration::from_secs(2);
     config.routes.ping_timeout = Duration::from_secs(2);
+    // Each row ends with its client gone.
+    config.limits.resume_window = Duration::ZERO;
     config
 }
 

@@ -1,6 +1,8 @@
 //! Engine.IO under the Purrr.chat dialect: polling, WebSocket, and the change from the one to the
 //! other.
 
+use std::time::Duration;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures::{SinkExt, StreamExt};
 use purrr_server::ServerConfig;
@@ -327,7 +329,9 @@ async fn invalid_packets_end_session() {
 
 #[tokio::test]
 async fn aborted_poll_ends_chat() {
-    let server = Server::start().await;
+    let mut config = ServerConfig::default();
+    config.limits.resume_window = Duration::ZERO;
+    let server = Server::with(config).await;
     let (ann, mut bob) = Visitor::pair(&server, [Polling, WebSocket]).await;
     let Line::Polling { session, .. } = &ann.line else { panic!("she polls") };
     let request = format!(

@@ -21,6 +21,7 @@ mod protocols;
 mod proxies;
 mod rates;
 mod resume;
+mod returning;
 mod server;
 mod socketio;
 mod strangers;

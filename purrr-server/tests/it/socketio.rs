@@ -355,10 +355,17 @@ async fn refresh_alone(visitor: &mut Visitor) {
     visitor.gets(r#"["waiting"]"#).await;
 }
 
+/// A server that awaits no lost client.
+fn without_resume() -> ServerConfig {
+    let mut config = ServerConfig::default();
+    config.limits.resume_window = Duration::ZERO;
+    config
+}
+
 #[tokio::test]
 async fn connection_loss_ends_chat() {
     for transports in PAIRS {
-        let server = Server::start().await;
+        let server = Server::with(without_resume()).await;
         let (ann, mut bob) = Visitor::pair(&server, transports).await;
         match ann.line {
             // The client library ends its session by saying so.

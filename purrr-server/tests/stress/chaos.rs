@@ -53,6 +53,8 @@ fn config() -> ServerConfig {
     config.routes.language_after = Duration::from_millis(200);
     config.routes.anyone_after = Duration::from_millis(500);
     // So that people do meet again unless one of them has blocked the other.
+    // A Purrr.chat client that is lost would be awaited beyond the bounds of the audit.
+    config.limits.resume_window = Duration::ZERO;
     config.limits.recent_partners = 2;
     config.limits.recent_relax = Duration::from_millis(300);
     config

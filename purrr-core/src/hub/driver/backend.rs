@@ -146,7 +146,7 @@ impl SessionCore<'_> {
         match found {
             Ok(Found { chat, partner, mut pipe }) => {
                 pipe.set_budget(self.input.budget.clone());
-                if self.session.can_resume() {
+                if self.session.will_acknowledge() {
                     pipe.keep_received();
                 }
                 self.chat = Some(pipe);

@@ -179,6 +179,10 @@ impl SessionCore<'_> {
                 }
                 self.acknowledge(chat, received);
             }
+            // Of the dialect's own, so the client has asked for nothing.
+            Input::Command(Command::Recover(recover)) if recover.is_announced_by_dialect() => {
+                self.session.apply_command(Command::Recover(recover), Default::default);
+            }
             Input::Command(command) => {
                 let queue_status = || self.hub.backend.people.queue_status();
                 match self.spend(self.session.cost_of(&command)) {

@@ -7,6 +7,7 @@ mod message_index;
 mod packet;
 mod payload;
 mod ping_barrier;
+mod recovery;
 mod session;
 
 use std::{pin::Pin, sync::Arc};
@@ -102,10 +103,16 @@ async fn run(
         Ok(None) => return close(socket, None).await,
         Err(_) => return close(socket, Some(NOT_CONNECTED)).await,
     };
-    let mut chat = PurrrChat::new(socket, hub.limits(), &config, auto_pair).named(known.name());
+    // A token that is none is no error: the client connects as a new one.
+    let token = pid.and_then(|token| token.parse().ok());
+    let mut chat = PurrrChat::new(socket, hub.limits(), &config, token);
+    chat.set_name(known.name());
+    if auto_pair {
+        chat.find_at_once();
+    }
     let shared = (chat.allowance(), chat.budget(), chat.gate(), chat.origin());
     // The profile is built in place: in a variable, the future would hold it to the end.
-    let ended = hub.serve(&mut chat, profile(known.into_profile(), pid, shared)).await;
+    let ended = hub.serve(&mut chat, profile(known.into_profile(), shared)).await;
     close(chat.into_socket(), close_code(ended, "not Socket.IO")).await;
 }
 
@@ -122,7 +129,6 @@ fn close(
 /// Adds what the server knows of a client to what the app knows.
 fn profile(
     mut profile: Profile,
-    pid: Option<String>,
     (allowance, budget, gate, origin): (
         Option<Arc<Allowance>>,
         Arc<dyn QueueBudget>,
@@ -137,8 +143,6 @@ fn profile(
     if profile.origin == OriginKey::NONE {
         profile.origin = origin;
     }
-    // An invalid token is no error: the client may have been evicted from memory.
-    profile.resume = profile.resume.or_else(|| pid.and_then(|token| token.parse().ok()));
     profile
 }
 

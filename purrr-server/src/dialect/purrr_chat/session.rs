@@ -17,10 +17,10 @@ use std::{
 use bytestring::ByteString;
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use purrr_core::{
-    Command, Event, Limits, Search,
+    Command, Event, Limits,
     backend::QueueBudget,
     hub::{Gate, Input},
-    model::{ChatId, Dialect, OriginKey},
+    model::{ChatId, Closing, Dialect, OriginKey, ResumeToken},
     rate::Allowance,
 };
 use tokio::{
@@ -28,14 +28,19 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{message_index::MessageIndex, packet::AckId, ping_barrier::PingBarrier};
+use super::{
+    message_index::MessageIndex,
+    packet::AckId,
+    ping_barrier::PingBarrier,
+    recovery::{Recovery, find, recover},
+};
 use crate::{
     config::Config,
     dialect::image::ImageLimits,
     limits::memory::MemoryBudget,
     liveness::Incoming,
     transport::{
-        engineio::{EioSocket, Outgoing},
+        engineio::{EioSocket, Outgoing, SLOW},
         message::Message,
         websocket::CloseCode,
     },
@@ -68,15 +73,23 @@ pub(super) struct PurrrChat {
     stall: Duration,
     /// An event whose attachment comes next, and the acknowledgement that it requests.
     pending_event: Option<Box<(ByteString, AckId)>>,
-    chat: Option<Chat>,
+    /// Boxed, since an idle session has none.
+    chat: Option<Box<Chat>>,
     /// Set once there was a chat.
     had_chat: bool,
+    /// Set once the hub was told that the client may come back.
+    is_announced: bool,
+    /// Set once the hub was told how the client ends the connection.
+    is_closing_told: bool,
+    /// None unless the client comes back. Boxed, since few clients do.
+    recovery: Option<Box<Recovery>>,
 }
 
 /// The state of one chat.
 struct Chat {
     id: ChatId,
     partner: ByteString,
+    partner_key: ByteString,
     index: MessageIndex,
     /// Set while this side is said to be typing.
     is_typing: bool,
@@ -91,11 +104,10 @@ impl PurrrChat {
         socket: EioSocket,
         limits: &Limits,
         config: &Config,
-        auto_pair: bool,
+        token: Option<ResumeToken>,
     ) -> Self {
         let budget = socket.transport().budget().clone();
         let narrow = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
-        let commands = auto_pair.then(|| Command::Find(Search::default())).into_iter().collect();
         Self {
             socket,
             message_bytes: limits.message_bytes,
@@ -105,7 +117,7 @@ impl PurrrChat {
             name: None,
             image_limits: ImageLimits::from_config(config),
             budget,
-            commands,
+            commands: VecDeque::new(),
             packets: VecDeque::new(),
             unflushed_answer: false,
             answer_stall: None,
@@ -113,13 +125,42 @@ impl PurrrChat {
             pending_event: None,
             chat: None,
             had_chat: false,
+            is_announced: false,
+            is_closing_told: false,
+            recovery: token.map(|token| Box::new(Recovery::Named(token))),
         }
     }
 
     /// Gives the client a name, whatever name it says.
-    pub(super) fn named(mut self, name: Option<ByteString>) -> Self {
+    pub(super) fn set_name(&mut self, name: Option<ByteString>) {
         self.name = name.map(Box::new);
-        self
+    }
+
+    /// Begins a search when the session begins.
+    pub(super) fn find_at_once(&mut self) {
+        let first = self.find();
+        self.commands.push_front(first);
+    }
+
+    /// Returns the command that a request for a partner stands for. Others may follow in the queue.
+    fn find(&mut self) -> Command {
+        let token = match self.recovery.take().as_deref() {
+            Some(Recovery::Named(token)) => Some(*token),
+            _ => None,
+        };
+        if std::mem::replace(&mut self.is_announced, true) {
+            return find();
+        }
+        self.recovery = token.map(|_| Box::new(Recovery::Claiming));
+        self.commands.push_back(find());
+        recover(token)
+    }
+
+    /// Returns how the client ends the connection, once and if it said so.
+    fn take_closing(&mut self) -> Option<Input> {
+        let is_told = std::mem::replace(&mut self.is_closing_told, true);
+        let closing = self.socket.transport().closing();
+        (!is_told && closing != Closing::Lost).then_some(Input::Closing(closing))
     }
 
     pub(super) fn gate(&self) -> Gate {
@@ -202,7 +243,7 @@ impl PurrrChat {
         }
         let stall = self.answer_stall.get_or_insert_with(|| Box::pin(sleep(self.stall)));
         if polled.is_pending() && stall.as_mut().poll(cx).is_ready() {
-            self.socket.transport_mut().set_end(&(CloseCode::Policy, "slow"));
+            self.socket.transport_mut().set_end(&SLOW);
             return Poll::Ready(None);
         }
         polled
@@ -214,6 +255,9 @@ impl Stream for PurrrChat {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
+        if this.is_closing_told {
+            return Poll::Ready(None);
+        }
         if !this.socket.gate().is_closed()
             && let Some(command) = this.commands.pop_front()
         {
@@ -221,7 +265,7 @@ impl Stream for PurrrChat {
         }
         loop {
             let Some(incoming) = ready!(this.poll_incoming(cx)) else {
-                return Poll::Ready(None);
+                return Poll::Ready(this.take_closing());
             };
             match incoming {
                 Incoming::WriteProgress => return Poll::Ready(Some(Input::WriteProgress)),
@@ -239,7 +283,7 @@ impl Stream for PurrrChat {
                 }
                 Err(()) => {
                     this.socket.transport_mut().set_end(&(CloseCode::Policy, "not Socket.IO"));
-                    return Poll::Ready(None);
+                    return Poll::Ready(this.take_closing());
                 }
             }
         }
@@ -260,6 +304,9 @@ impl Sink<Event> for PurrrChat {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.recovery.is_some() {
+            this.rejoin();
+        }
         ready!(this.poll_packets(cx))?;
         ready!(this.socket.poll_flush_unpin(cx))?;
         if let Some(barrier) = this.chat.as_mut().and_then(|chat| chat.barrier.as_mut()) {

@@ -20,5 +20,5 @@ pub(crate) use self::socket::EioTransport;
 pub(crate) use self::{
     packet::Outgoing,
     sessions::{Handled, Sessions},
-    socket::EioSocket,
+    socket::{EioSocket, SLOW},
 };

@@ -10,7 +10,10 @@ use std::{
 };
 
 use futures::Sink;
-use purrr_core::{model::OriginKey, rate::Allowance};
+use purrr_core::{
+    model::{Closing, OriginKey},
+    rate::Allowance,
+};
 use tokio::task::coop::poll_proceed;
 
 use super::{
@@ -56,6 +59,12 @@ pub(crate) struct EioTransport {
 
 /// How a WebSocket is closed. A pair in static memory, since each session has room for one.
 pub(crate) type End = (CloseCode, &'static str);
+
+/// The client has missed the timeout of its heartbeat.
+static HEARTBEAT_TIMEOUT: End = (CloseCode::Policy, "heartbeat timeout");
+
+/// The client has not taken what it was sent.
+pub(crate) static SLOW: End = (CloseCode::Policy, "slow");
 
 /// What a session runs on.
 pub(super) enum Link {
@@ -143,6 +152,18 @@ impl EioTransport {
     /// Notes why the session ends, unless an earlier reason is known.
     pub(crate) fn set_end(&mut self, end: &'static End) {
         self.end.get_or_insert(end);
+    }
+
+    /// Returns how the client ended the session, as far as it said.
+    ///
+    /// A client that answers no ping or takes nothing is lost. One that breaks the protocol is not.
+    pub(crate) fn closing(&self) -> Closing {
+        match (self.end, &self.link) {
+            (Some(end), _) if [HEARTBEAT_TIMEOUT, SLOW].contains(end) => Closing::Lost,
+            (Some(_), _) => Closing::Deliberate,
+            (None, Link::WebSocket(socket)) => socket.closing(),
+            (None, Link::Polling(_) | Link::Closed) => Closing::Lost,
+        }
     }
 
     /// Ends the session. On a WebSocket a close tells why: a violation, what ended the session
@@ -299,6 +320,7 @@ impl Transport for EioTransport {
                         self.pongs = self.pings.min(self.pongs + 1);
                     }
                     if !self.count_control_packet() {
+                        self.set_end(&(CloseCode::Policy, "too many packets"));
                         break;
                     }
                     // Thousands of packets may have been read at once.
@@ -331,7 +353,7 @@ impl Transport for EioTransport {
     }
 
     fn handle_timeout(&mut self) {
-        self.set_end(&(CloseCode::Policy, "heartbeat timeout"));
+        self.set_end(&HEARTBEAT_TIMEOUT);
         // Otherwise packets for the client would wait for a poll that does not come.
         if let Link::Polling(record) = &self.link {
             record.polling().close();

@@ -22,7 +22,9 @@ use crate::{
 const ROUNDS: u32 = 3;
 
 /// The options that the other test has, and a client that does not come back is soon forgotten.
-const OPTIONS: [&str; 20] = [
+const OPTIONS: [&str; 22] = [
+    "--resume-window",
+    "0",
     "--rate-limits",
     "off",
     "--chat-ping-interval",

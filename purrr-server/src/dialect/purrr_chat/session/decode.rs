@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 use purrr_core::{
-    Code, Command, Frame, Hello, Problem, Search,
+    Code, Command, Frame, Hello, Problem,
     model::{Body, ChatId, Image, Message, Signal, SignalKind, Verbatim},
 };
 use serde::Deserialize;
@@ -123,7 +123,7 @@ impl PurrrChat {
         }
         Ok(match &*name {
             "init_user" => introduce(payload, self.name.as_deref()).map(Some),
-            "find_partner" => Ok(Some(Command::Find(Search::default()))),
+            "find_partner" => Ok(Some(self.find())),
             "disconnect_partner" => Ok(Some(Command::Leave)),
             "send_message" => {
                 parse(&name, payload).and_then(|said| self.send_message(said, packet))

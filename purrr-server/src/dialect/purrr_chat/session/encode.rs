@@ -2,9 +2,9 @@
 
 use bytestring::ByteString;
 use purrr_core::{
-    Code, Event, Frame,
+    Code, Command, Event, Frame,
     codec::__private::write_string,
-    model::{Body, Message, Signal, SignalKind, Verbatim},
+    model::{Body, ChatId, Message, Signal, SignalKind, Verbatim},
 };
 use serde_json::json;
 
@@ -14,10 +14,11 @@ use super::{
         message_index::MessageIndex,
         packet::{binary_event, event, greeting},
         ping_barrier::PingBarrier,
+        recovery::Recovery,
     },
     Chat, DIALECT, PurrrChat,
 };
-use crate::transport::engineio::Outgoing;
+use crate::{dialect::p256_key::is_p256_key, transport::engineio::Outgoing};
 
 /// The name of a partner without one. The frontend takes an empty name for no partner at all.
 const NAMELESS: &str = "Stranger";
@@ -25,6 +26,14 @@ const NAMELESS: &str = "Stranger";
 impl PurrrChat {
     /// Queues the packets of an event.
     pub(super) fn encode(&mut self, event: Event) {
+        if let Some(recovery) = &mut self.recovery
+            && recovery.hides(&event)
+        {
+            if let Event::Left { .. } = event {
+                self.chat = None;
+            }
+            return;
+        }
         match event {
             Event::Welcome { resume, .. } => self.packets.push_back(greeting(resume)),
             Event::Waiting(_) => {
@@ -32,25 +41,18 @@ impl PurrrChat {
                 self.emit_bare(r#"42["waiting"]"#);
             }
             Event::Matched { chat: id, name, public_key, .. } => {
-                let name = name.filter(|name| !name.is_empty());
-                let name = name.unwrap_or_else(|| ByteString::from_static(NAMELESS));
-                let key = public_key.unwrap_or_default();
                 self.socket.set_active(true);
-                let barrier = self.had_chat.then(|| {
-                    self.packets.push_back(Outgoing::PING);
-                    PingBarrier::default()
-                });
-                self.had_chat = true;
-                self.packets.push_back(Outgoing::Text(matched(&name, &key).into()));
-                self.chat = Some(Chat {
-                    id,
-                    partner: name,
-                    index: MessageIndex::default(),
-                    is_typing: false,
-                    has_read_mark: false,
-                    barrier,
-                });
+                self.begin_chat(id, name, public_key);
+                if let Some(Recovery::Claiming) = self.recovery.as_deref() {
+                    self.delay_matched();
+                }
             }
+            Event::Away => {
+                if self.chat.is_some() {
+                    self.emit_bare(r#"42["hide_typing"]"#);
+                }
+            }
+            Event::Back { name, public_key } => self.meet_again(name, public_key),
             Event::Received(frame) => self.encode_frame(frame),
             Event::Idle | Event::Left { .. } => {
                 self.socket.set_active(false);
@@ -78,11 +80,85 @@ impl PurrrChat {
         }
     }
 
+    /// Begins a chat, of which the client is told by `matched`, the last packet.
+    fn begin_chat(&mut self, id: ChatId, name: Option<ByteString>, key: Option<ByteString>) {
+        let partner = named(name);
+        let partner_key = key.unwrap_or_default();
+        let barrier = self.had_chat.then(|| {
+            self.packets.push_back(Outgoing::PING);
+            PingBarrier::default()
+        });
+        self.had_chat = true;
+        self.packets.push_back(Outgoing::Text(matched(&partner, &partner_key).into()));
+        self.chat = Some(Box::new(Chat {
+            id,
+            partner,
+            partner_key,
+            index: MessageIndex::default(),
+            is_typing: false,
+            has_read_mark: false,
+            barrier,
+        }));
+    }
+
+    /// Tells the client of a partner that is there again.
+    ///
+    /// With another key or name it is shown as a new partner: the page knows no other way. What the
+    /// client has sent for the last key is dropped, as it is for a last partner.
+    fn meet_again(&mut self, name: Option<ByteString>, key: Option<ByteString>) {
+        let Some(chat) = &self.chat else { return };
+        let (known, id) = (&chat.partner_key, chat.id);
+        let key = key.unwrap_or_default();
+        if *known == key && chat.partner == named(name.clone()) {
+            return;
+        }
+        if let Some(recovery) = self.recovery.as_deref_mut()
+            && let Recovery::Rejoined(_) = recovery
+        {
+            // Both have come back, and the client was told nothing yet.
+            self.had_chat = false;
+            self.begin_chat(id, name, Some(key));
+            return self.delay_matched();
+        }
+        if is_p256_key(known) && !is_p256_key(&key) {
+            // The page hangs at a key that it cannot use.
+            return self.commands.push_back(Command::Leave);
+        }
+        if chat.has_read_mark {
+            self.unmark();
+        }
+        self.emit_bare(r#"42["hide_typing"]"#);
+        self.begin_chat(id, name, Some(key));
+    }
+
+    /// Takes `matched` back, until the frames for the last key are dropped.
+    fn delay_matched(&mut self) {
+        if let Some(recovery) = self.recovery.as_deref_mut()
+            && let Some(matched) = self.packets.pop_back()
+        {
+            *recovery = Recovery::Rejoined(matched);
+        }
+    }
+
+    /// Sends `matched` to a client that is in its chat again.
+    pub(super) fn rejoin(&mut self) {
+        let Some(recovery) = &mut self.recovery else { return };
+        if let Recovery::Rejoined(matched) = &**recovery {
+            self.packets.push_back(matched.clone());
+            **recovery = Recovery::Answered;
+        }
+    }
+
+    /// Takes the read mark back that the page shows. No message has this index, so none is marked.
+    /// The page sends the same for no message.
+    fn unmark(&mut self) {
+        self.emit("mark_as_read", &json!({"messageId": -1}));
+    }
+
     /// Queues the end of a chat. The page would keep showing what it is not told to reset.
     fn end_chat(&mut self, chat: &Chat) {
         if chat.has_read_mark {
-            // No message has this index, so none is marked. The page sends the same for no message.
-            self.emit("mark_as_read", &json!({"messageId": -1}));
+            self.unmark();
         }
         self.emit_bare(r#"42["hide_typing"]"#);
         self.emit_bare(r#"42["partner_disconnected"]"#);
@@ -157,6 +233,12 @@ fn matched(name: &str, key: &str) -> String {
     write_string(key, &mut packet);
     packet.push_str("}]");
     packet
+}
+
+/// Returns the name to show of a partner.
+fn named(name: Option<ByteString>) -> ByteString {
+    let name = name.filter(|name| !name.is_empty());
+    name.unwrap_or_else(|| ByteString::from_static(NAMELESS))
 }
 
 /// Returns a message for the client. All fields must be present: without `reply` the page breaks.

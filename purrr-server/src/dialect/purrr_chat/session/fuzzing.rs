@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use purrr_core::{
     Command, Event, Frame, Limits,
     codec::{self, Parsed},
@@ -44,7 +45,7 @@ fn say(data: &[u8], config: &Config) {
     let [mut speaker, mut partner] = [0, 1].map(|_| {
         let limits = Limits::default();
         let socket = EioSocket::new(EioTransport::closed(), config);
-        PurrrChat::new(socket, &limits, config, false)
+        PurrrChat::new(socket, &limits, config, None)
     });
     partner.chat = Some(chat(ChatId::from_bits(1)));
     let mut chats = 0;
@@ -88,15 +89,16 @@ fn say(data: &[u8], config: &Config) {
     }
 }
 
-fn chat(id: ChatId) -> Chat {
-    Chat {
+fn chat(id: ChatId) -> Box<Chat> {
+    Box::new(Chat {
         id,
         partner: "Ann".into(),
+        partner_key: ByteString::new(),
         index: MessageIndex::default(),
         is_typing: false,
         has_read_mark: false,
         barrier: None,
-    }
+    })
 }
 
 /// Checks what the partner is sent on this dialect.
