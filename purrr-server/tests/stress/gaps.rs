@@ -21,7 +21,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::watch,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::{
@@ -99,6 +99,34 @@ async fn chats_that_survive_gaps_in_a_line() {
     }
 }
 
+/// Lengths of the gaps after which a Purrr.chat client comes back, in seconds.
+const RETURNS: [u64; 5] = [3, 5, 8, 12, 25];
+
+#[tokio::test]
+#[ignore = "takes half a minute"]
+async fn purrr_chat_clients_return_to_their_chats() {
+    let _alone = ALONE.lock().await;
+    let server =
+        Running::start(&["--rate-limits", "off", "--max-connections-per-address", "0"]).await;
+    let mut chats = Vec::new();
+    for gap in RETURNS {
+        for place in 0..CHATS {
+            let chat = Chat::begin(server.address, Dialect::PurrrChat).await;
+            let after = Duration::from_secs(5) * place / CHATS;
+            let address = server.address;
+            let end = tokio::spawn(chat.with_return(address, after, Duration::from_secs(gap)));
+            chats.push(async move { (gap, end.await.unwrap()) });
+        }
+    }
+    let ends = join_all(chats).await;
+    for gap in RETURNS {
+        let survived =
+            ends.iter().filter(|(of, end)| *of == gap && matches!(end, End::Survived)).count();
+        eprintln!("| {gap} s | {survived} of {CHATS} |");
+        assert_eq!(survived, CHATS as usize, "gaps of {gap} s");
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Dialect {
     Native,
@@ -144,18 +172,29 @@ impl Chat {
             self.ann.says(WORDS);
             self.ann.reads().await
         };
-        let bob = async {
-            loop {
-                match self.bob.next().await {
-                    Some(text) if text.contains(WORDS) => return End::Survived,
-                    Some(text) if self.bob.is_the_end(&text) => return End::Lost(began.elapsed()),
-                    Some(_) => {}
-                    None => panic!("Bob, whose line is well, was disconnected"),
-                }
-            }
+        tokio::select! {
+            end = self.bob.hears_an_end(began) => end,
+            never = ann => match never {},
+        }
+    }
+
+    /// The same, and Ann asks for a partner over a new connection if the old one has ended.
+    async fn with_return(mut self, server: SocketAddr, after: Duration, gap: Duration) -> End {
+        let began = Instant::now() + after;
+        let ann = async {
+            timeout(after, self.ann.reads()).await.ok();
+            self.held.send_replace(true);
+            sleep(gap).await;
+            self.held.send_replace(false);
+            self.ann.says(WORDS);
+            while self.ann.next().await.is_some() {}
+            let mut again = Client::returning(server, &self.ann.token).await;
+            again.gets("matched").await;
+            again.says(WORDS);
+            again.reads().await
         };
         tokio::select! {
-            end = bob => end,
+            end = self.bob.hears_an_end(began) => end,
             never = ann => match never {},
         }
     }
@@ -165,6 +204,8 @@ impl Chat {
 struct Client {
     dialect: Dialect,
     wire: Wire,
+    /// The `pid` of a Purrr.chat client.
+    token: String,
 }
 
 impl Client {
@@ -175,12 +216,35 @@ impl Client {
                 ("/socket.io/?EIO=4&transport=websocket", &["40", r#"42["find_partner"]"#][..])
             }
         };
-        let mut client = Self { dialect, wire: Wire::websocket(address, path).await };
+        let mut client =
+            Self { dialect, wire: Wire::websocket(address, path).await, token: String::new() };
         for packet in first {
             client.wire.queue(Raw::Text((*packet).to_owned()));
         }
         client.gets("waiting").await;
         client
+    }
+
+    /// A Purrr.chat client that asks for a partner after it was disconnected.
+    async fn returning(address: SocketAddr, token: &str) -> Self {
+        let path = "/socket.io/?EIO=4&transport=websocket";
+        let wire = Wire::websocket(address, path).await;
+        let mut client = Self { dialect: Dialect::PurrrChat, wire, token: String::new() };
+        client.wire.queue(Raw::Text(format!(r#"40{{"pid":"{token}"}}"#)));
+        client.wire.queue(Raw::Text(r#"42["find_partner"]"#.to_owned()));
+        client
+    }
+
+    /// Reads until the partner speaks, or the chat has ended.
+    async fn hears_an_end(&mut self, began: Instant) -> End {
+        loop {
+            match self.next().await {
+                Some(text) if text.contains(WORDS) => return End::Survived,
+                Some(text) if self.is_the_end(&text) => return End::Lost(began.elapsed()),
+                Some(_) => {}
+                None => panic!("Bob, whose line is well, was disconnected"),
+            }
+        }
     }
 
     fn says(&mut self, words: &str) {
@@ -202,7 +266,12 @@ impl Client {
         loop {
             match self.wire.next().await? {
                 Raw::Text(ping) if ping == "2" => self.wire.queue(Raw::Text("3".to_owned())),
-                Raw::Text(text) => return Some(text),
+                Raw::Text(text) => {
+                    if let Some((_, pid)) = text.split_once(r#""pid":""#) {
+                        self.token = pid.get(..32).unwrap_or_default().to_owned();
+                    }
+                    return Some(text);
+                }
                 Raw::Binary(_) => {}
             }
         }
