@@ -153,6 +153,47 @@ async fn leave_behind_full_read_ahead_waits_for_slow_partner_at_most() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn leave_behind_full_read_ahead_has_total_time() {
+    const TEXTS: u32 = 10;
+    let each = Duration::from_secs(4);
+    // How long the partner takes for each text: less than the minimum rate allows, and more.
+    for (pace, is_slow) in [(each * 9 / 10, false), (each * 2, true)] {
+        let hub = hub();
+        let (ann, bob, _) = Peer::pair(&hub).await;
+        bob.far.let_flush(false);
+        bob.far.take_only(1);
+        let text = "x".repeat(MIN_RATE as usize * each.as_secs() as usize);
+        for _ in 0..TEXTS {
+            ann.say(&text);
+        }
+        ann.send(Command::Leave);
+        let begun = Instant::now();
+        let taking = async {
+            while !bob.session.is_finished() {
+                sleep(pace).await;
+                bob.far.let_flush(true);
+                settled().await;
+                bob.far.let_flush(false);
+                bob.far.take_only(1);
+            }
+        };
+        let answered = async {
+            match is_slow {
+                true => ann.gets(["error: partner-slow", "left: lost"]).await,
+                false => ann.gets(["idle"]).await,
+            }
+            begun.elapsed()
+        };
+        let waited = tokio::select! {
+            waited = answered => waited,
+            () = async { taking.await; std::future::pending().await } => unreachable!(),
+        };
+        let most = STALL + each * TEXTS + Duration::from_secs(1);
+        assert!(waited > each && waited < most, "{waited:?} of at most {most:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn partner_has_total_time_for_what_it_is_owed() {
     // The partner has left, so only Bob's own session can end him.
     let hub = hub();
