@@ -13,28 +13,31 @@ import { Departure } from './departure.js';
 import { byId } from './dom.js';
 import { Ending, whyLeft } from './ending.js';
 import { watchGestures } from './gestures.js';
-import { list, translate } from './i18n.js';
+import { list, t, translate } from './i18n.js';
 import { follow } from './links.js';
 import { keepForLater } from './offline.js';
 import { offerOpeners } from './openers.js';
 import { Search } from './search.js';
+import { keep } from './session.js';
 import { beginSettings } from './settings.js';
 import { showSite, title } from './site.js';
 import { beginReports } from './report.js';
 import { Start } from './start.js';
 import { Transcript } from './transcript.js';
-import { Banner, clearNotice, countBlocked, hideNumbers, notice, show, showNumbers, showPartner } from './view.js';
+import { Banner, clearNotice, countBlocked, hideNumbers, notice, show, showAway, showNumbers, showPartner } from './view.js';
 import { view } from './viewer.js';
 import { Waiting } from './waiting.js';
 
 /** How often a waiting visitor is shown how many are online. */
 const CENSUS_EVERY = 10_000;
-/** What came too late for what happened meanwhile, a past that the server has forgotten, and a probe of an older server. */
-const PASSED = ['already-paired', 'draining', 'not-paired', 'unknown-session', 'unknown-type'];
+/** What came too late for what happened meanwhile, and a probe of an older server. */
+const PASSED = ['already-paired', 'draining', 'not-paired', 'unknown-type'];
 
 /** `start`, `waiting`, `chat`, or `over`: a chat that has ended and can still be read. */
 let phase = 'start';
 let chat = null;
+/** What the server is to hear about a chat that was left without a connection, once there is one. */
+let parting = null;
 
 translate(document);
 showSite();
@@ -48,6 +51,7 @@ const composer = new Composer(transcript, {
   say: (text, answered) => chat.say(text, answered),
   show: (picture, answered) => chat.show(picture, answered),
   fits: (text) => chat.fits(text),
+  hasRoom: () => chat.hasRoom,
   typing: (on) => phase === 'chat' && chat.typing(on),
   pictureBytes: () => chat.pictureBytes,
   complain: notice,
@@ -65,6 +69,7 @@ const connection = new Connection(new URL('ws', document.baseURI), {
   frame: receive,
   lost,
   full: () => banner.full(),
+  takenOver,
 });
 const search = new Search(connection, () => start.interests);
 /** Until the server has answered a `cancel`, a match from before it may still arrive. */
@@ -83,7 +88,7 @@ function begin() {
     home: () => enter('start'),
     'copy-chat': () => copyText(byId('copy-chat'), 'copy-chat', transcript.text),
   };
-  beginControls(presses, escape, sayGoodbye);
+  beginControls(presses, { escape, goodbye: sayGoodbye, hide });
   beginReports(
     () => chat?.name,
     (report) => {
@@ -131,6 +136,9 @@ async function find() {
   if (search.preparing || departure.kind || phase === 'waiting') {
     return;
   }
+  if (!connection.open) {
+    connection.check();
+  }
   start.keepName();
   search.introduce(await search.prepare());
   if (phase === 'chat') {
@@ -162,14 +170,33 @@ function depart(kind) {
   }
   question.close();
   calls.hangUp();
+  if (phase === 'chat' && !connection.open) {
+    part(kind);
+    return;
+  }
   connection.send({ type: kind });
   departure.begin(kind);
   allowFinding();
 }
 
+/** The chat ends here at once. The server is told when there is a connection. */
+function part(kind) {
+  parting = { position: chat.position, type: kind === 'next' ? 'leave' : kind };
+  if (kind === 'next') {
+    enter('waiting');
+  } else {
+    endChat(whyOver(kind));
+  }
+}
+
+function whyOver(kind) {
+  return kind === 'block' ? 'over-blocked' : chat.keyless ? 'over-no-key' : 'over-self';
+}
+
 /** The server has answered that there is neither a search nor a chat any more. */
 function departed() {
   const kind = departure.end();
+  parting = null;
   allowFinding();
   if (phase !== 'chat') {
     return;
@@ -177,7 +204,7 @@ function departed() {
   if (kind === 'next') {
     enter('waiting');
   } else if (kind) {
-    endChat(kind === 'block' ? 'over-blocked' : chat.keyless ? 'over-no-key' : 'over-self');
+    endChat(whyOver(kind));
   }
 }
 
@@ -189,40 +216,110 @@ function blockLast() {
   notice('blocked', { name: chat.name });
 }
 
-/** A page that goes away says so; the partner need not wait for a line that was cut on purpose. */
+/** A chat goes on after a reload. Nothing else does, so the server need not wait for this page. */
 function sayGoodbye() {
   if (phase === 'chat') {
-    connection.send({ type: 'leave' });
+    calls.hangUp();
+    keepChat();
+  } else if (!search.returning) {
+    connection.close();
   }
-  connection.close();
+}
+
+/** A hidden page may lose its connection for longer. */
+function hide(hidden) {
+  if (phase === 'chat' && hidden) {
+    connection.send({ type: 'background' });
+  } else if (phase === 'chat') {
+    chat.returned();
+  }
+}
+
+function keepChat() {
+  keep({ chat: phase === 'chat' ? chat.kept : null });
 }
 
 function receive(frame, bytes) {
   switch (frame.type) {
     case 'welcome':
       return arrive(frame);
+    case 'pong':
+      return search.settle();
+    case 'resumed':
+      return resume(frame);
     case 'waiting':
-      if (phase === 'chat') {
-        departure.end();
-        enter('waiting');
-      }
-      return showNumbers(frame, phase === 'waiting' ? waiting.waitedMs : 0);
+      return wait(frame);
     case 'idle':
       return departed();
     case 'matched':
-      return phase === 'waiting' ? meet(frame) : connection.send({ type: 'leave' });
+      search.settle(true);
+      return phase === 'waiting' || search.returning || chat?.suspended ? meet(frame) : connection.send({ type: 'leave' });
     case 'draining':
       connection.holdOff(frame.retryAfterMs);
       return banner.say(phase === 'chat' ? 'banner-draining-chat' : 'banner-draining');
     case 'error':
       return fail(frame);
+    case 'left':
+      if (search.returning) {
+        return gone(whyLeft(frame.reason));
+      }
+    // Falls through.
     default:
       chat?.handle(frame, bytes);
   }
 }
 
+/** The search goes on. One that the person has given up meanwhile is ended. */
+function wait(frame) {
+  if (search.returning) {
+    gone('over-lost-self');
+  }
+  if (phase === 'chat') {
+    departure.end();
+    enter('waiting');
+  } else if (phase !== 'waiting') {
+    connection.send({ type: 'cancel' });
+  }
+  showNumbers(frame, phase === 'waiting' ? waiting.waitedMs : 0);
+}
+
+/** The chat goes on, here or on the page as it was before a reload. */
+function resume(frame) {
+  const { returning } = search;
+  search.settle(true);
+  if (returning?.chat === frame.chat) {
+    meet({ ...frame, shared: [] }, returning);
+    transcript.note('reloaded');
+    if (chat.encrypted) {
+      transcript.note('safety-changed');
+    }
+    if (returning.sent.some((at) => at === null || at > frame.received)) {
+      transcript.note('reloaded-unsent');
+    }
+  }
+  if (phase === 'chat' && chat.id === frame.chat) {
+    chat.handle(frame);
+    hide(document.visibilityState === 'hidden');
+  }
+}
+
+/** The chat of before a reload, or of before the connection was lost, is over. */
+function gone(key) {
+  if (search.returning) {
+    search.returning = null;
+    keepChat();
+    allowFinding();
+    notice(key, { name: t('stranger') });
+  } else {
+    endChat(key);
+  }
+}
+
 async function arrive(welcome) {
-  search.welcome(welcome);
+  search.welcome(welcome, position());
+  if (parting) {
+    connection.send({ type: parting.type });
+  }
   start.limit = welcome.limits.interests;
   waiting.widens = welcome.search;
   calls.configure(welcome.calls, welcome.iceServers);
@@ -231,31 +328,53 @@ async function arrive(welcome) {
   banner.hide();
   allowFinding();
   if (phase === 'waiting') {
-    const newcomer = await search.prepare();
-    if (phase === 'waiting') {
-      search.introduce(newcomer);
-      search.seek();
-    }
+    search.introduce(search.identity ?? (await search.prepare()));
+    search.seek();
   }
+}
+
+/** What the server should find again: a chat, and how much of it is here. */
+function position() {
+  const { returning } = search;
+  return parting?.position ?? (phase === 'chat' ? chat.position : returning && { chat: returning.chat, received: returning.received });
 }
 
 function lost(retryAt) {
   const kind = departure.end();
   allowFinding();
   hideNumbers();
-  if (phase === 'chat' && kind === 'next') {
-    enter('waiting');
+  if (phase === 'chat' && kind) {
+    part(kind);
   } else if (phase === 'chat') {
-    endChat(kind ? 'over-self' : 'over-lost-self');
+    chat.suspend();
   } else {
     ending.withdrawBlock();
   }
-  banner.retrying(retryAt);
+  banner.retrying(retryAt, phase === 'chat');
+}
+
+/** Another tab or window has this session now. A search from here begins as a new visitor. */
+function takenOver() {
+  departure.end();
+  parting = null;
+  search.yield();
+  hideNumbers();
+  if (phase === 'chat') {
+    endChat('taken-over');
+  } else if (phase === 'waiting') {
+    enter('start');
+  }
+  ending.withdrawBlock();
+  banner.say('taken-over', true);
 }
 
 function fail(error) {
   const searching = phase === 'waiting' || departure.kind === 'next';
-  if (error.id !== undefined) {
+  if (error.code === 'unknown-session') {
+    if (!search.retry(position()) && (search.returning || chat?.suspended)) {
+      gone('over-lost-self');
+    }
+  } else if (error.id !== undefined) {
     chat?.handle(error);
   } else if (error.code === 'unavailable' && searching) {
     departure.end();
@@ -293,9 +412,11 @@ function abandoned(reason) {
   }
 }
 
-function meet(matched) {
+function meet(matched, kept) {
+  search.returning = null;
   chat = new Chat({
     matched,
+    kept,
     identity: search.identity,
     connection,
     limits: search.limits,
@@ -306,13 +427,31 @@ function meet(matched) {
       message: heard,
       secret: (code) => (byId('safety-code').textContent = code),
       signal: (frame) => calls.handle(frame),
-      away: (on) => transcript.note(on ? 'partner-away' : 'partner-back', { name: chat.name }),
+      away: () => showAway(chat.name),
+      back,
+      missing: () => transcript.note('missing', { name: chat.name }),
+      keep: keepChat,
       left: abandoned,
       broken: () => depart('leave'),
     },
   });
   enter('chat');
   attention.announce('notify-here', { name: chat.name });
+}
+
+/** The partner is there again; `anew` after a reload of its page, with a new key. */
+function back(anew) {
+  if (!byId('away').hidden) {
+    transcript.note('partner-back', { name: chat.name });
+  }
+  showAway(null);
+  if (anew || !chat.encrypted) {
+    showPartner(chat);
+  }
+  if (anew) {
+    calls.hangUp();
+    transcript.note('safety-changed');
+  }
 }
 
 function heard() {
@@ -345,7 +484,9 @@ function enter(next) {
   byId('actions').hidden = next !== 'chat';
   byId('openers').hidden = true;
   connection.attended = next === 'waiting' || next === 'chat';
+  connection.eager = next === 'chat';
   askBeforeUnload(next === 'chat');
+  showAway(null);
   waiting.end();
   if (next === 'start' || next === 'waiting') {
     composer.hide();
@@ -354,6 +495,7 @@ function enter(next) {
     chat = null;
     attention.clear();
   }
+  keepChat();
   show(next === 'over' ? 'chat' : next);
   ({ start: enterStart, waiting: enterWaiting, chat: enterChat, over: enterOver })[next]();
 }
@@ -394,5 +536,5 @@ function enterOver() {
 
 /** The search can begin once the server is there and has answered what came before. */
 function allowFinding() {
-  start.allow(connection.open && search.limits !== null && departure.kind === null);
+  start.allow(connection.open && search.limits !== null && departure.kind === null && !search.returning);
 }

@@ -9,8 +9,8 @@ import { Media } from './media.js';
 
 /** So long a call rings. */
 const RINGS_FOR = 45_000;
-/** So long a call that broke off may take to come back. */
-const RECOVERS_FOR = 15_000;
+/** So long a call that broke off may take to come back. It needs the chat, which is held for half a minute. */
+const RECOVERS_FOR = 35_000;
 const WATCH_EVERY = 1_000;
 /** So many candidates are kept while a call rings. */
 const CANDIDATES = 100;

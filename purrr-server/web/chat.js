@@ -3,6 +3,7 @@
 
 import { looksSealed, sealedBytes } from './crypto.js';
 import { t } from './i18n.js';
+import { Outbox } from './outbox.js';
 import { PictureProblem, fromBytes, fromDataUrl, toDataUrl } from './pictures.js';
 import { cleanName, emojiCount } from './text.js';
 
@@ -13,18 +14,38 @@ const TYPING_PAUSE = 4_000;
 const READ_EVERY = 100;
 /** As many messages, of each side, can be named by an answer. */
 const NAMED = 1_000;
+/** The frames that the two sides count. */
+const COUNTED = ['message', 'image', 'typing', 'read', 'signal', 'left'];
+/** The server is told how many of them arrived after so many, so many bytes of them, or so long. */
+const ACK_FRAMES = 16;
+const ACK_BYTES = 65_536;
+const ACK_WITHIN = 2_000;
+/** Messages that were sealed for a key of before a reload may still come. */
+const SECRETS = 3;
 
 export class Chat {
   #connection;
   #transcript;
   #limits;
-  #secret = null;
+  #identity;
+  #theirKey;
+  /** The newest first. */
+  #secrets = [];
+  /** Settles when the newest secret is there. */
+  #agreed;
   #names = { mine: new Map(), theirs: new Map() };
   /** Own messages that are not read yet, oldest first. */
   #open = [];
   #ids;
-  #outgoing;
+  #outbox;
   #incoming;
+  /** How many counted frames have come, how many of them the page has taken, and what the server was not told of. */
+  #arrived;
+  #taken;
+  #unacked = { frames: 0, bytes: 0, timer: 0 };
+  /** The partner's newest message of before a reload, or -1. It may be sent again, sealed for the new key. */
+  #seenBefore;
+  #newest = -1;
   #unread;
   #readTimer = 0;
   #last = null;
@@ -34,26 +55,61 @@ export class Chat {
   #said = { mine: 0, theirs: 0 };
 
   /**
-   * `matched` is the frame that began it; `identity` is null where nothing can be encrypted. `hear` is told that something
-   * is said, `begun()`, and of what the partner does: `typing(on)`, `message()`, `signal(frame)`, `away(on)`, `left(reason)`; of `secret(code)`, the safety code,
-   * or `broken()` that there can be none.
+   * `matched` is the frame that began it, and `kept` what a reload has left of it; `identity` is null where nothing can be
+   * encrypted. `hear` is told that something is said, `begun()`, and of what the partner does: `typing(on)`, `message()`,
+   * `signal(frame)`, `away()`, `back(anew)`, `left(reason)`; of frames that are `missing()`; of `secret(code)`, the safety
+   * code, or `broken()` that there can be none; and of `keep()`, when what a reload should find has changed.
    */
-  constructor({ matched, identity, connection, limits, transcript, hear }) {
+  constructor({ matched, kept, identity, connection, limits, transcript, hear }) {
     this.id = matched.chat;
-    this.name = cleanName(matched.partner.name) || t('stranger');
     this.shared = matched.shared;
-    this.encrypted = Boolean(identity && matched.partner.publicKey);
     /** True if the two could not agree on a key. */
     this.keyless = false;
-    this.#ids = identifiers(identity?.publicKey, matched.partner.publicKey);
+    this.#theirKey = matched.partner.publicKey;
+    this.encrypted = Boolean(identity && this.#theirKey);
+    this.#rename(matched.partner);
+    this.#identity = identity;
     this.#hear = hear;
     this.#connection = connection;
     this.#limits = limits;
     this.#transcript = transcript;
-    // Both directions are queues, for encryption takes its time and must not change the order.
-    const ready = this.encrypted ? this.#agree(identity, matched.partner.publicKey) : Promise.resolve();
-    this.#outgoing = ready;
-    this.#incoming = ready;
+    [this.#arrived, this.#taken] = [kept?.received ?? 0, kept?.received ?? 0];
+    this.#said = kept?.said ?? this.#said;
+    this.#seenBefore = kept?.newest ?? -1;
+    this.#newest = this.#seenBefore;
+    this.#ids = kept?.ids ?? identifiers(identity?.publicKey, this.#theirKey);
+    this.#outbox = new Outbox({
+      seal: (message) => this.#seal(message),
+      give: (frame, bytes, message) => this.#give(frame, bytes, message),
+      changed: (message, changes) => this.#update(message, changes),
+    });
+    // What comes in is a queue, for decryption takes its time and must not change the order.
+    this.#incoming = this.#agree();
+    if (kept) {
+      this.#outbox.suspend();
+    }
+  }
+
+  /** True while there is no connection that it goes on. */
+  get suspended() {
+    return !this.#over && this.#outbox.suspended;
+  }
+
+  /** How the server finds this chat again. */
+  get position() {
+    return { chat: this.id, received: this.#arrived, publicKey: this.#identity?.publicKey };
+  }
+
+  /** What is left of it after a reload: nothing that was said. */
+  get kept() {
+    const sent = this.#outbox.messages.map(({ at }) => at ?? null);
+    const [received, newest] = [this.#taken, this.#newest];
+    return { chat: this.id, received, newest, sent, ids: this.#ids, said: this.#said };
+  }
+
+  /** False if so much is on its way that more has to wait. */
+  get hasRoom() {
+    return this.#outbox.hasRoom;
   }
 
   /** The largest picture, in bytes, that still fits once it is encrypted. */
@@ -79,7 +135,7 @@ export class Chat {
     this.typing(false);
     const message = this.#compose({ text }, answered);
     this.#transcript.add(message);
-    this.#sendText(message);
+    this.#outbox.say(message);
   }
 
   /** Sends one emoji as the answer to a message. The page shows it at that message, older clients as a text. */
@@ -91,32 +147,14 @@ export class Chat {
       message.reaction = target;
       this.#transcript.react(target, true, emoji);
     }
-    this.#sendText(message);
+    this.#outbox.say(message);
   }
 
   /** Sends a picture, perhaps as the answer to a message. */
   show(picture, answered) {
     const message = this.#compose({ picture, progress: 0 }, answered);
     this.#transcript.add(message);
-    this.#inTurn(message, async () => {
-      const bytes = this.encrypted
-        ? new TextEncoder().encode(await this.#secret.seal(await toDataUrl(picture)))
-        : new Uint8Array(await picture.arrayBuffer());
-      const head = {
-        type: 'image',
-        chat: this.id,
-        id: message.id,
-        mime: picture.type,
-        size: bytes.length,
-        reply: message.reply,
-        encrypted: this.encrypted || undefined,
-      };
-      if (this.#over) {
-        return;
-      }
-      // Later messages go behind it on the wire anyhow, so they need not wait for it here.
-      this.#connection.sendPicture(head, bytes, (progress) => this.#update(message, { progress }));
-    });
+    this.#outbox.say(message);
   }
 
   /** The person is typing, or has stopped. Says so no more often than is of use. */
@@ -131,17 +169,39 @@ export class Chat {
       return;
     }
     this.#typing.said = on ? performance.now() : 0;
-    this.#send({ type: 'typing', on });
+    this.#outbox.mention({ type: 'typing', on });
+  }
+
+  /** The person looks at the page again, which the server hears from any word. */
+  returned() {
+    this.#outbox.mention({ type: 'typing', on: false });
   }
 
   /** Sends a step of a call. */
   signal(kind, data) {
-    this.#send({ type: 'signal', kind, data });
+    this.#outbox.signal({ type: 'signal', kind, data });
+  }
+
+  /** There is no connection. What is said from now on waits. */
+  suspend() {
+    clearTimeout(this.#typing.timer);
+    this.#typing.said = 0;
+    this.#outbox.suspend();
+    this.#hear.typing(false);
   }
 
   /** A frame from the server that belongs to this chat. */
   handle(frame, bytes) {
-    this.#incoming = this.#incoming.then(() => this.#over || this.#take(frame, bytes));
+    const { line } = this.#outbox;
+    const counts = COUNTED.includes(frame.type) ? 1 : (frame.missing ?? 0);
+    this.#arrived += counts;
+    this.#incoming = this.#incoming.then(async () => {
+      if (!this.#over) {
+        await this.#take(frame, bytes, line);
+        this.#taken += counts;
+        this.#acknowledge(frame, counts);
+      }
+    });
   }
 
   /** The person has seen everything. A mark for one message covers those before it. */
@@ -149,7 +209,7 @@ export class Chat {
     if (this.#unread !== undefined && !this.#readTimer) {
       this.#readTimer = setTimeout(() => {
         this.#readTimer = 0;
-        this.#send({ type: 'read', id: this.#unread });
+        this.#outbox.mark({ type: 'read', id: this.#unread });
         this.#unread = undefined;
       }, READ_EVERY);
     }
@@ -163,10 +223,13 @@ export class Chat {
       return;
     }
     this.#over = true;
+    clearTimeout(this.#unacked.timer);
+    const unsent = new Set(this.#outbox.close());
     for (const message of this.#open.splice(0)) {
-      if (onItsWay(message)) {
+      const cut = message.state === 'sent' && onItsWay(message);
+      if (unsent.has(message) || cut) {
         this.#update(message, { state: 'failed' });
-      } else if (message.state === 'sent') {
+      } else if (message.state === 'sent' || message.state === 'sending') {
         this.#update(message, { state: 'undelivered' });
       }
     }
@@ -179,19 +242,61 @@ export class Chat {
     this.#transcript.clear();
   }
 
-  async #agree(identity, publicKey) {
-    try {
-      this.#secret = await identity.meet(publicKey);
-      this.#hear.secret(this.#secret.safetyCode);
-    } catch {
+  #rename({ name }) {
+    this.name = cleanName(name) || t('stranger');
+  }
+
+  /** Makes what only the two can read, which all that is said waits for. */
+  #agree() {
+    const agree = async () => {
+      const secret = await this.#identity.meet(this.#theirKey);
+      this.#secrets = [secret, ...this.#secrets].slice(0, SECRETS);
+      this.#hear.secret(secret.safetyCode);
+    };
+    const broken = () => {
       this.keyless = true;
       this.#hear.broken();
+    };
+    this.#agreed = this.encrypted ? agree().catch(broken) : Promise.resolve();
+    return this.#agreed;
+  }
+
+  /** The partner introduces itself again. After a reload it has a new key. */
+  async #meetAgain(partner) {
+    const anew = this.encrypted && partner.publicKey && partner.publicKey !== this.#theirKey;
+    this.#rename(partner);
+    this.#hear.back(anew);
+    if (anew) {
+      this.#theirKey = partner.publicKey;
+      await this.#agree();
+      this.#outbox.again();
     }
+  }
+
+  /** Tells the server how much has come, so that it need not keep it. */
+  #acknowledge({ type, text, size = text?.length ?? 0 }, counts) {
+    const unacked = this.#unacked;
+    unacked.frames += counts;
+    unacked.bytes += size;
+    if (unacked.frames >= ACK_FRAMES || unacked.bytes >= ACK_BYTES || type === 'image' || type === 'left') {
+      clearTimeout(unacked.timer);
+      this.#unacked = { frames: 0, bytes: 0, timer: 0 };
+      this.#connection.send({ type: 'ack', chat: this.id, received: this.#taken });
+      this.#hear.keep();
+    } else if (counts) {
+      unacked.timer ||= setTimeout(() => this.#acknowledge({ type: 'left' }, 0), ACK_WITHIN);
+    }
+  }
+
+  #nextId() {
+    const { next, step } = this.#ids;
+    this.#ids.next += step;
+    return next;
   }
 
   #compose(content, answered) {
     const reply = this.#nameOf(answered);
-    const message = { ...content, id: this.#ids.next(), mine: true, state: 'sending', reply, answered, at: new Date() };
+    const message = { ...content, id: this.#nextId(), mine: true, state: 'sending', reply, answered, at: new Date() };
     this.#said.mine += 1;
     this.#hear.begun();
     this.#open.push(message);
@@ -208,29 +313,33 @@ export class Chat {
     return ambiguous ? undefined : message?.id;
   }
 
-  #sendText(message) {
-    this.#inTurn(message, async () => {
-      const text = this.encrypted ? await this.#secret.seal(message.text) : message.text;
-      this.#send({ type: 'message', id: message.id, text, reply: message.reply });
-    });
+  /** Returns a message as it travels: a frame, and the bytes of a picture. */
+  async #seal({ id, text, picture, reply }) {
+    await this.#agreed;
+    const [secret] = this.#secrets;
+    if (!picture) {
+      return [{ type: 'message', id, text: secret ? await secret.seal(text) : text, reply }];
+    }
+    const bytes = secret
+      ? new TextEncoder().encode(await secret.seal(await toDataUrl(picture)))
+      : new Uint8Array(await picture.arrayBuffer());
+    return [{ type: 'image', id, mime: picture.type, size: bytes.length, reply, encrypted: this.encrypted || undefined }, bytes];
   }
 
-  #inTurn(message, task) {
-    this.#outgoing = this.#outgoing.then(async () => {
-      if (!this.#over) {
-        await task();
-        this.#update(message, { state: this.#over ? 'failed' : 'sent' });
-      }
-    });
-  }
-
-  #send(frame) {
-    if (!this.#over) {
-      this.#connection.send({ ...frame, chat: this.id });
+  #give(frame, bytes, message) {
+    const head = { ...frame, chat: this.id };
+    if (bytes) {
+      // Later messages go behind it on the wire anyhow, so they need not wait for it here.
+      this.#connection.sendPicture(head, bytes, (progress) => this.#update(message, { progress }));
+    } else {
+      this.#connection.send(head);
+    }
+    if (document.visibilityState === 'hidden') {
+      this.#connection.send({ type: 'background' });
     }
   }
 
-  async #take(frame, bytes) {
+  async #take(frame, bytes, line) {
     switch (frame.type) {
       case 'message':
         return this.#receive(frame, () => this.#openText(frame.text));
@@ -238,6 +347,8 @@ export class Chat {
         return this.#receive(frame, () => this.#openPicture(frame, bytes));
       case 'typing':
         return this.#hear.typing(frame.on);
+      case 'resumed':
+        return this.#resume(frame, line);
       case 'delivered':
         return this.#mark(frame.id, 'delivered');
       case 'read':
@@ -245,12 +356,29 @@ export class Chat {
       case 'signal':
         return this.#hear.signal(frame);
       case 'away':
+        this.#hear.typing(false);
+        return this.#hear.away();
       case 'back':
-        return this.#hear.away(frame.type === 'away');
+        await this.#meetAgain(frame.partner ?? {});
+        return this.#outbox.release();
       case 'error':
         return this.#fail(frame);
       case 'left':
         return this.#hear.left(frame.reason);
+    }
+  }
+
+  /** The session goes on. Pages of before know nothing of this connection. */
+  async #resume({ partner, received, missing, delivered }, line) {
+    if (delivered !== undefined) {
+      this.#mark(delivered, 'delivered');
+    }
+    if (missing) {
+      this.#hear.missing();
+    }
+    this.#outbox.resume(line, received);
+    if (partner.publicKey !== this.#theirKey) {
+      await this.#meetAgain(partner);
     }
   }
 
@@ -263,6 +391,9 @@ export class Chat {
       const { key, values } = problem instanceof PictureProblem ? problem : { key: 'message-unreadable' };
       message.problem = { key, values };
     }
+    if (this.#came(message)) {
+      return;
+    }
     this.#said.theirs += 1;
     this.#hear.begun();
     if (frame.id !== undefined) {
@@ -271,6 +402,23 @@ export class Chat {
     this.#hear.typing(false);
     this.#place(message);
     this.#hear.message();
+  }
+
+  /** True if a message stands there already. One that could not be opened is replaced by the same for a newer key. */
+  #came(message) {
+    const { id, problem } = message;
+    const old = this.#names.theirs.get(id);
+    if (this.encrypted && old?.problem && !problem) {
+      old.problem = undefined;
+      Object.assign(old, message, { at: old.at });
+      this.#transcript.amend(old);
+      return true;
+    }
+    const before = this.encrypted && id <= this.#seenBefore;
+    if (!problem && id > this.#newest) {
+      this.#newest = id;
+    }
+    return before;
   }
 
   #place(message) {
@@ -292,7 +440,7 @@ export class Chat {
   /** A program on the other side may send plain text though it has a key; then the person is told. */
   async #openText(text) {
     if (this.encrypted && looksSealed(text)) {
-      return { text: await this.#secret.open(text) };
+      return { text: await this.#unseal(text) };
     }
     return { text, bare: this.encrypted };
   }
@@ -301,7 +449,12 @@ export class Chat {
     if (!encrypted) {
       return { picture: fromBytes(bytes, mime), bare: this.encrypted };
     }
-    return { picture: fromDataUrl(await this.#secret.open(new TextDecoder().decode(bytes))) };
+    return { picture: fromDataUrl(await this.#unseal(new TextDecoder().decode(bytes))) };
+  }
+
+  /** What was on its way when a page was loaded anew is sealed for an earlier key. */
+  #unseal(sealed) {
+    return Promise.any(this.#secrets.map((secret) => secret.open(sealed)));
   }
 
   #answered(id) {
@@ -313,10 +466,11 @@ export class Chat {
     const last = this.#open.findLastIndex((message) => message.id === id);
     const marked = this.#open.slice(0, last + 1);
     for (const message of marked) {
-      if (message.state === 'sent' || (message.state === 'delivered' && state === 'read')) {
+      if (message.state === 'sent' || message.state === 'sending' || (message.state === 'delivered' && state === 'read')) {
         this.#update(message, { state });
       }
     }
+    this.#outbox.delivered(id);
     if (state === 'read') {
       this.#open.splice(0, last + 1);
     }
@@ -324,7 +478,10 @@ export class Chat {
 
   #fail({ id, code, message: why }) {
     const message = this.#names.mine.get(id);
-    if (message) {
+    if (code === 'partner-away') {
+      this.#outbox.hold(id);
+    } else if (message) {
+      this.#outbox.refused(message);
       this.#open = this.#open.filter((other) => other !== message);
       this.#update(message, { state: 'failed', why: code });
     } else if (code !== 'not-paired') {
@@ -353,8 +510,7 @@ export function onItsWay({ state, progress = 1 }) {
  */
 function identifiers(ours, theirs) {
   const [first, step] = ours && theirs && ours !== theirs ? [ours < theirs ? 1 : 2, 2] : [1, 1];
-  let id = first - step;
-  return { next: () => (id += step) };
+  return { next: first, step };
 }
 
 function remember(names, message) {

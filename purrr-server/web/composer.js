@@ -24,7 +24,7 @@ export class Composer {
 
   /**
    * `handlers.say(text, answered)` and `handlers.show(picture, answered)` send, and `handlers.typing(on)` hears of typing.
-   * `handlers.fits(text)` and `handlers.pictureBytes()` know how much can be sent at once. `handlers.complain(key, values)`
+   * `handlers.fits(text)`, `handlers.hasRoom()` and `handlers.pictureBytes()` know how much can be sent at once. `handlers.complain(key, values)`
    * says what went wrong, and `handlers.calm()` that it is being put right.
    */
   constructor(transcript, handlers) {
@@ -181,6 +181,10 @@ export class Composer {
     }
     if (text && !this.#handlers.fits(text)) {
       this.#handlers.complain('text-too-long');
+      return;
+    }
+    if (!this.#handlers.hasRoom()) {
+      this.#handlers.complain('search-too-fast');
       return;
     }
     for (const picture of this.#attachments.take()) {

@@ -3,6 +3,9 @@
 const PROTOCOL = 'purrr.v1';
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 30_000;
+/** A chat is held for half a minute, so for about as long no wait is longer than this. */
+const EAGER_WAIT = 2_000;
+const EAGER_ATTEMPTS = 24;
 // A connection that lasted this long was a good one, and its end is no reason to wait longer than at first.
 const GOOD_AFTER = 10_000;
 const PROGRESS_EVERY = 100;
@@ -12,6 +15,7 @@ const PROBE_AFTER = 4_000;
 /** A line is dead if nothing is heard for this long after a probe, or while it is being opened. */
 const PROBE_TIMEOUT = 5_000;
 const OPEN_TIMEOUT = 10_000;
+const EAGER_TIMEOUT = 4_000;
 /** The same after the browser has said that the network changed, or that the page is looked at again. */
 const CHECK_TIMEOUT = 2_000;
 const TICK = 200;
@@ -23,6 +27,11 @@ const LONGEST_PICTURE = 40_000;
 
 /** One failed attempt of so many is asked about. */
 const ASK_EVERY = 4;
+/** The close code that says that another connection has the session now. */
+const TAKEN_OVER = 4409;
+/** The code of a connection that this side gives up, which ends no chat, and of one by which the visitor leaves. */
+const GIVEN_UP = 4000;
+const LEAVING = 1000;
 /** The server's answers to a handshake that say that it has no room. */
 const FULL = [429, 503];
 
@@ -31,6 +40,9 @@ export class Connection {
   #handlers;
   #socket = null;
   #opened = 0;
+  /** The server has said welcome, and what the visitor was is claimed. Nothing may be said before that. */
+  #greeted = false;
+  #stopped = false;
   #failures = 0;
   #timer = 0;
   /** The head of a picture whose bytes come next. */
@@ -43,28 +55,31 @@ export class Connection {
 
   /** Whether a dead line matters now: the visitor waits or chats. */
   attended = false;
+  /** Whether the visitor is in a chat, which a lost line ends before long. */
+  eager = false;
 
   /**
    * `handlers.frame(frame, bytes)` gets each frame; a picture's comes with its bytes. `handlers.lost(retryAt)` hears that
-   * there is no connection, and when the next attempt is due; `handlers.full()` that the server has no room.
+   * there is no connection, and when the next attempt is due; `handlers.full()` that the server has no room;
+   * `handlers.takenOver()` that another connection has the session, and that no attempt will be made.
    */
   constructor(url, handlers) {
     this.#url = Object.assign(new URL(url), { protocol: url.protocol.replace('http', 'ws') });
     this.#handlers = handlers;
-    const check = () => this.check();
+    const check = () => this.#stopped || this.check();
     window.addEventListener('online', check);
     window.addEventListener('offline', check);
     window.addEventListener('pageshow', check);
-    document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && this.check());
+    document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && check());
     setInterval(() => this.#tick(), TICK);
     this.#connect();
   }
 
   get open() {
-    return this.#socket?.readyState === WebSocket.OPEN;
+    return this.#greeted && this.#socket?.readyState === WebSocket.OPEN;
   }
 
-  /** Sends a frame. Without a connection it goes nowhere: whatever it was about is over by then. */
+  /** Sends a frame. Without a connection it goes nowhere. */
   send(frame) {
     if (this.open) {
       this.#give(JSON.stringify(frame));
@@ -98,7 +113,8 @@ export class Connection {
 
   /** Tries again now if there is no connection, and probes the one there is. */
   check() {
-    if (this.#timer) {
+    if (this.#timer || this.#stopped) {
+      this.#stopped = false;
       this.#connect();
     } else if (this.open && !this.#head) {
       this.#probe(CHECK_TIMEOUT);
@@ -108,15 +124,13 @@ export class Connection {
   /** Says goodbye on a line that does not answer, and opens another one. */
   restart() {
     if (this.open) {
-      this.#abandon(1000);
+      this.#abandon(LEAVING);
     }
   }
 
   /** Says goodbye, so that the server does not wait for this client. */
   close() {
-    if (this.open) {
-      this.#socket.close(1000);
-    }
+    this.#socket?.close(LEAVING);
   }
 
   #give(data) {
@@ -129,14 +143,16 @@ export class Connection {
     this.#timer = 0;
     this.#head = null;
     this.#given = 0;
-    this.#silence = { heard: 0, ticked: performance.now(), probed: true, allowed: OPEN_TIMEOUT, buffered: 0 };
+    this.#greeted = false;
+    const allowed = this.#hurries ? EAGER_TIMEOUT : OPEN_TIMEOUT;
+    this.#silence = { heard: 0, ticked: performance.now(), probed: true, allowed, buffered: 0 };
     const socket = new WebSocket(this.#url, PROTOCOL);
     socket.binaryType = 'arraybuffer';
     // A socket that was given up may still speak; its words belong to a session that is over.
     const ifCurrent = (handle) => (event) => socket === this.#socket && handle(event);
     socket.addEventListener('open', ifCurrent(() => (this.#opened = Date.now())));
     socket.addEventListener('message', ifCurrent(({ data }) => this.#receive(data)));
-    socket.addEventListener('close', ifCurrent(() => this.#lose()));
+    socket.addEventListener('close', ifCurrent(({ code }) => (code === TAKEN_OVER ? this.#stop() : this.#lose())));
     this.#socket = socket;
   }
 
@@ -158,13 +174,11 @@ export class Connection {
         break;
       case 'ping':
         return this.send({ type: 'pong' });
-      case 'pong':
-        break;
       case 'welcome':
-        // A client that has said this is probed by messages. Pings below those a browser answers for a frozen script.
-        this.send({ type: 'ping' });
+        this.#greeted = true;
         this.#handlers.frame(frame);
-        break;
+        // A client that has said this is probed by messages. Pings below those a browser answers for a frozen script.
+        return this.send({ type: 'ping' });
       default:
         this.#handlers.frame(frame);
     }
@@ -200,8 +214,20 @@ export class Connection {
     }
   }
 
+  get #hurries() {
+    return this.eager && this.#failures < EAGER_ATTEMPTS;
+  }
+
+  /** Makes no attempt until it is asked to. */
+  #stop() {
+    this.#socket = null;
+    this.#opened = 0;
+    this.#stopped = true;
+    this.#handlers.takenOver();
+  }
+
   /** Gives up a socket whose end would be heard of much later, if ever. */
-  #abandon(code) {
+  #abandon(code = GIVEN_UP) {
     const socket = this.#socket;
     this.#socket = null;
     socket.close(code);
@@ -217,7 +243,7 @@ export class Connection {
       this.#failures = 0;
     }
     this.#opened = 0;
-    const longest = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.#failures);
+    const longest = Math.min(this.#hurries ? EAGER_WAIT : LONGEST_WAIT, FIRST_WAIT * 2 ** this.#failures);
     this.#failures += 1;
     // Half of it by chance, so that a server which comes back is not met by all clients at once.
     const wait = longest * (0.5 + Math.random() / 2);

@@ -2,8 +2,11 @@
 
 import { byId } from './dom.js';
 
-/** `presses` has what each button does, by its id; `escape()` is called for the Escape key, `goodbye()` when the page goes away. */
-export function beginControls(presses, escape, goodbye) {
+/**
+ * `presses` has what each button does, by its id. `escape()` is called for the Escape key, `hide(hidden)` when the page is
+ * hidden or seen again, and `goodbye()` when it goes away.
+ */
+export function beginControls(presses, { escape, hide, goodbye }) {
   for (const [id, press] of Object.entries(presses)) {
     byId(id).addEventListener('click', press);
   }
@@ -14,7 +17,16 @@ export function beginControls(presses, escape, goodbye) {
       escape();
     }
   });
-  window.addEventListener('pagehide', goodbye);
+  // A page that goes away is hidden as well, and some browsers say so only then.
+  let going = false;
+  window.addEventListener('pagehide', ({ persisted }) => {
+    going = !persisted;
+    goodbye();
+    if (persisted) {
+      hide(true);
+    }
+  });
+  document.addEventListener('visibilitychange', () => going || hide(document.visibilityState === 'hidden'));
 }
 
 /** Has the browser ask before the page is left. Browsers ask only if a page listens, so it listens only while there is a chat. */

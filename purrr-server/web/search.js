@@ -2,10 +2,15 @@
 
 import { Identity, canEncrypt } from './crypto.js';
 import { recall } from './memory.js';
-import { keepToken, lastToken } from './session.js';
+import { keep, lastSession } from './session.js';
 
-/** The token by which the server knows this person again: the last connection's token, or the last visit's. */
-let token = await lastToken();
+/** More tokens than this are not tried. */
+const TOKENS = 8;
+
+const last = await lastSession();
+const newcomer = () => (canEncrypt ? Identity.create() : null);
+/** Keys are kept nowhere, so a page that comes back to a chat has a new one. */
+const returned = last.chat ? await newcomer() : null;
 
 export class Search {
   #connection;
@@ -13,11 +18,20 @@ export class Search {
   #preparing = false;
   /** The person has stopped asking for shared interests in this search. */
   #anyone = false;
+  /**
+   * By these the server knows this person again. Which of them holds is not known if a connection broke before it was known
+   * that the server had read the claim: then the older one does, or else the one of that connection.
+   */
+  #tokens = last.tokens ?? [];
+  /** How many of them were tried on this connection. */
+  #tried = 0;
 
   /** The identity in the search under way, or the chat that came of it. Null where the browser cannot encrypt. */
-  identity = null;
+  identity = returned;
   /** What the server allows, once it has said so. */
   limits = null;
+  /** The chat of before a reload, until the server has said what has become of it. */
+  returning = last.chat ?? null;
 
   /** `interests()` returns what the person likes to talk about. */
   constructor(connection, interests) {
@@ -30,28 +44,59 @@ export class Search {
     return this.#preparing;
   }
 
-  /** A connection begins with this frame. */
-  welcome({ resume, limits }) {
-    if (token) {
-      this.#connection.send({ type: 'hello', resume: token });
-    }
-    token = resume;
-    keepToken(token);
+  /** A connection begins with this frame. `position` says what the visitor is in. */
+  welcome({ resume, limits }, position) {
     this.limits = limits;
+    this.#tried = 0;
+    this.#claim(position);
+    this.#tokens = [...this.#tokens, resume].slice(-TOKENS);
+    keep({ tokens: this.#tokens });
+  }
+
+  /** The server does not know a token. Claims with the next one; returns false if there is none. */
+  retry(position) {
+    this.#tried += 1;
+    // The last one is this connection's own.
+    const left = this.#tried < this.#tokens.length - 1;
+    return left && this.#claim(position);
+  }
+
+  /** The server has read the first claim, or has `answered` one, so only this connection's token is good from now on. */
+  settle(answered = this.#tried === 0) {
+    if (answered && this.#tokens.length > 1) {
+      this.#tokens = this.#tokens.slice(-1);
+      keep({ tokens: this.#tokens });
+    }
+  }
+
+  /** Another connection has the session. */
+  yield() {
+    this.#tokens = [];
+    keep({ tokens: [] });
+  }
+
+  #claim(position) {
+    const token = this.#tokens[this.#tried];
+    this.#connection.send({ type: 'hello', ...this.#person, resume: token, received: 0, ...position });
+    return true;
+  }
+
+  get #person() {
+    return { name: recall('name', '') || undefined, publicKey: this.identity?.publicKey };
   }
 
   /** Returns a new identity, where there can be one. */
   async prepare() {
     this.#preparing = true;
-    const newcomer = canEncrypt ? await Identity.create() : null;
+    const identity = await newcomer();
     this.#preparing = false;
-    return newcomer;
+    return identity;
   }
 
   /** Tells the server the person's name and key from now on. */
-  introduce(newcomer) {
-    this.identity = newcomer;
-    this.#connection.send({ type: 'hello', name: recall('name', '') || undefined, publicKey: newcomer?.publicKey });
+  introduce(identity) {
+    this.identity = identity;
+    this.#connection.send({ type: 'hello', ...this.#person });
   }
 
   /** What a partner should like as well. `next` searches for the same again. */

@@ -1,23 +1,23 @@
-// By what the server knows this tab again after a reload or a lost connection, so that blocked persons stay blocked.
+// By what the server knows this tab again after a reload or a lost connection: tokens, and the chat that it was in.
 
 const KEY = 'purrr.session';
 
-/** The token of this tab's last connection, if it had one and is not still open in another tab that this is a copy of. */
-export async function lastToken() {
-  const { tab = crypto.randomUUID?.(), token } = read();
+/** The tokens of this tab's last connections and its chat, unless they belong to a tab that is still open and copied here. */
+export async function lastSession() {
+  const { tab = crypto.randomUUID?.(), ...last } = read();
   if (!navigator.locks || !tab) {
-    return undefined;
+    return {};
   }
   const ours = await claim(tab);
-  write({ tab: ours ? tab : crypto.randomUUID() });
-  return ours ? token : undefined;
+  write(ours ? { tab, ...last } : { tab: crypto.randomUUID() });
+  return ours ? last : {};
 }
 
-/** Keeps the token for the next time. */
-export function keepToken(token) {
-  const { tab } = read();
-  if (tab) {
-    write({ tab, token });
+/** Keeps `tokens` or `chat` for the next time. */
+export function keep(part) {
+  const last = read();
+  if (last.tab) {
+    write({ ...last, ...part });
   }
 }
 

@@ -31,6 +31,12 @@ export function showPartner({ name, encrypted }) {
   say(byId('safety-text'), encrypted ? 'safety' : 'no-safety');
 }
 
+/** Says that the connection of a partner of this name dropped, or with null that it did not. */
+export function showAway(name) {
+  byId('away').hidden = name === null;
+  say(byId('away'), name === null ? '' : 'partner-away', { name });
+}
+
 /** Says something that went wrong, until its cause is gone. It takes room of its own and covers nothing. */
 export function notice(key, values) {
   say(byId('notice-text'), key, values);
@@ -81,21 +87,35 @@ function setNumbers(words) {
   }
 }
 
+/** A connection that comes back sooner needs no word about it in a chat. */
+const DROPPED_AFTER = 1_500;
+
 /** The banner above everything: how the connection is. */
 export class Banner {
   #timer = 0;
+  #delay = 0;
+  #retryAt = 0;
   #full = false;
 
   constructor(retry) {
     byId('banner-retry').addEventListener('click', retry);
   }
 
-  /** There is no connection, and the next attempt is due then. Counts down to it. */
-  retrying(at) {
-    this.#show(this.#full ? 'banner-full' : navigator.onLine ? 'banner-lost' : 'offline');
+  /** There is no connection, and the next attempt is due then. Counts down to it. A chat is held meanwhile. */
+  retrying(at, inChat) {
+    this.#retryAt = at;
+    if (inChat && byId('banner').hidden) {
+      this.#delay ||= setTimeout(() => this.#count('banner-reconnecting'), DROPPED_AFTER);
+    } else {
+      this.#count(this.#full ? 'banner-full' : inChat ? 'banner-reconnecting' : navigator.onLine ? 'banner-lost' : 'offline');
+    }
+  }
+
+  #count(key) {
+    this.#show(key);
     byId('banner-retry').hidden = false;
     const count = () => {
-      const seconds = Math.max(0, Math.ceil((at - Date.now()) / 1000));
+      const seconds = Math.max(0, Math.ceil((this.#retryAt - Date.now()) / 1000));
       byId('banner-countdown').textContent = seconds > 0 ? t('banner-countdown', { seconds }) : t('banner-retrying');
     };
     count();
@@ -108,21 +128,27 @@ export class Banner {
     say(byId('banner-text'), 'banner-full');
   }
 
-  /** Says something about the server that stays for a while. */
-  say(key) {
+  /** Says something about the connection that stays for a while, perhaps until a new one is asked for. */
+  say(key, retry = false) {
     this.#show(key);
-    byId('banner-retry').hidden = true;
+    byId('banner-retry').hidden = !retry;
   }
 
   hide() {
     this.#full = false;
-    clearInterval(this.#timer);
+    this.#stop();
     byId('banner').hidden = true;
     byId('banner-text').textContent = '';
   }
 
-  #show(key) {
+  #stop() {
     clearInterval(this.#timer);
+    clearTimeout(this.#delay);
+    this.#delay = 0;
+  }
+
+  #show(key) {
+    this.#stop();
     byId('banner').hidden = false;
     byId('banner-countdown').textContent = '';
     const words = t(key);
