@@ -1,7 +1,6 @@
 // The page. A person is at the start, waiting, in a chat, or at the end of one; this module holds which, and takes every
 // step from one to another.
 
-import { Question } from './ask.js';
 import { Attention } from './attention.js';
 import { CallView } from './call-view.js';
 import { Chat } from './chat.js';
@@ -9,16 +8,15 @@ import { Composer } from './composer.js';
 import { Connection } from './connection.js';
 import { askBeforeUnload, beginControls } from './controls.js';
 import { copyText } from './copy.js';
-import { Departure } from './departure.js';
 import { byId } from './dom.js';
-import { Ending, whyLeft } from './ending.js';
+import { Departure, Ending, Question, whyLeft } from './ending.js';
 import { watchGestures } from './gestures.js';
 import { list, t, translate } from './i18n.js';
 import { follow } from './links.js';
+import { keep } from './memory.js';
 import { keepForLater } from './offline.js';
 import { offerOpeners } from './openers.js';
 import { Search } from './search.js';
-import { keep } from './session.js';
 import { beginSettings } from './settings.js';
 import { showSite, title } from './site.js';
 import { beginReports } from './report.js';
@@ -260,8 +258,8 @@ function receive(frame, bytes) {
     case 'error':
       return fail(frame);
     case 'left':
-      if (search.returning) {
-        return gone(whyLeft(frame.reason));
+      if (search.returning || chat?.suspended) {
+        return gone(frame.reason === 'lost' ? 'over-lost-self' : whyLeft(frame.reason));
       }
     // Falls through.
     default:

@@ -20,6 +20,8 @@ const COUNTED = ['message', 'image', 'typing', 'read', 'signal', 'left'];
 const ACK_FRAMES = 16;
 const ACK_BYTES = 65_536;
 const ACK_WITHIN = 2_000;
+/** So many steps of a call are kept for a connection that broke. */
+const SIGNALS = 64;
 /** Messages that were sealed for a key of before a reload may still come. */
 const SECRETS = 3;
 
@@ -78,11 +80,11 @@ export class Chat {
     this.#seenBefore = kept?.newest ?? -1;
     this.#newest = this.#seenBefore;
     this.#ids = kept?.ids ?? identifiers(identity?.publicKey, this.#theirKey);
-    this.#outbox = new Outbox({
-      seal: (message) => this.#seal(message),
-      give: (frame, bytes, message) => this.#give(frame, bytes, message),
-      changed: (message, changes) => this.#update(message, changes),
-    });
+    this.#outbox = new Outbox(
+      (message) => this.#seal(message),
+      (sealed, message) => this.#give(sealed, message),
+      (message, changes) => this.#update(message, changes),
+    );
     // What comes in is a queue, for decryption takes its time and must not change the order.
     this.#incoming = this.#agree();
     if (kept) {
@@ -179,7 +181,7 @@ export class Chat {
 
   /** Sends a step of a call. */
   signal(kind, data) {
-    this.#outbox.signal({ type: 'signal', kind, data });
+    this.#outbox.send({ type: 'signal', kind, data }, SIGNALS);
   }
 
   /** There is no connection. What is said from now on waits. */
@@ -209,7 +211,7 @@ export class Chat {
     if (this.#unread !== undefined && !this.#readTimer) {
       this.#readTimer = setTimeout(() => {
         this.#readTimer = 0;
-        this.#outbox.mark({ type: 'read', id: this.#unread });
+        this.#outbox.send({ type: 'read', id: this.#unread }, 1);
         this.#unread = undefined;
       }, READ_EVERY);
     }
@@ -316,17 +318,18 @@ export class Chat {
   /** Returns a message as it travels: a frame, and the bytes of a picture. */
   async #seal({ id, text, picture, reply }) {
     await this.#agreed;
+    // Without a secret this throws: what should be encrypted never goes out as it is.
     const [secret] = this.#secrets;
     if (!picture) {
-      return [{ type: 'message', id, text: secret ? await secret.seal(text) : text, reply }];
+      return [{ type: 'message', id, text: this.encrypted ? await secret.seal(text) : text, reply }];
     }
-    const bytes = secret
+    const bytes = this.encrypted
       ? new TextEncoder().encode(await secret.seal(await toDataUrl(picture)))
       : new Uint8Array(await picture.arrayBuffer());
     return [{ type: 'image', id, mime: picture.type, size: bytes.length, reply, encrypted: this.encrypted || undefined }, bytes];
   }
 
-  #give(frame, bytes, message) {
+  #give([frame, bytes], message) {
     const head = { ...frame, chat: this.id };
     if (bytes) {
       // Later messages go behind it on the wire anyhow, so they need not wait for it here.
@@ -481,9 +484,8 @@ export class Chat {
     if (code === 'partner-away') {
       this.#outbox.hold(id);
     } else if (message) {
-      this.#outbox.refused(message);
       this.#open = this.#open.filter((other) => other !== message);
-      this.#update(message, { state: 'failed', why: code });
+      this.#outbox.refused(message, code);
     } else if (code !== 'not-paired') {
       this.#transcript.note('server-refused', { why });
     }

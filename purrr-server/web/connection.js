@@ -29,8 +29,7 @@ const LONGEST_PICTURE = 40_000;
 const ASK_EVERY = 4;
 /** The close code that says that another connection has the session now. */
 const TAKEN_OVER = 4409;
-/** The code of a connection that this side gives up, which ends no chat, and of one by which the visitor leaves. */
-const GIVEN_UP = 4000;
+/** The code by which the visitor leaves. */
 const LEAVING = 1000;
 /** The server's answers to a handshake that say that it has no room. */
 const FULL = [429, 503];
@@ -227,10 +226,13 @@ export class Connection {
   }
 
   /** Gives up a socket whose end would be heard of much later, if ever. */
-  #abandon(code = GIVEN_UP) {
+  #abandon(code) {
     const socket = this.#socket;
     this.#socket = null;
-    socket.close(code);
+    // Any close would end the chat. The server closes the line itself when the session is claimed or the line stays silent.
+    if (code || socket.readyState === WebSocket.CONNECTING) {
+      socket.close(code);
+    }
     this.#lose();
   }
 

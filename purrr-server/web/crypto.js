@@ -1,8 +1,6 @@
 // End-to-end encryption, with the scheme of the Purrr.chat frontend so that the two understand each other: ECDH on P-256
 // makes a key for AES-GCM, and what travels is the string {"ciphertext": base64, "iv": base64}.
 
-import { fromBase64, toBase64 } from './base64.js';
-
 const CURVE = { name: 'ECDH', namedCurve: 'P-256' };
 const IV_BYTES = 12;
 
@@ -94,4 +92,25 @@ async function safetyCode(one, other) {
   const digest = new DataView(await crypto.subtle.digest('SHA-256', both));
   const groups = [0, 8, 16, 24].map((at) => digest.getBigUint64(at) % 100_000n);
   return groups.map((group) => String(group).padStart(5, '0')).join(' ');
+}
+
+// A longer list of arguments overflows the stack of some browsers.
+const PIECE = 0x8000;
+
+export function toBase64(bytes) {
+  let binary = '';
+  for (let start = 0; start < bytes.length; start += PIECE) {
+    binary += String.fromCharCode(...bytes.subarray(start, start + PIECE));
+  }
+  return btoa(binary);
+}
+
+/** Throws if `text` is no base64. */
+export function fromBase64(text) {
+  const binary = atob(text);
+  const bytes = new Uint8Array(binary.length);
+  for (let at = 0; at < binary.length; at += 1) {
+    bytes[at] = binary.charCodeAt(at);
+  }
+  return bytes;
 }

@@ -4,8 +4,6 @@
 /** As many messages, and as many bytes of pictures, may be on their way before the person has to wait. */
 const MESSAGES = 256;
 const PICTURE_BYTES = 32 * 1024 * 1024;
-/** So many steps of a call are kept. */
-const SIGNALS = 64;
 
 export class Outbox {
   #seal;
@@ -16,7 +14,7 @@ export class Outbox {
    * that, and 0 once it has arrived.
    */
   #items = [];
-  #count;
+  #count = 0;
   /** Changes with each connection. */
   #line = 0;
   /** Changes with what a message is sealed for, too. */
@@ -27,14 +25,11 @@ export class Outbox {
   #pumping = false;
 
   /**
-   * `seal(message)` makes a frame and bytes of a message, and `give(frame, bytes, message)` hands them to the connection.
-   * `changed(message, changes)` hears how far a message has come. The server was given `count` frames before a reload.
+   * `seal(message)` makes a frame and bytes of a message, and `give([frame, bytes], message)` hands them to the connection.
+   * `changed(message, changes)` hears how far a message has come.
    */
-  constructor({ seal, give, changed }, count = 0) {
-    this.#seal = seal;
-    this.#give = give;
-    this.#changed = changed;
-    this.#count = count;
+  constructor(seal, give, changed) {
+    [this.#seal, this.#give, this.#changed] = [seal, give, changed];
   }
 
   /** False if so much is on its way that more has to wait. */
@@ -54,17 +49,11 @@ export class Outbox {
     this.#pump();
   }
 
-  /** Sends a step of a call. */
-  signal(frame) {
+  /** Sends another frame. So many of its type are kept at most. */
+  send(frame, most) {
     this.#items.push({ frame });
-    this.#forgetOldest(({ frame }) => frame?.type === 'signal', SIGNALS);
-    this.#pump();
-  }
-
-  /** Sends a read mark, in place of an earlier one. */
-  mark(frame) {
-    this.#items.push({ frame });
-    this.#forgetOldest(({ frame }) => frame?.type === 'read', 1);
+    const old = this.#items.filter((item) => item.frame?.type === frame.type).slice(0, -most);
+    this.#items = this.#items.filter((item) => !old.includes(item));
     this.#pump();
   }
 
@@ -72,7 +61,7 @@ export class Outbox {
   mention(frame) {
     if (this.#open && !this.#held && this.#items.every(({ at }) => at !== undefined)) {
       this.#count += 1;
-      this.#give(frame);
+      this.#give([frame]);
     }
   }
 
@@ -147,9 +136,10 @@ export class Outbox {
     this.#items = this.#items.filter(({ at }, index) => index > last || at === undefined);
   }
 
-  /** The message was refused. */
-  refused(message) {
+  /** The message was refused, for `why` if the server did. */
+  refused(message, why) {
     this.#items = this.#items.filter((item) => item.message !== message);
+    this.#changed(message, { state: 'failed', why });
   }
 
   /** Nothing goes out any more. Returns the messages that were not given to any connection. */
@@ -166,12 +156,6 @@ export class Outbox {
     }
   }
 
-  #forgetOldest(kind, most) {
-    const found = this.#items.filter(kind);
-    const old = new Set(found.slice(0, Math.max(0, found.length - most)));
-    this.#items = this.#items.filter((item) => !old.has(item));
-  }
-
   /** Sealing takes its time and must not change the order, so one item is handled after the other. */
   async #pump() {
     if (this.#pumping) {
@@ -186,11 +170,13 @@ export class Outbox {
       }
       const round = this.#round;
       // What needs no sealing goes at once, for the page may be about to go away.
-      const [frame, bytes] = item.frame ? [item.frame] : await this.#seal(item.message);
-      if (round === this.#round && !this.#held && this.#items.includes(item)) {
+      const sealed = item.frame ? [item.frame] : await this.#seal(item.message).catch(() => null);
+      if (!sealed) {
+        this.refused(item.message);
+      } else if (round === this.#round && !this.#held && this.#items.includes(item)) {
         this.#count += 1;
         [item.at, item.given] = [this.#count, true];
-        this.#give(frame, bytes, item.message);
+        this.#give(sealed, item.message);
         if (item.message) {
           this.#changed(item.message, { state: 'sent' });
         }

@@ -3,11 +3,8 @@
 // Nothing of a chosen file is sent: it is drawn, and the drawing is sent. So where and with what a photograph was taken,
 // which cameras write into their files, never leaves this browser. One that moves is sent without its metadata instead.
 
-import { fromBase64 } from './base64.js';
-import { canvasIsHonest } from './canvas.js';
+import { fromBase64 } from './crypto.js';
 import { number } from './i18n.js';
-import { imageSize } from './imagesize.js';
-import { strip } from './strip.js';
 
 /** As small as this, in bytes, a picture of the full size is sent, even where more would fit. */
 const ENOUGH = 600_000;
@@ -168,4 +165,230 @@ function checked(bytes, type) {
     throw new PictureProblem('picture-too-many-pixels', { width: number(size.width), height: number(size.height) });
   }
   return new Blob([bytes], { type });
+}
+
+// Whether this browser lets a page read what it has drawn. Browsers that resist fingerprinting hand out noise instead, and a
+// picture that is drawn anew would reach the partner as noise.
+
+const SIDE = 16;
+const COLOURS = ['#e02020', '#20c040', '#2030d0', '#f0e020'];
+/** Compression and colour profiles shift a colour a little; noise does not stop at that. */
+const TOLERANCE = 12;
+
+let answer;
+
+/** Resolves to false if what comes out of a canvas is not what was drawn. */
+function canvasIsHonest() {
+  answer ??= testCanvas().catch(() => false);
+  return answer;
+}
+
+async function testCanvas() {
+  const canvas = paint();
+  const wanted = COLOURS.map(channels);
+  if (!matches(canvas, wanted)) {
+    return false;
+  }
+  const blob = await new Promise((resolve) => canvas.toBlob(resolve, 'image/png'));
+  const bitmap = await createImageBitmap(blob);
+  const copy = Object.assign(document.createElement('canvas'), { width: SIDE, height: SIDE });
+  copy.getContext('2d', { willReadFrequently: true }).drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return matches(copy, wanted);
+}
+
+function paint() {
+  const canvas = Object.assign(document.createElement('canvas'), { width: SIDE, height: SIDE });
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  COLOURS.forEach((colour, index) => {
+    context.fillStyle = colour;
+    context.fillRect((index % 2) * (SIDE / 2), Math.floor(index / 2) * (SIDE / 2), SIDE / 2, SIDE / 2);
+  });
+  return canvas;
+}
+
+function matches(canvas, wanted) {
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  return wanted.every((colour, index) => {
+    const [x, y] = [(index % 2) * (SIDE / 2), Math.floor(index / 2) * (SIDE / 2)];
+    const { data } = context.getImageData(x + 1, y + 1, SIDE / 2 - 2, SIDE / 2 - 2);
+    return data.every((value, at) => Math.abs(value - [...colour, 255][at % 4]) <= TOLERANCE);
+  });
+}
+
+function channels(colour) {
+  return [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16));
+}
+
+// Moving pictures without what their files say beside the picture: comments, places, times, programs. Drawing one anew, as it
+// is done with those that stand still, would leave the first frame.
+
+const GRAPHIC_CONTROL = 0xf9;
+const APPLICATION = 0xff;
+/** The one application's block that says how often a GIF repeats. */
+const LOOPS = ['NETSCAPE2.0', 'ANIMEXTS1.0'];
+const WEBP_CHUNKS = ['VP8X', 'ANIM', 'ANMF', 'VP8 ', 'VP8L', 'ALPH', 'ICCP'];
+/** The flags of a WebP that announce EXIF and XMP. */
+const WEBP_METADATA = 0x0c;
+
+/** Returns a GIF or WebP as a blob without metadata. */
+function strip(bytes, type) {
+  return new Blob(type === 'image/gif' ? strippedGif(bytes) : strippedWebp(bytes), { type });
+}
+
+function strippedGif(bytes) {
+  const kept = [];
+  for (const { kind, label, start, end } of gifBlocks(bytes)) {
+    const loops = label === APPLICATION && LOOPS.includes(String.fromCharCode(...bytes.subarray(start + 3, start + 14)));
+    if (kind !== 'extension' || label === GRAPHIC_CONTROL || loops) {
+      kept.push(bytes.subarray(start, end));
+    }
+  }
+  return [...kept, new Uint8Array([0x3b])];
+}
+
+function strippedWebp(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const kept = [];
+  let total = 4;
+  for (let at = 12; at + 8 <= bytes.length; ) {
+    const size = view.getUint32(at + 4, true);
+    const end = Math.min(bytes.length, at + 8 + size + (size & 1));
+    const name = String.fromCharCode(...bytes.subarray(at, at + 4));
+    if (WEBP_CHUNKS.includes(name)) {
+      const chunk = bytes.slice(at, end);
+      if (name === 'VP8X') {
+        chunk[8] &= ~WEBP_METADATA;
+      }
+      kept.push(chunk);
+      total += chunk.length;
+    }
+    at = end;
+  }
+  const head = new Uint8Array(12);
+  head.set(new TextEncoder().encode('RIFF'));
+  new DataView(head.buffer).setUint32(4, total, true);
+  head.set(new TextEncoder().encode('WEBP'), 8);
+  return [head, ...kept];
+}
+
+// How large a picture is once it is decoded, and whether it moves, read from its first bytes. A small file can claim a size
+// that takes gigabytes to decode, so nothing is decoded before this was asked.
+
+/** Returns `{width, height, frames}` of a JPEG, PNG, GIF, WebP or AVIF, or null if the bytes are none of these. */
+function imageSize(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  try {
+    return read(bytes, view);
+  } catch (error) {
+    if (error instanceof RangeError) {
+      return null;
+    }
+    throw error;
+  }
+}
+
+function read(bytes, view) {
+  const letters = (at, count) => String.fromCharCode(...bytes.subarray(at, at + count));
+  if (view.getUint16(0) === 0xffd8) {
+    return jpeg(view);
+  }
+  if (letters(1, 3) === 'PNG') {
+    return { width: view.getUint32(16), height: view.getUint32(20), frames: 1 };
+  }
+  if (letters(0, 4) === 'GIF8') {
+    return { width: view.getUint16(6, true), height: view.getUint16(8, true), frames: gifFrames(bytes) };
+  }
+  if (letters(0, 4) === 'RIFF' && letters(8, 4) === 'WEBP') {
+    return webp(view, letters);
+  }
+  return letters(4, 4) === 'ftyp' ? avif(view, letters) : null;
+}
+
+function jpeg(view) {
+  for (let at = 2; ; ) {
+    if (view.getUint8(at) !== 0xff) {
+      return null;
+    }
+    const marker = view.getUint8(at + 1);
+    if (marker === 0xff) {
+      at += 1;
+    } else if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker)) {
+      return { width: view.getUint16(at + 7), height: view.getUint16(at + 5), frames: 1 };
+    } else {
+      at += 2 + view.getUint16(at + 2);
+    }
+  }
+}
+
+function webp(view, letters) {
+  const kind = letters(12, 4);
+  if (kind === 'VP8X') {
+    const three = (at) => view.getUint8(at) | (view.getUint8(at + 1) << 8) | (view.getUint8(at + 2) << 16);
+    const moving = (view.getUint8(20) & 2) !== 0;
+    return { width: three(24) + 1, height: three(27) + 1, frames: moving ? webpFrames(view, letters) : 1 };
+  }
+  if (kind === 'VP8L') {
+    const bits = view.getUint32(21, true);
+    return { width: (bits & 0x3fff) + 1, height: ((bits >> 14) & 0x3fff) + 1, frames: 1 };
+  }
+  return { width: view.getUint16(26, true) & 0x3fff, height: view.getUint16(28, true) & 0x3fff, frames: 1 };
+}
+
+function webpFrames(view, letters) {
+  let frames = 0;
+  for (let at = 12; at + 8 <= view.byteLength; ) {
+    const size = view.getUint32(at + 4, true);
+    frames += letters(at, 4) === 'ANMF' ? 1 : 0;
+    at += 8 + size + (size & 1);
+  }
+  return frames;
+}
+
+/** The property `ispe` says it; where it stands depends on the file. */
+function avif(view, letters) {
+  let [width, height] = [0, 0];
+  for (let at = 8; at + 16 <= Math.min(view.byteLength, 65_536); at += 1) {
+    if (view.getUint8(at) === 0x69 && letters(at, 4) === 'ispe') {
+      // A file of several pictures says the size of each.
+      [width, height] = [Math.max(width, view.getUint32(at + 8)), Math.max(height, view.getUint32(at + 12))];
+    }
+  }
+  return width ? { width, height, frames: letters(8, 4) === 'avis' ? 2 : 1 } : null;
+}
+
+/** Counts the pictures of a GIF. */
+function gifFrames(bytes) {
+  let frames = 0;
+  for (const { kind } of gifBlocks(bytes)) {
+    frames += kind === 'image' ? 1 : 0;
+  }
+  return frames;
+}
+
+/** Goes through a GIF block by block: where each begins and ends, and what it is. */
+function* gifBlocks(bytes) {
+  const tableBytes = (flags) => (flags & 0x80 ? 3 * 2 ** ((flags & 7) + 1) : 0);
+  const past = (at) => {
+    while (at < bytes.length && bytes[at] !== 0) {
+      at += bytes[at] + 1;
+    }
+    return at + 1;
+  };
+  let at = 13 + tableBytes(bytes[10]);
+  yield { kind: 'head', start: 0, end: at };
+  while (at < bytes.length) {
+    const start = at;
+    if (bytes[at] === 0x2c) {
+      at = past(at + 11 + tableBytes(bytes[at + 9]));
+      yield { kind: 'image', start, end: at };
+    } else if (bytes[at] === 0x21) {
+      const label = bytes[at + 1];
+      at = past(at + 2);
+      yield { kind: 'extension', label, start, end: at };
+    } else {
+      // The trailer, or no GIF any more. What follows it is nothing that is shown.
+      return;
+    }
+  }
 }

@@ -1,8 +1,7 @@
 // The search for a partner: the person's identity in it, and the interests that it names.
 
 import { Identity, canEncrypt } from './crypto.js';
-import { recall } from './memory.js';
-import { keep, lastSession } from './session.js';
+import { keep, lastSession, recall } from './memory.js';
 
 /** More tokens than this are not tried. */
 const TOKENS = 8;
