@@ -71,10 +71,9 @@ export class Outbox {
     this.#line += 1;
     this.#round += 1;
     this.#held = false;
-    for (const { message, at } of this.#items) {
-      if (message && at > 0) {
-        this.#changed(message, { state: 'sending' });
-      }
+    for (const item of this.#items.filter(({ message, at }) => message && at > 0)) {
+      item.given = !(item.message.progress < 1);
+      this.#changed(item.message, { state: 'sending' });
     }
   }
 

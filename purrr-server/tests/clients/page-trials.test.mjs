@@ -13,15 +13,17 @@ const CHECKED = 3_000;
 
 pageStory('W1: dead_line_in_a_chat_is_noticed_and_reconnected', async ({ server, visit }) => {
   const line = await Line.to(server.port);
-  const [ann] = await acquainted(visit, { url: line.url });
+  const [ann, bob] = await acquainted(visit, { url: line.url });
   ann.expect(LOST);
   line.hold();
   await ann.say('does this arrive?');
   await ann.the('banner').waitFor({ timeout: NOTICED });
-  await ann.knows('does this arrive?', 'undelivered');
-  await ann.the('message').getByText('Not delivered').waitFor();
+  await ann.knows('does this arrive?', 'sending');
   line.release();
   await ann.seesNo('banner');
+  await bob.hears('does this arrive?');
+  await ann.knows('does this arrive?', 'read');
+  assert.equal(await bob.page.locator('.theirs').count(), 1);
   await line.cut();
 });
 
@@ -205,9 +207,15 @@ pageStory('W6: leaving_the_page_in_a_chat_is_asked_about', async ({ visit }) => 
   assert.notEqual(await ann.page.evaluate(() => getComputedStyle(document.body).overscrollBehaviorY), 'auto');
 
   await ann.page.evaluate(() => void setTimeout(() => location.reload()));
-  await bob.the('over-title').getByText('Ann left the chat.').waitFor();
-  await ann.page.locator('[data-testid=find]:enabled').waitFor();
+  await ann.the('log').getByText('The conversation before the reload is not kept.').waitFor();
+  await ann.say('here again');
+  await bob.hears('here again');
   assert.deepEqual(dialogs, ['beforeunload', 'beforeunload']);
+  await ann.the('leave').click();
+  await ann.the('really-leave').click();
+  await ann.page.locator('[data-testid=again]:enabled').waitFor();
+  await ann.the('home').click();
+  await ann.page.locator('[data-testid=find]:enabled').waitFor();
 
   // At the start there is nothing to lose.
   await ann.the('name').click();

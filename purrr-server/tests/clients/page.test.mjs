@@ -359,7 +359,9 @@ pageStory('leave_button_tells_the_partner', async ({ visit }) => {
 pageStory('closed_tab_tells_the_partner', async ({ visit }) => {
   const [ann, bob] = await acquainted(visit);
   await ann.page.goto('about:blank');
-  await bob.the('over-title').getByText('Ann left the chat.').waitFor();
+  // It might be a reload, which comes back within some seconds.
+  await bob.sees('away');
+  await bob.the('over-title').getByText('Ann lost the connection.').waitFor();
 });
 
 pageStory('cancelled_search_is_not_matched', async ({ visit }) => {
@@ -512,11 +514,16 @@ pageStory('lost_connection_reconnects_with_countdown', async ({ server, visit })
   await ann.the('send').click();
   await ann.page.locator('.mine progress').waitFor();
   await line.cut();
+  await ann.the('banner').getByText('Reconnecting. What you write is sent afterwards.').waitFor();
+  await ann.page.locator('.mine[data-state=sending]').waitFor();
+  await ann.the('countdown').getByText(/^Trying again/).waitFor();
+  await bob.the('away').getByText('Ann’s connection dropped.').waitFor();
+  assert.equal(await ann.the('over').isVisible(), false);
+  await ann.the('leave').click();
+  await ann.the('really-leave').click();
+  await ann.the('over-title').getByText('You left the chat.').waitFor();
   await ann.page.locator('.mine[data-state=failed]').waitFor();
   await ann.the('banner').getByText('The connection is lost.').waitFor();
-  await ann.the('countdown').getByText(/^Trying again/).waitFor();
-  await ann.the('over-title').getByText('Your connection was lost, and the chat with it.').waitFor();
-  await bob.the('over-title').getByText('Ann lost the connection.').waitFor();
   // The waits grow, so after some attempts there are whole seconds to count.
   await ann.the('countdown').getByText(/^Trying again in [2-9] s$/).waitFor();
 
