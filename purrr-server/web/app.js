@@ -287,6 +287,7 @@ function resume(frame) {
   search.settle(true);
   if (returning?.chat === frame.chat) {
     meet({ ...frame, shared: [] }, returning);
+    byId('openers').hidden ||= returning.said.mine + returning.said.theirs > 0;
     transcript.note('reloaded');
     if (chat.encrypted) {
       transcript.note('safety-changed');

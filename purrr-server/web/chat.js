@@ -52,6 +52,8 @@ export class Chat {
   #readTimer = 0;
   #last = null;
   #over = false;
+  /** There is no connection, or the server has not said yet that the chat goes on over it. */
+  #lost = false;
   #hear;
   #typing = { said: 0, timer: 0 };
   #said = { mine: 0, theirs: 0 };
@@ -88,13 +90,13 @@ export class Chat {
     // What comes in is a queue, for decryption takes its time and must not change the order.
     this.#incoming = this.#agree();
     if (kept) {
-      this.#outbox.suspend();
+      this.suspend();
     }
   }
 
   /** True while there is no connection that it goes on. */
   get suspended() {
-    return !this.#over && this.#outbox.suspended;
+    return !this.#over && this.#lost;
   }
 
   /** How the server finds this chat again. */
@@ -188,6 +190,7 @@ export class Chat {
   suspend() {
     clearTimeout(this.#typing.timer);
     this.#typing.said = 0;
+    this.#lost = true;
     this.#outbox.suspend();
     this.#hear.typing(false);
   }
@@ -197,6 +200,7 @@ export class Chat {
     const { line } = this.#outbox;
     const counts = COUNTED.includes(frame.type) ? 1 : (frame.missing ?? 0);
     this.#arrived += counts;
+    this.#lost &&= frame.type !== 'resumed';
     this.#incoming = this.#incoming.then(async () => {
       if (!this.#over) {
         await this.#take(frame, bytes, line);

@@ -77,11 +77,6 @@ export class Outbox {
     }
   }
 
-  /** True until `resume`. */
-  get suspended() {
-    return !this.#open;
-  }
-
   /** Which connection a later `resume` is about. */
   get line() {
     return this.#line;

@@ -316,6 +316,7 @@ pageStory('partner_who_leaves_meanwhile_is_named_as_the_reason', async (cast) =>
   await bob.sees('over');
   await line.mend();
   await ann.the('over-title').getByText('Bob left the chat.').waitFor();
+  assert.deepEqual(await ann.transcript(), ['bye'], 'what came before it is read first');
   await ann.seesNo('banner');
   await line.cut();
 });

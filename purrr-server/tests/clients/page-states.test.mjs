@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { Keys } from './support/encryption.mjs';
 import { Line } from './support/line.mjs';
+import { Native } from './support/native.mjs';
 import { LOST, PHONE, PHOTOGRAPH, give, pageStory, patient, untilType, violations } from './support/page.mjs';
 
 const SCREENSHOTS = process.env.PURRR_SCREENSHOTS;
@@ -142,7 +143,9 @@ for (const [name, settings] of [
       await press('home');
       await look('start-again');
 
-      const dora = await visit();
+      const other = await Line.to(server.port);
+      const dora = await visit({ url: other.url });
+      dora.expect(LOST);
       await ann.the('find').click();
       await ann.the('anyone').waitFor();
       await dora.find('Dora', 'tea');
@@ -161,6 +164,27 @@ for (const [name, settings] of [
       await ann.seesNo('call-panel');
       await look('call-over');
 
+      await dora.say('One moment, a tunnel.');
+      await ann.page.locator('.theirs').waitFor();
+      await other.cut();
+      await ann.sees('away');
+      await look('partner-away');
+      await other.mend();
+      await ann.seesNo('away');
+      await look('partner-back');
+      await line.cut();
+      await ann.sees('banner');
+      await ann.say('Now it is my turn.');
+      await look('reconnecting');
+      await line.mend();
+      await ann.seesNo('banner');
+      await dora.hears('Now it is my turn.');
+      ann.page.once('dialog', (dialog) => dialog.accept());
+      await ann.page.reload();
+      await ann.page.locator('.note').nth(2).waitFor();
+      await ann.safetyCode();
+      await look('reloaded');
+
       await ann.page.evaluate(patient);
       line.hold();
       await press('leave');
@@ -171,6 +195,18 @@ for (const [name, settings] of [
       line.release();
       await ann.page.locator('[data-testid=again]:enabled').waitFor();
       await look('over-left');
+
+      await press('again');
+      await dora.page.locator('[data-testid=again]:enabled').click();
+      await ann.sees('openers');
+      const { tokens, chat } = JSON.parse(await ann.page.evaluate(() => sessionStorage.getItem('purrr.session')));
+      const second = await Native.connect(server.url);
+      second.send({ type: 'hello', resume: tokens.at(-1), ...chat });
+      await ann.sees('over');
+      await ann.page.locator('[data-testid=again]:enabled').waitFor();
+      await look('taken-over');
+      second.close();
+      await other.cut();
       await line.cut();
     },
     { args: SITE },

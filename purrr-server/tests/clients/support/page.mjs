@@ -10,7 +10,7 @@ import { story } from './story.mjs';
 
 export const PHOTOGRAPH = readFileSync(new URL('../fixtures/photograph.jpg', import.meta.url));
 /** What a browser says of its own when a connection fails, and when it is asked why. */
-export const LOST = /WebSocket connection to .* failed|ERR_(CONNECTION|EMPTY)|status of (426|503)/;
+export const LOST = /WebSocket connection to .* failed|ERR_(CONNECTION|EMPTY|SOCKET)|status of (426|503)/;
 export const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
 
 let browser;
