@@ -8,28 +8,26 @@ import { Composer } from './composer.js';
 import { Connection } from './connection.js';
 import { askBeforeUnload, beginControls } from './controls.js';
 import { copyText } from './copy.js';
+import { beginReports, follow, view } from './dialogs.js';
 import { byId } from './dom.js';
 import { Departure, Ending, Question, whyLeft } from './ending.js';
 import { watchGestures } from './gestures.js';
 import { list, t, translate } from './i18n.js';
-import { follow } from './links.js';
 import { keep } from './memory.js';
 import { keepForLater } from './offline.js';
 import { offerOpeners } from './openers.js';
 import { Search } from './search.js';
 import { beginSettings } from './settings.js';
 import { showSite, title } from './site.js';
-import { beginReports } from './report.js';
 import { Start } from './start.js';
 import { Transcript } from './transcript.js';
 import { Banner, clearNotice, countBlocked, hideNumbers, notice, show, showAway, showNumbers, showPartner } from './view.js';
-import { view } from './viewer.js';
 import { Waiting } from './waiting.js';
 
 /** How often a waiting visitor is shown how many are online. */
 const CENSUS_EVERY = 10_000;
 /** What came too late for what happened meanwhile, and a probe of an older server. */
-const PASSED = ['already-paired', 'draining', 'not-paired', 'unknown-type'];
+const PASSED = ['already-paired', 'draining', 'unknown-type'];
 
 /** `start`, `waiting`, `chat`, or `over`: a chat that has ended and can still be read. */
 let phase = 'start';
@@ -384,6 +382,8 @@ function fail(error) {
   } else if (error.code === 'rate-limited' && searching) {
     cancel();
     notice('search-too-fast');
+  } else if (error.code === 'not-paired') {
+    parting = null;
   } else if (!PASSED.includes(error.code)) {
     notice('server-refused', { why: error.message });
   }
@@ -413,6 +413,7 @@ function abandoned(reason) {
 
 function meet(matched, kept) {
   search.returning = null;
+  parting = null;
   chat = new Chat({
     matched,
     kept,

@@ -32,14 +32,17 @@ pageStory('X5: leave_is_said_once_the_server_has_answered', async (cast) => {
   await line.cut();
 });
 
-for (const kind of ['leave', 'block-now']) {
+for (const [kind, said] of [
+  ['leave', 'You left the chat.'],
+  ['block-now', 'You left, and won’t meet Bob again.'],
+]) {
   pageStory(`X5: ${kind}_without_an_answer_closes_the_connection_and_reconnects`, async (cast) => {
     const { line, ann, bob } = await onLine(cast);
     line.hold();
     await ann.the(kind).click();
     const pressed = Date.now();
     await ann.the('really-leave').click();
-    await ann.the('over-title').getByText('You left the chat.').waitFor();
+    await ann.the('over-title').getByText(said).waitFor();
     const took = Date.now() - pressed;
     assert.ok(took >= 800, `${took} ms: the server cannot have answered`);
     await ann.sees('banner');
