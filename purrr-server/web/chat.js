@@ -201,11 +201,13 @@ export class Chat {
     const counts = COUNTED.includes(frame.type) ? 1 : (frame.missing ?? 0);
     this.#arrived += counts;
     this.#lost &&= frame.type !== 'resumed';
+    if (!this.#over) {
+      this.#acknowledge(frame, counts);
+    }
     this.#incoming = this.#incoming.then(async () => {
       if (!this.#over) {
         await this.#take(frame, bytes, line);
         this.#taken += counts;
-        this.#acknowledge(frame, counts);
       }
     });
   }
@@ -287,7 +289,7 @@ export class Chat {
     if (unacked.frames >= ACK_FRAMES || unacked.bytes >= ACK_BYTES || type === 'image' || type === 'left') {
       clearTimeout(unacked.timer);
       this.#unacked = { frames: 0, bytes: 0, timer: 0 };
-      this.#connection.send({ type: 'ack', chat: this.id, received: this.#taken });
+      this.#connection.send({ type: 'ack', chat: this.id, received: this.#arrived });
       this.#hear.keep();
     } else if (counts) {
       unacked.timer ||= setTimeout(() => this.#acknowledge({ type: 'left' }, 0), ACK_WITHIN);
