@@ -34,7 +34,7 @@ export function showPartner({ name, encrypted }) {
 /** Says that the connection of a partner of this name dropped, or with null that it did not. */
 export function showAway(name) {
   byId('away').hidden = name === null;
-  say(byId('away'), name === null ? '' : 'partner-away', { name });
+  say(byId('away-text'), name === null ? '' : 'partner-away', { name });
 }
 
 /** Says something that went wrong, until its cause is gone. It takes room of its own and covers nothing. */
