@@ -9,14 +9,14 @@ use std::{
 
 use crate::{
     model::{
-        command::Command,
+        command::{Command, Recover},
         event::{Event, QueueStatus},
         frame::Frame,
         ids::{ChatId, PeerId, PersonId, ResumeToken},
         limits::Limits,
         person::PersonAt,
         profile::{Capabilities, Hello, Search},
-        reason::{ChatEnd, CloseReason},
+        reason::{ChatEnd, CloseReason, Closing},
         ticket::Ticket,
     },
     session::{
@@ -38,6 +38,7 @@ enum Step {
     Resume,
     Unresponsive,
     Responsive,
+    Announce,
     Say,
     SayElsewhere,
     Matched,
@@ -50,12 +51,21 @@ enum Step {
     Flushed,
     FlushedInPart,
     Late,
+    /// The transport is lost without a word, and the session is held if it can be resumed.
+    Lost,
+    /// The client claims the session, and means this chat.
+    Claim,
+    /// The same, without knowing of the chat.
+    ClaimUnaware,
+    EndAcknowledged,
+    PartnerAway,
+    PartnerBack,
     Drain,
     DrainLater,
     Close,
 }
 
-const STEPS: [Step; 25] = [
+const STEPS: [Step; 32] = [
     Step::Find,
     Step::Cancel,
     Step::Next,
@@ -64,6 +74,7 @@ const STEPS: [Step; 25] = [
     Step::Resume,
     Step::Unresponsive,
     Step::Responsive,
+    Step::Announce,
     Step::Say,
     Step::SayElsewhere,
     Step::Matched,
@@ -78,6 +89,12 @@ const STEPS: [Step; 25] = [
     Step::Flushed,
     Step::FlushedInPart,
     Step::Late,
+    Step::Lost,
+    Step::Claim,
+    Step::ClaimUnaware,
+    Step::EndAcknowledged,
+    Step::PartnerAway,
+    Step::PartnerBack,
     Step::Drain,
     Step::DrainLater,
     Step::Close,
@@ -99,6 +116,8 @@ enum Bug {
     ForgottenPause,
     /// Leaves a blocked partner without blocking it.
     BlockThatOnlyLeaves,
+    /// Does not tell the client what it has resumed.
+    SilentResume,
 }
 
 /// What a driver has, and what the client was told.
@@ -113,6 +132,8 @@ struct Known {
     told_waiting: bool,
     told_paired: bool,
     closing: bool,
+    /// There is no transport.
+    detached: bool,
 }
 
 fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), String> {
@@ -125,6 +146,12 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
     let mut known = Known::default();
     for step in history {
         let was = known;
+        let claims = matches!(step, Step::Claim | Step::ClaimUnaware);
+        if known.detached != claims && (known.detached || claims) {
+            // The keeper of a session only waits for a claim. When its window is over, or the hub
+            // drains, it drops the session.
+            continue;
+        }
         let mut sent = None;
         let mut command = |session: &mut Session, command| {
             sent = session.handle_command(command, || start, QueueStatus::default)
@@ -137,6 +164,7 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
             | Step::Leave
             | Step::Block
             | Step::Resume
+            | Step::Announce
             | Step::Say
             | Step::SayElsewhere
                 if known.closing => {}
@@ -152,6 +180,21 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
                 &mut session,
                 Command::Hello { hello: Hello::default(), resume: Some(ResumeToken::NONE) },
             ),
+            Step::Announce => {
+                command(&mut session, Command::Recover(Box::default()));
+            }
+            Step::Lost if session.window(Closing::Lost).is_some() && !session.draining => {
+                session.handle_detached();
+                known.detached = true;
+            }
+            Step::Claim | Step::ClaimUnaware => {
+                known.detached = false;
+                let meant = (*step == Step::Claim).then_some(CHAT);
+                claim(&mut session, &mut known, meant, bug)?;
+            }
+            Step::EndAcknowledged => session.handle_end_acknowledged(),
+            Step::PartnerAway => session.handle_partner_away(),
+            Step::PartnerBack => session.handle_partner_back(Hello::default()),
             Step::Unresponsive => session.handle_unresponsive(),
             Step::Responsive if bug == Bug::ForgottenPause => {}
             Step::Responsive => session.handle_responsive(),
@@ -183,7 +226,7 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
             Step::Drain => session.handle_drain(1, None),
             Step::DrainLater => session.handle_drain(1, Some(start)),
             Step::Close => session.handle_close(),
-            Step::Matched | Step::Failed | Step::Heard | Step::Parted => {}
+            Step::Lost | Step::Matched | Step::Failed | Step::Heard | Step::Parted => {}
         }
         let wanted = *step == Step::Say && was.pipe && !was.closing;
         if sent.is_some() != wanted {
@@ -193,9 +236,16 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
         if blocked != (*step == Step::Block && (was.pipe || was.parted) && !was.closing) {
             return Err(format!("{step:?} blocked {blocked} while {was:?}"));
         }
+        let has_timeout = session.poll_timeout().is_some() && !session.draining;
+        if known.detached && (known.place || has_timeout) {
+            return Err("a session without a transport has a place or a timeout".to_owned());
+        }
         listen(&mut session, &mut known, bug)?;
         if *step == Step::Late && session.poll_timeout().is_some() {
             return Err("a deadline that has passed still stands".to_owned());
+        }
+        if known.paused && claims {
+            return Err("a peer that has resumed has no place".to_owned());
         }
         if known.paused && *step == Step::Responsive {
             return Err("a responsive peer has no place".to_owned());
@@ -210,6 +260,31 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
         }
     }
     Ok((known, format!("{session:?}")))
+}
+
+/// Attaches a session that is held to the transport of one that has just arrived.
+fn claim(
+    session: &mut Session,
+    known: &mut Known,
+    meant: Option<ChatId>,
+    bug: Bug,
+) -> Result<(), String> {
+    let limits = Limits { rates: None, ..Limits::default() };
+    let (hello, search) = (Hello::default(), Search::default());
+    let (peer, capabilities) = (PeerId::from_bits(3), Capabilities::default());
+    let fresh = Session::new(peer, hello, search, capabilities, limits);
+    let recover = Recover { chat: meant, ..Recover::default() };
+    let goes_on = session.handle_attached(fresh, recover).is_some();
+    if goes_on && !(known.pipe || known.parted) {
+        return Err("a chat was resumed that there never was".to_owned());
+    }
+    known.pipe = goes_on;
+    // A client that does not know of the chat is told of it anew.
+    known.told_paired &= meant.is_some();
+    if bug != Bug::SilentResume {
+        session.handle_rewound(meant, 0, QueueStatus::default);
+    }
+    Ok(())
 }
 
 /// Applies the actions of the session. Returns true if one of them blocked the partner.
@@ -234,6 +309,8 @@ fn apply_actions(
             // What was said is lost only to a partner that does not read.
             Action::Discard => known.pipe && step == Step::Late,
             Action::Part(_) => known.pipe,
+            // The driver lets go of a transport that stalls, and holds the session.
+            Action::Close(CloseReason::Lost) => !known.closing && !known.detached,
             Action::Close(closing) => !known.closing || *closing == CloseReason::Slow,
         };
         if !fits {
@@ -249,6 +326,10 @@ fn apply_actions(
             Action::Discard | Action::Introduce(_) | Action::Claim(_) => {}
             Action::Resume(_) => session.handle_unknown_token(),
             Action::Part(_) => (known.pipe, known.parted) = (false, true),
+            Action::Close(CloseReason::Lost) => {
+                session.handle_detached();
+                known.detached = true;
+            }
             Action::Close(_) => known.closing = true,
         }
     }
@@ -260,6 +341,10 @@ fn listen(session: &mut Session, known: &mut Known, bug: Bug) -> Result<(), Stri
         match event {
             Event::Matched { .. } if known.told_paired => return Err("matched twice".to_owned()),
             Event::Matched { .. } => (known.told_waiting, known.told_paired) = (false, true),
+            Event::Resumed { .. } => known.told_paired = true,
+            Event::Away | Event::Back { .. } if !known.told_paired => {
+                return Err("told of a partner that there is not".to_owned());
+            }
             Event::Left { .. } if bug == Bug::SilentParting => {}
             Event::Left { .. } if !known.told_paired => {
                 return Err("left, without having been matched".to_owned());
@@ -307,6 +392,7 @@ fn planted_bugs_are_caught() {
         (Bug::SilentParting, "told otherwise"),
         (Bug::ForgottenPause, "has no place"),
         (Bug::BlockThatOnlyLeaves, "Block blocked false"),
+        (Bug::SilentResume, "has no place"),
     ] {
         let found = explore(bug).unwrap_err();
         assert!(found.contains(fault), "{found}");

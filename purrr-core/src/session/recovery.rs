@@ -1,11 +1,11 @@
 //! What a session keeps for a client that can resume it: [`Recovery`].
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use crate::model::{ids::ChatId, ticket::Ticket};
 
 /// What a session keeps for a client that can resume it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Recovery {
     /// Whether the current or the last chat began after the client announced that it acknowledges.
     pub(super) counts: bool,
@@ -21,4 +21,16 @@ pub(super) struct Recovery {
     pub(super) introduces: bool,
     /// The last chat, until the client has acknowledged its end.
     pub(super) ended: Option<(ChatId, Arc<Ticket>)>,
+}
+
+/// Shows the state without what is counted.
+impl fmt::Debug for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recovery")
+            .field("counts", &self.counts)
+            .field("in_background", &self.in_background)
+            .field("introduces", &self.introduces)
+            .field("ended", &self.ended.is_some())
+            .finish_non_exhaustive()
+    }
 }

@@ -1,15 +1,15 @@
 //! Chats that outlive a connection, over the native dialect.
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
+use futures::{StreamExt, future::join_all};
+use purrr_server::ServerConfig;
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::{
     Message,
     protocol::{CloseFrame, frame::coding::CloseCode},
 };
-
-use purrr_server::ServerConfig;
 
 use crate::support::{Peer, Server};
 
@@ -223,5 +223,63 @@ async fn many_clients_drop_and_return_together() {
         assert!(text.starts_with(&format!(r#"{{"type":"resumed","chat":"{chat}""#)), "{text}");
         bob.peer.vanish();
         ann.peer.vanish();
+    }
+}
+
+/// How a chat fares whose connections are cut, one of them or both, for this long.
+async fn survives(server: &Server, gap: Duration, both: bool) -> bool {
+    let (mut ann, mut bob, chat) = pair(server).await;
+    ann.says(1).await;
+    bob.peer.gets(said(1)).await;
+    bob.says(1).await;
+    ann.peer.gets(said(1)).await;
+    let (ann_token, bob_token) = (ann.token, bob.token);
+    ann.peer.vanish();
+    let mut waiting = Some(bob.peer);
+    if both && let Some(bob) = waiting.take() {
+        bob.vanish();
+    }
+    let reading = async {
+        // Reading answers the pings of the server.
+        match &mut waiting {
+            Some(bob) => while bob.socket.next().await.is_some() {},
+            None => pending().await,
+        }
+    };
+    timeout(gap, reading).await.expect_err("a connection that is read goes on");
+    let mut resumed = true;
+    for (name, token) in [("Ann", ann_token), ("Bob", bob_token)] {
+        if name == "Bob" && !both {
+            break;
+        }
+        let mut client = Client::arrive(server, name).await;
+        client.claims(&token, &chat, 1).await;
+        let answer: Value = serde_json::from_str(&client.peer.text().await).expect("JSON");
+        resumed &= answer["type"] == "resumed" && answer["received"] == 1;
+    }
+    resumed
+}
+
+/// `cargo test -p purrr-server --test it chats_survive -- --ignored --nocapture`
+#[tokio::test]
+#[ignore = "takes 45 s; measures"]
+async fn chats_survive_cuts_within_the_window() {
+    const CHATS: usize = 20;
+    let server = Server::start().await;
+    let gaps = [3, 5, 8, 12, 20, 25, 40].map(Duration::from_secs);
+    let cells = gaps.into_iter().flat_map(|gap| [(gap, false), (gap, true)]);
+    let server = &server;
+    let told = join_all(cells.map(async |(gap, both)| {
+        let mut chats = Vec::new();
+        for _ in 0..CHATS {
+            chats.push(survives(server, gap, both));
+        }
+        let survived = join_all(chats).await.into_iter().filter(|survived| *survived).count();
+        (gap, both, survived)
+    }))
+    .await;
+    for (gap, both, survived) in told {
+        eprintln!("cut for {gap:?}, both sides: {both}: {survived} of {CHATS} survive");
+        assert_eq!(survived, if gap < Duration::from_secs(30) { CHATS } else { 0 });
     }
 }

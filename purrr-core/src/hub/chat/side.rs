@@ -163,6 +163,10 @@ impl Side {
                 if pipe.take_progress() {
                     self.stall = None;
                 }
+                if pipe.is_partner_detached() {
+                    self.stall = None;
+                    return Poll::Pending;
+                }
                 let stall = hub.limits.stall;
                 let timer = self.stall.get_or_insert_with(|| Box::pin(sleep(stall)));
                 if timer.as_mut().poll(cx).is_pending() {

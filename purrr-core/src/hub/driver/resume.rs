@@ -102,7 +102,8 @@ impl SessionCore<'_> {
         let meant = recover.chat;
         let fresh = mem::replace(&mut self.session, session);
         let received = self.session.handle_attached(fresh, recover);
-        self.chat = chat.or_else(|| registration.last.take().filter(|_| received.is_some()));
+        let last = registration.last.take().filter(|_| received.is_some());
+        self.chat = chat.or_else(|| last.map(|pipe| *pipe));
         (self.input.held, self.waiting_since) = (held, waiting_since);
         registration.set_owner(cx);
         self.registration = Some(registration);

@@ -108,7 +108,7 @@ impl SessionCore<'_> {
             if let Some(registration) = &mut self.registration
                 && self.session.has_unacknowledged_end()
             {
-                return registration.last = Some(pipe);
+                return registration.last = Some(Box::new(pipe));
             }
             let (frames, charge) = held.map(|held| held.into_frames()).unwrap_or_default();
             pipe.part_after(frames, charge, reason);

@@ -29,7 +29,7 @@ const WRITE_ON_BYTES: usize = 16 * 1024;
 /// hub drains.
 pub(crate) fn keep(hub: &Arc<Shared>, mut suspended: Box<Suspended>, closing: Closing) {
     let window = suspended.session.window(closing).filter(|_| hub.phase() == Phase::Open);
-    let chat = suspended.chat.as_ref().or(suspended.registration.last.as_ref());
+    let chat = suspended.chat.as_ref().or(suspended.registration.last.as_deref());
     let bytes = chat.map_or(0, Pipe::bytes_to_receive) + WRITE_ON_BYTES;
     let origin = suspended.session.origin();
     let hold = suspended.registration.hold(&hub.limits, origin, bytes);

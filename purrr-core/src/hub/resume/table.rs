@@ -94,7 +94,7 @@ pub(crate) struct Registration {
     table: Arc<ResumeTable>,
     slot: Arc<Slot>,
     /// The pipe of a chat that the partner has ended, until the client has acknowledged its end.
-    pub(crate) last: Option<Pipe>,
+    pub(crate) last: Option<Box<Pipe>>,
 }
 
 /// The share of a session without a transport. Dropping it gives the share back.

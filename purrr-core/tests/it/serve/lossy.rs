@@ -1,7 +1,7 @@
 //! Random worlds: two clients that resume, and a network that delays, cuts and duplicates their
 //! connections. Frames of both directions arrive in order, once.
 //!
-//! `WORLDS` sets how many worlds are tried, `SEED` where they begin.
+//! `PURRR_WORLDS` sets how many worlds are tried, `PURRR_WORLDS_SEED` where they begin.
 
 use std::{collections::VecDeque, env, ops::Range};
 
@@ -190,7 +190,8 @@ impl Client {
 
 async fn play(seed: u64) {
     let mut chance = Rng::with_seed(seed);
-    let hub = Hub::builder().limits(limits(&mut chance)).build();
+    let (limits, longest_sleep) = limits(&mut chance);
+    let hub = Hub::builder().limits(limits).build();
     let mut clients = [Client::new("Ann"), Client::new("Bob")];
     for client in &mut clients {
         client.connect(&hub);
@@ -204,7 +205,7 @@ async fn play(seed: u64) {
             10 => client.cut(Closing::Lost),
             11 if client.chat.is_some() => client.cut(Closing::GoingAway),
             12 => client.connect(&hub),
-            13 => sleep(Duration::from_millis(chance.u64(1..600))).await,
+            13 => sleep(Duration::from_millis(chance.u64(1..longest_sleep))).await,
             _ => yield_now().await,
         }
         client.write();
@@ -232,21 +233,23 @@ async fn play(seed: u64) {
     assert_eq!(hub.stats().detached, 0);
 }
 
-/// Queues of the usual length, and some that are soon full.
-fn limits(chance: &mut Rng) -> Limits {
+/// Queues of the usual length, and some that are soon full. Returns the longest sleep in
+/// milliseconds too: while a partner is away, a full queue refuses frames.
+fn limits(chance: &mut Rng) -> (Limits, u64) {
     let mut limits = Limits::default();
     limits.rates = None;
     if chance.u8(0..4) == 0 {
         limits.read_ahead_items = 1_000;
         limits.queue_items = chance.usize(1..8);
+        return (limits, 20);
     }
-    limits
+    (limits, 600)
 }
 
 fn worlds() -> Range<u64> {
     let number = |name| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let first = number("SEED").unwrap_or(0);
-    first..first + number("WORLDS").unwrap_or(WORLDS)
+    let first = number("PURRR_WORLDS_SEED").unwrap_or(0);
+    first..first + number("PURRR_WORLDS").unwrap_or(WORLDS)
 }
 
 #[test]
@@ -260,6 +263,9 @@ fn frames_arrive_once_in_order_over_a_lossy_network() {
         let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             runtime.block_on(play(seed));
         }));
-        assert!(played.is_ok(), "world {seed}: repeat it with SEED={seed} WORLDS=1");
+        assert!(
+            played.is_ok(),
+            "world {seed}: repeat it with PURRR_WORLDS_SEED={seed} PURRR_WORLDS=1"
+        );
     }
 }
