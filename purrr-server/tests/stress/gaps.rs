@@ -43,7 +43,7 @@ const FOREVER: u64 = 86_400;
 const CHATS: u32 = 20;
 
 #[tokio::test]
-#[ignore = "makes a table in four minutes; decides nothing"]
+#[ignore = "makes a table in five minutes; decides nothing"]
 async fn chats_that_survive_gaps_in_a_line() {
     let _alone = ALONE.lock().await;
     for (interval, timeout) in HEARTBEATS {
@@ -63,7 +63,11 @@ async fn chats_that_survive_gaps_in_a_line() {
         // another part of the interval.
         let mut chats = Vec::new();
         for gap in GAPS.into_iter().chain([FOREVER]) {
-            for dialect in [Dialect::Native, Dialect::PurrrChat] {
+            for dialect in Dialect::ALL {
+                // Its partner is told that it is away, and after the resume window that it is gone.
+                if (gap, dialect) == (FOREVER, Dialect::Resuming) {
+                    continue;
+                }
                 for place in 0..CHATS {
                     let chat = Chat::begin(server.address, dialect).await;
                     let after = interval * place / CHATS;
@@ -78,11 +82,8 @@ async fn chats_that_survive_gaps_in_a_line() {
                 |end: &&_| matches!(end, (at, of, End::Survived) if (*at, *of) == (gap, dialect));
             ends.iter().filter(of_these).count()
         };
-        let cells = GAPS.map(|gap| {
-            let [native, purrr_chat] =
-                [Dialect::Native, Dialect::PurrrChat].map(|dialect| survived(gap, dialect));
-            format!("{native}, {purrr_chat}")
-        });
+        let cells = GAPS
+            .map(|gap| Dialect::ALL.map(|dialect| survived(gap, dialect).to_string()).join(", "));
         let mut told: Vec<Duration> = ends
             .iter()
             .filter_map(
@@ -131,10 +132,17 @@ async fn purrr_chat_clients_return_to_their_chats() {
 enum Dialect {
     Native,
     PurrrChat,
+    /// Native, and comes back over another connection.
+    Resuming,
+}
+
+impl Dialect {
+    const ALL: [Self; 3] = [Self::Native, Self::PurrrChat, Self::Resuming];
 }
 
 /// Two matched clients.
 struct Chat {
+    server: SocketAddr,
     ann: Client,
     bob: Client,
     /// Set while Ann's line carries nothing.
@@ -158,7 +166,7 @@ impl Chat {
         for client in [&mut ann, &mut bob] {
             client.gets("matched").await;
         }
-        Self { ann, bob, held }
+        Self { server, ann, bob, held }
     }
 
     /// Holds Ann's line after this time, for so long.
@@ -170,6 +178,11 @@ impl Chat {
             timeout(gap, self.ann.reads()).await.ok();
             self.held.send_replace(false);
             self.ann.says(WORDS);
+            if self.ann.dialect == Dialect::Resuming {
+                while self.ann.next().await.is_some() {}
+                self.ann.resumes(self.server).await;
+                self.ann.says(WORDS);
+            }
             self.ann.reads().await
         };
         tokio::select! {
@@ -204,20 +217,24 @@ impl Chat {
 struct Client {
     dialect: Dialect,
     wire: Wire,
-    /// The `pid` of a Purrr.chat client.
+    /// The `pid` of a Purrr.chat client, or the token of one that resumes.
     token: String,
+    chat: String,
 }
 
 impl Client {
     async fn searching(address: SocketAddr, dialect: Dialect) -> Self {
         let (path, first) = match dialect {
             Dialect::Native => ("/ws", &[r#"{"type":"find"}"#][..]),
+            Dialect::Resuming => {
+                ("/ws", &[r#"{"type":"hello","received":0}"#, r#"{"type":"find"}"#][..])
+            }
             Dialect::PurrrChat => {
                 ("/socket.io/?EIO=4&transport=websocket", &["40", r#"42["find_partner"]"#][..])
             }
         };
-        let mut client =
-            Self { dialect, wire: Wire::websocket(address, path).await, token: String::new() };
+        let wire = Wire::websocket(address, path).await;
+        let mut client = Self { dialect, wire, token: String::new(), chat: String::new() };
         for packet in first {
             client.wire.queue(Raw::Text((*packet).to_owned()));
         }
@@ -229,7 +246,8 @@ impl Client {
     async fn returning(address: SocketAddr, token: &str) -> Self {
         let path = "/socket.io/?EIO=4&transport=websocket";
         let wire = Wire::websocket(address, path).await;
-        let mut client = Self { dialect: Dialect::PurrrChat, wire, token: String::new() };
+        let dialect = Dialect::PurrrChat;
+        let mut client = Self { dialect, wire, token: String::new(), chat: String::new() };
         client.wire.queue(Raw::Text(format!(r#"40{{"pid":"{token}"}}"#)));
         client.wire.queue(Raw::Text(r#"42["find_partner"]"#.to_owned()));
         client
@@ -249,7 +267,9 @@ impl Client {
 
     fn says(&mut self, words: &str) {
         let packet = match self.dialect {
-            Dialect::Native => format!(r#"{{"type":"message","text":"{words}"}}"#),
+            Dialect::Native | Dialect::Resuming => {
+                format!(r#"{{"type":"message","text":"{words}"}}"#)
+            }
             Dialect::PurrrChat => format!(r#"42["chat message","{words}"]"#),
         };
         self.wire.queue(Raw::Text(packet));
@@ -257,7 +277,7 @@ impl Client {
 
     fn is_the_end(&self, text: &str) -> bool {
         text.contains(match self.dialect {
-            Dialect::Native => r#""left""#,
+            Dialect::Native | Dialect::Resuming => r#""left""#,
             Dialect::PurrrChat => "partner_disconnected",
         })
     }
@@ -270,11 +290,33 @@ impl Client {
                     if let Some((_, pid)) = text.split_once(r#""pid":""#) {
                         self.token = pid.get(..32).unwrap_or_default().to_owned();
                     }
+                    self.notes(&text);
                     return Some(text);
                 }
                 Raw::Binary(_) => {}
             }
         }
+    }
+
+    fn notes(&mut self, text: &str) {
+        if self.dialect == Dialect::Resuming {
+            let told: serde_json::Value = serde_json::from_str(text).unwrap();
+            let field = |name: &str| told[name].as_str().unwrap().to_owned();
+            match told["type"].as_str() {
+                Some("welcome") => self.token = field("resume"),
+                Some("matched") => self.chat = field("chat"),
+                _ => {}
+            }
+        }
+    }
+
+    async fn resumes(&mut self, server: SocketAddr) {
+        let Self { token, chat, .. } = self;
+        let hello =
+            format!(r#"{{"type":"hello","resume":"{token}","chat":"{chat}","received":0}}"#);
+        self.wire = Wire::websocket(server, "/ws").await;
+        self.wire.queue(Raw::Text(hello));
+        self.gets("resumed").await;
     }
 
     async fn gets(&mut self, words: &str) {
