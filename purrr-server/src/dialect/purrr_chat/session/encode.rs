@@ -47,11 +47,7 @@ impl PurrrChat {
                     self.delay_matched();
                 }
             }
-            Event::Away => {
-                if self.chat.is_some() {
-                    self.emit_bare(r#"42["hide_typing"]"#);
-                }
-            }
+            Event::Away if self.chat.is_some() => self.emit_bare(r#"42["hide_typing"]"#),
             Event::Back { name, public_key } => self.meet_again(name, public_key),
             Event::Received(frame) => self.encode_frame(frame),
             Event::Idle | Event::Left { .. } => {
