@@ -20,6 +20,7 @@ mod peer;
 mod protocols;
 mod proxies;
 mod rates;
+mod recovery;
 mod resume;
 mod returning;
 mod server;

@@ -19,7 +19,7 @@ use crate::{
 const NEW_KEY: &str =
     "BGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWsBy9HAHlgGVxGBS1g/Bh6dQxzKmUzqExNEm/l8hArgo=";
 
-async fn until_detached(server: &Server, sessions: u64) {
+pub(crate) async fn until_detached(server: &Server, sessions: u64) {
     while server.hub.stats().detached != sessions {
         sleep(Duration::from_millis(5)).await;
     }

@@ -25,6 +25,8 @@ pub(crate) struct Visitor {
     /// Leads every complaint.
     name: &'static str,
     pub(crate) line: Line,
+    /// Who it is here.
+    pub(crate) sid: String,
     /// By what it is known again.
     pub(crate) token: String,
 }
@@ -63,14 +65,14 @@ impl Visitor {
             Transport::WebSocket => Line::websocket(server).await,
             Transport::Polling | Transport::Upgraded => Line::polling(server).await,
         };
-        let mut visitor = Self { name, line, token: String::new() };
+        let mut visitor = Self { name, line, sid: String::new(), token: String::new() };
         visitor.line.send(asking).await;
         let connected = visitor.text().await;
         // Who it is here, and by what it is known again.
         let [session, token] = [10, 51].map(|at| connected.get(at..at + 32).unwrap_or_default());
         let expected = format!(r#"40{{"sid":"{session}","pid":"{token}"}}"#);
         assert_eq!(connected, expected, "{name}");
-        visitor.token = token.to_owned();
+        (visitor.sid, visitor.token) = (session.to_owned(), token.to_owned());
         if transport == Transport::Upgraded {
             visitor.line.upgrade().await;
         }

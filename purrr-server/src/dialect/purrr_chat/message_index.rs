@@ -26,6 +26,13 @@ struct Entry {
 }
 
 impl MessageIndex {
+    /// Creates the index of a chat whose messages are not known.
+    ///
+    /// Its ids go far beyond those that were given, within what the hub allows.
+    pub(super) fn of_unknown_chat() -> Self {
+        Self { highest: 1 << 20, ..Self::default() }
+    }
+
     /// Adds a message of this side and returns its id: one more than the highest so far.
     pub(super) fn push_own(&mut self) -> u64 {
         let id = self.highest + 1;
@@ -41,6 +48,15 @@ impl MessageIndex {
     /// Adds a message of the partner.
     pub(super) fn push_partner(&mut self, id: Option<u64>) {
         self.push(id, false);
+    }
+
+    /// Removes the last messages of the partner.
+    pub(super) fn remove_last_of_partner(&mut self, count: usize) {
+        for _ in 0..count {
+            let last = self.entries.iter().rposition(|entry| !entry.is_own);
+            let Some(last) = last else { return };
+            self.entries.remove(last);
+        }
     }
 
     /// Returns the id of the message with this index.

@@ -2,8 +2,11 @@
 //!
 //! The protocol: <https://socket.io/docs/v4/socket-io-protocol/>.
 
+mod chat;
+mod counting;
 mod data_url;
 mod message_index;
+mod offset;
 mod packet;
 mod payload;
 mod ping_barrier;
@@ -26,7 +29,10 @@ use tokio::time::timeout;
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::session::fuzzing;
 use self::{
+    counting::{Counting, LostChats},
+    offset::Offset,
     packet::{Packet, invalid_namespace},
+    recovery::{Recovery, Resuming},
     session::PurrrChat,
 };
 use super::close_code::close_code;
@@ -56,6 +62,7 @@ pub(crate) struct SocketIo {
     config: Arc<Config>,
     connections: OpenConnections,
     sessions: Sessions,
+    lost: LostChats,
 }
 
 impl SocketIo {
@@ -67,13 +74,14 @@ impl SocketIo {
         limiter: Arc<ConnectionLimiter>,
     ) -> Self {
         let sessions = Sessions::new(Arc::clone(&config), limiter);
-        Self { hub, identifier, sessions, config, connections }
+        let lost = LostChats::new(hub.limits().resume_window);
+        Self { hub, identifier, sessions, config, connections, lost }
     }
 }
 
 /// Answers a request to `/socket.io/`.
 pub(crate) async fn handle(State(socketio): State<SocketIo>, request: Request) -> Response {
-    let SocketIo { hub, identifier, config, connections, sessions } = socketio;
+    let SocketIo { hub, identifier, config, connections, sessions, lost } = socketio;
     let mut opening = match sessions.handle(request).await {
         Handled::Answered(answer) => return answer,
         Handled::Opens(opening) => opening,
@@ -84,8 +92,10 @@ pub(crate) async fn handle(State(socketio): State<SocketIo>, request: Request) -
     };
     let counted = move || connections.open(Dialect::PurrrChat);
     match profile {
-        None => opening.open(move |socket| run(hub, config, counted(), Anonymous, socket)),
-        Some(profile) => opening.open(move |socket| run(hub, config, counted(), profile, socket)),
+        None => opening.open(move |socket| run(hub, config, lost, counted(), Anonymous, socket)),
+        Some(profile) => {
+            opening.open(move |socket| run(hub, config, lost, counted(), profile, socket))
+        }
     }
 }
 
@@ -93,26 +103,27 @@ pub(crate) async fn handle(State(socketio): State<SocketIo>, request: Request) -
 async fn run(
     hub: Hub,
     config: Arc<Config>,
+    lost: LostChats,
     _counted: OpenConnection,
     known: impl Known,
     mut socket: EioSocket,
 ) {
     let connected = timeout(config.connect_timeout, connect(&mut socket)).await;
-    let Auth { auto_pair, pid } = match connected {
+    let auth = match connected {
         Ok(Some(auth)) => auth,
         Ok(None) => return close(socket, None).await,
         Err(_) => return close(socket, Some(NOT_CONNECTED)).await,
     };
-    // A token that is none is no error: the client connects as a new one.
-    let token = pid.and_then(|token| token.parse().ok());
-    let mut chat = PurrrChat::new(socket, hub.limits(), &config, token);
+    let mut chat = PurrrChat::new(socket, hub.limits(), &config, auth.recovery(lost));
     chat.set_name(known.name());
-    if auto_pair {
+    if auth.auto_pair {
         chat.find_at_once();
     }
+    drop(auth);
     let shared = (chat.allowance(), chat.budget(), chat.gate(), chat.origin());
     // The profile is built in place: in a variable, the future would hold it to the end.
     let ended = hub.serve(&mut chat, profile(known.into_profile(), shared)).await;
+    chat.handle_end(ended);
     close(chat.into_socket(), close_code(ended, "not Socket.IO")).await;
 }
 
@@ -154,6 +165,28 @@ struct Auth {
     /// The resume token of the last connection. Clients from version 4.6 on send it again.
     #[serde(default)]
     pid: Option<String>,
+    /// Whether the client speaks connection state recovery.
+    #[serde(default)]
+    recovery: bool,
+    /// The last argument of the last event, if that was a string.
+    #[serde(default)]
+    offset: Option<String>,
+}
+
+impl Auth {
+    fn recovery(&self, lost: LostChats) -> Option<Box<Recovery>> {
+        // A token that is none is no error: the client connects as a new one.
+        let token = self.pid.as_ref().and_then(|token| token.parse().ok());
+        let recovery = match (self.recovery, token) {
+            (true, Some(pid)) => {
+                Recovery::Resuming(Resuming::new(pid, self.offset.as_deref(), lost))
+            }
+            (true, None) => Recovery::Counting(Counting::new(Offset::NONE, lost)),
+            (false, Some(token)) => Recovery::Named(token),
+            (false, None) => return None,
+        };
+        Some(Box::new(recovery))
+    }
 }
 
 /// Waits until the client connects to the main namespace, which the first event answers.

@@ -1,5 +1,10 @@
 //! Packets of Socket.IO v5: [`Packet`] in, and the ones that the server sends.
 
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::LazyLock,
+};
+
 use bytes::Bytes;
 use bytestring::ByteString;
 use purrr_core::model::ResumeToken;
@@ -88,8 +93,17 @@ pub(super) fn invalid_namespace(namespace: &str) -> ByteString {
 
 /// Returns the packet that connects a client to the main namespace, with its resume token.
 pub(super) fn greeting(resume: ResumeToken) -> Outgoing {
-    let sid = format!("{:032x}", rand::random::<u128>());
+    let sid = sid(resume);
     Outgoing::Text(format!(r#"40{{"sid":"{sid}","pid":"{resume}"}}"#).into())
+}
+
+/// Returns the public id of a session, the same whenever it is recovered.
+///
+/// The keyed hash does not reveal the token. Otherwise each session would have to keep its id.
+fn sid(token: ResumeToken) -> String {
+    static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);
+    let [high, low] = KEYS.each_ref().map(|key| key.hash_one(token));
+    format!("{high:016x}{low:016x}")
 }
 
 #[cfg(test)]

@@ -5,6 +5,10 @@ use purrr_core::{
     model::{Recover, ResumeToken},
 };
 
+use super::{
+    counting::{Counting, LostChats},
+    offset::Offset,
+};
 use crate::transport::engineio::Outgoing;
 
 /// How far a client is with the session that it has lost.
@@ -22,6 +26,46 @@ pub(super) enum Recovery {
     Rejoined(Outgoing),
     /// The claim is answered, and the search after it may not be.
     Answered,
+    /// The client speaks connection state recovery, and claims its session as it connects.
+    Resuming(Resuming),
+    /// The client speaks connection state recovery.
+    Counting(Counting),
+}
+
+/// A claim of which the client is told as it connects.
+pub(super) struct Resuming {
+    /// The token of the client's first connection, which it is known by.
+    pub(super) pid: ResumeToken,
+    /// The token of this connection, once there is one.
+    pub(super) next: Option<ResumeToken>,
+    /// What the client has.
+    pub(super) offset: Offset,
+    /// Whether the client wants a partner if it has none.
+    pub(super) finds: bool,
+    pub(super) lost: LostChats,
+}
+
+impl Resuming {
+    pub(super) fn new(pid: ResumeToken, offset: Option<&str>, lost: LostChats) -> Self {
+        let offset = offset.and_then(|offset| offset.parse().ok()).unwrap_or(Offset::NONE);
+        Self { pid, next: None, offset, finds: false, lost }
+    }
+
+    /// Returns the token that is claimed.
+    pub(super) fn claimed(&self) -> ResumeToken {
+        self.offset.token.unwrap_or(self.pid)
+    }
+
+    /// Returns the command that claims the session.
+    pub(super) fn recover(&self) -> Command {
+        let recover = Recover::announcing(Hello::default()).claiming(self.claimed());
+        Command::Recover(Box::new(recover.in_chat(self.offset.chat, self.offset.received)))
+    }
+}
+
+/// Returns the command that announces a client that counts.
+pub(super) fn announce() -> Command {
+    Command::Recover(Box::new(Recover::announcing(Hello::default())))
 }
 
 /// Returns the command that announces that the client may come back, and claims a session.
@@ -44,7 +88,7 @@ impl Recovery {
     /// Returns true if the client is not to be told of an event, since the claim explains it.
     pub(super) fn hides(&mut self, event: &Event) -> bool {
         match (&*self, event) {
-            (Self::Named(_), _) => false,
+            (Self::Named(_) | Self::Resuming(_) | Self::Counting(_), _) => false,
             (Self::Rejoined(_), Event::Received(_)) => true,
             (Self::Rejoined(_), Event::Left { .. }) => {
                 *self = Self::Claiming;

@@ -20,7 +20,7 @@ use purrr_core::{
     Command, Event, Limits,
     backend::QueueBudget,
     hub::{Gate, Input},
-    model::{ChatId, Closing, Dialect, OriginKey, ResumeToken},
+    model::{CloseReason, Closing, Dialect, OriginKey},
     rate::Allowance,
 };
 use tokio::{
@@ -29,10 +29,9 @@ use tokio::{
 };
 
 use super::{
-    message_index::MessageIndex,
+    chat::Chat,
     packet::AckId,
-    ping_barrier::PingBarrier,
-    recovery::{Recovery, find, recover},
+    recovery::{Recovery, announce, find, recover},
 };
 use crate::{
     config::Config,
@@ -85,29 +84,23 @@ pub(super) struct PurrrChat {
     recovery: Option<Box<Recovery>>,
 }
 
-/// The state of one chat.
-struct Chat {
-    id: ChatId,
-    partner: ByteString,
-    partner_key: ByteString,
-    index: MessageIndex,
-    /// Set while this side is said to be typing.
-    is_typing: bool,
-    /// Set once this side was sent a read mark.
-    has_read_mark: bool,
-    /// Set until this side's messages are meant for this partner.
-    barrier: Option<PingBarrier>,
-}
-
 impl PurrrChat {
     pub(super) fn new(
         socket: EioSocket,
         limits: &Limits,
         config: &Config,
-        token: Option<ResumeToken>,
+        recovery: Option<Box<Recovery>>,
     ) -> Self {
         let budget = socket.transport().budget().clone();
         let narrow = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        let mut commands = VecDeque::new();
+        let is_announced = match recovery.as_deref() {
+            Some(Recovery::Resuming(resuming)) => {
+                commands.push_back(resuming.recover());
+                true
+            }
+            _ => false,
+        };
         Self {
             socket,
             message_bytes: limits.message_bytes,
@@ -117,7 +110,7 @@ impl PurrrChat {
             name: None,
             image_limits: ImageLimits::from_config(config),
             budget,
-            commands: VecDeque::new(),
+            commands,
             packets: VecDeque::new(),
             unflushed_answer: false,
             answer_stall: None,
@@ -125,9 +118,9 @@ impl PurrrChat {
             pending_event: None,
             chat: None,
             had_chat: false,
-            is_announced: false,
+            is_announced,
             is_closing_told: false,
-            recovery: token.map(|token| Box::new(Recovery::Named(token))),
+            recovery,
         }
     }
 
@@ -138,22 +131,67 @@ impl PurrrChat {
 
     /// Begins a search when the session begins.
     pub(super) fn find_at_once(&mut self) {
+        if let Some(Recovery::Resuming(resuming)) = self.recovery.as_deref_mut() {
+            resuming.finds = true;
+            return;
+        }
         let first = self.find();
         self.commands.push_front(first);
     }
 
     /// Returns the command that a request for a partner stands for. Others may follow in the queue.
     fn find(&mut self) -> Command {
-        let token = match self.recovery.take().as_deref() {
+        let is_announced = std::mem::replace(&mut self.is_announced, true);
+        let token = match self.recovery.as_deref() {
             Some(Recovery::Named(token)) => Some(*token),
+            Some(Recovery::Counting(_) | Recovery::Resuming(_)) if is_announced => return find(),
+            Some(Recovery::Counting(_) | Recovery::Resuming(_)) => {
+                self.commands.push_back(find());
+                return announce();
+            }
             _ => None,
         };
-        if std::mem::replace(&mut self.is_announced, true) {
+        if is_announced {
+            self.recovery = None;
             return find();
         }
         self.recovery = token.map(|_| Box::new(Recovery::Claiming));
         self.commands.push_back(find());
         recover(token)
+    }
+
+    /// Keeps the chat of a client that may recover it.
+    pub(super) fn handle_end(&mut self, reason: CloseReason) {
+        if let CloseReason::Lost | CloseReason::Replaced = reason
+            && let Some(Recovery::Counting(counting)) = self.recovery.as_deref_mut()
+            && let Some(chat) = self.chat.take()
+        {
+            counting.keep(chat);
+        }
+    }
+
+    /// Returns what the client is known to have, if that is new.
+    fn poll_ack(&mut self) -> Option<Input> {
+        let Some(Recovery::Counting(counting)) = self.recovery.as_deref_mut() else { return None };
+        if self.socket.gate().is_closed() {
+            return None;
+        }
+        let transport = self.socket.transport();
+        let (chat, received) =
+            counting.poll_ack(|ping| transport.is_answered(ping), transport.last_ping())?;
+        Some(Input::Command(Command::Ack { chat: Some(chat), received }))
+    }
+
+    /// Sends a ping behind what was written, if much of it may not have arrived.
+    fn poll_probe(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.rejoin();
+        ready!(self.poll_packets(cx))?;
+        if let Some(Recovery::Counting(counting)) = self.recovery.as_deref_mut()
+            && counting.handle_flushed(self.socket.transport().last_ping())
+        {
+            self.packets.push_back(Outgoing::PING);
+        }
+        self.poll_packets(cx)
     }
 
     /// Returns how the client ends the connection, once and if it said so.
@@ -264,7 +302,14 @@ impl Stream for PurrrChat {
             return Poll::Ready(Some(Input::Command(command)));
         }
         loop {
-            let Some(incoming) = ready!(this.poll_incoming(cx)) else {
+            let polled = this.poll_incoming(cx);
+            if this.recovery.is_some()
+                && polled.is_pending()
+                && let Some(ack) = this.poll_ack()
+            {
+                return Poll::Ready(Some(ack));
+            }
+            let Some(incoming) = ready!(polled) else {
                 return Poll::Ready(this.take_closing());
             };
             match incoming {
@@ -304,10 +349,7 @@ impl Sink<Event> for PurrrChat {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.recovery.is_some() {
-            this.rejoin();
-        }
-        ready!(this.poll_packets(cx))?;
+        ready!(if this.recovery.is_some() { this.poll_probe(cx) } else { this.poll_packets(cx) })?;
         ready!(this.socket.poll_flush_unpin(cx))?;
         if let Some(barrier) = this.chat.as_mut().and_then(|chat| chat.barrier.as_mut()) {
             barrier.handle_flushed();

@@ -57,7 +57,7 @@ impl Outgoing {
     pub(crate) const PING: Self = Self::Text(ByteString::from_static("2"));
 
     /// Returns the number of bytes.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
             Self::Binary(bytes) => bytes.len(),

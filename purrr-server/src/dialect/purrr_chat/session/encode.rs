@@ -10,18 +10,18 @@ use serde_json::json;
 
 use super::{
     super::{
+        chat::{Chat, named},
+        counting::{Counting, LostChat},
         data_url,
         message_index::MessageIndex,
+        offset::Offset,
         packet::{binary_event, event, greeting},
         ping_barrier::PingBarrier,
-        recovery::Recovery,
+        recovery::{Recovery, Resuming, find},
     },
-    Chat, DIALECT, PurrrChat,
+    DIALECT, PurrrChat,
 };
 use crate::{dialect::p256_key::is_p256_key, transport::engineio::Outgoing};
-
-/// The name of a partner without one. The frontend takes an empty name for no partner at all.
-const NAMELESS: &str = "Stranger";
 
 impl PurrrChat {
     /// Queues the packets of an event.
@@ -34,6 +34,106 @@ impl PurrrChat {
             }
             return;
         }
+        let Some(recovery) = self.recovery.as_deref_mut() else { return self.write(event) };
+        let first = self.packets.len();
+        let counts = matches!(event, Event::Received(_) | Event::Left { .. });
+        match recovery {
+            Recovery::Resuming(_) => return self.resume(event),
+            Recovery::Counting(counting) => match &event {
+                Event::Welcome { resume, .. } => counting.next = Some(*resume),
+                Event::Matched { chat, .. } => counting.handle_matched(*chat),
+                _ => {}
+            },
+            _ => {}
+        }
+        let is_message =
+            matches!(&event, Event::Received(frame) if matches!(frame.body, Body::Message(_)));
+        self.write(event);
+        self.stamp(first, counts);
+        if is_message && let Some(Recovery::Counting(counting)) = self.recovery.as_deref_mut() {
+            counting.note_message();
+        }
+    }
+
+    /// Writes the client's position into packets, if it counts.
+    fn stamp(&mut self, first: usize, counts: bool) {
+        if let Some(Recovery::Counting(counting)) = self.recovery.as_deref_mut() {
+            counting.stamp(&mut self.packets, first, counts, &self.budget);
+        }
+    }
+
+    /// Handles the answer to the claim of a client that connects.
+    fn resume(&mut self, event: Event) {
+        let Some(Recovery::Resuming(resuming)) = self.recovery.as_deref_mut() else { return };
+        if let Event::Welcome { resume, .. } = event {
+            resuming.next = Some(resume);
+            return;
+        }
+        let Some(next) = resuming.next else { return };
+        let Resuming { pid, offset, finds, .. } = *resuming;
+        let (claimed, lost) = (resuming.claimed(), resuming.lost.clone());
+        let is_whole = match &event {
+            Event::Resumed { missing, .. } => *missing == 0,
+            Event::Matched { .. } | Event::Waiting(_) => true,
+            Event::Left { .. } | Event::Idle | Event::Error(_) => false,
+            // Told before the claim is answered.
+            _ => return self.write(event),
+        };
+        let position = match &event {
+            Event::Resumed { chat, .. } if is_whole => Offset { chat: *chat, ..offset },
+            _ => Offset::NONE,
+        };
+        if finds && matches!(event, Event::Left { .. } | Event::Idle | Event::Error(_)) {
+            self.commands.push_back(find());
+        }
+        let (pid, token) = if is_whole { (pid, Some(next)) } else { (next, None) };
+        self.packets.push_back(greeting(pid));
+        let mut counting = Counting::new(Offset { token, ..position }, lost);
+        counting.next = Some(next);
+        let kept = counting.lost.remove(claimed);
+        self.recovery = Some(Box::new(Recovery::Counting(counting)));
+        match event {
+            Event::Resumed { chat: id, name, public_key, .. } if is_whole => {
+                self.socket.set_active(true);
+                self.had_chat = true;
+                self.chat = Some(match kept {
+                    Some(LostChat { mut chat, messages, .. }) if chat.id == id => {
+                        // They are sent again, and take their places then.
+                        let lacked = messages.iter().filter(|it| **it > offset.received).count();
+                        chat.index.remove_last_of_partner(lacked);
+                        (chat.barrier, chat.is_typing) = (None, false);
+                        chat
+                    }
+                    _ => {
+                        let index = MessageIndex::of_unknown_chat();
+                        Box::new(Chat::new(id, name.clone(), public_key.clone(), index))
+                    }
+                });
+                // Brings the next token, also if the client has missed nothing.
+                let first = self.packets.len();
+                self.emit_bare(r#"42["hide_typing"]"#);
+                self.meet_again(name, public_key);
+                self.stamp(first, false);
+            }
+            Event::Resumed { chat, name, public_key, .. } => {
+                self.encode(Event::Matched { chat, name, public_key, shared: Vec::new() });
+            }
+            Event::Matched { .. } | Event::Waiting(_) => {
+                if offset.chat != ChatId::NONE {
+                    // The client may not have read the end of that chat.
+                    let first = self.packets.len();
+                    self.emit_bare(r#"42["hide_typing"]"#);
+                    self.emit_bare(r#"42["partner_disconnected"]"#);
+                    self.stamp(first, false);
+                }
+                self.encode(event);
+            }
+            _ => {}
+        }
+    }
+
+    /// Queues the packets of an event, without what a client that counts gets besides.
+    fn write(&mut self, event: Event) {
         match event {
             Event::Welcome { resume, .. } => self.packets.push_back(greeting(resume)),
             Event::Waiting(_) => {
@@ -86,15 +186,9 @@ impl PurrrChat {
         });
         self.had_chat = true;
         self.packets.push_back(Outgoing::Text(matched(&partner, &partner_key).into()));
-        self.chat = Some(Box::new(Chat {
-            id,
-            partner,
-            partner_key,
-            index: MessageIndex::default(),
-            is_typing: false,
-            has_read_mark: false,
-            barrier,
-        }));
+        let index = MessageIndex::default();
+        let chat = Chat { barrier, ..Chat::new(id, Some(partner), Some(partner_key), index) };
+        self.chat = Some(Box::new(chat));
     }
 
     /// Tells the client of a partner that is there again.
@@ -229,12 +323,6 @@ fn matched(name: &str, key: &str) -> String {
     write_string(key, &mut packet);
     packet.push_str("}]");
     packet
-}
-
-/// Returns the name to show of a partner.
-fn named(name: Option<ByteString>) -> ByteString {
-    let name = name.filter(|name| !name.is_empty());
-    name.unwrap_or_else(|| ByteString::from_static(NAMELESS))
 }
 
 /// Returns a message for the client. All fields must be present: without `reply` the page breaks.

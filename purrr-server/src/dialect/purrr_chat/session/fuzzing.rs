@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 
 use bytes::Bytes;
-use bytestring::ByteString;
 use purrr_core::{
     Command, Event, Frame, Limits,
     codec::{self, Parsed},
@@ -12,10 +11,13 @@ use purrr_core::{
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Chat, MessageIndex, PurrrChat};
+use super::PurrrChat;
 use crate::{
     config::Config,
-    dialect::{native, purrr_chat::packet::Packet},
+    dialect::{
+        native,
+        purrr_chat::{chat::Chat, message_index::MessageIndex, packet::Packet},
+    },
     liveness::Incoming,
     transport::{
         Message as Said,
@@ -90,15 +92,7 @@ fn say(data: &[u8], config: &Config) {
 }
 
 fn chat(id: ChatId) -> Box<Chat> {
-    Box::new(Chat {
-        id,
-        partner: "Ann".into(),
-        partner_key: ByteString::new(),
-        index: MessageIndex::default(),
-        is_typing: false,
-        has_read_mark: false,
-        barrier: None,
-    })
+    Box::new(Chat::new(id, Some("Ann".into()), None, MessageIndex::default()))
 }
 
 /// Checks what the partner is sent on this dialect.
