@@ -58,7 +58,7 @@ impl Client {
         assert_ne!(self.kept.pid, before.pid);
     }
 
-    async fn is_lost(self, server: &Server) -> Kept {
+    async fn lose(self, server: &Server) -> Kept {
         drop(self.visitor);
         until_detached(server, 1).await;
         self.kept
@@ -106,7 +106,7 @@ async fn missed_events_come_once_and_in_order() {
         ann.hears("0").await;
         // Read by the client's machine, and never by the client.
         says(&mut bob, "1").await;
-        let mut kept = ann.is_lost(&server).await;
+        let mut kept = ann.lose(&server).await;
         for text in ["2", "3"] {
             says(&mut bob, text).await;
         }
@@ -124,7 +124,7 @@ async fn missed_events_come_once_and_in_order() {
             says(&mut bob, "4").await;
             ann.hears("4").await;
             if transport == WebSocket {
-                kept = ann.is_lost(&server).await;
+                kept = ann.lose(&server).await;
                 bob.gets(r#"["hide_typing"]"#).await;
             } else {
                 return;
@@ -140,7 +140,7 @@ async fn indices_go_on_after_a_recovery() {
     bob.emit(r#"["send_message",{"message":"0"}]"#).await;
     ann.gets(r#"["receive_message",{"body":"0","from":"Bob","image":null,"reply":null}]"#).await;
     bob.emit(r#"["send_message",{"message":"1"}]"#).await;
-    let kept = ann.is_lost(&server).await;
+    let kept = ann.lose(&server).await;
     let mut ann = Client::again(&server, WebSocket, &kept).await;
     ann.is_recovered(&kept).await;
     ann.gets(r#"["receive_message",{"body":"1","from":"Bob","image":null,"reply":null}]"#).await;
@@ -154,7 +154,7 @@ async fn indices_go_on_after_a_recovery() {
 async fn end_of_the_chat_is_a_missed_event() {
     let server = Server::start().await;
     let (ann, mut bob) = Client::pair(&server, WebSocket).await;
-    let kept = ann.is_lost(&server).await;
+    let kept = ann.lose(&server).await;
     says(&mut bob, "bye").await;
     bob.emit(r#"["disconnect_partner"]"#).await;
     bob.gets_parted().await;
@@ -181,7 +181,7 @@ async fn missed_match_is_told_again() {
     bob.gets(r#"["waiting"]"#).await;
     bob.gets_matched("Ann").await;
     says(&mut bob, "hello").await;
-    ann.is_lost(&server).await;
+    ann.lose(&server).await;
     let mut ann = Client::again(&server, WebSocket, &kept).await;
     assert_eq!((&ann.kept.sid, &ann.kept.pid), (&kept.sid, &kept.pid));
     ann.gets(&format!(r#"["matched",{{"partnerName":"Bob","partnerPk":"{KEY}"}}]"#)).await;
