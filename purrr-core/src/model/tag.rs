@@ -36,8 +36,8 @@ pub(super) fn interest(text: &str) -> Box<str> {
 pub(super) fn language(tag: &str) -> Box<str> {
     let tag = interest(tag);
     // What follows in a POSIX locale, such as `.utf-8`, belongs to no language.
-    let name = tag.split(['.', '@']).next().unwrap_or_default();
-    let primary = name.split(['-', '_']).next().unwrap_or_default();
+    let name = tag.split(['.', '@']).next().unwrap_or_default().trim_end();
+    let primary = name.split(['-', '_']).next().unwrap_or_default().trim_end();
     match primary {
         // A single character begins a tag that is registered or private as a whole.
         short if short.chars().count() < 2 => name.replace('_', "-").into(),
@@ -142,6 +142,8 @@ mod tests {
             ("ｄｅ－AT", "de"),
             ("gsw", "gsw"),
             ("*", "*"),
+            ("en -GB", "en"),
+            ("! -", "! -"),
             ("-", "-"),
             ("", ""),
         ] {
