@@ -1010,7 +1010,7 @@ mod tests {
 
         // One frame is taken without a budget, and so is a large one, which others have paid for.
         budget.0.store(0, Ordering::Relaxed);
-        ann.try_send(text(60_000)).unwrap();
+        ann.try_send(text(16_000)).unwrap();
         full(ann.try_send(text(0)));
         bob.recv().await;
         for _ in 0..5 {
