@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use crate::{
     codec::json::write_string,
     model::{
-        event::{Event, QueueStatus},
+        event::{Event, QueueStatus, Resumed},
         frame::{Body, Message},
         ids::ChatId,
         limits::Limits,
@@ -101,7 +101,9 @@ impl Serialize for Event {
                 map.serialize_entry("type", "delivered")?;
                 map.serialize_entry("id", id)?;
             }
-            Self::Resumed { chat, name, public_key, received, missing, delivered, .. } => {
+            Self::Resumed(resumed) => {
+                let Resumed { chat, name, public_key, received, missing, delivered, .. } =
+                    &**resumed;
                 map.serialize_entry("type", "resumed")?;
                 map.serialize_entry("chat", &chat.to_string())?;
                 map.serialize_entry("partner", &Partner { name, public_key })?;

@@ -51,22 +51,9 @@ pub enum Event {
         id: u64,
     },
     /// The session was resumed in this chat. The frames that the client lacks follow.
-    Resumed {
-        /// The name of the session that was resumed.
-        session: PeerId,
-        /// The chat.
-        chat: ChatId,
-        /// The partner's name.
-        name: Option<ByteString>,
-        /// The partner's public key, unchanged.
-        public_key: Option<ByteString>,
-        /// The number of frames of this client that the session has taken in this chat.
-        received: u64,
-        /// The number of frames before those that follow which are gone.
-        missing: u64,
-        /// The id of the newest own message that was delivered.
-        delivered: Option<u64>,
-    },
+    ///
+    /// Boxed, since every message is moved as an event and few are this one.
+    Resumed(Box<Resumed>),
     /// The partner's connection has dropped. It may come back.
     Away,
     /// The partner is there again, or introduces itself anew.
@@ -88,6 +75,26 @@ pub enum Event {
         /// The delay before reconnecting, in milliseconds.
         retry_after_ms: u64,
     },
+}
+
+/// What a client is told of the session that it has resumed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resumed {
+    /// The name of the session that was resumed.
+    pub session: PeerId,
+    /// The chat.
+    pub chat: ChatId,
+    /// The partner's name.
+    pub name: Option<ByteString>,
+    /// The partner's public key, unchanged.
+    pub public_key: Option<ByteString>,
+    /// The number of frames of this client that the session has taken in this chat.
+    pub received: u64,
+    /// The number of frames before those that follow which are gone.
+    pub missing: u64,
+    /// The id of the newest own message that was delivered.
+    pub delivered: Option<u64>,
 }
 
 /// The state of the lobby when a search starts.

@@ -18,7 +18,7 @@ pub use self::{
     attributes::{Attribute, Attributes},
     census::Census,
     command::{Command, Recover},
-    event::{Event, QueueStatus},
+    event::{Event, QueueStatus, Resumed},
     frame::{
         Body, Dialect, Frame, Image, MAX_ID, Message, ParseDialectError, Signal, SignalKind,
         Verbatim,

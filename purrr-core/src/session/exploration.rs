@@ -341,7 +341,7 @@ fn listen(session: &mut Session, known: &mut Known, bug: Bug) -> Result<(), Stri
         match event {
             Event::Matched { .. } if known.told_paired => return Err("matched twice".to_owned()),
             Event::Matched { .. } => (known.told_waiting, known.told_paired) = (false, true),
-            Event::Resumed { .. } => known.told_paired = true,
+            Event::Resumed(_) => known.told_paired = true,
             Event::Away | Event::Back { .. } if !known.told_paired => {
                 return Err("told of a partner that there is not".to_owned());
             }

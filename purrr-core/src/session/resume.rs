@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     model::{
         command::Recover,
-        event::{Event, QueueStatus},
+        event::{Event, QueueStatus, Resumed},
         frame::Frame,
         ids::ChatId,
         problem::{Code, Problem},
@@ -181,7 +181,7 @@ impl Session {
                 recovery.delivered = undelivered.or(recovery.delivered);
                 let (received, delivered) = (recovery.sent, recovery.delivered);
                 let session = self.ticket.peer;
-                self.tell(Event::Resumed {
+                self.tell(Event::Resumed(Box::new(Resumed {
                     session,
                     chat,
                     name,
@@ -189,7 +189,7 @@ impl Session {
                     received,
                     missing,
                     delivered,
-                });
+                })));
                 if std::mem::take(&mut self.partner_away) {
                     self.handle_partner_away();
                 }

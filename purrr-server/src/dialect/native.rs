@@ -528,7 +528,7 @@ impl Sink<Event> for NativeSocket {
                 }
                 return Pin::new(&mut this.socket).start_send(Message::Text(text));
             }
-            Event::Waiting(_) | Event::Matched { .. } | Event::Resumed { .. } => {
+            Event::Waiting(_) | Event::Matched { .. } | Event::Resumed(_) => {
                 this.socket.set_active(true);
             }
             Event::Idle | Event::Left { .. } => this.socket.set_active(false),

@@ -9,7 +9,7 @@ use fastrand::Rng;
 use purrr_core::{
     Code, Command, Event, Frame, Hello, Hub, Limits, Profile, Search,
     hub::Input,
-    model::{ChatId, Closing, Recover, ResumeToken},
+    model::{ChatId, Closing, Recover, ResumeToken, Resumed},
 };
 use tokio::{
     task::yield_now,
@@ -169,7 +169,8 @@ impl Client {
                 line.is_resuming = false;
                 self.chat = Some(chat);
             }
-            Event::Resumed { chat, received, missing, .. } => {
+            Event::Resumed(resumed) => {
+                let Resumed { chat, received, missing, .. } = *resumed;
                 assert_eq!((Some(chat), missing), (self.chat, 0));
                 let received = usize::try_from(received).expect("a small number");
                 assert!(received <= self.said, "{} never said {received} frames", self.name);

@@ -44,8 +44,8 @@ impl Client {
 
     async fn gets_resumed(&self, received: u64, missing: u64) {
         match self.peer.far.next().await {
-            Some(Event::Resumed { received: sent, missing: gone, .. }) => {
-                assert_eq!((sent, gone), (received, missing));
+            Some(Event::Resumed(resumed)) => {
+                assert_eq!((resumed.received, resumed.missing), (received, missing));
             }
             other => panic!("was not resumed: {other:?}"),
         }
@@ -387,7 +387,8 @@ async fn frames_that_are_gone_are_counted() {
     let mut gone = 0;
     for client in [&ann, &bob] {
         let again = client.resume(&hub, Some(chat), 0).await;
-        let Some(Event::Resumed { missing, .. }) = again.peer.far.next().await else { panic!() };
+        let Some(Event::Resumed(resumed)) = again.peer.far.next().await else { panic!() };
+        let missing = resumed.missing;
         gone += missing;
         let mut received = missing;
         loop {

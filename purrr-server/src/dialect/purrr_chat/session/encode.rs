@@ -4,7 +4,7 @@ use bytestring::ByteString;
 use purrr_core::{
     Code, Command, Event, Frame,
     codec::__private::write_string,
-    model::{Body, ChatId, Message, Signal, SignalKind, Verbatim},
+    model::{Body, ChatId, Message, Resumed, Signal, SignalKind, Verbatim},
 };
 use serde_json::json;
 
@@ -73,14 +73,14 @@ impl PurrrChat {
         let Resuming { pid, offset, finds, .. } = *resuming;
         let (claimed, lost) = (resuming.claimed(), resuming.lost.clone());
         let is_whole = match &event {
-            Event::Resumed { missing, .. } => *missing == 0,
+            Event::Resumed(resumed) => resumed.missing == 0,
             Event::Matched { .. } | Event::Waiting(_) => true,
             Event::Left { .. } | Event::Idle | Event::Error(_) => false,
             // Told before the claim is answered.
             _ => return self.write(event),
         };
         let position = match &event {
-            Event::Resumed { chat, .. } if is_whole => Offset { chat: *chat, ..offset },
+            Event::Resumed(resumed) if is_whole => Offset { chat: resumed.chat, ..offset },
             _ => Offset::NONE,
         };
         if finds && matches!(event, Event::Left { .. } | Event::Idle | Event::Error(_)) {
@@ -93,7 +93,8 @@ impl PurrrChat {
         let kept = counting.lost.remove(claimed);
         self.recovery = Some(Box::new(Recovery::Counting(counting)));
         match event {
-            Event::Resumed { chat: id, name, public_key, .. } if is_whole => {
+            Event::Resumed(resumed) if is_whole => {
+                let Resumed { chat: id, name, public_key, .. } = *resumed;
                 self.socket.set_active(true);
                 self.had_chat = true;
                 self.chat = Some(match kept {
@@ -115,7 +116,8 @@ impl PurrrChat {
                 self.meet_again(name, public_key);
                 self.stamp(first, false);
             }
-            Event::Resumed { chat, name, public_key, .. } => {
+            Event::Resumed(resumed) => {
+                let Resumed { chat, name, public_key, .. } = *resumed;
                 self.encode(Event::Matched { chat, name, public_key, shared: Vec::new() });
             }
             Event::Matched { .. } | Event::Waiting(_) => {
