@@ -19,7 +19,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::support::{Answer, Peer, Server, UPGRADE, raw, soon};
+use crate::support::{Answer, Peer, Server, UPGRADE, program::program, raw, soon};
 
 /// Longer than `--header-timeout`, after which a kept connection once ended.
 const SILENCE: Duration = Duration::from_secs(6);
@@ -299,8 +299,8 @@ async fn systemd_unit_as_documented() {
         return;
     }
     let unit = block_below("## systemd", "ini");
-    let program = env!("CARGO_BIN_EXE_purrr-server");
-    let unit = replaced(&unit, "/usr/local/bin/purrr-server", program);
+    let binary = env!("CARGO_BIN_EXE_purrr-server");
+    let unit = replaced(&unit, "/usr/local/bin/purrr-server", binary);
     let file = concat!(env!("CARGO_TARGET_TMPDIR"), "/purrr.service");
     std::fs::write(file, &unit).unwrap();
     let verify = Command::new("systemd-analyze").args(["verify", "--man=no", file]).output().await;
@@ -310,8 +310,8 @@ async fn systemd_unit_as_documented() {
     assert!(verify.status.success() && !complaint.contains("purrr.service"), "{complaint}");
 
     let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
-    let arguments: Vec<_> = start.split(' ').skip(1).collect();
-    let checked = Command::new(program).arg("check-config").args(arguments).output().await.unwrap();
+    let options: Vec<_> = start.split(' ').skip(1).collect();
+    let checked = program(&[&["check-config"], &options[..]].concat(), &[]).output().await.unwrap();
     assert!(checked.status.success(), "{checked:?}");
 }
 
