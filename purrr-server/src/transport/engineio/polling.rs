@@ -75,6 +75,8 @@ struct State {
     progress: bool,
     upgrade: Upgrade,
     closed: bool,
+    /// Set if a request broke the protocol, for which the session ends.
+    violated: bool,
     /// Set if the client closed the session while no poll waited. The next poll is told.
     noop_due: bool,
     /// The task of the session.
@@ -187,6 +189,17 @@ impl Polling {
         }
         state.posting = true;
         Ok(())
+    }
+
+    /// Closes the session, since a request broke the protocol.
+    pub(super) fn close_for_violation(&self) {
+        self.lock().violated = true;
+        self.close();
+    }
+
+    /// Returns true if a request broke the protocol.
+    pub(super) fn is_violated(&self) -> bool {
+        self.lock().violated
     }
 
     /// Hands that request's packets to the session and waits until it has taken them all.
@@ -413,6 +426,7 @@ impl State {
             progress: false,
             upgrade: Upgrade::None,
             closed: false,
+            violated: false,
             noop_due: false,
             task: None,
         }

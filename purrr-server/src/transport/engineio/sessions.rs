@@ -223,11 +223,19 @@ impl Sessions {
         let body = read_body(request, body_timeout, max_payload, polling, polling.budget()).await;
         let body = match body {
             Ok(body) => body,
-            Err(status) => return Ok(status.into_response()),
+            Err(status) => {
+                // Otherwise the client's line may have failed.
+                if status == StatusCode::PAYLOAD_TOO_LARGE {
+                    polling.close_for_violation();
+                }
+                return Ok(status.into_response());
+            }
         };
         let packets = match body {
-            Some(body) => Inbound::parse(body, polling.budget())
-                .map_err(|InvalidRequest| Refusal::BadRequest)?,
+            Some(body) => Inbound::parse(body, polling.budget()).map_err(|InvalidRequest| {
+                polling.close_for_violation();
+                Refusal::BadRequest
+            })?,
             None => Inbound::refused(),
         };
         polling.post(packets).await.map_err(|InvalidRequest| Refusal::BadRequest)?;

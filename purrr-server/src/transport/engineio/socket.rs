@@ -162,6 +162,7 @@ impl EioTransport {
             (Some(end), _) if [HEARTBEAT_TIMEOUT, SLOW].contains(end) => Closing::Lost,
             (Some(_), _) => Closing::Deliberate,
             (None, Link::WebSocket(socket)) => socket.closing(),
+            (None, Link::Polling(record)) if record.polling().is_violated() => Closing::Deliberate,
             (None, Link::Polling(_) | Link::Closed) => Closing::Lost,
         }
     }
