@@ -220,6 +220,8 @@ pageStory('W6: leaving_the_page_in_a_chat_is_asked_about', async ({ visit }) => 
   // At the start there is nothing to lose.
   await ann.the('name').click();
   await ann.page.reload();
+  // The console tells of a page that is closed while it connects.
+  await ann.page.locator('[data-testid=find]:enabled').waitFor();
   assert.equal(dialogs.length, 2);
 });
 
