@@ -13,12 +13,14 @@ mod wire;
 use std::{env, io, net::SocketAddr, process::Stdio, time::Duration};
 
 #[cfg(feature = "conformance")]
-use purrr_core::backend::conformance::{Cluster, Faults, Suite};
-use purrr_core::{Hub, Profile, backend::Backend, model::ChatEnd};
+use purrr_core::backend::{
+    Backend,
+    conformance::{Cluster, Faults, Suite},
+};
+use purrr_core::{Hub, Profile, model::ChatEnd};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
-    sync::Mutex,
     time::timeout,
 };
 
@@ -122,7 +124,7 @@ async fn hubs_of_two_processes_chat_through_broker() {
 #[cfg(feature = "conformance")]
 #[derive(Debug)]
 struct BrokerFaults {
-    broker: Mutex<Child>,
+    broker: tokio::sync::Mutex<Child>,
     nodes: Vec<Node>,
 }
 
@@ -147,7 +149,7 @@ async fn cluster(nodes: usize) -> Cluster {
         connected.push(Node::connect(address).await);
     }
     let backends: Vec<Backend> = connected.iter().map(Node::backend).collect();
-    let broker = Mutex::new(broker);
+    let broker = tokio::sync::Mutex::new(broker);
     Cluster::new(backends).with_faults(BrokerFaults { broker, nodes: connected })
 }
 

@@ -105,6 +105,7 @@ impl Node {
     }
 
     /// Delays and repeats the messages of both directions from now on.
+    #[cfg(feature = "conformance")]
     pub(super) fn disturb(&self) {
         self.send(ToBroker::Disturb);
         self.0.broker.disturb();
