@@ -39,6 +39,11 @@ impl Chat {
             barrier: None,
         }
     }
+
+    /// Returns the bytes that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.partner.len() + self.partner_key.len() + self.index.heap_bytes()
+    }
 }
 
 /// Returns the name to show of a partner.

@@ -1,21 +1,12 @@
 //! What a client has of what it was sent: [`Counting`].
 
-use std::{
-    collections::{HashMap, VecDeque},
-    fmt,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::collections::VecDeque;
 
 use bytestring::ByteString;
 use purrr_core::model::{ChatId, ResumeToken};
-use tokio::time::Instant;
 
-use super::{chat::Chat, offset::Offset};
-use crate::{
-    limits::{lock, memory::MemoryBudget},
-    transport::engineio::Outgoing,
-};
+use super::{chat::Chat, lost_chats::LostChats, offset::Offset};
+use crate::{limits::memory::MemoryBudget, transport::engineio::Outgoing};
 
 /// Frames that may be unproven before a ping of their own is sent. Below `--queue-items`, which
 /// they fill meanwhile.
@@ -111,12 +102,10 @@ impl Counting {
         self.messages.push_back(self.position.received);
     }
 
-    /// Keeps the chat for the client's next connection.
-    pub(super) fn keep(&mut self, chat: Box<Chat>) {
+    /// Keeps the chat for the client's next connection, if its budget pays for that.
+    pub(super) fn keep(&mut self, chat: Box<Chat>, budget: &MemoryBudget) {
         let Some(token) = self.next else { return };
-        let messages = std::mem::take(&mut self.messages);
-        let until = Instant::now() + self.lost.0.window;
-        self.lost.insert(token, LostChat { chat, messages, until });
+        self.lost.insert(token, chat, std::mem::take(&mut self.messages), budget);
     }
 
     /// Notes that everything was written, after this many pings. Returns true if one more is due.
@@ -153,56 +142,5 @@ impl Counting {
         let unproven = self.written > received;
         self.mark = unproven.then_some(Mark { ping: pings + 1, received: self.written });
         Some((self.position.chat, received))
-    }
-}
-
-/// The chats of clients that count and have lost their connection, by their tokens. Clones are the
-/// same table.
-///
-/// The hub keeps the frames. What is kept here are the indices of the messages: 24 KiB at most.
-#[derive(Clone)]
-pub(super) struct LostChats(Arc<Lost>);
-
-struct Lost {
-    /// How long a session is held.
-    window: Duration,
-    chats: Mutex<HashMap<ResumeToken, LostChat>>,
-}
-
-/// A chat whose client has lost its connection.
-pub(super) struct LostChat {
-    pub(super) chat: Box<Chat>,
-    /// The numbers of the frames that are messages and that the client may lack.
-    pub(super) messages: VecDeque<u64>,
-    until: Instant,
-}
-
-/// The most chats in the table.
-const MAX_LOST: usize = 4_096;
-
-impl LostChats {
-    pub(super) fn new(window: Duration) -> Self {
-        Self(Arc::new(Lost { window, chats: Mutex::default() }))
-    }
-
-    /// Adds a chat. Those whose sessions are held no longer are removed.
-    fn insert(&self, token: ResumeToken, chat: LostChat) {
-        let mut chats = lock(&self.0.chats);
-        let now = Instant::now();
-        chats.retain(|_, chat| chat.until > now);
-        if chats.len() < MAX_LOST {
-            chats.insert(token, chat);
-        }
-    }
-
-    /// Takes a chat out.
-    pub(super) fn remove(&self, token: ResumeToken) -> Option<LostChat> {
-        lock(&self.0.chats).remove(&token)
-    }
-}
-
-impl fmt::Debug for LostChats {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("LostChats").finish_non_exhaustive()
     }
 }

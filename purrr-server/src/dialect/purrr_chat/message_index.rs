@@ -59,6 +59,11 @@ impl MessageIndex {
         }
     }
 
+    /// Returns the bytes that the entries take.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
+    }
+
     /// Returns the id of the message with this index.
     pub(super) fn id_at(&self, index: u64) -> Option<u64> {
         let offset = usize::try_from(index.checked_sub(self.first)?).ok()?;

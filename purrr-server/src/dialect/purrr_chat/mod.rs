@@ -5,6 +5,7 @@
 mod chat;
 mod counting;
 mod data_url;
+mod lost_chats;
 mod message_index;
 mod offset;
 mod packet;
@@ -29,7 +30,8 @@ use tokio::time::timeout;
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::session::fuzzing;
 use self::{
-    counting::{Counting, LostChats},
+    counting::Counting,
+    lost_chats::LostChats,
     offset::Offset,
     packet::{Packet, invalid_namespace},
     recovery::{Recovery, Resuming},

@@ -5,10 +5,7 @@ use purrr_core::{
     model::{Recover, ResumeToken},
 };
 
-use super::{
-    counting::{Counting, LostChats},
-    offset::Offset,
-};
+use super::{counting::Counting, lost_chats::LostChats, offset::Offset};
 use crate::transport::engineio::Outgoing;
 
 /// How far a client is with the session that it has lost.

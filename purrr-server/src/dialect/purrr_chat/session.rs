@@ -166,7 +166,7 @@ impl PurrrChat {
             && let Some(Recovery::Counting(counting)) = self.recovery.as_deref_mut()
             && let Some(chat) = self.chat.take()
         {
-            counting.keep(chat);
+            counting.keep(chat, &self.budget);
         }
     }
 

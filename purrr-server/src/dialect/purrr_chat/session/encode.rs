@@ -11,8 +11,9 @@ use serde_json::json;
 use super::{
     super::{
         chat::{Chat, named},
-        counting::{Counting, LostChat},
+        counting::Counting,
         data_url,
+        lost_chats::LostChat,
         message_index::MessageIndex,
         offset::Offset,
         packet::{binary_event, event, greeting},
@@ -98,7 +99,7 @@ impl PurrrChat {
                 self.socket.set_active(true);
                 self.had_chat = true;
                 self.chat = Some(match kept {
-                    Some(LostChat { mut chat, messages, .. }) if chat.id == id => {
+                    Some(LostChat { mut chat, messages }) if chat.id == id => {
                         // They are sent again, and take their places then.
                         let lacked = messages.iter().filter(|it| **it > offset.received).count();
                         chat.index.remove_last_of_partner(lacked);
