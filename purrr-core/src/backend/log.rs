@@ -8,16 +8,18 @@ use crate::model::profile::Hello;
 ///
 /// The queue holds the frames from `first` on: those that were read and not acknowledged, then
 /// those that were not read.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Log {
     /// The number of the first frame that is held.
     pub(super) first: u64,
     /// How many of the held frames were read.
     pub(super) read: usize,
-    /// The numbers of messages that were freed before they were acknowledged, in order. Each is
-    /// owed a receipt.
-    pub(super) owed: VecDeque<u64>,
 }
+
+/// The numbers of messages that were freed before they were acknowledged, in order. Each is owed a
+/// receipt.
+#[derive(Debug, Default)]
+pub(crate) struct OwedReceipts(VecDeque<u64>);
 
 /// What a side is told of its partner's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,11 +36,22 @@ impl Log {
         self.read = 0;
         self.first.saturating_sub(received)
     }
+}
 
-    /// Takes the receipts that are owed for messages before number `received`.
-    pub(super) fn take_owed(&mut self, received: u64) -> u64 {
-        let owed = self.owed.partition_point(|number| *number < received);
-        self.owed.drain(..owed);
+impl OwedReceipts {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds the receipt of the message of this number.
+    pub(super) fn push(&mut self, number: u64) {
+        self.0.push_back(number);
+    }
+
+    /// Takes the receipts of the messages before number `received`.
+    pub(super) fn take(&mut self, received: u64) -> u64 {
+        let owed = self.0.partition_point(|number| *number < received);
+        self.0.drain(..owed);
         owed as u64
     }
 }

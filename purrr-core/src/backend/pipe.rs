@@ -12,7 +12,7 @@ use std::{
 use crate::{
     backend::{
         budget::{Charge, QUEUE_ALLOWANCE, QueueBudget},
-        log::{Log, Notice},
+        log::{Log, Notice, OwedReceipts},
     },
     model::{frame::Frame, limits::Limits, profile::Hello, reason::ChatEnd},
     sync::{
@@ -27,8 +27,8 @@ use crate::{
 /// Each queue holds at most [`Limits::queue_items`] frames and [`Limits::queue_bytes`] bytes. A
 /// frame larger than that is taken only into an empty queue. Small frames beyond
 /// [`QUEUE_ALLOWANCE`] bytes are charged to the sender's [`QueueBudget`], if it has one. Memory:
-/// about 380 bytes for both ends, and about 130 more for each direction once a frame has gone that
-/// way.
+/// about 380 bytes for both ends, about 130 more for each direction once a frame has gone that way,
+/// and 64 more for each direction whose receiver acknowledges.
 ///
 /// Each end belongs to one task. The `poll` functions register that task's waker and replace the
 /// one of its last call.
@@ -128,10 +128,19 @@ struct Extra {
     charge: Option<Charge>,
     /// Set if the receiver's client acknowledges, so that frames stay after they were read.
     log: Option<Log>,
+    /// Boxed, since most logs never have any of it.
+    resume: Option<Box<Resume>>,
+}
+
+/// What a queue has while its receiver has no connection, or reads no acknowledgement.
+#[derive(Default)]
+struct Resume {
     /// What the sender is to be told of the receiver.
     notice: Option<PendingNotice>,
     /// The bounds of the queue while the receiver was attached. `None` unless it is detached.
     attached_bounds: Option<QueueBounds>,
+    /// What the receiver has not acknowledged of what was freed.
+    owed: OwedReceipts,
 }
 
 /// A notice, and how many frames that were sent before it are not received.
@@ -516,7 +525,7 @@ impl Pipe {
         let bounds = channel.bounds[partner];
         let queue = &mut channel.queues[partner];
         let bytes = u32::try_from(queue.bytes + more).unwrap_or(u32::MAX).min(bounds.bytes);
-        queue.extra.get_or_insert_default().attached_bounds.get_or_insert(bounds);
+        queue.resume_mut().attached_bounds.get_or_insert(bounds);
         let sender = queue.sender.take();
         channel.bounds[partner].bytes = bytes;
         drop(channel);
@@ -526,8 +535,8 @@ impl Pipe {
     /// Tells the partner that this side's connection has dropped.
     pub(crate) fn tell_away(&mut self) {
         let mut channel = lock(&self.shared.channel);
-        let extra = channel.queues[1 - self.side].extra.get_or_insert_default();
-        extra.notice = Some(PendingNotice { notice: Notice::Away, after: 0 });
+        let resume = channel.queues[1 - self.side].resume_mut();
+        resume.notice = Some(PendingNotice { notice: Notice::Away, after: 0 });
         self.notify_partner(channel);
     }
 
@@ -538,9 +547,9 @@ impl Pipe {
         // What was sent before may be meant for another key.
         let after = channel.queues[self.side].unread();
         let queue = &mut channel.queues[partner];
-        let extra = queue.extra.get_or_insert_default();
-        extra.notice = Some(PendingNotice { notice: Notice::Back(Box::new(hello)), after });
-        let (bounds, sender) = (extra.attached_bounds.take(), queue.sender.take());
+        let resume = queue.resume_mut();
+        resume.notice = Some(PendingNotice { notice: Notice::Back(Box::new(hello)), after });
+        let (bounds, sender) = (resume.attached_bounds.take(), queue.sender.take());
         if let Some(bounds) = bounds {
             channel.bounds[partner] = bounds;
         }
@@ -663,15 +672,18 @@ impl Channel {
     #[inline]
     fn take_notice(&mut self, side: usize) -> Option<Notice> {
         // Hardly ever is there one.
-        self.queues[side].extra.as_ref()?.notice.as_ref()?;
+        self.queues[side].resume()?.notice.as_ref()?;
         let unread = self.queues[1 - side].unread();
-        let notice = &mut self.queues[side].extra.as_mut()?.notice;
+        let queue = &mut self.queues[side];
+        let notice = &mut queue.resume_mut().notice;
         let pending = notice.as_mut()?;
         if pending.after > 0 && unread > 0 {
             pending.after -= 1;
             return None;
         }
-        notice.take().map(|pending| pending.notice)
+        let pending = notice.take();
+        queue.free_unused_resume();
+        pending.map(|pending| pending.notice)
     }
 }
 
@@ -727,13 +739,14 @@ impl Queue {
     /// Returns true if the sender is to be told something.
     #[inline]
     fn owes_reports(&self) -> bool {
-        self.receipts > 0 || self.extra.as_ref().is_some_and(|extra| extra.notice.is_some())
+        self.receipts > 0 || self.resume().is_some_and(|resume| resume.notice.is_some())
     }
 
     /// Frees frames that were read, up to number `received` of the chat. Returns how many messages
     /// of them are owed a receipt, or `None` if nothing has changed.
     fn acknowledge(&mut self, received: u64) -> Option<u64> {
-        let mut messages = self.log_mut()?.take_owed(received);
+        self.log_mut()?;
+        let mut messages = self.take_owed(received);
         let mut changed = messages > 0;
         while let Some(frame) = self.free_next(received) {
             messages += u64::from(frame.wants_receipt());
@@ -751,7 +764,8 @@ impl Queue {
             if let Some(log) = self.log_mut()
                 && frame.wants_receipt()
             {
-                log.owed.push_back(log.first - 1);
+                let number = log.first - 1;
+                self.resume_mut().owed.push(number);
             }
         }
         self.shrink_if_empty();
@@ -773,7 +787,34 @@ impl Queue {
     /// Returns true if the receiver has no connection.
     #[inline]
     fn is_detached(&self) -> bool {
-        self.extra.as_ref().is_some_and(|extra| extra.attached_bounds.is_some())
+        self.resume().is_some_and(|resume| resume.attached_bounds.is_some())
+    }
+
+    #[inline]
+    fn resume(&self) -> Option<&Resume> {
+        self.extra.as_ref()?.resume.as_deref()
+    }
+
+    fn resume_mut(&mut self) -> &mut Resume {
+        self.extra.get_or_insert_default().resume.get_or_insert_default()
+    }
+
+    /// Takes the receipts that are owed for messages before number `received`.
+    fn take_owed(&mut self, received: u64) -> u64 {
+        if self.resume().is_none() {
+            return 0;
+        }
+        let owed = self.resume_mut().owed.take(received);
+        self.free_unused_resume();
+        owed
+    }
+
+    fn free_unused_resume(&mut self) {
+        if let Some(extra) = &mut self.extra
+            && extra.resume.as_ref().is_some_and(|resume| resume.is_unused())
+        {
+            extra.resume = None;
+        }
     }
 
     fn log_mut(&mut self) -> Option<&mut Log> {
@@ -812,8 +853,15 @@ impl Queue {
 
 impl Extra {
     const fn is_unused(&self) -> bool {
-        let Self { charge, log, notice, attached_bounds } = self;
-        charge.is_none() && log.is_none() && notice.is_none() && attached_bounds.is_none()
+        let Self { charge, log, resume } = self;
+        charge.is_none() && log.is_none() && resume.is_none()
+    }
+}
+
+impl Resume {
+    fn is_unused(&self) -> bool {
+        let Self { notice, attached_bounds, owed } = self;
+        notice.is_none() && attached_bounds.is_none() && owed.is_empty()
     }
 }
 

@@ -19,8 +19,8 @@ pub(super) struct Recovery {
     pub(super) in_background: bool,
     /// Whether the next introduction is told to the current partner.
     pub(super) introduces: bool,
-    /// The last chat, until the client has acknowledged its end.
-    pub(super) ended: Option<(ChatId, Arc<Ticket>)>,
+    /// The last chat, until the client has acknowledged its end. Boxed, since that is soon.
+    pub(super) ended: Option<Box<(ChatId, Arc<Ticket>)>>,
 }
 
 /// Shows the state without what is counted.

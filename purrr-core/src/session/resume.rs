@@ -74,7 +74,7 @@ impl Session {
 
     /// Returns true if an acknowledgement is about the current or the last chat.
     pub(crate) fn is_current_or_last(&self, meant_for: Option<ChatId>) -> bool {
-        let ended = self.recovery.as_ref().and_then(|recovery| recovery.ended.as_ref());
+        let ended = self.recovery.as_ref().and_then(|recovery| recovery.ended.as_deref());
         self.is_in(meant_for)
             || ended.is_some_and(|(chat, _)| meant_for.is_none_or(|meant| meant == *chat))
     }
@@ -156,7 +156,8 @@ impl Session {
             self.ticket.hello = hello;
         }
         // The client has not read the end of this chat, so it is told again behind the frames.
-        if let (State::Idle { .. }, Some((chat, partner))) = (&self.state, recovery.ended.take()) {
+        if let (State::Idle { .. }, Some(ended)) = (&self.state, recovery.ended.take()) {
+            let (chat, partner) = *ended;
             self.state = State::Paired { chat, partner };
         }
         match &self.state {
@@ -282,7 +283,7 @@ impl Session {
             && recovery.counts
             && !recovery.flush_acknowledges
         {
-            recovery.ended = Some((*chat, Arc::clone(partner)));
+            recovery.ended = Some(Box::new((*chat, Arc::clone(partner))));
         }
     }
 

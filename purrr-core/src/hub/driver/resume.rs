@@ -26,11 +26,10 @@ impl SessionCore<'_> {
             return;
         }
         let (hub, token) = (self.hub, self.peer.token());
-        let registration = self
-            .registration
-            .get_or_insert_with(|| Box::new(Registration::new(&hub.resume, token)));
+        let registration =
+            self.registration.get_or_insert_with(|| Registration::new(&hub.resume, token));
         registration.set_owner(cx);
-        registration.last = None;
+        registration.take_last();
     }
 
     /// Returns true if another connection has claimed the session.
@@ -92,8 +91,7 @@ impl SessionCore<'_> {
 
     /// Goes on as the session that was claimed, in the place of the one that has just arrived.
     pub(super) fn adopt(&mut self, cx: &Context<'_>, suspended: Suspended, recover: Recover) {
-        let Suspended { session, chat, held, waiting_since, mut registration, mut peer } =
-            suspended;
+        let Suspended { session, chat, held, waiting_since, registration, mut peer } = suspended;
         tracing::debug!(session = %session.peer(), by = %self.session.peer(), "resumed");
         self.hub.stats.resumed.add(1);
         peer.exchange_tokens(&mut self.peer);
@@ -102,7 +100,7 @@ impl SessionCore<'_> {
         let meant = recover.chat;
         let fresh = mem::replace(&mut self.session, session);
         let received = self.session.handle_attached(fresh, recover);
-        let last = registration.last.take().filter(|_| received.is_some());
+        let last = registration.take_last().filter(|_| received.is_some());
         self.chat = chat.or_else(|| last.map(|pipe| *pipe));
         (self.input.held, self.waiting_since) = (held, waiting_since);
         registration.set_owner(cx);
@@ -129,11 +127,7 @@ impl SessionCore<'_> {
         if let Some(pipe) = &mut self.chat {
             return pipe.acknowledge_received(received, self.session.owes_receipts());
         }
-        let Some(registration) = &mut self.registration else { return };
-        let Some(last) = &mut registration.last else { return };
-        last.acknowledge_received(received, false);
-        if last.is_end_acknowledged(received) {
-            registration.last = None;
+        if self.registration.as_ref().is_some_and(|it| it.acknowledge_last(received)) {
             self.session.handle_end_acknowledged();
         }
     }

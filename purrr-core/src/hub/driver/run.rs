@@ -124,7 +124,7 @@ where
         cx: &mut Context<'_>,
         phase: &mut PhaseWatch<'_, '_>,
     ) -> Poll<CloseReason> {
-        if let Some(phase) = phase.poll(cx, self.core.registration.as_deref()) {
+        if let Some(phase) = phase.poll(cx, self.core.registration.as_ref()) {
             self.core.poll_opening(cx);
             self.core.enter_phase(phase);
         }

@@ -35,8 +35,8 @@ pub(super) struct SessionCore<'h> {
     /// When the search began, pauses included.
     pub(super) waiting_since: Option<Instant>,
     pub(super) chat: Option<Pipe>,
-    /// For a client that can resume. Boxed, since an idle session has none.
-    pub(super) registration: Option<Box<Registration>>,
+    /// For a client that can resume.
+    pub(super) registration: Option<Registration>,
     /// What the peer may spend of the allowance that it shares with others.
     pub(super) lease: Lease,
     pub(super) timer: Option<Pin<Box<Sleep>>>,
@@ -105,10 +105,10 @@ impl SessionCore<'_> {
         let held = self.input.held.take();
         self.output.unacknowledged = 0;
         if let Some(pipe) = self.chat.take() {
-            if let Some(registration) = &mut self.registration
+            if let Some(registration) = &self.registration
                 && self.session.has_unacknowledged_end()
             {
-                return registration.last = Some(Box::new(pipe));
+                return registration.keep_last(pipe);
             }
             let (frames, charge) = held.map(|held| held.into_frames()).unwrap_or_default();
             pipe.part_after(frames, charge, reason);

@@ -10,7 +10,6 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    backend::pipe::Pipe,
     hub::{
         resume::{
             suspended::Suspended,
@@ -29,8 +28,11 @@ const WRITE_ON_BYTES: usize = 16 * 1024;
 /// hub drains.
 pub(crate) fn keep(hub: &Arc<Shared>, mut suspended: Box<Suspended>, closing: Closing) {
     let window = suspended.session.window(closing).filter(|_| hub.phase() == Phase::Open);
-    let chat = suspended.chat.as_ref().or(suspended.registration.last.as_deref());
-    let bytes = chat.map_or(0, Pipe::bytes_to_receive) + WRITE_ON_BYTES;
+    let bytes = match &suspended.chat {
+        Some(pipe) => pipe.bytes_to_receive(),
+        None => suspended.registration.bytes_of_last(),
+    };
+    let bytes = bytes + WRITE_ON_BYTES;
     let origin = suspended.session.origin();
     let hold = suspended.registration.hold(&hub.limits, origin, bytes);
     let (Some(window), Some(hold), Ok(runtime)) =

@@ -19,7 +19,7 @@ pub(crate) struct Suspended {
     pub(crate) held: Option<Box<HeldFrames>>,
     /// When the search began, pauses included.
     pub(crate) waiting_since: Option<Instant>,
-    pub(crate) registration: Box<Registration>,
+    pub(crate) registration: Registration,
     /// Last, so that it departs after its chat has ended.
     pub(crate) peer: ActivePeer,
 }

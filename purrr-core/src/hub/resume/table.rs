@@ -25,10 +25,11 @@ use crate::{
 
 /// Sessions by their token, and how many of them have no transport.
 ///
-/// The hash need not resist collisions: tokens are drawn at random.
+/// The hash need not resist collisions: tokens are drawn at random. So half of a token is the key,
+/// which saves memory, and the slot has all of it.
 #[derive(Default)]
 pub(crate) struct ResumeTable {
-    slots: Mutex<HashMap<ResumeToken, Arc<Slot>, RandomState>>,
+    slots: Mutex<HashMap<u64, Arc<Slot>, RandomState>>,
     expired: Mutex<Expired>,
     held: Mutex<Held>,
 }
@@ -67,15 +68,20 @@ struct Share {
 
 /// Where a claim finds the task that owns a session.
 struct Slot {
+    table: Arc<ResumeTable>,
     /// Set while there is a request, so that the owner need not lock for each frame.
     requested: AtomicBool,
     state: Mutex<SlotState>,
 }
 
+/// What is seldom there is boxed: a session in a chat has one of these for as long as it lasts.
 struct SlotState {
-    token: ResumeToken,
+    /// The token's bits. As a number of 128 bits its alignment would make the slot larger.
+    token: [u64; 2],
     owner: Option<Waker>,
-    request: Option<Request>,
+    request: Option<Box<Request>>,
+    /// The pipe of a chat that the partner has ended, until the client has acknowledged its end.
+    last: Option<Box<Pipe>>,
 }
 
 /// A session. The table does not know what it is.
@@ -91,10 +97,7 @@ pub(crate) enum Request {
 
 /// A session's entry in the table. Dropping it removes the entry.
 pub(crate) struct Registration {
-    table: Arc<ResumeTable>,
     slot: Arc<Slot>,
-    /// The pipe of a chat that the partner has ended, until the client has acknowledged its end.
-    pub(crate) last: Option<Box<Pipe>>,
 }
 
 /// The share of a session without a transport. Dropping it gives the share back.
@@ -113,8 +116,8 @@ impl ResumeTable {
         token: ResumeToken,
     ) -> Option<oneshot::Receiver<HandedOver>> {
         let mut slots = lock(&self.slots);
-        let slot = slots.remove(&other)?;
-        slots.insert(token, Arc::clone(&slot));
+        let slot = slots.remove_slot(other)?;
+        slots.insert(key(token), Arc::clone(&slot));
         let (to, from) = oneshot::channel();
         slot.request(Request::Claim(to), Some(token));
         Some(from)
@@ -122,7 +125,7 @@ impl ResumeTable {
 
     /// Returns what is known of a token.
     pub(crate) fn state(&self, token: ResumeToken) -> TokenState {
-        if lock(&self.slots).contains_key(&token) {
+        if lock(&self.slots).get(&key(token)).is_some_and(|slot| slot.is_of(token)) {
             return TokenState::Live;
         }
         match lock(&self.expired).tokens.contains(&token) {
@@ -133,7 +136,7 @@ impl ResumeTable {
 
     /// Ends the session of this token if it has no transport.
     pub(crate) fn abandon(&self, token: ResumeToken) {
-        let slot = lock(&self.slots).remove(&token);
+        let slot = lock(&self.slots).remove_slot(token);
         if let Some(slot) = slot {
             slot.request(Request::Abandon, None);
         }
@@ -145,11 +148,41 @@ impl ResumeTable {
     }
 }
 
+/// Returns the key of a token in the table.
+const fn key(token: ResumeToken) -> u64 {
+    halves(token)[0]
+}
+
+const fn halves(token: ResumeToken) -> [u64; 2] {
+    let bits = token.to_bits();
+    [(bits >> 64) as u64, bits as u64]
+}
+
+/// The slots by the keys of their tokens.
+trait Slots {
+    /// Removes the slot of a token.
+    fn remove_slot(&mut self, token: ResumeToken) -> Option<Arc<Slot>>;
+}
+
+impl Slots for HashMap<u64, Arc<Slot>, RandomState> {
+    fn remove_slot(&mut self, token: ResumeToken) -> Option<Arc<Slot>> {
+        match self.entry(key(token)) {
+            Entry::Occupied(entry) if entry.get().is_of(token) => Some(entry.remove()),
+            _ => None,
+        }
+    }
+}
+
 impl Slot {
+    /// Returns true if the session is claimed by this token.
+    fn is_of(&self, token: ResumeToken) -> bool {
+        lock(&self.state).token == halves(token)
+    }
+
     fn request(&self, request: Request, token: Option<ResumeToken>) {
         let mut state = lock(&self.state);
-        state.request = Some(request);
-        state.token = token.unwrap_or(state.token);
+        state.request = Some(Box::new(request));
+        state.token = token.map_or(state.token, halves);
         self.requested.store(true, Ordering::Release);
         let owner = state.owner.clone();
         drop(state);
@@ -162,10 +195,41 @@ impl Slot {
 impl Registration {
     /// Makes a session claimable by its token.
     pub(crate) fn new(table: &Arc<ResumeTable>, token: ResumeToken) -> Self {
-        let state = Mutex::new(SlotState { token, owner: None, request: None });
-        let slot = Arc::new(Slot { requested: AtomicBool::new(false), state });
-        lock(&table.slots).insert(token, Arc::clone(&slot));
-        Self { table: Arc::clone(table), slot, last: None }
+        let state = SlotState { token: halves(token), owner: None, request: None, last: None };
+        let slot = Arc::new(Slot {
+            table: Arc::clone(table),
+            requested: AtomicBool::new(false),
+            state: Mutex::new(state),
+        });
+        lock(&table.slots).insert(key(token), Arc::clone(&slot));
+        Self { slot }
+    }
+
+    /// Keeps the pipe of a chat that the partner has ended.
+    pub(crate) fn keep_last(&self, pipe: Pipe) {
+        lock(&self.slot.state).last = Some(Box::new(pipe));
+    }
+
+    /// Takes the pipe of the last chat.
+    pub(crate) fn take_last(&self) -> Option<Box<Pipe>> {
+        lock(&self.slot.state).last.take()
+    }
+
+    /// Returns the bytes in flight of the last chat.
+    pub(crate) fn bytes_of_last(&self) -> usize {
+        lock(&self.slot.state).last.as_deref().map_or(0, Pipe::bytes_to_receive)
+    }
+
+    /// Frees what the client has acknowledged of the last chat. Returns true if that is all of it.
+    pub(crate) fn acknowledge_last(&self, received: u64) -> bool {
+        // Out of the lock, since a pipe wakes a task.
+        let Some(mut last) = self.take_last() else { return false };
+        last.acknowledge_received(received, false);
+        let is_acknowledged = last.is_end_acknowledged(received);
+        if !is_acknowledged {
+            lock(&self.slot.state).last = Some(last);
+        }
+        is_acknowledged
     }
 
     /// Sets the task that is woken for a request.
@@ -183,13 +247,14 @@ impl Registration {
     pub(crate) fn take_request(&self) -> Option<Request> {
         let mut state = lock(&self.slot.state);
         self.slot.requested.store(false, Ordering::Release);
-        state.request.take()
+        state.request.take().map(|request| *request)
     }
 
     /// Remembers that the session has expired, as one of the last `most`.
     pub(crate) fn note_expired(&self, most: usize) {
-        let token = lock(&self.slot.state).token;
-        let mut expired = lock(&self.table.expired);
+        let [high, low] = lock(&self.slot.state).token;
+        let token = ResumeToken::from_bits(u128::from(high) << 64 | u128::from(low));
+        let mut expired = lock(&self.slot.table.expired);
         if expired.tokens.insert(token) {
             expired.order.push_back(token);
         }
@@ -201,7 +266,7 @@ impl Registration {
 
     /// Reserves the share of a session without a transport. Returns `None` if there is no room.
     pub(crate) fn hold(&self, limits: &Limits, origin: OriginKey, bytes: usize) -> Option<Hold> {
-        let mut held = lock(&self.table.held);
+        let mut held = lock(&self.slot.table.held);
         let all = held.all.with(bytes);
         if all.sessions > limits.detached || all.bytes > limits.detached_bytes {
             return None;
@@ -216,7 +281,7 @@ impl Registration {
             held.by_origin.insert(origin, own);
         }
         held.all = all;
-        Some(Hold { table: Arc::clone(&self.table), origin, bytes })
+        Some(Hold { table: Arc::clone(&self.slot.table), origin, bytes })
     }
 }
 
@@ -233,9 +298,9 @@ impl Share {
 impl Drop for Registration {
     fn drop(&mut self) {
         // In the order of a claim: the table, then the slot.
-        let mut slots = lock(&self.table.slots);
-        let token = lock(&self.slot.state).token;
-        if let Entry::Occupied(entry) = slots.entry(token)
+        let mut slots = lock(&self.slot.table.slots);
+        let [key, _] = lock(&self.slot.state).token;
+        if let Entry::Occupied(entry) = slots.entry(key)
             && Arc::ptr_eq(entry.get(), &self.slot)
         {
             entry.remove();
