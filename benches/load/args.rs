@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// The process whose CPU and memory are reported.
     #[arg(long, value_name = "PID", conflicts_with = "command")]
     pub(crate) server_pid: Option<u32>,
-    /// How many pairs of people [default: 50; image 10; pair and crowd 2500; idle 5000].
+    /// How many pairs of people [default: 50; image 10; pair, crowd and resume 2500; idle 5000].
     #[arg(long, value_name = "COUNT", value_parser = positive)]
     pairs: Option<usize>,
     /// Messages under way in each pair at any time.
@@ -52,6 +52,9 @@ pub(crate) struct Args {
     /// Have the clients of `idle` search for an interest that no other client has, and wait. The server must not widen their search.
     #[arg(long, conflicts_with = "paired")]
     pub(crate) waiting: bool,
+    /// Let native clients announce that they resume, and acknowledge the first of each 16 messages.
+    #[arg(long)]
+    pub(crate) resumable: bool,
     /// In `relay` and `image`, look for what comes again and again instead of sleeping, which takes a core: to wake this
     /// process costs the process that does so, and a server the more, the longer it leaves this process idle.
     #[arg(long)]
@@ -83,6 +86,8 @@ pub(crate) enum Mode {
     Image,
     /// Very many connect, are paired, and talk now and then: memory of everything, and latency.
     Crowd,
+    /// All connections are lost and return: CPU of the server for each fresh client, loss and resume.
+    Resume,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -96,11 +101,16 @@ pub(crate) enum DialectName {
 }
 
 impl Args {
+    /// Whether the clients announce that they resume.
+    pub(crate) fn resumable(&self) -> bool {
+        self.resumable || self.mode == Mode::Resume
+    }
+
     pub(crate) fn pairs(&self) -> usize {
         self.pairs.unwrap_or(match self.mode {
             Mode::Relay => 50,
             Mode::Image => 10,
-            Mode::Pair | Mode::Crowd => 2_500,
+            Mode::Pair | Mode::Crowd | Mode::Resume => 2_500,
             Mode::Idle => 5_000,
         })
     }

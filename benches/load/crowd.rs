@@ -90,7 +90,7 @@ impl<D: Dialect> Crowd<D> {
         let mut crowd = Self {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS),
-            shared: Shared::new(server.address, script, args.mode == Mode::Image),
+            shared: Shared::new(server.address, script, args.mode == Mode::Image, args.resumable()),
             members: Vec::with_capacity(total),
             scratch: vec![0; SCRATCH],
             frugal: args.mode == Mode::Crowd,
@@ -122,6 +122,11 @@ impl<D: Dialect> Crowd<D> {
     /// The time it has spent on nothing, instead of sleeping.
     pub(crate) const fn idled(&self) -> Duration {
         self.idled
+    }
+
+    /// What resumes the chats of the connections over others.
+    pub(crate) fn claims(&self) -> Option<Vec<String>> {
+        self.members.iter().map(|member| member.dialect.claim()).collect()
     }
 
     /// Lets one connection say something, and sends it.
@@ -268,8 +273,16 @@ impl<'a, D: Dialect> Voice<'a, D> {
         self.shared
     }
 
-    pub(crate) fn find(&mut self) {
+    pub(crate) fn find(&mut self) -> anyhow::Result<()> {
+        if self.shared.resumable {
+            D::announce(self.out)?;
+        }
         D::find(self.out);
+        Ok(())
+    }
+
+    pub(crate) fn resume(&mut self, claim: &str) {
+        D::resume(claim, self.out);
     }
 
     pub(crate) fn find_nobody(&mut self, member: usize) -> anyhow::Result<()> {

@@ -40,6 +40,19 @@ pub(crate) trait Dialect: Default {
         anyhow::bail!("this dialect has no interests, so no client can be made to wait in it");
     }
 
+    /// Writes what introduces a client that resumes as one that does.
+    fn announce(_out: &mut Vec<u8>) -> anyhow::Result<()> {
+        anyhow::bail!("clients of this dialect do not acknowledge");
+    }
+
+    /// Returns what resumes the chat of this connection over another one.
+    fn claim(&self) -> Option<String> {
+        None
+    }
+
+    /// Resumes a chat by the claim of the connection that it was on.
+    fn resume(_claim: &str, _out: &mut Vec<u8>) {}
+
     /// Says a line to the partner.
     fn say(shared: &Shared, line: Line, out: &mut Vec<u8>);
 }
@@ -51,6 +64,8 @@ pub(crate) enum News<'a> {
     Ready,
     /// There is a partner.
     Matched,
+    /// There is the same partner again.
+    Resumed,
     /// What the partner said, to be checked against the script.
     Line(&'a [u8]),
     /// There is no partner any more.
@@ -66,12 +81,19 @@ pub(crate) struct Shared {
     pub(crate) script: Script,
     /// Whether lines are pictures.
     pub(crate) pictures: bool,
+    /// Whether clients acknowledge what they receive.
+    pub(crate) resumable: bool,
     /// What the server puts around a line, as the first one showed.
     envelope: Option<[Vec<u8>; 2]>,
 }
 
 impl Shared {
-    pub(crate) const fn new(server: SocketAddr, script: Script, pictures: bool) -> Self {
-        Self { server, script, pictures, envelope: None }
+    pub(crate) const fn new(
+        server: SocketAddr,
+        script: Script,
+        pictures: bool,
+        resumable: bool,
+    ) -> Self {
+        Self { server, script, pictures, resumable, envelope: None }
     }
 }

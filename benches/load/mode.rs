@@ -5,6 +5,7 @@ mod idle;
 mod image;
 mod pair;
 mod relay;
+mod resume;
 
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,7 @@ pub(crate) fn run<D: Dialect>(
         Mode::Idle => idle::run::<D>(args, server, report),
         Mode::Image => image::run::<D>(args, server, report),
         Mode::Crowd => crowd::run::<D>(args, server, report),
+        Mode::Resume => resume::run::<D>(args, server, report),
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Talk {
     /// How many have found a partner, and how many have heard who that is.
     pub(crate) matched: usize,
     pub(crate) introduced: usize,
+    /// How many have the same partner again, over another connection.
+    pub(crate) resumed: usize,
     /// Whether a line is answered with a line.
     pub(crate) answering: bool,
     /// Lines that were heard, introductions left out.
@@ -48,6 +50,7 @@ impl Talk {
             people: vec![Person::default(); people],
             matched: 0,
             introduced: 0,
+            resumed: 0,
             answering: false,
             heard: 0,
             under_way: 0,
@@ -75,7 +78,7 @@ impl Talk {
         member: usize,
     ) -> anyhow::Result<()> {
         self.note_find(member);
-        crowd.with(member, |voice| voice.find())
+        crowd.with(member, |voice| voice.find())?
     }
 
     /// A client begins to search.
@@ -236,6 +239,7 @@ impl<D: Dialect> Hear<D> for Talk {
                 let since = since.context("a client was matched that did not search")?;
                 self.latencies.saturating_record(now.saturating_sub(since));
             }
+            News::Resumed => self.resumed += 1,
             News::Parted => bail!("{member} was parted"),
             News::Ready | News::Other => {}
         }

@@ -16,7 +16,19 @@ pub(crate) struct Native {
     fragments: Fragments,
     /// The picture that was announced and not yet seen.
     announced: Option<u32>,
+    /// Where a client that acknowledges is in its chat.
+    position: Option<Box<Position>>,
 }
+
+#[derive(Debug, Default)]
+struct Position {
+    token: String,
+    chat: String,
+    received: u64,
+}
+
+/// The first of so many messages is acknowledged.
+const ACKNOWLEDGED: u64 = 16;
 
 const BEFORE: &[u8] = br#"{"type":"message","text":""#;
 const AFTER: &[u8] = br#""}"#;
@@ -55,9 +67,20 @@ impl Dialect for Native {
         let news = match frame {
             Frame::Text(text) if !shared.pictures && text.starts_with(BEFORE) => {
                 let line = text[BEFORE.len()..].strip_suffix(AFTER);
+                if let Some(position) = &mut self.position {
+                    position.received += 1;
+                    if position.received % ACKNOWLEDGED == 1 {
+                        position.acknowledge(out);
+                    }
+                }
                 News::Line(line.context("a message arrived altered around its text")?)
             }
-            Frame::Text(text) => read_event(shared, text, &mut self.announced)?,
+            Frame::Text(text) => {
+                if shared.resumable {
+                    self.position.get_or_insert_default().note(text);
+                }
+                read_event(shared, text, &mut self.announced)?
+            }
             Frame::Binary(picture) => {
                 let announced = self.announced.take().context("a picture came unannounced")?;
                 let picture = picture.strip_prefix(JPEG).context("a picture is altered")?;
@@ -84,6 +107,22 @@ impl Dialect for Native {
         Ok(())
     }
 
+    fn announce(out: &mut Vec<u8>) -> anyhow::Result<()> {
+        websocket::write_all(Kind::Text, br#"{"type":"hello","received":0}"#, out);
+        Ok(())
+    }
+
+    fn claim(&self) -> Option<String> {
+        let Position { token, chat, received } = self.position.as_deref()?;
+        Some(format!(
+            r#"{{"type":"hello","resume":"{token}","chat":"{chat}","received":{received}}}"#
+        ))
+    }
+
+    fn resume(claim: &str, out: &mut Vec<u8>) {
+        websocket::write_all(Kind::Text, claim.as_bytes(), out);
+    }
+
     fn say(shared: &Shared, line: Line, out: &mut Vec<u8>) {
         let bytes = shared.script.bytes();
         if shared.pictures {
@@ -102,6 +141,24 @@ impl Dialect for Native {
     }
 }
 
+impl Position {
+    /// Notes the token and the chat that the server names.
+    fn note(&mut self, text: &[u8]) {
+        let text = String::from_utf8_lossy(text);
+        let value = |key| text.split_once(key)?.1.split('"').next().map(str::to_owned);
+        if text.starts_with(r#"{"type":"welcome""#) {
+            self.token = value(r#""resume":""#).unwrap_or_default();
+        } else if text.starts_with(r#"{"type":"matched""#) {
+            self.chat = value(r#""chat":""#).unwrap_or_default();
+        }
+    }
+
+    fn acknowledge(&self, out: &mut Vec<u8>) {
+        let ack = format!(r#"{{"type":"ack","received":{}}}"#, self.received);
+        websocket::write_all(Kind::Text, ack.as_bytes(), out);
+    }
+}
+
 fn read_event<'a>(
     shared: &Shared,
     text: &[u8],
@@ -111,8 +168,9 @@ fn read_event<'a>(
         text.strip_prefix(br#"{"type":""#).and_then(|rest| rest.split(|b| *b == b'"').next());
     Ok(match kind {
         Some(b"matched") => News::Matched,
+        Some(b"resumed") => News::Resumed,
         Some(b"left" | b"idle") => News::Parted,
-        Some(b"welcome" | b"waiting" | b"delivered") => News::Other,
+        Some(b"welcome" | b"waiting" | b"delivered" | b"away" | b"back") => News::Other,
         Some(b"image") if shared.pictures => {
             let number = text.strip_prefix(br#"{"type":"image","id":"#).unwrap_or_default();
             let digits = number.split(|byte| *byte == b',').next().unwrap_or_default();

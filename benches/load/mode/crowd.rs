@@ -298,7 +298,7 @@ impl Town<'_> {
             self.looking.fetch_add(1, Ordering::Relaxed);
             talk.note_find(part.first + *done);
             drop(talk);
-            crowd.with(*done, |voice| voice.find())?;
+            crowd.with(*done, |voice| voice.find())??;
             *done += 1;
         }
         Ok(())
