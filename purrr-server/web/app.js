@@ -6,23 +6,15 @@ import { CallView } from './call-view.js';
 import { Chat } from './chat.js';
 import { Composer } from './composer.js';
 import { Connection } from './connection.js';
-import { askBeforeUnload, beginControls } from './controls.js';
-import { copyText } from './copy.js';
-import { beginReports, follow, view } from './dialogs.js';
+import { askBeforeUnload, beginControls, copyText } from './controls.js';
 import { byId } from './dom.js';
-import { Departure, Ending, Question, whyLeft } from './ending.js';
-import { watchGestures } from './gestures.js';
+import { Departure, Ending, Parting, Question, whyLeft } from './ending.js';
 import { list, t, translate } from './i18n.js';
-import { keep } from './memory.js';
-import { keepForLater } from './offline.js';
-import { offerOpeners } from './openers.js';
+import { keep, keepForLater } from './memory.js';
 import { Search } from './search.js';
-import { beginSettings } from './settings.js';
-import { showSite, title } from './site.js';
-import { Start } from './start.js';
-import { Transcript } from './transcript.js';
-import { Banner, clearNotice, countBlocked, hideNumbers, notice, show, showAway, showNumbers, showPartner } from './view.js';
-import { Waiting } from './waiting.js';
+import { Start, Waiting, beginSettings, showSite, title } from './start.js';
+import { Transcript, watchGestures } from './transcript.js';
+import { Banner, beginReports, clearNotice, countBlocked, follow, hideNumbers, notice, offerOpeners, show, showAway, showNumbers, showPartner, view } from './view.js';
 
 /** How often a waiting visitor is shown how many are online. */
 const CENSUS_EVERY = 10_000;
@@ -32,8 +24,6 @@ const PASSED = ['already-paired', 'draining', 'unknown-type'];
 /** `start`, `waiting`, `chat`, or `over`: a chat that has ended and can still be read. */
 let phase = 'start';
 let chat = null;
-/** What the server is to hear about a chat that was left without a connection, once there is one. */
-let parting = null;
 
 translate(document);
 showSite();
@@ -70,6 +60,7 @@ const connection = new Connection(new URL('ws', document.baseURI), {
 const search = new Search(connection, () => start.interests);
 /** Until the server has answered a `cancel`, a match from before it may still arrive. */
 const departure = new Departure(() => connection.restart());
+const parting = new Parting(search.parted, (frame) => connection.send(frame), parted);
 begin();
 
 function begin() {
@@ -177,11 +168,24 @@ function depart(kind) {
 
 /** The chat ends here at once. The server is told when there is a connection. */
 function part(kind) {
-  parting = { position: chat.position, type: kind === 'next' ? 'leave' : kind };
+  parting.begin({ position: chat.position, type: kind === 'next' ? 'leave' : kind, name: chat.name });
   if (kind === 'next') {
     enter('waiting');
   } else {
-    endChat(whyOver(kind));
+    endChat(kind === 'block' ? 'over-blocking' : whyOver(kind));
+  }
+}
+
+/** The server has answered about a chat that was left without a connection. It cannot block the partner of one it has forgotten. */
+function parted({ type, name }, done) {
+  askBeforeUnload(phase === 'chat');
+  if (type !== 'block') {
+    return;
+  }
+  if (phase === 'over') {
+    ending.say(done ? 'over-blocked' : 'not-blocked', { name }, false);
+  } else {
+    notice(done ? 'blocked' : 'not-blocked', { name });
   }
 }
 
@@ -192,7 +196,7 @@ function whyOver(kind) {
 /** The server has answered that there is neither a search nor a chat any more. */
 function departed() {
   const kind = departure.end();
-  parting = null;
+  parting.answer(true);
   allowFinding();
   if (phase !== 'chat') {
     return;
@@ -314,9 +318,7 @@ function gone(key) {
 
 async function arrive(welcome) {
   search.welcome(welcome, position());
-  if (parting) {
-    connection.send({ type: parting.type });
-  }
+  parting.tell();
   start.limit = welcome.limits.interests;
   waiting.widens = welcome.search;
   calls.configure(welcome.calls, welcome.iceServers);
@@ -333,11 +335,12 @@ async function arrive(welcome) {
 /** What the server should find again: a chat, and how much of it is here. */
 function position() {
   const { returning } = search;
-  return parting?.position ?? (phase === 'chat' ? chat.position : returning && { chat: returning.chat, received: returning.received });
+  return parting.position ?? (phase === 'chat' ? chat.position : returning && { chat: returning.chat, received: returning.received });
 }
 
 function lost(retryAt) {
   const kind = departure.end();
+  parting.lost();
   allowFinding();
   hideNumbers();
   if (phase === 'chat' && kind) {
@@ -353,7 +356,7 @@ function lost(retryAt) {
 /** Another tab or window has this session now. A search from here begins as a new visitor. */
 function takenOver() {
   departure.end();
-  parting = null;
+  parting.forget();
   search.yield();
   hideNumbers();
   if (phase === 'chat') {
@@ -368,7 +371,9 @@ function takenOver() {
 function fail(error) {
   const searching = phase === 'waiting' || departure.kind === 'next';
   if (error.code === 'unknown-session') {
-    if (!search.retry(position()) && (search.returning || chat?.suspended)) {
+    if (search.retry(position())) {
+      parting.tell();
+    } else if (search.returning || chat?.suspended) {
       gone('over-lost-self');
     }
   } else if (error.id !== undefined) {
@@ -383,7 +388,7 @@ function fail(error) {
     cancel();
     notice('search-too-fast');
   } else if (error.code === 'not-paired') {
-    parting = null;
+    parting.answer(false);
   } else if (!PASSED.includes(error.code)) {
     notice('server-refused', { why: error.message });
   }
@@ -413,7 +418,7 @@ function abandoned(reason) {
 
 function meet(matched, kept) {
   search.returning = null;
-  parting = null;
+  parting.forget();
   chat = new Chat({
     matched,
     kept,
@@ -485,7 +490,7 @@ function enter(next) {
   byId('openers').hidden = true;
   connection.attended = next === 'waiting' || next === 'chat';
   connection.eager = next === 'chat';
-  askBeforeUnload(next === 'chat');
+  askBeforeUnload(next === 'chat' || parting.blocks);
   showAway(null);
   waiting.end();
   if (next === 'start' || next === 'waiting') {

@@ -4,8 +4,7 @@
 // that it finds. So a description that says nothing new brings candidates. This page waits for its candidates instead, and
 // marks its descriptions, for only another page can be asked to negotiate anew.
 
-import { candidatesOf, credentials, described, gathered, parse, sameSession } from './descriptions.js';
-import { Media } from './media.js';
+import { Media, candidatesOf, credentials, described, gathered, parse, sameSession } from './media.js';
 
 /** So long a call rings. */
 const RINGS_FOR = 45_000;

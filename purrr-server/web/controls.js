@@ -1,6 +1,7 @@
-// What the person presses, on the page and on the keyboard, and how the page is left.
+// What the person presses, on the page and on the keyboard, what goes to the clipboard, and how the page is left.
 
 import { byId } from './dom.js';
+import { say } from './i18n.js';
 
 /**
  * `presses` has what each button does, by its id. `escape()` is called for the Escape key, `hide(hidden)` when the page is
@@ -37,4 +38,39 @@ export function askBeforeUnload(on) {
 function holdBack(event) {
   event.preventDefault();
   event.returnValue = '';
+}
+
+/** For so long a button says that it has copied. */
+const COPIED_FOR = 2_000;
+
+/** Copies a text, says so on the button that was pressed, and gives it back its words. */
+export async function copyText(button, label, text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    say(button, 'copied');
+  } catch {
+    say(button, 'copy-failed');
+  }
+  setTimeout(() => say(button, label), COPIED_FOR);
+}
+
+const INPUT_METHOD = 229;
+
+/**
+ * Returns true if a key belongs to an input method that is putting a character together.
+ *
+ * Safari ends the composition before it reports the Enter that confirmed it; only the old key code tells then.
+ */
+export function composing(event) {
+  return event.isComposing || event.keyCode === INPUT_METHOD;
+}
+
+/** Returns true if a key would write something, here or through an input method. */
+export function writes(event) {
+  const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
+  return plain && ([...event.key].length === 1 || event.key === 'Process' || event.key === 'Dead');
+}
+
+export function isField(element) {
+  return Boolean(element?.closest?.('input, textarea, select, [contenteditable]'));
 }

@@ -2,6 +2,7 @@
 
 import { byId } from './dom.js';
 import { say } from './i18n.js';
+import { keep } from './memory.js';
 
 /** What each question is called, and what its main button does. */
 const QUESTIONS = {
@@ -111,6 +112,64 @@ export class Departure {
         this.#wait(step + 1);
       }
     }, ANSWER_WITHIN / STEPS);
+  }
+}
+
+/** What the server is to hear about a chat that was left without a connection, once there is one. A reload does not lose it. */
+export class Parting {
+  #left;
+  #send;
+  #answered;
+  /** How many answers are due on this connection: each claim of the session is followed by the same command. */
+  #due = 0;
+
+  /** `left` is of before a reload, or null. `answered(left, done)` is called once the server has done it, or cannot. */
+  constructor(left, send, answered) {
+    [this.#left, this.#send, this.#answered] = [left, send, answered];
+  }
+
+  /** The chat that the server should find again; undefined if there is none to leave. */
+  get position() {
+    return this.#left?.position;
+  }
+
+  /** True while a partner is not blocked yet whom the person has blocked. */
+  get blocks() {
+    return this.#left?.type === 'block';
+  }
+
+  /** `left` has the `position` in the chat, the `type` of the command, and the partner's `name`. */
+  begin(left) {
+    this.#left = left;
+    keep({ parting: left });
+  }
+
+  tell() {
+    if (this.#left) {
+      this.#due += 1;
+      this.#send({ type: this.#left.type });
+    }
+  }
+
+  /** The chat is left, or the server knows of none. Only the last answer due is about the right session. */
+  answer(done) {
+    const left = this.#left;
+    if (left && this.#due > 0 && (this.#due -= 1) === 0) {
+      this.forget();
+      this.#answered(left, done);
+    }
+  }
+
+  /** The connection is lost, and with it the answers. */
+  lost() {
+    this.#due = 0;
+  }
+
+  forget() {
+    this.#due = 0;
+    if (this.#left) {
+      this.begin(null);
+    }
   }
 }
 

@@ -1,4 +1,6 @@
-// What the page remembers from one visit to the next, in this browser only. Some browsers allow none of it.
+// What this browser keeps: what the visitor chose, the session of this tab, and the page for times without a network. Some
+// browsers allow none of it.
+
 
 const PREFIX = 'purrr.';
 
@@ -65,5 +67,27 @@ function write(session) {
     sessionStorage.setItem(KEY, JSON.stringify(session));
   } catch {
     // Then the visitor is a new person after a reload.
+  }
+}
+
+/** After so long nothing else is being loaded, and a visitor who only looked in has gone. */
+const SETTLED = 5_000;
+
+/** Registers the service worker, which keeps what the page was made of. */
+export function keepForLater() {
+  if (navigator.serviceWorker && globalThis.caches) {
+    setTimeout(register, SETTLED);
+  }
+}
+
+async function register() {
+  try {
+    await navigator.serviceWorker.register(new URL('sw.js', import.meta.url), { scope: document.baseURI });
+    const cache = await caches.open('purrr');
+    const loaded = performance.getEntriesByType('resource').map(({ name }) => name);
+    const own = loaded.filter((name) => name.startsWith(new URL('.', import.meta.url).href));
+    await cache.addAll([document.baseURI, ...new Set(own)]);
+  } catch {
+    // Then there is no page without a network, as there is none in any other browser window.
   }
 }

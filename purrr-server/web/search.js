@@ -31,6 +31,8 @@ export class Search {
   limits = null;
   /** The chat of before a reload, until the server has said what has become of it. */
   returning = last.chat ?? null;
+  /** What the server was still to hear about a chat before a reload. */
+  parted = last.parting ?? null;
 
   /** `interests()` returns what the person likes to talk about. */
   constructor(connection, interests) {

@@ -34,7 +34,7 @@ pageStory('X5: leave_is_said_once_the_server_has_answered', async (cast) => {
 
 for (const [kind, said] of [
   ['leave', 'You left the chat.'],
-  ['block-now', 'You left, and won’t meet Bob again.'],
+  ['block-now', 'You left. Bob will be blocked once you are connected again.'],
 ]) {
   pageStory(`X5: ${kind}_without_an_answer_closes_the_connection_and_reconnects`, async (cast) => {
     const { line, ann, bob } = await onLine(cast);

@@ -21,6 +21,14 @@ const reload = (visitor) => {
   visitor.page.on('dialog', (dialog) => dialog.accept());
   return visitor.page.reload();
 };
+/** Keeps the page away until it is loaded anew. Runs in the browser. */
+const staysAway = () => {
+  globalThis.WebSocket = class extends WebSocket {
+    constructor() {
+      super('ws://127.0.0.1:9');
+    }
+  };
+};
 const session = ({ page }) => page.evaluate(() => sessionStorage.getItem('purrr.session'));
 
 async function sendsPicture(visitor) {
@@ -192,14 +200,7 @@ pageStory('reload_comes_back_to_the_same_stranger_with_a_new_safety_code', async
 pageStory('message_sealed_for_the_key_before_a_reload_is_sent_anew', async (cast) => {
   const { line, ann, bob } = await onLine(cast);
   ann.expect(ANY);
-  // The page does not come back before it is loaded anew.
-  await ann.page.evaluate(() => {
-    globalThis.WebSocket = class extends WebSocket {
-      constructor() {
-        super('ws://127.0.0.1:9');
-      }
-    };
-  });
+  await ann.page.evaluate(staysAway);
   await line.cut();
   await line.mend();
   await bob.sees('away');
@@ -219,13 +220,7 @@ pageStory('unsent_messages_of_before_a_reload_are_owned_up_to', async (cast) => 
   ann.expect(ANY);
   await line.cut();
   await ann.sees('banner');
-  await ann.page.evaluate(() => {
-    globalThis.WebSocket = class extends WebSocket {
-      constructor() {
-        super('ws://127.0.0.1:9');
-      }
-    };
-  });
+  await ann.page.evaluate(staysAway);
   await ann.say('does not arrive');
   await line.mend();
   await reload(ann);
@@ -321,9 +316,9 @@ pageStory('partner_who_leaves_meanwhile_is_named_as_the_reason', async (cast) =>
   await line.cut();
 });
 
-for (const [kind, said] of [
-  ['leave', 'You left the chat.'],
-  ['block-now', 'You left, and won’t meet Bob again.'],
+for (const [kind, said, done] of [
+  ['leave', 'You left the chat.', 'You left the chat.'],
+  ['block-now', 'You left. Bob will be blocked once you are connected again.', 'You left, and won’t meet Bob again.'],
 ]) {
   pageStory(`${kind}_without_a_connection_is_done_at_once_and_told_later`, async (cast) => {
     const { line, ann, bob } = await onLine(cast);
@@ -335,10 +330,53 @@ for (const [kind, said] of [
     assert.equal(await bob.the('over').isVisible(), false);
     await line.mend();
     await bob.the('over-title').getByText('Ann left the chat.').waitFor();
+    await ann.the('over-title').getByText(done).waitFor();
     await ann.seesNo('banner');
     await line.cut();
   });
 }
+
+pageStory('block_without_a_connection_is_told_after_a_reload', async (cast) => {
+  const { line, ann, bob } = await onLine(cast);
+  ann.expect(ANY);
+  await ann.page.evaluate(staysAway);
+  await line.cut();
+  await line.mend();
+  await ann.sees('banner');
+  await ann.the('block-now').click();
+  await ann.the('really-leave').click();
+  await ann.sees('over');
+  await reload(ann);
+  await ann.the('notice').getByText('You won’t meet Bob again.').waitFor();
+  await bob.the('over-title').getByText('Ann left the chat.').waitFor();
+  await ann.page.locator('[data-testid=find]:enabled').click();
+  await bob.page.locator('[data-testid=again]:enabled').click();
+  await bob.the('online-waiting').getByText('2 people are here.').waitFor();
+  const cleo = await cast.visit();
+  await cleo.find('Cleo');
+  await cleo.page.locator('#chat').waitFor();
+  const { waiting } = await (await fetch(`${cast.server.url}/healthz`)).json();
+  assert.equal(waiting, 1, 'two who blocked each other are not matched');
+  await line.cut();
+});
+
+pageStory(
+  'block_without_a_connection_for_too_long_is_owned_up_to',
+  async (cast) => {
+    const { line, ann, bob } = await onLine(cast);
+    await line.cut();
+    await ann.sees('banner');
+    await ann.the('block-now').click();
+    await ann.the('really-leave').click();
+    await ann.the('over-title').getByText('Bob will be blocked once you are connected again.').waitFor();
+    await bob.the('over-title').getByText('Ann lost the connection.').waitFor();
+    await line.mend();
+    await ann.the('over-title').getByText('Bob may not be blocked').waitFor();
+    await ann.seesNo('banner');
+    await line.cut();
+  },
+  { args: ['--resume-window', '2s'] },
+);
 
 pageStory('next_without_a_connection_searches_for_another', async (cast) => {
   const { line, ann, bob } = await onLine(cast);
