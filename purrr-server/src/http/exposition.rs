@@ -13,10 +13,11 @@ pub(super) enum Format {
 impl Format {
     /// Returns the format that `Accept` prefers, by RFC 9110, section 12.5.1.
     ///
-    /// OpenMetrics if both are as welcome, or neither is named.
+    /// OpenMetrics must be named, since many programs read only the older format: a request of
+    /// curl, with `*/*`, may be piped into promtool. If both are named and as welcome, OpenMetrics.
     pub(super) fn asked_for(headers: &HeaderMap) -> Self {
         let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        let mut welcome = [0; 2];
+        let mut welcome = [None; 2];
         for range in values.flat_map(|value| value.split(',')) {
             let mut parts = range.split(';').map(str::trim);
             let format = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
@@ -29,9 +30,14 @@ impl Format {
             // Thousandths, as `q` has at most three digits.
             let weight = (f32::clamp(weight, 0.0, 1.0) * 1_000.0) as u32;
             let welcome = &mut welcome[format as usize];
-            *welcome = weight.max(*welcome);
+            *welcome = Some(weight).max(*welcome);
         }
-        if welcome[1] > welcome[0] { Self::Prometheus } else { Self::OpenMetrics }
+        match welcome {
+            // It is refused, so the other one.
+            [None, Some(0)] => Self::OpenMetrics,
+            [Some(1..), prometheus] if welcome[0] >= prometheus => Self::OpenMetrics,
+            _ => Self::Prometheus,
+        }
     }
 
     pub(super) const fn content_type(self) -> &'static str {
@@ -102,14 +108,16 @@ mod tests {
             ("application/openmetrics-text, text/plain", Format::OpenMetrics),
             ("application/openmetrics-text; version=1.0.0", Format::OpenMetrics),
             ("text/plain;q=0", Format::OpenMetrics),
-            ("*/*", Format::OpenMetrics),
-            ("", Format::OpenMetrics),
+            ("application/openmetrics-text;q=0", Format::Prometheus),
+            ("application/*", Format::Prometheus),
+            ("*/*", Format::Prometheus),
+            ("", Format::Prometheus),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(ACCEPT, HeaderValue::from_static(accept));
             assert_eq!(Format::asked_for(&headers), format, "{accept}");
         }
-        assert_eq!(Format::asked_for(&HeaderMap::new()), Format::OpenMetrics);
+        assert_eq!(Format::asked_for(&HeaderMap::new()), Format::Prometheus);
     }
 
     #[test]

@@ -245,9 +245,9 @@ async fn metrics_count_events() {
     ann.send(r#"{"type":"find"}"#).await;
     ann.gets_error("already-paired", None).await;
 
-    let metrics = server.get("/metrics").await;
+    let metrics = server.ask("GET /metrics", &["Accept: application/openmetrics-text"]).await;
     assert_eq!(metrics.status, 200);
-    assert!(metrics.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    assert_eq!(metrics.header("content-type"), Some(OPEN_METRICS));
     for line in [
         "purrr_online 2",
         "purrr_waiting 0",
@@ -304,15 +304,34 @@ async fn metrics_label_connections_by_dialect() {
     open(0, 0).await;
 }
 
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 #[tokio::test]
 async fn metrics_have_the_format_that_is_asked_for() {
     let server = Server::start().await;
-    let plain = server.ask("GET /metrics", &["Accept: text/plain;version=0.0.4"]).await;
-    let content_type = "text/plain; version=0.0.4; charset=utf-8";
-    assert_eq!(plain.header("content-type"), Some(content_type));
-    // What promtool wants: each sample after a line of the type, which has the sample's name.
+    let ask = async |lines: &[&str], content_type| {
+        let answer = server.ask("GET /metrics", lines).await;
+        assert_eq!(answer.header("content-type"), Some(content_type), "{lines:?}");
+        answer.body
+    };
+    let plain = ask(&["Accept: text/plain;version=0.0.4"], PROMETHEUS).await;
+    let open = ask(&["Accept: application/openmetrics-text"], OPEN_METRICS).await;
+    // What is piped into promtool, which reads only the older format.
+    for lines in [&["Accept: */*"][..], &[]] {
+        assert_prometheus(&ask(lines, PROMETHEUS).await);
+    }
+    assert_prometheus(&plain);
+    assert_open_metrics(&open);
+    let samples = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
+    assert_eq!(samples(&plain), samples(&open));
+    assert!(samples(&plain) > 20, "{plain}");
+}
+
+/// What promtool wants: each sample after a line of the type, which has the sample's name.
+fn assert_prometheus(text: &str) {
     let mut typed = "";
-    for line in plain.body.lines() {
+    for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').unwrap();
             assert!(["counter", "gauge"].contains(&kind), "{line}");
@@ -322,11 +341,43 @@ async fn metrics_have_the_format_that_is_asked_for() {
             assert_eq!(line.split(['{', ' ']).next(), Some(typed), "{line}");
         }
     }
-    let open = server.ask("GET /metrics", &["Accept: application/openmetrics-text"]).await;
-    assert!(open.header("content-type").unwrap().starts_with("application/openmetrics-text"));
-    let samples = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
-    assert_eq!(samples(&plain.body), samples(&open.body));
-    assert!(samples(&plain.body) > 20, "{}", plain.body);
+}
+
+/// What OpenMetrics 1.0 wants of each family: a type; a name that ends with its unit; the suffix of
+/// the type in the name of each sample, and in no other name; 1 for `info`. `# EOF` ends the text.
+fn assert_open_metrics(text: &str) {
+    let lines = text.strip_suffix("# EOF\n").expect("an end mark").lines();
+    let (mut family, mut suffix) = ("", "");
+    let mut seen = std::collections::HashSet::new();
+    for line in lines {
+        let word = |at| line.split(' ').nth(at).unwrap();
+        match line.split(' ').nth(1).filter(|_| line.starts_with("# ")) {
+            Some("HELP") => {
+                assert!(seen.insert(word(2)), "{line}: the family is there twice");
+                (family, suffix) = (word(2), "?");
+            }
+            Some("TYPE") => {
+                assert_eq!(word(2), family, "{line}");
+                suffix = match word(3) {
+                    "counter" => "_total",
+                    "info" => "_info",
+                    "gauge" => "",
+                    _ => panic!("{line}"),
+                };
+                assert!(!family.ends_with("_total") && !family.ends_with("_info"), "{line}");
+            }
+            Some("UNIT") => {
+                assert_eq!(word(2), family, "{line}");
+                assert!(family.ends_with(&format!("_{}", word(3))), "{line}");
+            }
+            Some(_) => panic!("{line}"),
+            None => {
+                let name = line.split(['{', ' ']).next().unwrap();
+                assert_eq!(name, format!("{family}{suffix}"), "{line}");
+                assert!(suffix != "_info" || line.ends_with(" 1"), "{line}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -322,12 +322,15 @@ async fn metrics_pass_promtool() {
     }
     let server = Server::start().await;
     let (_ann, _bob, _) = Peer::pair(server.address).await;
-    let metrics = server.ask("GET /metrics", &["Accept: text/plain;version=0.0.4"]).await.body;
-    let mut promtool = Command::new("promtool");
-    promtool.args(["check", "metrics"]).stdin(Stdio::piped());
-    let mut child = promtool.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(metrics.as_bytes()).await.unwrap();
-    let output = soon("promtool", child.wait_with_output()).await.unwrap();
-    let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    assert!(output.status.success() && told.is_empty(), "{told}");
+    // As by `curl http://localhost:3007/metrics | promtool check metrics`, and by a scraper.
+    for accept in ["Accept: */*", "Accept: text/plain;version=0.0.4"] {
+        let metrics = server.ask("GET /metrics", &[accept]).await.body;
+        let mut promtool = Command::new("promtool");
+        promtool.args(["check", "metrics"]).stdin(Stdio::piped());
+        let mut child = promtool.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(metrics.as_bytes()).await.unwrap();
+        let output = soon("promtool", child.wait_with_output()).await.unwrap();
+        let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.success() && told.is_empty(), "{accept}: {told}");
+    }
 }
