@@ -1,13 +1,14 @@
 //! Addresses with many people: for the chats of others, and for what the server remembers.
 
 use std::{
+    cell::Cell,
     fmt::Display,
     net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::{SinkExt, StreamExt, future::join_all, stream};
@@ -262,16 +263,25 @@ async fn strangers_block_each_other() {
         block(&mut both[..1]).await;
         both[1].gets("left").await;
 
+        let longest = Cell::new(Duration::ZERO);
         let strangers = stream::iter(1..=pairs).map(async |pair| {
             let from = |at: usize| format!("192.0.2.{}", (pair + at) % ADDRESSES);
             let mut two = [
                 Client::connect(target.address, from(0)).await,
                 Client::connect(target.address, from(1)).await,
             ];
+            let began = Instant::now();
             meet(&mut two, &search(pair)).await;
+            longest.set(began.elapsed().max(longest.get()));
             block(&mut two).await;
         });
-        strangers.buffer_unordered(64).collect::<()>().await;
+        let strangers = strangers.buffer_unordered(64).collect::<()>();
+        // They must answer pings meanwhile, or they would not stay online.
+        let online = join_all(both.iter_mut().map(Client::hears));
+        tokio::select! {
+            () = strangers => {}
+            heard = online => panic!("two who are idle were told {heard:?}"),
+        }
 
         for client in &mut both {
             client.searches(&search(0)).await;
@@ -288,19 +298,21 @@ async fn strangers_block_each_other() {
         for client in &mut both {
             client.is_matched().await;
         }
-        "a block between two that stayed online holds".to_owned()
+        format!(
+            "a block between two that stayed online holds; strangers met within {:.0} ms",
+            longest.get().as_secs_f64() * 1e3
+        )
     })
     .await;
 }
 
-/// Two find each other by interests that no other client has.
+/// Two find each other by interests that no other client has. Both answer pings meanwhile.
 async fn meet(two: &mut [Client; 2], find: &str) {
-    for client in &mut *two {
+    join_all(two.iter_mut().map(async |client| {
         client.searches(find).await;
-    }
-    for client in two {
         client.is_matched().await;
-    }
+    }))
+    .await;
 }
 
 /// Each blocks its partner, which may have left.

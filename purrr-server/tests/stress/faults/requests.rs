@@ -192,13 +192,13 @@ async fn pipelined_requests() {
     // The options of the two sizes.
     let (rate, burst) = (size(100, 1_000), size(500, 20_000));
     let story = Story::new(format!(
-        "one address pipelines requests for `/metrics`, the page and `style.css`, \
+        "one address pipelines requests for `/metrics`, the page and its style, \
          {LINES} × {PIPELINED} at once, {lasts:?}"
     ));
     let story = story.behind_proxy().hurried(&["--request-rate", "100+500"]);
     check(story.searched(), async |target| {
         let address = target.address;
-        let paths = ["/metrics", "/", "/style.css"].map(|path| {
+        let paths = ["/metrics", "/", "/assets/style.css"].map(|path| {
             format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nX-Forwarded-For: {ATTACKER}\r\n\r\n")
         });
         let requests: String = (0..PIPELINED).map(|at| &*paths[at % paths.len()]).collect();
