@@ -8,6 +8,8 @@ import { PictureProblem, prepare } from './pictures.js';
 
 /** Taller than this, in pixels, the field scrolls instead of growing. */
 const TALLEST = 160;
+/** The browser itself makes the field as tall as its text. Measuring it forces two layouts a key, which starves what comes in. */
+const GROWS = CSS.supports('field-sizing', 'content');
 
 export class Composer {
   #form = byId('composer');
@@ -206,8 +208,10 @@ export class Composer {
   }
 
   #grow() {
-    this.#text.style.height = 'auto';
-    this.#text.style.height = `${Math.min(this.#text.scrollHeight, TALLEST)}px`;
+    if (!GROWS) {
+      this.#text.style.height = 'auto';
+      this.#text.style.height = `${Math.min(this.#text.scrollHeight, TALLEST)}px`;
+    }
   }
 
   #insert(text) {

@@ -83,7 +83,12 @@ async function flood(browser, url) {
   }, KEY_EVERY);
   const began = performance.now();
   texts.forEach((text, at) => bob.send({ type: 'message', id: at + 1, text }));
-  await ann.page.getByText(`flood ${TEXTS - 1}`, { exact: true }).waitFor({ timeout: 60_000 });
+  const ended = ann.the('over').waitFor({ timeout: 60_000 }).then(async () => {
+    throw new Error(`the chat ended: ${await ann.the('over-title').textContent()}`);
+  });
+  ended.catch(() => {});
+  const last = ann.page.getByText(`flood ${TEXTS - 1}`, { exact: true });
+  await Promise.race([last.waitFor({ timeout: 60_000 }), ended]);
   const shown = performance.now() - began;
   clearInterval(typing);
   await ann.page.waitForFunction((pressed) => document.querySelector('#text').value.length >= pressed, pressed);

@@ -129,6 +129,31 @@ pageStory('W4: flood_of_3000_texts_leaves_the_page_usable', async (cast) => {
   await ann.sees('over');
 });
 
+pageStory('W4: typing_measures_nothing_and_the_field_grows', async (cast) => {
+  const prepare = () => {
+    globalThis.measured = 0;
+    const { get } = Object.getOwnPropertyDescriptor(Element.prototype, 'scrollHeight');
+    Object.defineProperty(HTMLTextAreaElement.prototype, 'scrollHeight', {
+      get() {
+        globalThis.measured += 1;
+        return get.call(this);
+      },
+    });
+  };
+  const { ann } = await withNative(cast, { prepare, ...PHONE });
+  const height = async () => (await ann.the('text').boundingBox()).height;
+  const empty = await height();
+  await ann.the('text').pressSequentially('a line that is longer than this field is wide, so it wraps');
+  const wrapped = await height();
+  assert.ok(wrapped > empty, `${wrapped} px`);
+  await ann.the('text').fill('word '.repeat(400));
+  const full = await height();
+  assert.ok(full > wrapped && full <= 160, `${full} px`);
+  await ann.the('text').press('Enter');
+  assert.equal(await height(), empty);
+  assert.equal(await ann.page.evaluate(() => globalThis.measured), 0, 'a key forces no layout');
+});
+
 pageStory('flood_of_pictures_keeps_few_decoded', async (cast) => {
   const { ann, bob, secret } = await withNative(cast);
   const url = `data:image/gif;base64,${animatedGif(1, 'small').toString('base64')}`;
