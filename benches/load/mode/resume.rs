@@ -9,69 +9,68 @@ use crate::{
     args::Args, crowd::Crowd, dialect::Dialect, report::Report, server::Server, talk::Talk,
 };
 
-/// How long the server may take to notice that all connections are lost. Longer than it tells the partners nothing.
-const NOTICING: Duration = Duration::from_secs(2);
+/// How long clients take to return: the server has noticed, and has not yet told their partners.
+const ABSENCE: Duration = Duration::from_millis(500);
 
 pub(super) fn run<D: Dialect>(
     args: &Args,
     server: &Server,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let (mut fresh, mut losses, mut resumes) = (Vec::new(), Vec::new(), Vec::new());
+    let names = ["connect", "search", "loss", "connect_again", "resume"];
+    let mut rounds = Vec::new();
     for round in 0..=args.rounds {
-        let mut talk = Talk::new(2 * args.pairs())?;
-        let [one, loss, resume] = run_round::<D>(args, server, &mut talk)?;
+        let spent = run_round::<D>(args, server)?;
         // The first one is to warm up.
         if round > 0 {
-            fresh.push(one);
-            losses.push(loss);
-            resumes.push(resume);
+            rounds.push(spent);
         }
     }
     let clients = 2 * args.pairs() as u64;
-    for (name, rounds) in [
-        ("server_cpu_us_per_connect_and_search", fresh),
-        ("server_cpu_us_per_loss", losses),
-        ("server_cpu_us_per_connect_and_resume", resumes),
-    ] {
-        let server = rounds.iter().filter_map(|spent| Some(each(spent.server?, clients)));
-        report.median(name, server);
+    for (step, name) in names.into_iter().enumerate() {
+        let server = rounds.iter().filter_map(|spent| Some(each(spent[step].server?, clients)));
+        report.median(&format!("server_cpu_us_per_{name}"), server);
     }
     Ok(())
 }
 
-/// Returns what it took to connect and be matched, to lose all connections, and to connect and resume all chats.
-fn run_round<D: Dialect>(
-    args: &Args,
-    server: &Server,
-    talk: &mut Talk,
-) -> anyhow::Result<[Spent; 3]> {
-    let began = Instant::now();
-    let start = Spent::now(server, began)?;
+/// Returns what it took to connect, to be matched, to lose all connections, to connect again, and to resume all chats.
+fn run_round<D: Dialect>(args: &Args, server: &Server) -> anyhow::Result<[Spent; 5]> {
+    let (began, mut talk) = (Instant::now(), Talk::new(2 * args.pairs())?);
+    let spent = || Spent::now(server, began);
+    let start = spent()?;
     let mut crowd = Crowd::<D>::open(args, server)?;
+    let connected = spent()?;
     for member in 0..crowd.len() {
         talk.find(&mut crowd, member)?;
     }
     talk.meet(args, &mut crowd)?;
-    let matched = Spent::now(server, began)?;
+    let matched = spent()?;
     talk.introduce(args, &mut crowd)?;
     talk.drain(args, &mut crowd)?;
     let claims = crowd.claims().context("clients of this dialect do not resume")?;
-    let introduced = Spent::now(server, began)?;
+    let introduced = spent()?;
     drop(crowd);
-    std::thread::sleep(NOTICING);
-    let lost = Spent::now(server, began)?;
+    std::thread::sleep(ABSENCE);
+    let lost = spent()?;
     let mut crowd = Crowd::<D>::open(args, server)?;
+    let connected_again = spent()?;
     for (member, claim) in claims.iter().enumerate() {
         crowd.with(member, |voice| voice.resume(claim))?;
     }
     let everyone = crowd.len();
-    let all = crowd.turn_until(args.patience, talk, |talk| talk.resumed == everyone)?;
+    let all = crowd.turn_until(args.patience, &mut talk, |talk| talk.resumed == everyone)?;
     ensure!(all, "only {} of {everyone} clients resumed their chat", talk.resumed);
-    let resumed = Spent::now(server, began)?;
+    let resumed = spent()?;
     for member in 0..everyone {
         talk.say_with(&mut crowd, member)?;
     }
     talk.drain(args, &mut crowd)?;
-    Ok([matched.since(start), lost.since(introduced), resumed.since(lost)])
+    Ok([
+        connected.since(start),
+        matched.since(connected),
+        lost.since(introduced),
+        connected_again.since(lost),
+        resumed.since(connected_again),
+    ])
 }
