@@ -139,6 +139,8 @@ struct Resume {
     notice: Option<PendingNotice>,
     /// The bounds of the queue while the receiver was attached. `None` unless it is detached.
     attached_bounds: Option<QueueBounds>,
+    /// Whether the sender was told that the receiver's connection has dropped.
+    told_away: bool,
     /// What the receiver has not acknowledged of what was freed.
     owed: OwedReceipts,
 }
@@ -537,23 +539,34 @@ impl Pipe {
         let mut channel = lock(&self.shared.channel);
         let resume = channel.queues[1 - self.side].resume_mut();
         resume.notice = Some(PendingNotice { notice: Notice::Away, after: 0 });
+        resume.told_away = true;
         self.notify_partner(channel);
     }
 
     /// Ends [`detach`](Self::detach), and tells the partner who is there again.
-    pub(crate) fn attach(&mut self, hello: Hello) {
+    ///
+    /// A partner that was told nothing is not woken, unless the introduction `is_new`.
+    pub(crate) fn attach(&mut self, hello: Hello, is_new: bool) {
         let mut channel = lock(&self.shared.channel);
         let partner = 1 - self.side;
         // What was sent before may be meant for another key.
         let after = channel.queues[self.side].unread();
         let queue = &mut channel.queues[partner];
         let resume = queue.resume_mut();
-        resume.notice = Some(PendingNotice { notice: Notice::Back(Box::new(hello)), after });
+        let tells = std::mem::take(&mut resume.told_away) || is_new;
+        if tells {
+            resume.notice = Some(PendingNotice { notice: Notice::Back(Box::new(hello)), after });
+        }
         let (bounds, sender) = (resume.attached_bounds.take(), queue.sender.take());
+        queue.free_unused_resume();
         if let Some(bounds) = bounds {
             channel.bounds[partner] = bounds;
         }
-        self.notify_partner(channel);
+        if tells {
+            self.notify_partner(channel);
+        } else {
+            drop(channel);
+        }
         wake(sender);
     }
 
@@ -860,8 +873,8 @@ impl Extra {
 
 impl Resume {
     fn is_unused(&self) -> bool {
-        let Self { notice, attached_bounds, owed } = self;
-        notice.is_none() && attached_bounds.is_none() && owed.is_empty()
+        let Self { notice, attached_bounds, owed, told_away } = self;
+        !told_away && notice.is_none() && attached_bounds.is_none() && owed.is_empty()
     }
 }
 

@@ -167,7 +167,7 @@ impl RawFields<'_> {
         };
         let chat = self.chat()?;
         Ok(Command::Recover(Box::new(Recover {
-            hello,
+            hello: (hello != Hello::default()).then_some(hello),
             token: resume,
             chat,
             received,

@@ -9,7 +9,10 @@ use crate::{
     hub::{
         observer::Participant,
         peer::ActivePeer,
-        resume::{suspended::Suspended, table::TokenState},
+        resume::{
+            suspended::Suspended,
+            table::{Kind, TokenState},
+        },
     },
     model::{
         command::Recover,
@@ -85,7 +88,9 @@ impl ActivePeer {
                 Ok(None) => return Answer::Unclaimed(None, recover),
                 Err(error) => return Answer::Unavailable(error),
             };
-            let Some(handed_over) = hub.resume.claim(other, token) else {
+            let Some(handed_over) = hub.resume.claim(other, token, Kind::Session) else {
+                // A chat in process, which could not be claimed any more.
+                hub.resume.abandon(other);
                 return Answer::Unclaimed(Some(person), recover);
             };
             // The owner is a task that may never be polled.

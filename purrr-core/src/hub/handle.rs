@@ -9,7 +9,7 @@ use crate::{
     hub::{
         call::Answer,
         channels::{Commands, Events, channels},
-        chat::Chat,
+        chat::{Chat, ResumeError, detached::resume},
         driver::serve,
         observer::{Observer, Observers},
         pair_error::PairError,
@@ -109,6 +109,25 @@ impl Hub {
         let mut found = self.shared.found_unless_draining(search).await?;
         found.pipe.set_budget(budget);
         Ok(Chat::new(peer, ticket, found))
+    }
+
+    /// Returns the chat that was [detached](Chat::detach) with this token, with all that the partner
+    /// has sent meanwhile.
+    ///
+    /// The token is used up. That of [`Chat::resume_token`] is good next. Of two calls with the same
+    /// token one wins.
+    ///
+    /// # Errors
+    ///
+    /// [`ResumeError::Unknown`] if no chat is held for the token, [`ResumeError::Draining`] once
+    /// [`drain`](Self::drain) was called, otherwise the error of the backend.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before it is ready, the token may be used up. The chat then ends
+    /// when its window is over.
+    pub async fn resume(&self, token: ResumeToken) -> Result<Chat, ResumeError> {
+        resume(&self.shared, token).await
     }
 
     /// Begins a session over channels, for an embedder without a transport.

@@ -67,9 +67,9 @@ pub enum Command {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recover {
-    /// The introduction. A partner is told if it has changed. An empty one stands for what the
-    /// connection was introduced as before.
-    pub hello: Hello,
+    /// The introduction. A partner is told if it has changed. `None` stands for what the connection
+    /// was introduced as before, or otherwise for what the session was.
+    pub hello: Option<Hello>,
     /// The token of the session to resume. `None` for a client that has none.
     pub token: Option<ResumeToken>,
     /// The chat that the client believes to be in.
@@ -86,8 +86,8 @@ pub struct Recover {
 impl Recover {
     /// Creates the announcement of a client that has no session to resume.
     #[must_use]
-    pub fn announcing(hello: Hello) -> Self {
-        Self { hello, ..Self::default() }
+    pub fn announcing(hello: impl Into<Option<Hello>>) -> Self {
+        Self { hello: hello.into(), ..Self::default() }
     }
 
     /// Lets the flush acknowledge, since the client does not.

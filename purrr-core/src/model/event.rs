@@ -97,6 +97,15 @@ pub struct Resumed {
     pub delivered: Option<u64>,
 }
 
+impl Resumed {
+    /// Creates the answer for a chat in which nothing was sent, with a partner without a name.
+    #[must_use]
+    pub const fn new(session: PeerId, chat: ChatId) -> Self {
+        let (name, public_key, delivered) = (None, None, None);
+        Self { session, chat, name, public_key, received: 0, missing: 0, delivered }
+    }
+}
+
 /// The state of the lobby when a search starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

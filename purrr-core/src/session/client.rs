@@ -154,14 +154,14 @@ impl Session {
         queue_status: impl FnOnce() -> QueueStatus,
     ) {
         if !matches!(command, Command::Ack { .. }) {
-            self.leave_background();
+            self.set_background(false);
         }
         match command {
             Command::Send { .. } => unreachable!("frames go by way of `admit`"),
             Command::Recover(recover) => self.recover(recover),
             // The driver acknowledges what it has received for the session.
             Command::Ack { .. } => {}
-            Command::Background => self.go_to_background(),
+            Command::Background => self.set_background(true),
             Command::Hello { hello, resume } => self.introduce(hello, resume),
             Command::Find(search) => match self.state {
                 State::Paired { .. } => self.refuse(already_paired()),

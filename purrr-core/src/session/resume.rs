@@ -151,8 +151,8 @@ impl Session {
         self.outbox.precede_with(fresh.outbox);
         let recovery = self.recovery.get_or_insert_default();
         recovery.in_background = false;
-        recovery.introduces = hello == Hello::default();
-        if !recovery.introduces {
+        recovery.introduces = hello.is_none();
+        if let Some(hello) = hello {
             self.ticket.hello = hello;
         }
         // The client has not read the end of this chat, so it is told again behind the frames.
@@ -211,15 +211,16 @@ impl Session {
 /// What the client says of its connection.
 impl Session {
     pub(super) fn recover(&mut self, mut recover: Box<Recover>) {
-        if let Err(problem) = check_hello(&self.limits, &recover.hello) {
-            return self.refuse(problem);
-        }
-        if recover.hello == Hello::default() {
-            recover.hello.clone_from(&self.ticket.hello);
+        if let Some(hello) = &recover.hello {
+            if let Err(problem) = check_hello(&self.limits, hello) {
+                return self.refuse(problem);
+            }
+        } else if self.ticket.hello != Hello::default() {
+            recover.hello = Some(self.ticket.hello.clone());
         }
         if self.limits.resume_window.is_zero() {
             let Recover { hello, token, chat, .. } = *recover;
-            self.introduce(hello, token);
+            self.introduce(hello.unwrap_or_default(), token);
             return self.tell_unclaimed(chat);
         }
         let is_new = matches!(self.state, State::Idle { .. }) && !self.chatted;
@@ -231,7 +232,7 @@ impl Session {
             self.announce(&recover);
         }
         let Recover { hello, token, .. } = *recover;
-        self.introduce(hello, token);
+        self.introduce(hello.unwrap_or_default(), token);
     }
 
     fn announce(&mut self, recover: &Recover) {
@@ -243,7 +244,7 @@ impl Session {
     /// its token was accepted all the same.
     pub(crate) fn handle_unclaimed(&mut self, recover: Recover, is_known: bool) {
         let Recover { hello, chat, .. } = recover;
-        self.introduce(hello, None);
+        self.introduce(hello.unwrap_or_default(), None);
         match chat {
             _ if !is_known => self.handle_unknown_token(),
             Some(_) => self.tell_unclaimed(chat),
@@ -258,15 +259,9 @@ impl Session {
         }
     }
 
-    pub(super) fn go_to_background(&mut self) {
+    pub(super) fn set_background(&mut self, in_background: bool) {
         if let Some(recovery) = &mut self.recovery {
-            recovery.in_background = true;
-        }
-    }
-
-    pub(super) fn leave_background(&mut self) {
-        if let Some(recovery) = &mut self.recovery {
-            recovery.in_background = false;
+            recovery.in_background = in_background;
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::{FutureExt, SinkExt, StreamExt};
 use purrr_core::{
     Chat, Code, Frame, Hub, Limits, PairError, Profile,
-    hub::SendError,
+    hub::{ResumeError, SendError},
     model::{ChatEnd, PersonId},
 };
 use tokio::time::{Instant, timeout};
@@ -219,4 +219,107 @@ async fn blocked_partner_is_not_met_again() {
         .map(|(name, person)| hub.pair(Profile::named(name).person(person)));
     let met = timeout(hub.limits().recent_for, futures::future::join_all(again)).await;
     assert!(met.is_err(), "they met again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn detached_chat_is_resumed_with_every_frame_once() {
+    let hub = Hub::memory();
+    let (ann, mut bob) = pair(&hub).await;
+    bob.say("before").await.unwrap();
+    let (id, first) = (ann.id(), ann.resume_token());
+    let token = ann.detach().unwrap();
+    assert_eq!((token, hub.stats().detached), (first, 1));
+    bob.say("meanwhile").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let mut ann = hub.resume(token).await.unwrap();
+    assert_eq!((ann.id(), hub.stats().detached, hub.stats().resumed), (id, 0, 1));
+    for text in ["before", "meanwhile"] {
+        assert_eq!(ann.recv().await.unwrap().as_text(), Some(text));
+    }
+    ann.say("back").await.unwrap();
+    assert_eq!(bob.recv().await.unwrap().as_text(), Some("back"));
+    let used = hub.resume(token).await.unwrap_err();
+    assert!(matches!(used, ResumeError::Unknown), "a token is good for one use");
+    assert_ne!(ann.resume_token(), token);
+    let token = ann.detach().unwrap();
+    let mut ann = hub.resume(token).await.unwrap();
+    bob.leave();
+    assert_eq!(ann.recv().await, Err(ChatEnd::Left));
+    drop(ann);
+    assert_eq!(hub.online(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_resumes_of_a_chat_one_wins() {
+    let hub = Hub::memory();
+    let (ann, _bob) = pair(&hub).await;
+    let token = ann.detach().unwrap();
+    let (one, other) = tokio::join!(hub.resume(token), hub.resume(token));
+    assert!(one.is_ok() != other.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn detached_chat_expires() {
+    let hub = Hub::memory();
+    let (ann, mut bob) = pair(&hub).await;
+    let token = ann.detach().unwrap();
+    let began = Instant::now();
+    assert_eq!(bob.recv().await, Err(ChatEnd::Lost));
+    assert_eq!(began.elapsed(), hub.limits().resume_window);
+    assert!(matches!(hub.resume(token).await, Err(ResumeError::Unknown)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn detached_chat_ends_with_the_drain() {
+    let hub = Hub::memory();
+    let (ann, mut bob) = pair(&hub).await;
+    let token = ann.detach().unwrap();
+    let drained = tokio::spawn({
+        let hub = hub.clone();
+        async move { hub.drain(Duration::from_secs(60)).await }
+    });
+    assert_eq!(bob.recv().await, Err(ChatEnd::Ended));
+    assert!(matches!(hub.resume(token).await, Err(ResumeError::Draining)));
+    drop(bob);
+    drained.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn chat_that_cannot_be_held_is_returned() {
+    let mut limits = Limits::default();
+    limits.detached = 1;
+    let hub = Hub::builder().limits(limits).build();
+    let (ann, bob) = pair(&hub).await;
+    let token = ann.detach().unwrap();
+    let mut bob = bob.detach().unwrap_err();
+    bob.say("hello").await.unwrap();
+    let mut ann = hub.resume(token).await.unwrap();
+    assert_eq!(ann.recv().await.unwrap().as_text(), Some("hello"));
+    ann.leave();
+    assert_eq!(bob.recv().await, Err(ChatEnd::Left));
+}
+
+#[tokio::test(start_paused = true)]
+async fn person_that_returns_by_token_ends_its_detached_chat() {
+    let hub = Hub::memory();
+    let (ann, mut bob) = pair(&hub).await;
+    let token = ann.detach().unwrap();
+    let mut profile = Profile::named("Ann");
+    profile.resume = Some(token);
+    let _search = tokio::spawn({
+        let hub = hub.clone();
+        async move { hub.pair(profile).await.map(drop) }
+    });
+    let ended = timeout(Duration::from_secs(1), bob.recv()).await;
+    assert_eq!(ended, Ok(Err(ChatEnd::Lost)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn token_of_a_session_resumes_no_chat() {
+    let hub = Hub::memory();
+    let (ann, mut bob) = pair(&hub).await;
+    let attached = ann.resume_token();
+    assert!(matches!(hub.resume(attached).await, Err(ResumeError::Unknown)));
+    ann.leave();
+    assert_eq!(bob.recv().await, Err(ChatEnd::Left));
 }

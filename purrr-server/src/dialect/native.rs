@@ -368,7 +368,10 @@ impl NativeSocket {
     fn check_hello(&self, mut command: Command) -> Result<Command, Problem> {
         let hello = match &mut command {
             Command::Hello { hello, .. } => Some(hello),
-            Command::Recover(recover) => Some(&mut recover.hello),
+            Command::Recover(recover) if self.opening.name.is_some() => {
+                Some(recover.hello.get_or_insert_default())
+            }
+            Command::Recover(recover) => recover.hello.as_mut(),
             _ => None,
         };
         if let Some(hello) = hello {

@@ -1,5 +1,6 @@
 //! A chat of a peer within this process: [`Chat`] and its two halves.
 
+pub(super) mod detached;
 mod halves;
 mod side;
 
@@ -13,8 +14,11 @@ use std::{
 
 use futures::{Sink, Stream};
 
-pub use self::halves::{ChatReceiver, ChatSender};
 use self::side::Side;
+pub use self::{
+    detached::ResumeError,
+    halves::{ChatReceiver, ChatSender},
+};
 use crate::{
     backend::people::PeopleError,
     hub::{call::Answer, pair_error::PairError, peer::ActivePeer, search::Found},

@@ -26,7 +26,7 @@ use crate::{
     },
     model::{
         frame::{Body, Frame},
-        ids::{ChatId, ResumeToken},
+        ids::{ChatId, OriginKey, ResumeToken},
         person::PersonAt,
         reason::ChatEnd,
         ticket::Ticket,
@@ -87,6 +87,41 @@ impl Side {
 
     pub(super) const fn token(&self) -> ResumeToken {
         self.peer.token()
+    }
+
+    pub(super) const fn origin(&self) -> OriginKey {
+        self.ticket.origin
+    }
+
+    /// Returns true once this side has parted.
+    pub(super) const fn is_over(&self) -> bool {
+        self.pipe.is_none()
+    }
+
+    pub(super) fn bytes_to_receive(&self) -> usize {
+        self.pipe.as_ref().map_or(0, Pipe::bytes_to_receive)
+    }
+
+    /// Goes on without a caller, with room for `more` bytes of the partner.
+    pub(super) fn detach(&mut self, more: usize) {
+        self.stall = None;
+        if let Some(pipe) = &mut self.pipe {
+            pipe.detach(more);
+        }
+    }
+
+    pub(super) fn tell_away(&mut self) {
+        if let Some(pipe) = &mut self.pipe {
+            pipe.tell_away();
+        }
+    }
+
+    /// Goes on with a caller, by the token of `next`, which departs by the token so far.
+    pub(super) fn attach(&mut self, next: &mut ActivePeer) {
+        self.peer.exchange_tokens(next);
+        if let Some(pipe) = &mut self.pipe {
+            pipe.attach(self.ticket.hello.clone(), false);
+        }
     }
 
     pub(super) fn block(&self) -> Call {

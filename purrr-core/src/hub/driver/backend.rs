@@ -76,7 +76,7 @@ impl SessionCore<'_> {
             }
             Action::Introduce(hello) => {
                 if let Some(pipe) = &mut self.chat {
-                    pipe.attach(*hello);
+                    pipe.attach(*hello, true);
                 }
             }
             Action::Discard => self.input.held = None,

@@ -8,7 +8,7 @@ use crate::{
         resume::{
             keeper::keep,
             suspended::Suspended,
-            table::{Registration, Request as Requested},
+            table::{Kind, Registration, Request as Requested},
         },
     },
     model::{
@@ -26,8 +26,9 @@ impl SessionCore<'_> {
             return;
         }
         let (hub, token) = (self.hub, self.peer.token());
-        let registration =
-            self.registration.get_or_insert_with(|| Registration::new(&hub.resume, token));
+        let registration = self
+            .registration
+            .get_or_insert_with(|| Registration::new(&hub.resume, token, Kind::Session));
         registration.set_owner(cx);
         registration.take_last();
     }
@@ -98,6 +99,7 @@ impl SessionCore<'_> {
         // The one that has just arrived departs.
         self.peer = peer;
         let meant = recover.chat;
+        let is_new = recover.hello.as_ref().is_some_and(|hello| hello != session.hello());
         let fresh = mem::replace(&mut self.session, session);
         let received = self.session.handle_attached(fresh, recover);
         let last = registration.take_last().filter(|_| received.is_some());
@@ -106,16 +108,16 @@ impl SessionCore<'_> {
         registration.set_owner(cx);
         self.registration = Some(registration);
         self.output.unacknowledged = 0;
-        let missing = received.map_or(0, |received| self.rewind(received));
+        let missing = received.map_or(0, |received| self.rewind(received, is_new));
         let queue_status = || self.hub.backend.people.queue_status();
         self.session.handle_rewound(meant, missing, queue_status);
     }
 
-    fn rewind(&mut self, received: u64) -> u64 {
+    fn rewind(&mut self, received: u64, is_new: bool) -> u64 {
         let Some(pipe) = &mut self.chat else { return 0 };
         pipe.set_budget(self.input.budget.clone());
         let missing = pipe.rewind(received, self.session.owes_receipts());
-        pipe.attach(self.session.hello().clone());
+        pipe.attach(self.session.hello().clone(), is_new);
         missing
     }
 

@@ -12,12 +12,16 @@ use tokio::time::{Instant, sleep_until};
 use crate::{
     hub::{
         resume::{
+            held::Held,
             suspended::Suspended,
             table::{Hold, Request},
         },
         shared::{Phase, Shared},
     },
-    model::reason::{ChatEnd, Closing},
+    model::{
+        ids::OriginKey,
+        reason::{ChatEnd, Closing},
+    },
     session::{Detached, Lapse},
 };
 
@@ -26,29 +30,40 @@ const WRITE_ON_BYTES: usize = 16 * 1024;
 
 /// Holds a session until it is claimed, or ends it: at once, when its window is over, or when the
 /// hub drains.
-pub(crate) fn keep(hub: &Arc<Shared>, mut suspended: Box<Suspended>, closing: Closing) {
-    let window = suspended.session.window(closing).filter(|_| hub.phase() == Phase::Open);
-    let bytes = match &suspended.chat {
-        Some(pipe) => pipe.bytes_to_receive(),
-        None => suspended.registration.bytes_of_last(),
-    };
-    let bytes = bytes + WRITE_ON_BYTES;
-    let origin = suspended.session.origin();
-    let hold = suspended.registration.hold(&hub.limits, origin, bytes);
+pub(crate) fn keep(hub: &Arc<Shared>, suspended: Box<Suspended>, closing: Closing) {
+    let (window, origin) = (suspended.session.window(closing), suspended.session.origin());
+    if let Err(suspended) = try_keep(hub, suspended, origin, window) {
+        suspended.end(ChatEnd::Lost);
+    }
+}
+
+/// Holds something for this long, until it is claimed.
+///
+/// # Errors
+///
+/// Returns it if there is no window or no room, the hub drains, or no runtime is there.
+pub(crate) fn try_keep<H: Held>(
+    hub: &Arc<Shared>,
+    mut held: Box<H>,
+    origin: OriginKey,
+    window: Option<Duration>,
+) -> Result<(), Box<H>> {
+    let window = window.filter(|_| hub.phase() == Phase::Open);
+    let bytes = held.bytes_to_receive() + WRITE_ON_BYTES;
+    let hold = held.registration().hold(&hub.limits, origin, bytes);
     let (Some(window), Some(hold), Ok(runtime)) =
         (window, hold, tokio::runtime::Handle::try_current())
     else {
-        return suspended.end(ChatEnd::Lost);
+        return Err(held);
     };
-    if let Some(pipe) = &mut suspended.chat {
-        pipe.detach(WRITE_ON_BYTES);
-    }
-    runtime.spawn(hold_until_claimed(Arc::clone(hub), suspended, window, hold));
+    held.detach(WRITE_ON_BYTES);
+    runtime.spawn(hold_until_claimed(Arc::clone(hub), held, window, hold));
+    Ok(())
 }
 
-async fn hold_until_claimed(
+async fn hold_until_claimed<H: Held>(
     hub: Arc<Shared>,
-    mut suspended: Box<Suspended>,
+    mut held: Box<H>,
     window: Duration,
     _hold: Hold,
 ) {
@@ -57,18 +72,18 @@ async fn hold_until_claimed(
         let change = hub.phase_change();
         // A client that connects while the hub drains is sent away, so it cannot claim.
         if hub.phase() != Phase::Open {
-            return suspended.end(ChatEnd::Ended);
+            return held.end(ChatEnd::Ended);
         }
         let timeout = timers.poll_timeout().map(Instant::from);
         tokio::select! {
             biased;
-            request = poll_fn(|cx| suspended.poll_request(cx)) => match request {
-                Request::Abandon => return suspended.end(ChatEnd::Lost),
-                Request::Claim(to) => match to.send(suspended) {
+            request = poll_fn(|cx| poll_request(&mut *held, cx)) => match request {
+                Request::Abandon => return held.end(ChatEnd::Lost),
+                Request::Claim(to) => match to.send(held) {
                     Ok(()) => return,
                     // The connection that claimed was lost meanwhile.
                     Err(unclaimed) => match unclaimed.downcast() {
-                        Ok(unclaimed) => suspended = unclaimed,
+                        Ok(unclaimed) => held = unclaimed,
                         Err(_) => return,
                     },
                 },
@@ -76,14 +91,12 @@ async fn hold_until_claimed(
             () = sleep_until(timeout.unwrap_or_else(Instant::now)), if timeout.is_some() => {
                 match timers.handle_timeout(Instant::now().into_std()) {
                     Some(Lapse::TellAway) => {
-                        if let Some(pipe) = &mut suspended.chat {
-                            pipe.tell_away();
-                        }
+                        held.tell_away();
                     }
                     Some(Lapse::Expired) => {
                         hub.stats.expired.add(1);
-                        suspended.registration.note_expired(hub.limits.detached);
-                        return suspended.end(ChatEnd::Lost);
+                        held.registration().note_expired(hub.limits.detached);
+                        return held.end(ChatEnd::Lost);
                     }
                     None => {}
                 }
@@ -93,10 +106,8 @@ async fn hold_until_claimed(
     }
 }
 
-impl Suspended {
-    fn poll_request(&mut self, cx: &Context<'_>) -> Poll<Request> {
-        self.registration.set_owner(cx);
-        self.flush_held_frames(cx);
-        self.registration.take_request().map_or(Poll::Pending, Poll::Ready)
-    }
+fn poll_request(held: &mut impl Held, cx: &Context<'_>) -> Poll<Request> {
+    held.registration().set_owner(cx);
+    held.flush(cx);
+    held.registration().take_request().map_or(Poll::Pending, Poll::Ready)
 }

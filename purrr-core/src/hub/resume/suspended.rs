@@ -6,7 +6,11 @@ use tokio::time::Instant;
 
 use crate::{
     backend::pipe::{Pipe, TrySendError},
-    hub::{driver::held::HeldFrames, peer::ActivePeer, resume::table::Registration},
+    hub::{
+        driver::held::HeldFrames,
+        peer::ActivePeer,
+        resume::{held::Held, table::Registration},
+    },
     model::reason::ChatEnd,
     session::Session,
 };
@@ -24,9 +28,31 @@ pub(crate) struct Suspended {
     pub(crate) peer: ActivePeer,
 }
 
-impl Suspended {
-    /// Retries the frames that the partner's full queue did not take.
-    pub(super) fn flush_held_frames(&mut self, cx: &Context<'_>) {
+impl Held for Suspended {
+    fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
+    fn bytes_to_receive(&self) -> usize {
+        match &self.chat {
+            Some(pipe) => pipe.bytes_to_receive(),
+            None => self.registration.bytes_of_last(),
+        }
+    }
+
+    fn detach(&mut self, more: usize) {
+        if let Some(pipe) = &mut self.chat {
+            pipe.detach(more);
+        }
+    }
+
+    fn tell_away(&mut self) {
+        if let Some(pipe) = &mut self.chat {
+            pipe.tell_away();
+        }
+    }
+
+    fn flush(&mut self, cx: &Context<'_>) {
         let (Some(pipe), Some(held)) = (&mut self.chat, &mut self.held) else { return };
         while let Some(frame) = held.pop() {
             if let Err(TrySendError::Full(frame)) = pipe.poll_send(cx, frame) {
@@ -36,8 +62,7 @@ impl Suspended {
         self.held = None;
     }
 
-    /// Ends the session. A partner is told this reason.
-    pub(super) fn end(mut self: Box<Self>, reason: ChatEnd) {
+    fn end(mut self: Box<Self>, reason: ChatEnd) {
         let held = self.held.take();
         if let Some(pipe) = self.chat.take() {
             let (frames, charge) = held.map(|held| held.into_frames()).unwrap_or_default();

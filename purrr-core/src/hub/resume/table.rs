@@ -66,9 +66,19 @@ struct Share {
     bytes: usize,
 }
 
+/// What can be claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A session, by its client.
+    Session,
+    /// A chat in process, by [`Hub::resume`](crate::Hub::resume).
+    Chat,
+}
+
 /// Where a claim finds the task that owns a session.
 struct Slot {
     table: Arc<ResumeTable>,
+    kind: Kind,
     /// Set while there is a request, so that the owner need not lock for each frame.
     requested: AtomicBool,
     state: Mutex<SlotState>,
@@ -109,13 +119,15 @@ pub(crate) struct Hold {
 
 impl ResumeTable {
     /// Asks the owner of the session of `other` to hand it over, and makes `token` the one by which
-    /// it can be claimed next. Returns `None` if there is no such session.
+    /// it can be claimed next. Returns `None` if there is no such session, or one of another kind.
     pub(crate) fn claim(
         &self,
         other: ResumeToken,
         token: ResumeToken,
+        kind: Kind,
     ) -> Option<oneshot::Receiver<HandedOver>> {
         let mut slots = lock(&self.slots);
+        slots.get(&key(other)).filter(|slot| slot.kind == kind)?;
         let slot = slots.remove_slot(other)?;
         slots.insert(key(token), Arc::clone(&slot));
         let (to, from) = oneshot::channel();
@@ -132,6 +144,12 @@ impl ResumeTable {
             true => TokenState::Expired,
             false => TokenState::Unknown,
         }
+    }
+
+    /// Returns true if a chat in process can be claimed by this token.
+    pub(crate) fn holds_chat(&self, token: ResumeToken) -> bool {
+        let slots = lock(&self.slots);
+        slots.get(&key(token)).is_some_and(|slot| slot.kind == Kind::Chat && slot.is_of(token))
     }
 
     /// Ends the session of this token if it has no transport.
@@ -194,10 +212,11 @@ impl Slot {
 
 impl Registration {
     /// Makes a session claimable by its token.
-    pub(crate) fn new(table: &Arc<ResumeTable>, token: ResumeToken) -> Self {
+    pub(crate) fn new(table: &Arc<ResumeTable>, token: ResumeToken, kind: Kind) -> Self {
         let state = SlotState { token: halves(token), owner: None, request: None, last: None };
         let slot = Arc::new(Slot {
             table: Arc::clone(table),
+            kind,
             requested: AtomicBool::new(false),
             state: Mutex::new(state),
         });

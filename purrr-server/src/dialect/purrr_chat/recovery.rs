@@ -1,7 +1,7 @@
 //! How a client comes back to the session that it has lost: [`Recovery`].
 
 use purrr_core::{
-    Code, Command, Event, Hello, Search,
+    Code, Command, Event, Search,
     model::{Recover, ResumeToken},
 };
 
@@ -55,21 +55,21 @@ impl Resuming {
 
     /// Returns the command that claims the session.
     pub(super) fn recover(&self) -> Command {
-        let recover = Recover::announcing(Hello::default()).claiming(self.claimed());
+        let recover = Recover::announcing(None).claiming(self.claimed());
         Command::Recover(Box::new(recover.in_chat(self.offset.chat, self.offset.received)))
     }
 }
 
 /// Returns the command that announces a client that counts.
 pub(super) fn announce() -> Command {
-    Command::Recover(Box::new(Recover::announcing(Hello::default())))
+    Command::Recover(Box::new(Recover::announcing(None)))
 }
 
 /// Returns the command that announces that the client may come back, and claims a session.
 ///
 /// The flush acknowledges: this client does not tell what it has received.
 pub(super) fn recover(token: Option<ResumeToken>) -> Command {
-    let recover = Recover::announcing(Hello::default()).acknowledged_by_flush();
+    let recover = Recover::announcing(None).acknowledged_by_flush();
     Command::Recover(Box::new(match token {
         Some(token) => recover.claiming(token),
         None => recover,

@@ -4,7 +4,7 @@ use bytestring::ByteString;
 use purrr_core::{
     Code, Command, Event, Frame,
     codec::__private::write_string,
-    model::{Body, ChatId, Message, Resumed, Signal, SignalKind, Verbatim},
+    model::{Body, ChatId, Message, ResumeToken, Resumed, Signal, SignalKind, Verbatim},
 };
 use serde_json::json;
 
@@ -70,58 +70,20 @@ impl PurrrChat {
             resuming.next = Some(resume);
             return;
         }
-        let Some(next) = resuming.next else { return };
         let Resuming { pid, offset, finds, .. } = *resuming;
-        let (claimed, lost) = (resuming.claimed(), resuming.lost.clone());
-        let is_whole = match &event {
-            Event::Resumed(resumed) => resumed.missing == 0,
-            Event::Matched { .. } | Event::Waiting(_) => true,
-            Event::Left { .. } | Event::Idle | Event::Error(_) => false,
-            // Told before the claim is answered.
-            _ => return self.write(event),
-        };
-        let position = match &event {
-            Event::Resumed(resumed) if is_whole => Offset { chat: resumed.chat, ..offset },
-            _ => Offset::NONE,
-        };
-        if finds && matches!(event, Event::Left { .. } | Event::Idle | Event::Error(_)) {
-            self.commands.push_back(find());
-        }
-        let (pid, token) = if is_whole { (pid, Some(next)) } else { (next, None) };
-        self.packets.push_back(greeting(pid));
-        let mut counting = Counting::new(Offset { token, ..position }, lost);
-        counting.next = Some(next);
-        let kept = counting.lost.remove(claimed);
-        self.recovery = Some(Box::new(Recovery::Counting(counting)));
         match event {
-            Event::Resumed(resumed) if is_whole => {
-                let Resumed { chat: id, name, public_key, .. } = *resumed;
-                self.socket.set_active(true);
-                self.had_chat = true;
-                self.chat = Some(match kept {
-                    Some(LostChat { mut chat, messages }) if chat.id == id => {
-                        // They are sent again, and take their places then.
-                        let lacked = messages.iter().filter(|it| **it > offset.received).count();
-                        chat.index.remove_last_of_partner(lacked);
-                        (chat.barrier, chat.is_typing) = (None, false);
-                        chat
-                    }
-                    _ => {
-                        let index = MessageIndex::of_unknown_chat();
-                        Box::new(Chat::new(id, name.clone(), public_key.clone(), index))
-                    }
-                });
-                // Brings the next token, also if the client has missed nothing.
-                let first = self.packets.len();
-                self.emit_bare(r#"42["hide_typing"]"#);
-                self.meet_again(name, public_key);
-                self.stamp(first, false);
+            Event::Resumed(resumed) if resumed.missing == 0 => {
+                let position = Offset { chat: resumed.chat, ..offset };
+                let kept = self.greet(pid, position);
+                self.resume_chat(*resumed, kept, offset.received);
             }
             Event::Resumed(resumed) => {
+                self.greet_anew();
                 let Resumed { chat, name, public_key, .. } = *resumed;
                 self.encode(Event::Matched { chat, name, public_key, shared: Vec::new() });
             }
             Event::Matched { .. } | Event::Waiting(_) => {
+                self.greet(pid, Offset::NONE);
                 if offset.chat != ChatId::NONE {
                     // The client may not have read the end of that chat.
                     let first = self.packets.len();
@@ -131,8 +93,64 @@ impl PurrrChat {
                 }
                 self.encode(event);
             }
-            _ => {}
+            Event::Left { .. } | Event::Idle | Event::Error(_) => {
+                self.greet_anew();
+                if finds {
+                    self.commands.push_back(find());
+                }
+            }
+            // Told before the claim is answered.
+            _ => self.write(event),
         }
+    }
+
+    /// Connects a client that is still known by `pid`, with what it has. Returns what was kept of
+    /// its chat.
+    fn greet(&mut self, pid: ResumeToken, position: Offset) -> Option<LostChat> {
+        let Some(Recovery::Resuming(resuming)) = self.recovery.as_deref() else { return None };
+        let (next, claimed, lost) = (resuming.next, resuming.claimed(), resuming.lost.clone());
+        let kept = lost.remove(claimed);
+        // The client learns of the next token by the next event, unless that is how it is known.
+        let token = next.filter(|next| *next != pid);
+        let mut counting = Counting::new(Offset { token, ..position }, lost);
+        counting.next = next;
+        self.recovery = Some(Box::new(Recovery::Counting(counting)));
+        self.packets.push_back(greeting(pid));
+        kept
+    }
+
+    /// Connects a client whose session is not whole or gone, as a new one.
+    fn greet_anew(&mut self) {
+        if let Some(Recovery::Resuming(resuming)) = self.recovery.as_deref()
+            && let Some(next) = resuming.next
+        {
+            self.greet(next, Offset::NONE);
+        }
+    }
+
+    /// Goes on in a chat of which the client has so many frames.
+    fn resume_chat(&mut self, resumed: Resumed, kept: Option<LostChat>, received: u64) {
+        let Resumed { chat: id, name, public_key, .. } = resumed;
+        self.socket.set_active(true);
+        self.had_chat = true;
+        self.chat = Some(match kept {
+            Some(LostChat { mut chat, messages }) if chat.id == id => {
+                // They are sent again, and take their places then.
+                let lacked = messages.iter().filter(|number| **number > received).count();
+                chat.index.remove_last_of_partner(lacked);
+                (chat.barrier, chat.is_typing) = (None, false);
+                chat
+            }
+            _ => {
+                let index = MessageIndex::of_unknown_chat();
+                Box::new(Chat::new(id, name.clone(), public_key.clone(), index))
+            }
+        });
+        // Brings the next token, also if the client has missed nothing.
+        let first = self.packets.len();
+        self.emit_bare(r#"42["hide_typing"]"#);
+        self.meet_again(name, public_key);
+        self.stamp(first, false);
     }
 
     /// Queues the packets of an event, without what a client that counts gets besides.
