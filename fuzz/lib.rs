@@ -51,5 +51,6 @@ targets! {
     image_header => fuzzing::image_header;
     native => native::check;
     payloads => fuzzing::payloads;
+    recovery => fuzzing::recovery;
     session => session::check;
 }

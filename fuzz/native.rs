@@ -29,6 +29,23 @@ pub(crate) fn check(data: &[u8]) {
         }
         Err(_) => return,
     };
+    if let Command::Recover(recover) = &command {
+        let hello = recover.hello.clone().unwrap_or_default();
+        let mut written = serde_json::json!({"type": "hello", "received": recover.received});
+        for (name, value) in [
+            ("name", hello.name.map(|name| name.to_string())),
+            ("publicKey", hello.public_key.map(|key| key.to_string())),
+            ("resume", recover.token.map(|token| token.to_string())),
+            ("chat", recover.chat.map(|chat| chat.to_string())),
+        ] {
+            if let Some(value) = value {
+                written[name] = value.into();
+            }
+        }
+        let again = parse(&written.to_string().into());
+        assert_eq!(again, Ok(Parsed::Command(command)), "a claim written by us");
+        return;
+    }
     if let Command::Send { frame, .. } = command {
         let written = serde_json::to_string(&Event::Received(frame.clone())).expect("it is JSON");
         let again = match parse(&written.into()) {

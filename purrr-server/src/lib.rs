@@ -22,7 +22,10 @@ pub mod fuzzing {
     #[cfg(feature = "cli")]
     pub use crate::cli::fuzzing::config_file;
     pub use crate::{
-        dialect::{image::fuzzing::image_header, purrr_chat::fuzzing::events},
+        dialect::{
+            image::fuzzing::image_header,
+            purrr_chat::fuzzing::{events, recovery},
+        },
         net::client_address::fuzzing::client_address,
         transport::{engineio::payload::fuzzing::payloads, websocket::fuzzing::frames},
     };

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use purrr_core::{
     Command, Event, Frame, Limits,
     codec::{self, Parsed},
-    model::{Body, ChatEnd, ChatId, Message},
+    model::{Body, ChatEnd, ChatId, Message, PeerId, QueueStatus, ResumeToken, Resumed},
 };
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
@@ -16,7 +16,10 @@ use crate::{
     config::Config,
     dialect::{
         native,
-        purrr_chat::{chat::Chat, message_index::MessageIndex, packet::Packet},
+        purrr_chat::{
+            Auth, chat::Chat, lost_chats::LostChats, message_index::MessageIndex, offset::Offset,
+            packet::Packet,
+        },
     },
     liveness::Incoming,
     transport::{
@@ -41,6 +44,83 @@ pub fn events(data: &[u8]) {
         let _entered = runtime.enter();
         CONFIG.with_borrow(|config| say(data, config));
     });
+}
+
+/// Connects a client with the auth payload of the first line, and sends it events by the bytes after
+/// it.
+///
+/// Checks that the client is connected once and first, and that each event bears its position if
+/// it speaks connection state recovery, and none otherwise.
+pub fn recovery(data: &[u8]) {
+    thread_local! {
+        static RUNTIME: Runtime =
+            Builder::new_current_thread().enable_time().build().expect("a runtime for timers");
+    }
+    let (auth, events) = data.split_at(data.iter().position(|b| *b == b'\n').unwrap_or(data.len()));
+    let Ok(auth) = serde_json::from_slice::<Auth>(auth) else { return };
+    RUNTIME.with(|runtime| {
+        let _entered = runtime.enter();
+        connect(&auth, events);
+    });
+}
+
+fn connect(auth: &Auth, events: &[u8]) {
+    let limits = Limits::default();
+    let socket = EioSocket::new(EioTransport::closed(), &Config::default());
+    let recovery = auth.recovery(LostChats::new(limits.resume_window));
+    let mut client = PurrrChat::new(socket, &limits, &Config::default(), recovery);
+    let mut commands = std::mem::take(&mut client.commands);
+    if auth.auto_pair {
+        client.find_at_once();
+    }
+    commands.append(&mut client.commands);
+    let claims = commands.iter().filter(|command| match command {
+        Command::Recover(recover) => recover.token.is_some(),
+        _ => false,
+    });
+    assert!(claims.count() <= 1, "one claim");
+    let (session, resume) = (PeerId::from_bits(1), ResumeToken::from_bits(1));
+    let welcome = Event::Welcome { session, resume, online: 1, limits: limits.into() };
+    let mut packets = hear_event(&mut client, welcome);
+    for byte in events {
+        let chat = ChatId::from_bits(u128::from(byte >> 6));
+        let (name, public_key) = (Some("Ann".into()), None);
+        packets.extend(hear_event(
+            &mut client,
+            match byte % 8 {
+                0 => Event::Matched { chat, name, public_key, shared: Vec::new() },
+                1 => Event::Received(Frame::text("hi")),
+                2 => Event::Left { reason: ChatEnd::Left },
+                3 => Event::Waiting(QueueStatus::default()),
+                4 => Event::Idle,
+                5 => Event::Away,
+                6 => Event::Back { name: Some("Bob".into()), public_key },
+                _ => Event::Resumed(Box::new(Resumed::new(session, chat))),
+            },
+        ));
+    }
+    let Some(greeting) = packets.iter().position(|packet| packet.starts_with("40")) else { return };
+    assert_eq!(greeting, 0, "connected first");
+    for packet in &packets[1..] {
+        assert!(!packet.starts_with("40"), "connected twice");
+        let Some(event) = packet.strip_prefix("42") else { continue };
+        let array: Vec<Value> = serde_json::from_str(event).expect("an event is an array");
+        let last = array.last().and_then(Value::as_str);
+        let offset = last.filter(|_| array.len() > 1).map(str::parse::<Offset>);
+        assert_eq!(matches!(offset, Some(Ok(_))), auth.recovery, "{packet}");
+    }
+}
+
+/// Returns the texts that a client is sent of an event.
+fn hear_event(client: &mut PurrrChat, event: Event) -> Vec<String> {
+    client.encode(event);
+    client.rejoin();
+    let packets = std::mem::take(&mut client.packets);
+    let texts = packets.into_iter().filter_map(|packet| match packet {
+        Outgoing::Text(text) => Some(text.to_string()),
+        Outgoing::Binary(_) => None,
+    });
+    texts.collect()
 }
 
 fn say(data: &[u8], config: &Config) {
