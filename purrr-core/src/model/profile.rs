@@ -80,8 +80,7 @@ impl Search {
         mut self,
         languages: impl IntoIterator<Item = T>,
     ) -> Self {
-        self.languages =
-            languages.into_iter().map(|tag| Interest::language(tag.into().as_ref())).collect();
+        self.languages = languages.into_iter().map(|tag| tag.into().into_language()).collect();
         self
     }
 }
@@ -98,6 +97,11 @@ impl Interest {
     #[must_use]
     pub fn language(tag: &str) -> Self {
         Self(tag::language(tag))
+    }
+
+    /// Returns the primary language of this tag, as [`language`](Self::language) does.
+    pub(crate) fn into_language(self) -> Self {
+        if tag::is_primary_language(&self.0) { self } else { Self::language(&self.0) }
     }
 
     /// Creates a tag from its normal form, as another node has written it.

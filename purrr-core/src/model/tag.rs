@@ -14,6 +14,9 @@ const ROUNDS: usize = 8;
 /// NFKC, case folded, white space collapsed to one space and trimmed, without invisible characters
 /// and leading `#`.
 pub(super) fn interest(text: &str) -> Box<str> {
+    if is_normal_ascii(text) {
+        return text.into();
+    }
     if text.is_ascii() {
         return tidy(&text.to_ascii_lowercase()).into();
     }
@@ -34,6 +37,9 @@ pub(super) fn interest(text: &str) -> Box<str> {
 /// It is where the lookup of RFC 4647, section 3.4, ends: subtags are removed from the end until
 /// two tags agree. `pt-BR` and `pt` meet, and so do `en_US` and `en-GB`.
 pub(super) fn language(tag: &str) -> Box<str> {
+    if is_primary_language(tag) {
+        return tag.into();
+    }
     let tag = interest(tag);
     // What follows in a POSIX locale, such as `.utf-8`, belongs to no language.
     let name = tag.split(['.', '@']).next().unwrap_or_default().trim_end();
@@ -47,6 +53,26 @@ pub(super) fn language(tag: &str) -> Box<str> {
         "ji" => "yi".into(),
         primary => primary.into(),
     }
+}
+
+/// Returns true for most language tags that are in their normal form already.
+pub(super) fn is_primary_language(tag: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_lowercase();
+    tag.len() >= 2 && tag.bytes().all(is_letter) && !matches!(tag, "iw" | "in" | "ji")
+}
+
+/// Returns true if an interest is ASCII in its normal form already, as most are.
+fn is_normal_ascii(text: &str) -> bool {
+    // A space before the text and one after it, so that one test finds every needless space.
+    let mut before = b' ';
+    for byte in text.bytes() {
+        let is_kept = matches!(byte, b' '..=b'@' | b'['..=b'~');
+        if !is_kept || (byte == b' ' && before == b' ') {
+            return false;
+        }
+        before = byte;
+    }
+    (before != b' ' || text.is_empty()) && !text.starts_with('#')
 }
 
 fn fold(text: &str) -> String {
@@ -152,6 +178,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn short_cuts_change_nothing(text in "[ -~]{0,6}|[a-z]{0,3}|[#a \\t\u{7f}A]{0,5}") {
+            let tidied = tidy(&text.to_ascii_lowercase());
+            prop_assert_eq!(is_normal_ascii(&text), tidied == text);
+            prop_assert_eq!(&*interest(&text), &*tidied);
+            if is_primary_language(&text) {
+                // A subtag keeps the short cut from being taken.
+                prop_assert_eq!(&*language(&format!("{text}-x")), &*text);
+            }
+        }
+
         #[test]
         fn normal_forms_are_idempotent(text in r"\PC{0,12}|[#\s\PC]{0,8}|[ -~]{0,16}") {
             for normal in [interest, language] {

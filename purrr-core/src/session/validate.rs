@@ -1,5 +1,7 @@
 //! Checks of one message, one introduction and one search against [`Limits`].
 
+use std::fmt;
+
 use crate::model::{
     frame::{Body, SignalKind},
     limits::Limits,
@@ -67,17 +69,30 @@ pub(crate) fn check_hello(limits: &Limits, hello: &Hello) -> Result<(), Problem>
 /// Of languages the primary one is kept, in which tags agree that RFC 4647 would match.
 pub(crate) fn normalize_search(limits: &Limits, search: Search) -> Result<Search, Problem> {
     let Limits { interests, interest_chars, languages, language_chars, .. } = *limits;
+    let of_language = Interest::into_language;
     Ok(Search {
-        interests: normalize_tags(search.interests, interests, interest_chars, "interests")?,
-        languages: {
-            let given = normalize_tags(search.languages, languages, language_chars, "languages")?;
-            let primary = given.iter().map(|tag| Interest::language(tag.as_ref())).collect();
-            normalize_tags(primary, languages, language_chars, "languages")?
-        },
+        interests: normalize_tags(
+            search.interests,
+            (interests, interest_chars),
+            "interests",
+            |it| it,
+        )?,
+        languages: normalize_tags(
+            search.languages,
+            (languages, language_chars),
+            "languages",
+            of_language,
+        )?,
     })
 }
 
-fn within(size: usize, limit: usize, code: Code, what: &str, unit: &str) -> Result<(), Problem> {
+fn within(
+    size: usize,
+    limit: usize,
+    code: Code,
+    what: impl fmt::Display,
+    unit: &str,
+) -> Result<(), Problem> {
     if size <= limit {
         return Ok(());
     }
@@ -96,9 +111,9 @@ fn supported(supported: bool, what: &str) -> Result<(), Problem> {
 
 fn normalize_tags(
     given: Vec<Interest>,
-    limit: usize,
-    chars: usize,
+    (limit, chars): (usize, usize),
     what: &str,
+    normalize: impl Fn(Interest) -> Interest,
 ) -> Result<Vec<Interest>, Problem> {
     if given.len() > limit {
         return Err(Problem::new(Code::TooMany, format!("at most {limit} {what}")));
@@ -106,8 +121,9 @@ fn normalize_tags(
     let mut kept: Vec<Interest> = Vec::with_capacity(given.len());
     for tag in given {
         let length = tag.as_ref().chars().count();
-        within(length, chars, Code::TooLong, &format!("each of the {what}"), "characters")?;
-        if length > 0 && !kept.contains(&tag) {
+        within(length, chars, Code::TooLong, format_args!("each of the {what}"), "characters")?;
+        let tag = normalize(tag);
+        if !tag.as_ref().is_empty() && !kept.contains(&tag) {
             kept.push(tag);
         }
     }
