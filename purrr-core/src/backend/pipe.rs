@@ -366,7 +366,7 @@ impl Pipe {
         let owes_reports = channel.queues[self.side].owes_reports();
         let parted = channel.parted;
         let queue = &mut channel.queues[1 - self.side];
-        let (frame, is_freed) = queue.take_next();
+        let frame = queue.take_next();
         if queue.unread() == 0 && parted.is_none() {
             register(&mut queue.receiver, cx);
             register(&mut self.registered, cx);
@@ -375,7 +375,7 @@ impl Pipe {
         let Some(frame) = frame else {
             return parted.map_or(Poll::Pending, |reason| Poll::Ready(Received::Parted(reason)));
         };
-        let sender = if is_freed { queue.sender.take() } else { None };
+        let sender = queue.take_freed();
         drop(channel);
         wake(sender);
         Poll::Ready(Received::Frame(frame))
@@ -710,36 +710,48 @@ impl Queue {
         charge.cover(self.small + cost - QUEUE_ALLOWANCE)
     }
 
-    /// Counts a frame as gone.
+    /// Counts a frame as gone, which was the first.
     #[inline]
     fn remove(&mut self, frame: &Frame) {
-        let weight = frame.weight();
-        self.bytes -= weight;
-        self.small -= Charge::cost(frame, weight);
-        if let Some(extra) = &mut self.extra
-            && self.small <= QUEUE_ALLOWANCE
-        {
-            extra.charge = None;
-            if extra.is_unused() {
-                self.extra = None;
+        if self.frames.is_empty() {
+            // Nothing is to be subtracted in most chats, which have one frame in flight.
+            (self.bytes, self.small) = (0, 0);
+            if self.frames.capacity() > MAX_IDLE_CAPACITY {
+                self.frames = VecDeque::new();
             }
+        } else {
+            let weight = frame.weight();
+            self.bytes -= weight;
+            self.small -= Charge::cost(frame, weight);
+        }
+        if self.extra.is_some() && self.small <= QUEUE_ALLOWANCE {
+            self.drop_charge();
         }
     }
 
-    /// Takes the next frame to receive. Returns it, and true if that made room.
+    #[inline(never)]
+    fn drop_charge(&mut self) {
+        let Some(extra) = &mut self.extra else { return };
+        extra.charge = None;
+        if extra.is_unused() {
+            self.extra = None;
+        }
+    }
+
+    /// Takes the next frame to receive.
     #[inline]
-    fn take_next(&mut self) -> (Option<Frame>, bool) {
-        if let Some(log) = self.extra.as_mut().and_then(|extra| extra.log.as_mut()) {
-            let frame = self.frames.get(log.read).cloned();
-            log.read += usize::from(frame.is_some());
-            return (frame, false);
+    fn take_next(&mut self) -> Option<Frame> {
+        if self.extra.is_some()
+            && let Some(log) = self.log_mut()
+        {
+            let read = log.read;
+            let frame = self.frames.get(read).cloned()?;
+            self.log_mut()?.read += 1;
+            return Some(frame);
         }
-        let frame = self.frames.pop_front();
-        if let Some(frame) = &frame {
-            self.remove(frame);
-            self.shrink_if_empty();
-        }
-        (frame, true)
+        let frame = self.frames.pop_front()?;
+        self.remove(&frame);
+        Some(frame)
     }
 
     /// Returns the number of frames to receive.
@@ -747,6 +759,13 @@ impl Queue {
     fn unread(&self) -> usize {
         let log = self.extra.as_ref().and_then(|extra| extra.log.as_ref());
         self.frames.len() - log.map_or(0, |log| log.read)
+    }
+
+    /// Takes the waker of the sender if reading makes room: frames in a log stay.
+    #[inline]
+    fn take_freed(&mut self) -> Option<Waker> {
+        let is_logged = self.extra.as_ref().is_some_and(|extra| extra.log.is_some());
+        if is_logged { None } else { self.sender.take() }
     }
 
     /// Returns true if the sender is to be told something.
@@ -765,7 +784,6 @@ impl Queue {
             messages += u64::from(frame.wants_receipt());
             changed = true;
         }
-        self.shrink_if_empty();
         changed.then_some(messages)
     }
 
@@ -781,7 +799,6 @@ impl Queue {
                 self.resume_mut().owed.push(number);
             }
         }
-        self.shrink_if_empty();
         released
     }
 
@@ -832,13 +849,6 @@ impl Queue {
 
     fn log_mut(&mut self) -> Option<&mut Log> {
         self.extra.as_mut()?.log.as_mut()
-    }
-
-    #[inline]
-    fn shrink_if_empty(&mut self) {
-        if self.frames.is_empty() && self.frames.capacity() > MAX_IDLE_CAPACITY {
-            self.frames = VecDeque::new();
-        }
     }
 
     /// Adds frames that another charge has paid for so far.

@@ -22,6 +22,9 @@ pub(super) enum Timer {
 #[derive(Debug, Default)]
 pub(super) struct TimerTable {
     deadlines: [Option<Instant>; Timer::ALL.len()],
+    /// A bit per timer that runs. The table is read with every frame, while hardly ever a timer
+    /// runs.
+    running: u8,
 }
 
 impl Timer {
@@ -39,11 +42,15 @@ impl TimerTable {
     /// Starts a timer, or moves its deadline. `None` is a deadline beyond the clock's end, so the
     /// timer does not run.
     pub(super) const fn set(&mut self, timer: Timer, deadline: Option<Instant>) {
+        match deadline {
+            Some(_) => self.running |= 1 << timer as u8,
+            None => self.running &= !(1 << timer as u8),
+        }
         self.deadlines[timer as usize] = deadline;
     }
 
     pub(super) const fn stop(&mut self, timer: Timer) {
-        self.deadlines[timer as usize] = None;
+        self.set(timer, None);
     }
 
     /// Returns when a timer expires, or `None` if it does not run.
@@ -54,9 +61,7 @@ impl TimerTable {
     /// Returns when the first timer expires.
     #[inline]
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        // Polled with every frame, while hardly ever a timer runs. The iterator alone took 100
-        // instructions for that.
-        if self.deadlines.iter().all(Option::is_none) {
+        if self.running == 0 {
             return None;
         }
         self.deadlines.into_iter().flatten().min()
@@ -64,7 +69,11 @@ impl TimerTable {
 
     /// Stops a timer that has expired. Returns true if it had.
     pub(super) fn take_expired(&mut self, timer: Timer, now: Instant) -> bool {
-        self.deadlines[timer as usize].take_if(|deadline| *deadline <= now).is_some()
+        let expired = self.deadline(timer).is_some_and(|deadline| deadline <= now);
+        if expired {
+            self.stop(timer);
+        }
+        expired
     }
 }
 

@@ -136,6 +136,7 @@ impl SessionCore<'_> {
     }
 
     /// Returns the session's next event, or else what the partner sent.
+    #[inline]
     fn next_event(&mut self, cx: &mut Context<'_>) -> Option<Event> {
         loop {
             if let Some(event) = self.session.poll_event() {
