@@ -366,19 +366,21 @@ impl Pipe {
         let owes_reports = channel.queues[self.side].owes_reports();
         let parted = channel.parted;
         let queue = &mut channel.queues[1 - self.side];
-        let frame = queue.take_next();
-        if queue.unread() == 0 && parted.is_none() {
+        let unread = queue.unread();
+        if unread <= 1 && parted.is_none() {
             register(&mut queue.receiver, cx);
             register(&mut self.registered, cx);
             self.shared.readable[self.side].store(owes_reports, Ordering::Release);
         }
-        let Some(frame) = frame else {
+        if unread == 0 {
             return parted.map_or(Poll::Pending, |reason| Poll::Ready(Received::Parted(reason)));
-        };
+        }
         let sender = queue.take_freed();
+        // Last, since each move of a frame costs as much as the rest.
+        let frame = queue.take_next();
         drop(channel);
         wake(sender);
-        Poll::Ready(Received::Frame(frame))
+        frame.map_or(Poll::Pending, |frame| Poll::Ready(Received::Frame(frame)))
     }
 
     /// Acknowledges so many more messages of the partner as delivered.
@@ -710,16 +712,25 @@ impl Queue {
         charge.cover(self.small + cost - QUEUE_ALLOWANCE)
     }
 
-    /// Counts a frame as gone, which was the first.
+    /// Takes the next frame to receive.
     #[inline]
-    fn remove(&mut self, frame: &Frame) {
-        if self.frames.is_empty() {
-            // Nothing is to be subtracted in most chats, which have one frame in flight.
+    fn take_next(&mut self) -> Option<Frame> {
+        if self.extra.is_some()
+            && let Some(log) = self.log_mut()
+        {
+            let read = log.read;
+            log.read += 1;
+            return self.frames.get(read).cloned();
+        }
+        self.pop()
+    }
+
+    /// Frees the first frame.
+    #[inline]
+    fn pop(&mut self) -> Option<Frame> {
+        if self.frames.len() == 1 {
             (self.bytes, self.small) = (0, 0);
-            if self.frames.capacity() > MAX_IDLE_CAPACITY {
-                self.frames = VecDeque::new();
-            }
-        } else {
+        } else if let Some(frame) = self.frames.front() {
             let weight = frame.weight();
             self.bytes -= weight;
             self.small -= Charge::cost(frame, weight);
@@ -727,6 +738,10 @@ impl Queue {
         if self.extra.is_some() && self.small <= QUEUE_ALLOWANCE {
             self.drop_charge();
         }
+        if self.frames.len() == 1 && self.frames.capacity() > MAX_IDLE_CAPACITY {
+            return std::mem::take(&mut self.frames).pop_front();
+        }
+        self.frames.pop_front()
     }
 
     #[inline(never)]
@@ -736,22 +751,6 @@ impl Queue {
         if extra.is_unused() {
             self.extra = None;
         }
-    }
-
-    /// Takes the next frame to receive.
-    #[inline]
-    fn take_next(&mut self) -> Option<Frame> {
-        if self.extra.is_some()
-            && let Some(log) = self.log_mut()
-        {
-            let read = log.read;
-            let frame = self.frames.get(read).cloned()?;
-            self.log_mut()?.read += 1;
-            return Some(frame);
-        }
-        let frame = self.frames.pop_front()?;
-        self.remove(&frame);
-        Some(frame)
     }
 
     /// Returns the number of frames to receive.
@@ -809,9 +808,7 @@ impl Queue {
             return None;
         }
         (log.read, log.first) = (log.read - 1, log.first + 1);
-        let frame = self.frames.pop_front()?;
-        self.remove(&frame);
-        Some(frame)
+        self.pop()
     }
 
     /// Returns true if the receiver has no connection.

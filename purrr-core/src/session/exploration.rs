@@ -212,7 +212,7 @@ fn play(history: &[Step], start: Instant, bug: Bug) -> Result<(Known, String), S
                 session.handle_search_failed();
             }
             Step::Heard if known.pipe => {
-                if session.handle_frame(Frame::text("hi")).is_none() {
+                if !session.handle_frame(&Frame::text("hi")) {
                     return Err("a frame of the running chat was dropped".to_owned());
                 }
             }

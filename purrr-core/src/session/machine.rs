@@ -278,11 +278,14 @@ impl Session {
         self.refuse(Problem::new(Code::Unavailable, "not stored; try again later"));
     }
 
-    /// Returns what to tell the client of a frame from the partner.
-    pub fn handle_frame(&mut self, frame: Frame) -> Option<Event> {
-        let State::Paired { .. } = self.state else { return None };
-        self.message_ids.note_received(&frame.body);
-        Some(Event::Received(frame))
+    /// Takes note of a frame from the partner. Returns true if the client is to be told it.
+    #[must_use]
+    pub fn handle_frame(&mut self, frame: &Frame) -> bool {
+        let is_paired = matches!(self.state, State::Paired { .. });
+        if is_paired {
+            self.message_ids.note_received(&frame.body);
+        }
+        is_paired
     }
 
     /// Returns true if the partner is to be told that this frame was delivered once it is flushed.

@@ -136,7 +136,6 @@ impl SessionCore<'_> {
     }
 
     /// Returns the session's next event, or else what the partner sent.
-    #[inline]
     fn next_event(&mut self, cx: &mut Context<'_>) -> Option<Event> {
         loop {
             if let Some(event) = self.session.poll_event() {
@@ -150,7 +149,8 @@ impl SessionCore<'_> {
                 Poll::Ready(Received::Frame(frame)) => {
                     let owes_receipt = self.session.owes_receipt(&frame);
                     self.output.unacknowledged += u64::from(owes_receipt);
-                    if let Some(event) = self.session.handle_frame(frame) {
+                    if self.session.handle_frame(&frame) {
+                        let event = Event::Received(frame);
                         if self.session.backlog() == 0 {
                             return Some(event);
                         }

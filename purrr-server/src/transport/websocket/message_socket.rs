@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytestring::ByteString;
-use futures::{Sink, Stream};
+use futures::Sink;
 use purrr_core::model::Closing;
 use tokio::task::coop::poll_proceed;
 
@@ -130,11 +130,7 @@ impl Transport for MessageSocket {
         paused: bool,
     ) -> Poll<Option<Incoming<Message>>> {
         loop {
-            let polled = if paused {
-                self.socket.poll_controls(cx)
-            } else {
-                Pin::new(&mut self.socket).poll_next(cx)
-            };
+            let polled = self.socket.poll_event(cx, paused);
             // A pong may be behind a message that is not wanted yet.
             let waits = paused && self.socket.begins_message();
             if self.socket.take_activity() || waits {

@@ -3,7 +3,7 @@
 //! Poll the stream for [`SocketEvent`]s. After each poll ask
 //! [`take_activity`](Socket::take_activity) for the heartbeat, and if the poll was pending
 //! [`take_unblocked`](Socket::take_unblocked) for the progress of a slow client. While messages are
-//! not wanted, use [`poll_controls`](Socket::poll_controls) instead. Pongs are queued and written
+//! not wanted, use `controls_only` of [`poll_event`](Socket::poll_event). Pongs are queued and written
 //! by whichever of these is called. At the end call [`close_with`](Socket::close_with) or
 //! [`finish`](Socket::finish); dropping the socket cuts the connection.
 
@@ -170,27 +170,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         Ok(self.write.poll_blocked(&mut self.stream, cx)?)
     }
 
-    /// Polls for what comes before the next message, such as a pong.
-    ///
-    /// Of the message itself nothing is taken, and only what was read ahead is held.
-    pub(super) fn poll_controls(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<SocketEvent, SocketError>>> {
-        self.pause_deadline();
-        self.poll_event(cx, true)
-    }
-
     /// Queues a ping.
     pub(crate) fn queue_ping(&mut self) {
         self.write.buffer.send(OpCode::Control(Control::Ping), Bytes::new());
     }
 
-    fn poll_event(
+    /// Polls for the next event. With `controls_only`, polls for what comes before the next
+    /// message, such as a pong.
+    ///
+    /// Of the message itself nothing is taken then, and only what was read ahead is held.
+    #[inline]
+    pub(super) fn poll_event(
         &mut self,
         cx: &mut Context<'_>,
         controls_only: bool,
     ) -> Poll<Option<Result<SocketEvent, SocketError>>> {
+        if controls_only {
+            self.pause_deadline();
+        }
         if let Err(error) = self.poll_blocked(cx) {
             return self.fail(error);
         }
@@ -320,8 +317,7 @@ mod tests {
         let mut said = [0; 8];
         client.read_exact(&mut said).await.unwrap();
         assert_eq!(said, *b"\x81\x06123456");
-        let polled =
-            if controls_only { socket.poll_controls(cx) } else { socket.poll_next_unpin(cx) };
+        let polled = socket.poll_event(cx, controls_only);
         assert!(polled.is_pending());
         let mut ping = [0; 2];
         let polled = Pin::new(&mut client).poll_read(cx, &mut ReadBuf::new(&mut ping));

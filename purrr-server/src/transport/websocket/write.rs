@@ -78,25 +78,27 @@ impl WriteState {
             // has taken anything.
             if self.blocked == Blocked::Flush || !self.buffer.refill() {
                 let flushed = Pin::new(&mut *stream).poll_flush(cx);
-                self.update(if flushed.is_pending() { Blocked::Flush } else { Blocked::No });
-                ready!(flushed)?;
+                ready!(self.note(flushed, Blocked::Flush))?;
                 if !self.buffer.refill() {
                     return Poll::Ready(Ok(()));
                 }
             }
             let written = self.buffer.poll_write(Pin::new(&mut *stream), cx);
-            self.update(if written.is_pending() { Blocked::Write } else { Blocked::No });
-            if ready!(written)? == 0 {
+            if ready!(self.note(written, Blocked::Write))? == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
         }
     }
 
-    /// Notes whether the stream is blocked. Only a transition from blocked to writable counts as
-    /// progress of the client.
-    fn update(&mut self, blocked: Blocked) {
-        self.unblocked |= self.blocked != Blocked::No && blocked == Blocked::No;
-        self.activity |= self.unblocked;
-        self.blocked = blocked;
+    /// Notes whether the stream is blocked on this. Only a transition from blocked to writable
+    /// counts as progress of the client.
+    #[inline]
+    fn note<T>(&mut self, polled: Poll<T>, on: Blocked) -> Poll<T> {
+        if polled.is_pending() {
+            self.blocked = on;
+        } else if self.blocked != Blocked::No {
+            (self.unblocked, self.activity, self.blocked) = (true, true, Blocked::No);
+        }
+        polled
     }
 }
