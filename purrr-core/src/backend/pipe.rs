@@ -656,6 +656,7 @@ impl Pipe {
     }
 
     /// Unlocks the channel after a change that the partner must see, and wakes the partner.
+    #[inline]
     fn notify_partner(&self, mut channel: MutexGuard<'_, Channel>) {
         self.shared.readable[1 - self.side].store(true, Ordering::Release);
         let partner = channel.queues[self.side].receiver.take();

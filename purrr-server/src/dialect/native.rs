@@ -290,8 +290,9 @@ impl NativeSocket {
     }
 
     /// Sends the `pong` that is due, if there is room for it. A further `ping` is answered with it.
+    #[inline(never)]
     fn poll_pong(&mut self, cx: &mut Context<'_>) -> Result<(), SocketError> {
-        if self.pong_due && Pin::new(&mut self.socket).poll_ready(cx)?.is_ready() {
+        if Pin::new(&mut self.socket).poll_ready(cx)?.is_ready() {
             self.pong_due = false;
             Pin::new(&mut self.socket).start_send(Message::Text(ByteString::from_static(PONG)))?;
             let _ = Pin::new(&mut self.socket).poll_flush(cx)?;
@@ -307,6 +308,8 @@ impl NativeSocket {
     }
 
     /// Decodes what came. Returns `None` if it was the head of an image.
+    // Out of line, since a poll that finds nothing would pay for its locals.
+    #[inline(never)]
     fn decode(&mut self, incoming: Incoming<Message>) -> Option<Input> {
         match incoming {
             Incoming::Message(Message::Text(text)) => self.decode_text(text),
@@ -489,7 +492,7 @@ impl Stream for NativeSocket {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            if this.poll_pong(cx).is_err() {
+            if this.pong_due && this.poll_pong(cx).is_err() {
                 return Poll::Ready(None);
             }
             let Some(incoming) = ready!(Pin::new(&mut this.socket).poll_next(cx)) else {
@@ -555,7 +558,9 @@ impl Sink<Event> for NativeSocket {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         let this = self.get_mut();
-        ready!(this.poll_rest(cx))?;
+        if !this.rest.is_empty() {
+            ready!(this.poll_rest(cx))?;
+        }
         Pin::new(&mut this.socket).poll_flush(cx)
     }
 

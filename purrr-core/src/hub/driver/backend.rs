@@ -180,6 +180,7 @@ impl SessionCore<'_> {
         false
     }
 
+    #[inline(never)]
     fn poll_timer(&mut self, cx: &mut Context<'_>, due: Instant) -> bool {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if timer.deadline() != due {

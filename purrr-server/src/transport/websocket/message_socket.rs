@@ -74,6 +74,21 @@ impl MessageSocket {
         self.end_if(exceeded)
     }
 
+    /// Counts a frame that is no message. Returns false if that is a violation.
+    #[inline(never)]
+    fn tolerates(&mut self, event: &SocketEvent) -> bool {
+        let is_uncounted =
+            *event == SocketEvent::SmallFragment && fastrand::u8(..SMALL_FRAGMENTS) > 0;
+        is_uncounted || self.count_control_frame()
+    }
+
+    #[cold]
+    fn note_violation(&mut self, error: &SocketError) {
+        if let Some(code) = error.close_code() {
+            self.end = End::Violation(code);
+        }
+    }
+
     const fn end_if(&mut self, exceeded: bool) -> bool {
         if exceeded {
             self.end = End::Flood;
@@ -142,17 +157,8 @@ impl Transport for MessageSocket {
             return Poll::Ready(match ready!(polled) {
                 Some(Ok(SocketEvent::Message(message))) => Some(Incoming::Message(message)),
                 Some(Ok(SocketEvent::Refused)) => Some(Incoming::Refused),
-                Some(Ok(SocketEvent::SmallFragment)) if fastrand::u8(..SMALL_FRAGMENTS) > 0 => {
-                    ready!(poll_proceed(cx)).made_progress();
-                    continue;
-                }
-                Some(Ok(
-                    SocketEvent::Ping
-                    | SocketEvent::Pong
-                    | SocketEvent::EmptyFragment
-                    | SocketEvent::SmallFragment,
-                )) => {
-                    if self.count_control_frame() {
+                Some(Ok(event)) => {
+                    if self.tolerates(&event) {
                         // Thousands of frames may have been read at once.
                         ready!(poll_proceed(cx)).made_progress();
                         continue;
@@ -160,9 +166,7 @@ impl Transport for MessageSocket {
                     None
                 }
                 Some(Err(error)) => {
-                    if let Some(code) = error.close_code() {
-                        self.end = End::Violation(code);
-                    }
+                    self.note_violation(&error);
                     None
                 }
                 None => None,
