@@ -731,10 +731,8 @@ impl Queue {
     fn pop(&mut self) -> Option<Frame> {
         if self.frames.len() == 1 {
             (self.bytes, self.small) = (0, 0);
-        } else if let Some(frame) = self.frames.front() {
-            let weight = frame.weight();
-            self.bytes -= weight;
-            self.small -= Charge::cost(frame, weight);
+        } else {
+            self.subtract_first();
         }
         if self.extra.is_some() && self.small <= QUEUE_ALLOWANCE {
             self.drop_charge();
@@ -743,6 +741,15 @@ impl Queue {
             return std::mem::take(&mut self.frames).pop_front();
         }
         self.frames.pop_front()
+    }
+
+    /// Counts the first frame as gone.
+    #[inline(never)]
+    fn subtract_first(&mut self) {
+        let Some(frame) = self.frames.front() else { return };
+        let weight = frame.weight();
+        self.bytes -= weight;
+        self.small -= Charge::cost(frame, weight);
     }
 
     #[inline(never)]

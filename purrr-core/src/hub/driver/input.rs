@@ -261,20 +261,25 @@ impl SessionCore<'_> {
                 self.session.handle_progress(Consumer::Partner);
                 None
             }
-            Err(TrySendError::Full(frame)) => {
-                if pipe.take_progress() {
-                    self.session.handle_progress(Consumer::Partner);
-                }
-                if pipe.is_partner_detached() {
-                    self.session.handle_progress(Consumer::Partner);
-                } else {
-                    self.session.handle_stall(Consumer::Partner, now());
-                }
-                Some(frame)
-            }
-            // The pipe yields the parting where it is received from.
-            Err(TrySendError::Parted(_)) => None,
+            Err(error) => self.handle_unsent(error),
         }
+    }
+
+    /// Returns the frame that a full queue did not take.
+    #[cold]
+    fn handle_unsent(&mut self, error: TrySendError) -> Option<Frame> {
+        // The pipe yields the parting where it is received from.
+        let TrySendError::Full(frame) = error else { return None };
+        let pipe = self.chat.as_mut()?;
+        let progressed = pipe.take_progress();
+        let is_detached = pipe.is_partner_detached();
+        if progressed || is_detached {
+            self.session.handle_progress(Consumer::Partner);
+        }
+        if !is_detached {
+            self.session.handle_stall(Consumer::Partner, now());
+        }
+        Some(frame)
     }
 
     /// Takes tokens for a command: the peer's own, then shared ones. If there are too few, takes

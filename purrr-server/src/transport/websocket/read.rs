@@ -74,7 +74,7 @@ struct Discarding {
 }
 
 /// A frame with its payload, or the part of it that was read.
-type Frame = (Header, BytesMut);
+pub(super) type Frame = (Header, BytesMut);
 
 /// The result of one read.
 enum Read {
@@ -153,6 +153,7 @@ impl ReadState {
     ///
     /// With `controls_only` it stays pending once a message begins, and at most [`READ_BUFFER`] of
     /// that is held.
+    #[inline(never)]
     pub(super) fn poll_frame(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),

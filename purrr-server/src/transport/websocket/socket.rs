@@ -28,7 +28,7 @@ use super::{
     close_code::{CloseCode, check_close},
     event::{SocketError, SocketEvent},
     frame::Header,
-    read::{ReadState, poll_discard},
+    read::{Frame, ReadState, poll_discard},
     write::WriteState,
 };
 use crate::{limits::memory::Reservation, net::stream, transport::message::Message};
@@ -189,38 +189,50 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             self.pause_deadline();
         }
         if let Err(error) = self.poll_blocked(cx) {
-            return self.fail(error);
+            return Poll::Ready(self.fail(error));
         }
         while matches!(self.state, CloseState::Open) {
-            let frame = match ready!(self.read.poll_frame(&mut self.stream, cx, controls_only)) {
-                Ok(frame) => frame,
-                Err(error) => return self.fail(error),
-            };
-            let Some((header, payload)) = frame else {
-                self.state = CloseState::Ended;
-                return Poll::Ready(None);
-            };
-            match self.handle_frame(header, payload) {
-                Ok(event) => {
-                    // What does not go out now goes when the socket is next read or flushed.
-                    if self.write.buffer.has_pong()
-                        && let Poll::Ready(Err(error)) = self.write.poll_flush(&mut self.stream, cx)
-                    {
-                        return self.fail(error.into());
-                    }
-                    if let Some(event) = event {
-                        return Poll::Ready(Some(Ok(event)));
-                    }
-                }
-                Err(code) => return self.fail(SocketError::Violation(code)),
+            let frame = ready!(self.read.poll_frame(&mut self.stream, cx, controls_only));
+            if let Some(event) = self.handle_read(cx, frame) {
+                return Poll::Ready(event);
             }
         }
         Poll::Ready(None)
     }
 
-    fn fail(&mut self, error: SocketError) -> Poll<Option<Result<SocketEvent, SocketError>>> {
+    /// Handles the result of a read. Returns what to tell, or `None` if reading goes on.
+    // Out of line, since a poll that finds nothing would pay for its locals.
+    #[inline(never)]
+    fn handle_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        frame: Result<Option<Frame>, SocketError>,
+    ) -> Option<Option<Result<SocketEvent, SocketError>>> {
+        let handled = match frame {
+            Ok(Some((header, payload))) => self.handle_frame(header, payload),
+            Ok(None) => {
+                self.state = CloseState::Ended;
+                return Some(None);
+            }
+            Err(error) => return Some(self.fail(error)),
+        };
+        let event = match handled {
+            Ok(event) => event,
+            Err(code) => return Some(self.fail(SocketError::Violation(code))),
+        };
+        // What does not go out now goes when the socket is next read or flushed.
+        if self.write.buffer.has_pong()
+            && let Poll::Ready(Err(error)) = self.write.poll_flush(&mut self.stream, cx)
+        {
+            return Some(self.fail(error.into()));
+        }
+        event.map(|event| Some(Ok(event)))
+    }
+
+    #[cold]
+    fn fail(&mut self, error: SocketError) -> Option<Result<SocketEvent, SocketError>> {
         self.state = CloseState::Ended;
-        Poll::Ready(Some(Err(error)))
+        Some(Err(error))
     }
 
     /// Handles a frame, and returns what it was or completed. `None` if there is nothing to tell.
