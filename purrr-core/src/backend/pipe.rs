@@ -158,6 +158,8 @@ pub(crate) struct Reports {
     pub(crate) receipts: u64,
     /// The partner's connection dropped or is there again.
     pub(crate) notice: Option<Notice>,
+    /// The [weight](Frame::weight) of the frame that came with the report.
+    pub(crate) weight: usize,
 }
 
 /// Capacity that an empty queue keeps at most, in frames: enough for a lively chat, but not its
@@ -324,7 +326,8 @@ impl Pipe {
     ///
     /// Returns the frame if there is no room or the chat is over.
     pub fn try_send(&mut self, frame: Frame) -> Result<(), TrySendError> {
-        self.push(frame, None)
+        let weight = frame.weight();
+        self.push(frame, weight, None)
     }
 
     /// Sends a frame if there is room, and otherwise registers the task to be woken when there is.
@@ -333,7 +336,8 @@ impl Pipe {
     ///
     /// Returns the frame if there is no room or the chat is over.
     pub fn poll_send(&mut self, cx: &Context<'_>, frame: Frame) -> Result<(), TrySendError> {
-        self.push(frame, Some(cx))
+        let weight = frame.weight();
+        self.push(frame, weight, Some(cx))
     }
 
     /// Polls for the next frame. After [`Received::Parted`] it yields that forever.
@@ -353,14 +357,14 @@ impl Pipe {
     pub(crate) fn poll_recv_and_reports(
         &mut self,
         cx: &Context<'_>,
-        reports: Option<&mut Reports>,
+        mut reports: Option<&mut Reports>,
     ) -> Poll<Received> {
         if !self.is_readable(cx) {
             return Poll::Pending;
         }
         let mut channel = lock(&self.shared.channel);
-        if let Some(reports) = reports {
-            reports.receipts += std::mem::take(&mut channel.queues[self.side].receipts);
+        if let Some(reports) = &mut reports {
+            reports.receipts = std::mem::take(&mut channel.queues[self.side].receipts);
             reports.notice = channel.take_notice(self.side);
         }
         let owes_reports = channel.queues[self.side].owes_reports();
@@ -375,9 +379,13 @@ impl Pipe {
         if unread == 0 {
             return parted.map_or(Poll::Pending, |reason| Poll::Ready(Received::Parted(reason)));
         }
+        let weight = queue.next_weight();
+        if let Some(reports) = reports {
+            reports.weight = weight;
+        }
         let sender = queue.take_freed();
         // Last, since each move of a frame costs as much as the rest.
-        let frame = queue.take_next();
+        let frame = queue.take_next(weight);
         drop(channel);
         wake(sender);
         frame.map_or(Poll::Pending, |frame| Poll::Ready(Received::Frame(frame)))
@@ -618,7 +626,13 @@ impl Pipe {
         self.close(frames, charge, reason);
     }
 
-    fn push(&mut self, frame: Frame, cx: Option<&Context<'_>>) -> Result<(), TrySendError> {
+    /// Sends a frame of this weight, or registers the task of `cx`.
+    pub(crate) fn push(
+        &mut self,
+        frame: Frame,
+        weight: usize,
+        cx: Option<&Context<'_>>,
+    ) -> Result<(), TrySendError> {
         let mut channel = lock(&self.shared.channel);
         if channel.parted.is_some() {
             return Err(TrySendError::Parted(frame));
@@ -626,7 +640,6 @@ impl Pipe {
         let QueueBounds { items: max_items, bytes: max_bytes } = channel.bounds[self.side];
         let (max_items, max_bytes) = (max_items as usize, max_bytes as usize);
         let queue = &mut channel.queues[self.side];
-        let weight = frame.weight();
         let cost = Charge::cost(&frame, weight);
         // Room that is reserved for a side without a connection is not exceeded by a large frame.
         let fits = (queue.frames.is_empty() && !queue.is_detached())
@@ -713,9 +726,20 @@ impl Queue {
         charge.cover(self.small + cost - QUEUE_ALLOWANCE)
     }
 
-    /// Takes the next frame to receive.
+    /// Returns the weight of the next frame to receive, or 0 if there is none.
     #[inline]
-    fn take_next(&mut self) -> Option<Frame> {
+    fn next_weight(&self) -> usize {
+        let log = self.extra.as_ref().and_then(|extra| extra.log.as_ref());
+        let read = log.map_or(0, |log| log.read);
+        match self.frames.len() {
+            1 if read == 0 => self.bytes,
+            _ => self.frames.get(read).map_or(0, Frame::weight),
+        }
+    }
+
+    /// Takes the next frame to receive, of this weight.
+    #[inline]
+    fn take_next(&mut self, weight: usize) -> Option<Frame> {
         if self.extra.is_some()
             && let Some(log) = self.log_mut()
         {
@@ -723,17 +747,18 @@ impl Queue {
             log.read += 1;
             return self.frames.get(read).cloned();
         }
-        self.pop()
+        self.pop(weight)
     }
 
-    /// Frees the first frame.
+    /// Frees the first frame, of this weight.
     #[inline]
-    fn pop(&mut self) -> Option<Frame> {
-        if self.frames.len() == 1 {
-            (self.bytes, self.small) = (0, 0);
-        } else {
-            self.subtract_first();
-        }
+    fn pop(&mut self, weight: usize) -> Option<Frame> {
+        let first = self.frames.front()?;
+        self.bytes -= weight;
+        self.small -= match self.frames.len() {
+            1 => self.small,
+            _ => Charge::cost(first, weight),
+        };
         if self.extra.is_some() && self.small <= QUEUE_ALLOWANCE {
             self.drop_charge();
         }
@@ -741,15 +766,6 @@ impl Queue {
             return std::mem::take(&mut self.frames).pop_front();
         }
         self.frames.pop_front()
-    }
-
-    /// Counts the first frame as gone.
-    #[inline(never)]
-    fn subtract_first(&mut self) {
-        let Some(frame) = self.frames.front() else { return };
-        let weight = frame.weight();
-        self.bytes -= weight;
-        self.small -= Charge::cost(frame, weight);
     }
 
     #[inline(never)]
@@ -816,7 +832,8 @@ impl Queue {
             return None;
         }
         (log.read, log.first) = (log.read - 1, log.first + 1);
-        self.pop()
+        let weight = self.frames.front()?.weight();
+        self.pop(weight)
     }
 
     /// Returns true if the receiver has no connection.

@@ -507,8 +507,9 @@ impl Stream for NativeSocket {
                 this.handle_heartbeat(heartbeat);
                 continue;
             }
-            if let Some(input) = this.decode(incoming) {
-                return Poll::Ready(Some(input));
+            let decoded = this.decode(incoming);
+            if decoded.is_some() {
+                return Poll::Ready(decoded);
             }
         }
     }
@@ -521,19 +522,17 @@ impl Sink<Event> for NativeSocket {
         self.get_mut().poll_rest(cx)
     }
 
-    fn start_send(self: Pin<&mut Self>, event: Event) -> Result<(), SocketError> {
+    fn start_send(self: Pin<&mut Self>, mut event: Event) -> Result<(), SocketError> {
         let this = self.get_mut();
-        match event {
-            Event::Received(Frame {
-                body,
-                verbatim: Some(Verbatim { dialect: DIALECT, text, binary, .. }),
-                ..
-            }) => {
-                if let Some(image) = body.image().filter(|_| binary) {
-                    this.rest.push(Message::Binary(image.bytes.clone()));
-                }
-                return Pin::new(&mut this.socket).start_send(Message::Text(text));
+        if let Event::Received(frame) = &mut event
+            && let Some(Verbatim { dialect: DIALECT, text, binary, .. }) = &mut frame.verbatim
+        {
+            if let Some(image) = frame.body.image().filter(|_| *binary) {
+                this.rest.push(Message::Binary(image.bytes.clone()));
             }
+            return Pin::new(&mut this.socket).start_send(Message::Text(mem::take(text)));
+        }
+        match event {
             Event::Waiting(_) | Event::Matched { .. } | Event::Resumed(_) => {
                 this.socket.set_active(true);
             }

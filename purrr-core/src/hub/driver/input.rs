@@ -78,8 +78,9 @@ where
                     if !core.admit(chat, &frame) {
                         return Ok(true);
                     }
-                    core.hub.stats.count_frame(frame.weight());
-                    core.send(cx, frame);
+                    let weight = frame.weight();
+                    core.hub.stats.count_frame(weight);
+                    core.send(cx, frame, weight);
                 }
                 // Sent before the client knew of a partner that is just found, as is every frame.
                 Input::Invalid(problem) => {
@@ -222,7 +223,8 @@ impl SessionCore<'_> {
         let Some(mut held) = self.input.held.take() else { return false };
         let mut progress = false;
         while let Some(frame) = held.pop() {
-            if let Some(frame) = self.offer(cx, frame) {
+            let weight = frame.weight();
+            if let Some(frame) = self.offer(cx, frame, weight) {
                 held.put_back(frame);
                 self.input.held = Some(held);
                 break;
@@ -238,15 +240,16 @@ impl SessionCore<'_> {
         if let Err(wait) = self.spend_shared(Cost::of_frame(&frame)) {
             return self.session.handle_excess_send(None, &frame, wait, now());
         }
-        self.hub.stats.count_frame(frame.weight());
-        self.send(cx, frame);
+        let weight = frame.weight();
+        self.hub.stats.count_frame(weight);
+        self.send(cx, frame, weight);
     }
 
     /// Sends a frame to the partner, or holds it while the partner's queue is full.
-    fn send(&mut self, cx: &Context<'_>, frame: Frame) {
+    fn send(&mut self, cx: &Context<'_>, frame: Frame, weight: usize) {
         if let Some(held) = &mut self.input.held {
             held.push(frame);
-        } else if let Some(frame) = self.offer(cx, frame) {
+        } else if let Some(frame) = self.offer(cx, frame, weight) {
             let budget = self.input.budget.clone();
             self.input.held = Some(Box::new(HeldFrames::new(frame, budget)));
         }
@@ -254,9 +257,9 @@ impl SessionCore<'_> {
 
     /// Offers a frame to the partner's queue. Returns it if the queue is full.
     #[inline]
-    fn offer(&mut self, cx: &Context<'_>, frame: Frame) -> Option<Frame> {
+    fn offer(&mut self, cx: &Context<'_>, frame: Frame, weight: usize) -> Option<Frame> {
         let pipe = self.chat.as_mut()?;
-        match pipe.poll_send(cx, frame) {
+        match pipe.push(frame, weight, Some(cx)) {
             Ok(()) => {
                 self.session.handle_progress(Consumer::Partner);
                 None

@@ -74,7 +74,7 @@ impl SessionCore<'_> {
                 self.hub.stats.count_refused(problem.code);
                 self.peer.tell_refused(problem.code);
             }
-            self.output.owed += owed_bytes(&event);
+            self.output.owed += EVENT_BYTES;
             transport.as_mut().start_send(event).map_err(|_| CloseReason::Lost)?;
             self.session.handle_progress(Consumer::Transport);
             self.output.unflushed = true;
@@ -125,7 +125,7 @@ impl SessionCore<'_> {
 
     /// Tells the session what the partner reports. Returns true if that was something.
     #[inline]
-    fn handle_reports(&mut self, Reports { receipts, notice }: Reports) -> bool {
+    fn handle_reports(&mut self, Reports { receipts, notice, .. }: Reports) -> bool {
         self.session.handle_receipts(receipts);
         match notice {
             None => return receipts > 0,
@@ -144,12 +144,14 @@ impl SessionCore<'_> {
             let pipe = self.chat.as_mut()?;
             let mut reports = Reports::default();
             let received = pipe.poll_recv_and_reports(cx, Some(&mut reports));
+            let weight = reports.weight;
             let reported = self.handle_reports(reports);
             match received {
                 Poll::Ready(Received::Frame(frame)) => {
                     let owes_receipt = self.session.owes_receipt(&frame);
                     self.output.unacknowledged += u64::from(owes_receipt);
                     if self.session.handle_frame(&frame) {
+                        self.output.owed += weight;
                         let event = Event::Received(frame);
                         if self.session.backlog() == 0 {
                             return Some(event);
@@ -173,13 +175,5 @@ impl SessionCore<'_> {
                 Poll::Pending => {}
             }
         }
-    }
-}
-
-/// Returns the bytes that the transport may take its time for.
-fn owed_bytes(event: &Event) -> usize {
-    match event {
-        Event::Received(frame) => EVENT_BYTES + frame.weight(),
-        _ => EVENT_BYTES,
     }
 }
