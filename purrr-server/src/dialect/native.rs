@@ -186,6 +186,12 @@ enum HeartbeatFrame {
 }
 
 impl HeartbeatFrame {
+    /// Returns the heartbeat that has come, if it is one.
+    fn of(incoming: &Incoming<Message>) -> Option<Self> {
+        let Incoming::Message(Message::Text(text)) = incoming else { return None };
+        Self::parse(text)
+    }
+
     /// Returns the heartbeat that a text frame is, if it is one.
     fn parse(text: &str) -> Option<Self> {
         #[derive(Deserialize)]
@@ -307,9 +313,37 @@ impl NativeSocket {
         (!is_told && closing != Closing::Lost).then_some(closing)
     }
 
-    /// Decodes what came. Returns `None` if it was the head of an image.
+    #[inline]
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming<Message>>> {
+        if self.pong_due && self.poll_pong(cx).is_err() {
+            return Poll::Ready(None);
+        }
+        Pin::new(&mut self.socket).poll_next(cx)
+    }
+
+    /// Decodes what came, and polls for more until it makes up an input.
     // Out of line, since a poll that finds nothing would pay for its locals.
     #[inline(never)]
+    fn poll_input(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut next: Option<Incoming<Message>>,
+    ) -> Poll<Option<Input>> {
+        while let Some(incoming) = next {
+            if let Some(heartbeat) = HeartbeatFrame::of(&incoming) {
+                if !self.socket.transport_mut().count_control_frame() {
+                    return Poll::Ready(None);
+                }
+                self.handle_heartbeat(heartbeat);
+            } else if let Some(input) = self.decode(incoming) {
+                return Poll::Ready(Some(input));
+            }
+            next = ready!(self.poll_incoming(cx));
+        }
+        Poll::Ready(self.take_closing().map(Input::Closing))
+    }
+
+    /// Decodes what came. Returns `None` if it was the head of an image.
     fn decode(&mut self, incoming: Incoming<Message>) -> Option<Input> {
         match incoming {
             Incoming::Message(Message::Text(text)) => self.decode_text(text),
@@ -491,27 +525,8 @@ impl Stream for NativeSocket {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        loop {
-            if this.pong_due && this.poll_pong(cx).is_err() {
-                return Poll::Ready(None);
-            }
-            let Some(incoming) = ready!(Pin::new(&mut this.socket).poll_next(cx)) else {
-                return Poll::Ready(this.take_closing().map(Input::Closing));
-            };
-            if let Incoming::Message(Message::Text(text)) = &incoming
-                && let Some(heartbeat) = HeartbeatFrame::parse(text)
-            {
-                if !this.socket.transport_mut().count_control_frame() {
-                    return Poll::Ready(None);
-                }
-                this.handle_heartbeat(heartbeat);
-                continue;
-            }
-            let decoded = this.decode(incoming);
-            if decoded.is_some() {
-                return Poll::Ready(decoded);
-            }
-        }
+        let incoming = ready!(this.poll_incoming(cx));
+        this.poll_input(cx, incoming)
     }
 }
 
@@ -522,17 +537,19 @@ impl Sink<Event> for NativeSocket {
         self.get_mut().poll_rest(cx)
     }
 
-    fn start_send(self: Pin<&mut Self>, mut event: Event) -> Result<(), SocketError> {
+    fn start_send(self: Pin<&mut Self>, event: Event) -> Result<(), SocketError> {
         let this = self.get_mut();
-        if let Event::Received(frame) = &mut event
-            && let Some(Verbatim { dialect: DIALECT, text, binary, .. }) = &mut frame.verbatim
-        {
-            if let Some(image) = frame.body.image().filter(|_| *binary) {
-                this.rest.push(Message::Binary(image.bytes.clone()));
-            }
-            return Pin::new(&mut this.socket).start_send(Message::Text(mem::take(text)));
-        }
         match event {
+            Event::Received(Frame {
+                body,
+                verbatim: Some(Verbatim { dialect: DIALECT, text, binary, .. }),
+                ..
+            }) => {
+                if let Some(image) = body.image().filter(|_| binary) {
+                    this.rest.push(Message::Binary(image.bytes.clone()));
+                }
+                return Pin::new(&mut this.socket).start_send(Message::Text(text));
+            }
             Event::Waiting(_) | Event::Matched { .. } | Event::Resumed(_) => {
                 this.socket.set_active(true);
             }

@@ -170,8 +170,16 @@ impl PurrrChat {
         }
     }
 
-    /// Returns what the client is known to have, if that is new.
-    fn poll_ack(&mut self) -> Option<Input> {
+    /// Polls for what the client is known to have, if that is new.
+    #[inline]
+    fn poll_ack(&mut self) -> Poll<Option<Input>> {
+        if self.recovery.is_none() {
+            return Poll::Pending;
+        }
+        self.take_ack().map_or(Poll::Pending, |ack| Poll::Ready(Some(ack)))
+    }
+
+    fn take_ack(&mut self) -> Option<Input> {
         let Some(Recovery::Counting(counting)) = self.recovery.as_deref_mut() else { return None };
         if self.socket.gate().is_closed() {
             return None;
@@ -273,6 +281,43 @@ impl PurrrChat {
         polled
     }
 
+    /// Decodes what came, and polls for more until it makes up an input.
+    // Out of line, since a poll that finds nothing would pay for its locals.
+    #[inline(never)]
+    fn poll_input(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut polled: Poll<Option<Incoming<Message>>>,
+    ) -> Poll<Option<Input>> {
+        loop {
+            let incoming = match polled {
+                Poll::Ready(Some(incoming)) => incoming,
+                Poll::Ready(None) => return Poll::Ready(self.take_closing()),
+                Poll::Pending => return self.poll_ack(),
+            };
+            match incoming {
+                Incoming::WriteProgress => return Poll::Ready(Some(Input::WriteProgress)),
+                Incoming::Unresponsive => return Poll::Ready(Some(Input::Unresponsive)),
+                Incoming::Responsive => return Poll::Ready(Some(Input::Responsive)),
+                _ => {}
+            }
+            match self.decode(incoming) {
+                Ok(decoded) => {
+                    if let Some(decoded) = decoded.transpose() {
+                        return Poll::Ready(Some(decoded.map(|it| self.addressed(it)).into()));
+                    }
+                    // Thousands of ignored packets may have been read at once.
+                    ready!(poll_proceed(cx)).made_progress();
+                }
+                Err(()) => {
+                    self.socket.transport_mut().set_end(&(CloseCode::Policy, "not Socket.IO"));
+                    return Poll::Ready(self.take_closing());
+                }
+            }
+            polled = self.poll_incoming(cx);
+        }
+    }
+
     #[cold]
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming<Message>>> {
         let polled = self.socket.poll_held(cx);
@@ -301,37 +346,11 @@ impl Stream for PurrrChat {
         {
             return Poll::Ready(Some(Input::Command(command)));
         }
-        loop {
-            let polled = this.poll_incoming(cx);
-            if this.recovery.is_some()
-                && polled.is_pending()
-                && let Some(ack) = this.poll_ack()
-            {
-                return Poll::Ready(Some(ack));
-            }
-            let Some(incoming) = ready!(polled) else {
-                return Poll::Ready(this.take_closing());
-            };
-            match incoming {
-                Incoming::WriteProgress => return Poll::Ready(Some(Input::WriteProgress)),
-                Incoming::Unresponsive => return Poll::Ready(Some(Input::Unresponsive)),
-                Incoming::Responsive => return Poll::Ready(Some(Input::Responsive)),
-                _ => {}
-            }
-            match this.decode(incoming) {
-                Ok(decoded) => {
-                    if let Some(decoded) = decoded.transpose() {
-                        return Poll::Ready(Some(decoded.map(|it| this.addressed(it)).into()));
-                    }
-                    // Thousands of ignored packets may have been read at once.
-                    ready!(poll_proceed(cx)).made_progress();
-                }
-                Err(()) => {
-                    this.socket.transport_mut().set_end(&(CloseCode::Policy, "not Socket.IO"));
-                    return Poll::Ready(this.take_closing());
-                }
-            }
+        let polled = this.poll_incoming(cx);
+        if polled.is_pending() {
+            return this.poll_ack();
         }
+        this.poll_input(cx, polled)
     }
 }
 
