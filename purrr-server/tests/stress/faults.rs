@@ -19,6 +19,7 @@ mod floods;
 mod leaving;
 mod people;
 mod requests;
+mod resume;
 mod slowness;
 mod target;
 

@@ -326,15 +326,15 @@ async fn block(clients: &mut [Client]) {
 // ---- Their clients ------------------------------------------------------------------------------
 
 /// A client of an address that it names as a proxy does.
-struct Client {
-    socket: WebSocketStream<TcpStream>,
+pub(crate) struct Client {
+    pub(crate) socket: WebSocketStream<TcpStream>,
     /// Resumes the person.
     token: String,
 }
 
 impl Client {
     /// Connects, again and again while the address connects too often.
-    async fn connect(address: SocketAddr, from: impl Display) -> Self {
+    pub(crate) async fn connect(address: SocketAddr, from: impl Display) -> Self {
         let from = from.to_string();
         let socket = loop {
             let mut request = format!("ws://{address}/ws").into_client_request().unwrap();
