@@ -333,7 +333,7 @@ fn assert_prometheus(text: &str) {
     let mut typed = "";
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# TYPE ") {
-            let (name, kind) = rest.split_once(' ').unwrap();
+            let (name, kind) = rest.split_once(' ').expect("a name and a type");
             assert!(["counter", "gauge"].contains(&kind), "{line}");
             assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
             typed = name;
@@ -350,7 +350,7 @@ fn assert_open_metrics(text: &str) {
     let (mut family, mut suffix) = ("", "");
     let mut seen = std::collections::HashSet::new();
     for line in lines {
-        let word = |at| line.split(' ').nth(at).unwrap();
+        let word = |at| line.split(' ').nth(at).unwrap_or_else(|| panic!("{line}"));
         match line.split(' ').nth(1).filter(|_| line.starts_with("# ")) {
             Some("HELP") => {
                 assert!(seen.insert(word(2)), "{line}: the family is there twice");
@@ -372,8 +372,8 @@ fn assert_open_metrics(text: &str) {
             }
             Some(_) => panic!("{line}"),
             None => {
-                let name = line.split(['{', ' ']).next().unwrap();
-                assert_eq!(name, format!("{family}{suffix}"), "{line}");
+                let name = line.split(['{', ' ']).next();
+                assert_eq!(name, Some(&*format!("{family}{suffix}")), "{line}");
                 assert!(suffix != "_info" || line.ends_with(" 1"), "{line}");
             }
         }

@@ -445,7 +445,7 @@ impl Client {
             "delivered" | "away" | "back" | "waiting" | "idle" => {}
             other => panic!("told {other}: {told}"),
         }
-        if self.received % 16 == 0 && self.received > 0 {
+        if self.received > 0 && self.received.is_multiple_of(16) {
             self.acknowledges().await;
         }
     }
