@@ -161,7 +161,7 @@ async fn documentation_has_every_option() {
 #[tokio::test]
 async fn documentation_names_only_options_that_exist() {
     /// Options of cargo, of container runtimes, and of the programs in `benches` and `examples`.
-    const OTHERS: [&str; 22] = [
+    const OTHERS: [&str; 23] = [
         "bench",
         "config",
         "example",
@@ -174,6 +174,7 @@ async fn documentation_names_only_options_that_exist() {
         "pairs",
         "patience",
         "release",
+        "resumable",
         "rounds",
         "seconds",
         "skip-build",
