@@ -29,9 +29,9 @@ use crate::{
 /// which saves memory, and the slot has all of it.
 #[derive(Default)]
 pub(crate) struct ResumeTable {
-    slots: Mutex<HashMap<u64, Arc<Slot>, RandomState>>,
+    slots: Mutex<Slots>,
     expired: Mutex<Expired>,
-    held: Mutex<Held>,
+    held: Mutex<Shares>,
 }
 
 /// The tokens of the sessions that expired last, so that their clients learn that.
@@ -53,9 +53,9 @@ pub(crate) enum TokenState {
     Unknown,
 }
 
-/// What is held without a transport.
+/// The shares of what is held without a transport.
 #[derive(Debug, Default)]
-struct Held {
+struct Shares {
     all: Share,
     by_origin: HashMap<OriginKey, Share, RandomState>,
 }
@@ -65,6 +65,9 @@ struct Share {
     sessions: usize,
     bytes: usize,
 }
+
+/// The slots by the [keys](key) of their tokens.
+type Slots = HashMap<u64, Arc<Slot>, RandomState>;
 
 /// What can be claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,8 +130,7 @@ impl ResumeTable {
         kind: Kind,
     ) -> Option<oneshot::Receiver<HandedOver>> {
         let mut slots = lock(&self.slots);
-        slots.get(&key(other)).filter(|slot| slot.kind == kind)?;
-        let slot = slots.remove_slot(other)?;
+        let slot = remove_slot(&mut slots, other, |slot| slot.kind == kind)?;
         slots.insert(key(token), Arc::clone(&slot));
         let (to, from) = oneshot::channel();
         slot.request(Request::Claim(to), Some(token));
@@ -154,7 +156,7 @@ impl ResumeTable {
 
     /// Ends the session of this token if it has no transport.
     pub(crate) fn abandon(&self, token: ResumeToken) {
-        let slot = lock(&self.slots).remove_slot(token);
+        let slot = remove_slot(&mut lock(&self.slots), token, |_| true);
         if let Some(slot) = slot {
             slot.request(Request::Abandon, None);
         }
@@ -176,18 +178,17 @@ const fn halves(token: ResumeToken) -> [u64; 2] {
     [(bits >> 64) as u64, bits as u64]
 }
 
-/// The slots by the keys of their tokens.
-trait Slots {
-    /// Removes the slot of a token.
-    fn remove_slot(&mut self, token: ResumeToken) -> Option<Arc<Slot>>;
-}
-
-impl Slots for HashMap<u64, Arc<Slot>, RandomState> {
-    fn remove_slot(&mut self, token: ResumeToken) -> Option<Arc<Slot>> {
-        match self.entry(key(token)) {
-            Entry::Occupied(entry) if entry.get().is_of(token) => Some(entry.remove()),
-            _ => None,
+/// Removes the slot of a token if it is wanted.
+fn remove_slot(
+    slots: &mut Slots,
+    token: ResumeToken,
+    is_wanted: impl FnOnce(&Slot) -> bool,
+) -> Option<Arc<Slot>> {
+    match slots.entry(key(token)) {
+        Entry::Occupied(entry) if entry.get().is_of(token) && is_wanted(entry.get()) => {
+            Some(entry.remove())
         }
+        _ => None,
     }
 }
 
