@@ -29,6 +29,11 @@ const staysAway = () => {
     }
   };
 };
+async function dropsAndStaysAway(visitor, line) {
+  await visitor.page.evaluate(staysAway);
+  await line.cut();
+  await line.mend();
+}
 const session = ({ page }) => page.evaluate(() => sessionStorage.getItem('purrr.session'));
 
 async function sendsPicture(visitor) {
@@ -200,9 +205,7 @@ pageStory('reload_comes_back_to_the_same_stranger_with_a_new_safety_code', async
 pageStory('message_sealed_for_the_key_before_a_reload_is_sent_anew', async (cast) => {
   const { line, ann, bob } = await onLine(cast);
   ann.expect(ANY);
-  await ann.page.evaluate(staysAway);
-  await line.cut();
-  await line.mend();
+  await dropsAndStaysAway(ann, line);
   await bob.sees('away');
   await bob.say('which key is this for?');
   await sendsPicture(bob);
@@ -339,9 +342,7 @@ for (const [kind, said, done] of [
 pageStory('block_without_a_connection_is_told_after_a_reload', async (cast) => {
   const { line, ann, bob } = await onLine(cast);
   ann.expect(ANY);
-  await ann.page.evaluate(staysAway);
-  await line.cut();
-  await line.mend();
+  await dropsAndStaysAway(ann, line);
   await ann.sees('banner');
   await ann.the('block-now').click();
   await ann.the('really-leave').click();
