@@ -313,6 +313,7 @@ impl NativeSocket {
         (!is_told && closing != Closing::Lost).then_some(closing)
     }
 
+    /// Polls the socket, after sending a `pong` that is due.
     #[inline]
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming<Message>>> {
         if self.pong_due && self.poll_pong(cx).is_err() {

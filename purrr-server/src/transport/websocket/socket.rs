@@ -3,9 +3,9 @@
 //! Poll the stream for [`SocketEvent`]s. After each poll ask
 //! [`take_activity`](Socket::take_activity) for the heartbeat, and if the poll was pending
 //! [`take_unblocked`](Socket::take_unblocked) for the progress of a slow client. While messages are
-//! not wanted, use `controls_only` of [`poll_event`](Socket::poll_event). Pongs are queued and written
-//! by whichever of these is called. At the end call [`close_with`](Socket::close_with) or
-//! [`finish`](Socket::finish); dropping the socket cuts the connection.
+//! not wanted, call [`poll_event`](Socket::poll_event) with `controls_only`. Each poll queues and
+//! writes pongs. At the end call [`close_with`](Socket::close_with) or [`finish`](Socket::finish);
+//! dropping the socket cuts the connection.
 
 use std::{
     future::poll_fn,
