@@ -39,8 +39,9 @@ const NETWORK: &[Setting] = &[
         .unit("networks")
         .details(
             "The client address is read from X-Forwarded-For or Forwarded of these proxies, the \
-             host also from X-Forwarded-Host, and the path of the page from X-Forwarded-Prefix. \
-             The headers are ignored from all other peers.",
+             host also from X-Forwarded-Host, the scheme and the path of the page from \
+             X-Forwarded-Proto and X-Forwarded-Prefix. The headers are ignored from all other \
+             peers.",
         ),
     setting!(guards.header_timeout, "TIME", "Timeout of the first byte and of a request head")
         .details("It covers the handshake.")

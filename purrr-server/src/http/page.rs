@@ -13,7 +13,7 @@ use axum::{
     http::{
         HeaderMap, HeaderName, HeaderValue, StatusCode,
         header::{
-            CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+            CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH,
             REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
         },
     },
@@ -23,7 +23,10 @@ use include_dir::{Dir, include_dir};
 
 use crate::{
     config::{BasePath, Config, Network, Origin},
-    net::client_address::is_from_proxy,
+    net::{
+        authority::{Authority, forwarded_hosts},
+        client_address::is_from_proxy,
+    },
 };
 
 static WEB: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/web");
@@ -36,6 +39,9 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
 
 /// The path that a proxy has stripped.
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// The scheme by which the client asked a proxy.
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The header that lets a service worker, which is an asset, control the page.
 const SERVICE_WORKER_ALLOWED: HeaderName = HeaderName::from_static("service-worker-allowed");
@@ -73,7 +79,7 @@ impl Site {
     /// Returns the base of the page's links, for a request of the page at `path`.
     ///
     /// Relative, so that a proxy may strip a path, unless the path that browsers see is known.
-    pub(crate) fn base(&self, path: &str, request: &Request) -> String {
+    fn base(&self, path: &str, request: &Request) -> String {
         if !self.base_path.as_str().is_empty() {
             return self.base_path.to_string();
         }
@@ -90,21 +96,46 @@ impl Site {
             _ => "./".to_owned(),
         }
     }
+
+    /// Returns the whole address of the page, or nothing without a valid `Host`.
+    ///
+    /// A site that shows a preview of a link takes the image of an absolute address only.
+    fn address(&self, path: &str, base: &str, request: &Request) -> String {
+        let headers = request.headers();
+        let is_from_proxy = is_from_proxy(request, &self.trusted_proxies);
+        let named = || match request.uri().authority() {
+            Some(authority) => Authority::parse(authority.as_str()),
+            None => Authority::parse(headers.get(HOST)?.to_str().ok()?),
+        };
+        let forwarded = is_from_proxy.then(|| forwarded_hosts(headers).next()).flatten();
+        let Some(host) = forwarded.or_else(named) else { return String::new() };
+        let proto = headers.get(X_FORWARDED_PROTO).filter(|_| is_from_proxy);
+        let scheme = if proto.is_some_and(|proto| proto == "https") { "https" } else { "http" };
+        let folder = path.rfind('/').map_or("/", |slash| &path[..=slash]);
+        match base.strip_prefix("./") {
+            Some(below) => format!("{scheme}://{host}{folder}{below}"),
+            None => format!("{scheme}://{host}{base}"),
+        }
+    }
 }
 
-/// Returns the page, with the base of its links, which ends in a slash.
-pub(crate) fn index(site: &Site, base: &str, headers: &HeaderMap) -> Response {
+/// Returns the page as a browser sees it at `path`.
+pub(crate) fn index(site: &Site, path: &str, request: &Request) -> Response {
+    let headers = request.headers();
+    let base = site.base(path, request);
+    let address = site.address(path, &base, request);
     let Some(page) = WEB.get_file("index.html").and_then(|file| file.contents_utf8()) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let Site { title, details, policy, .. } = site;
-    let tag = tag(&(digest("index.html"), base, title, details));
+    let tag = tag(&(digest("index.html"), &base, &address, title, details));
     let page = || {
-        let base = escape(base);
+        let (base, address) = (escape(&base), escape(&address));
         let page = page
             .replace("<base href=\"./\">", &format!("<base href=\"{base}\">"))
             .replace("<title>purrr</title>", &format!("<title>{title}</title>"))
             .replace("og:title\" content=\"purrr\"", &format!("og:title\" content=\"{title}\""))
+            .replace("og:image\" content=\"", &format!("og:image\" content=\"{address}"))
             .replace("purrr-site\" content=\"{}\"", &format!("purrr-site\" content=\"{details}\""));
         Body::from(page)
     };

@@ -229,7 +229,7 @@ fn index(site: &Site, uri: &Uri, request: &Request) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET, HEAD")]).into_response();
     }
-    page::index(site, &site.base(uri.path(), request), request.headers())
+    page::index(site, uri.path(), request)
 }
 
 async fn asset(parameters: RawPathParams, headers: HeaderMap) -> Response {

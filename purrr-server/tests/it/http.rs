@@ -201,6 +201,33 @@ async fn page_below_a_path_that_a_proxy_strips() {
 }
 
 #[tokio::test]
+async fn preview_of_a_link_has_an_absolute_image() {
+    let mut config = Config::default();
+    let open = Server::with(config.clone()).await;
+    config.trusted_proxy = vec!["127.0.0.1".parse().unwrap()];
+    let behind_proxy = Server::with(config.clone()).await;
+    config.base_path = "/app".parse().unwrap();
+    let told = Server::with(config).await;
+    let proxied = ["X-Forwarded-Proto: https", "X-Forwarded-Host: chat.example"];
+    let below = [proxied[0], proxied[1], "X-Forwarded-Prefix: /chat"];
+    let of = |server: &Server| format!("http://{}/", server.address);
+    for (server, lines, address) in [
+        (&open, &[][..], of(&open)),
+        (&open, &proxied, of(&open)),
+        (&behind_proxy, &[], of(&behind_proxy)),
+        (&behind_proxy, &proxied, "https://chat.example/".to_owned()),
+        (&behind_proxy, &below, "https://chat.example/chat/".to_owned()),
+        (&behind_proxy, &["X-Forwarded-Host: \"><script>"], of(&behind_proxy)),
+        (&told, &proxied, "https://chat.example/app/".to_owned()),
+    ] {
+        let page = server.ask("GET /", lines).await;
+        let image = format!(r#"<meta property="og:image" content="{address}assets/icon-512.png">"#);
+        assert!(page.body.contains(&image), "{lines:?}: {}", page.body);
+    }
+    assert_eq!(open.get("/assets/icon-512.png").await.status, 200);
+}
+
+#[tokio::test]
 async fn page_may_be_framed_by_named_sites() {
     let mut config = Config::default();
     config.frame_ancestor = ["https://Site.Example:443", "https://*.example.com"]
