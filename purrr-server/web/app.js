@@ -7,14 +7,29 @@ import { Chat } from './chat.js';
 import { Composer } from './composer.js';
 import { Connection } from './connection.js';
 import { askBeforeUnload, beginControls, copyText } from './controls.js';
+import { beginReports, follow, view } from './dialogs.js';
 import { byId } from './dom.js';
 import { Departure, Ending, Parting, Question, whyLeft } from './ending.js';
+import { watchGestures } from './gestures.js';
 import { list, t, translate } from './i18n.js';
 import { keep, keepForLater } from './memory.js';
 import { Search } from './search.js';
-import { Start, Waiting, beginSettings, showSite, title } from './start.js';
-import { Transcript, watchGestures } from './transcript.js';
-import { Banner, beginReports, clearNotice, countBlocked, follow, hideNumbers, notice, offerOpeners, show, showAway, showNumbers, showPartner, view } from './view.js';
+import { beginSettings } from './settings.js';
+import { Start, showSite, title } from './start.js';
+import { Transcript } from './transcript.js';
+import {
+  Banner,
+  clearNotice,
+  countBlocked,
+  hideNumbers,
+  notice,
+  offerOpeners,
+  show,
+  showAway,
+  showNumbers,
+  showPartner,
+} from './view.js';
+import { Waiting } from './waiting.js';
 
 /** How often a waiting visitor is shown how many are online. */
 const CENSUS_EVERY = 10_000;

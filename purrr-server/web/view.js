@@ -1,7 +1,6 @@
-// What is on the screen: which part of the page, the banner above it, notices, how many people are here, opening lines, and the
-// dialogs of a chat.
+// What is on the screen: which part of the page, the banner above it, notices, how many people are here, and opening lines.
 
-import { button, byId, element } from './dom.js';
+import { button, byId } from './dom.js';
 import { duration, say, t } from './i18n.js';
 
 /** How many are here is said for no longer than it can be believed. */
@@ -171,72 +170,4 @@ export function offerOpeners(choose) {
     .map(({ key }) => button({ className: 'opener', textContent: t(key) }, () => choose(t(key))));
   byId('openers').replaceChildren(...offered);
   byId('openers').hidden = false;
-}
-
-const linkDialog = byId('link');
-const open = byId('link-open');
-
-byId('link-cancel').addEventListener('click', () => linkDialog.close());
-open.addEventListener('click', () => linkDialog.close());
-
-/** Asks whether to open a link, with the name of the site apart from the rest. */
-export function follow(url) {
-  byId('link-host').textContent = url.host;
-  byId('link-url').textContent = url.href;
-  open.href = url.href;
-  linkDialog.showModal();
-  byId('link-cancel').focus();
-}
-
-const REASONS = ['spam', 'harassment', 'sexual', 'minor', 'other'];
-
-/** `partner()` names the partner of the chat, and `send({reason, note})` sends a report. */
-export function beginReports(partner, send) {
-  const dialog = byId('report');
-  const reason = byId('report-reason');
-  const note = byId('report-note');
-  reason.append(...REASONS.map((value) => element('option', { value, textContent: t(`report-${value}`) })));
-  byId('report-now').addEventListener('click', () => {
-    say(byId('report-title'), 'report-title', { name: partner() });
-    note.value = '';
-    dialog.showModal();
-  });
-  byId('report-cancel').addEventListener('click', () => dialog.close());
-  byId('report-send').addEventListener('click', () => {
-    dialog.close();
-    send({ reason: reason.value, note: note.value.trim() || undefined });
-  });
-}
-
-const viewer = byId('viewer');
-const image = byId('viewer-image');
-/** The address of the picture that is shown. */
-let source = null;
-
-byId('viewer-close').addEventListener('click', () => viewer.close());
-byId('viewer-zoom').addEventListener('click', () => {
-  const large = viewer.classList.toggle('large');
-  byId('viewer-zoom').ariaPressed = String(large);
-});
-viewer.addEventListener('close', clear);
-
-/** Shows the picture of a message. */
-export function view({ picture }) {
-  clear();
-  source = URL.createObjectURL(picture);
-  image.src = source;
-  const save = byId('viewer-save');
-  save.href = source;
-  save.download = `purrr.${picture.type.split('/')[1]}`;
-  viewer.showModal();
-}
-
-function clear() {
-  viewer.classList.remove('large');
-  byId('viewer-zoom').ariaPressed = 'false';
-  image.removeAttribute('src');
-  if (source) {
-    URL.revokeObjectURL(source);
-    source = null;
-  }
 }
