@@ -46,6 +46,7 @@ enum Bug {
     MeetsEverybody,
     RepeatsPartners,
     NeverWidens,
+    WidensAtOnce,
     ForgetsWaiting,
     CountsNobody,
     TokensReused,
@@ -101,6 +102,7 @@ impl Lobby for Broken {
             }
             Bug::MeetsEverybody => ticket = Ticket::new(ticket.peer),
             Bug::RepeatsPartners => ticket.exclusions.recent = Box::default(),
+            Bug::WidensAtOnce => ticket.waited = Duration::from_secs(3600),
             Bug::ForgetsWaiting => ticket.waited = Duration::ZERO,
             _ => {}
         }
@@ -360,6 +362,7 @@ async fn broken_backend_fails_the_check_for_its_bug() {
         (Bug::MeetsEverybody, "who must not meet does not"),
         (Bug::RepeatsPartners, "who met lately meets later"),
         (Bug::NeverWidens, "a search widens by itself"),
+        (Bug::WidensAtOnce, "a search widens by itself"),
         (Bug::ForgetsWaiting, "who has waited goes on"),
         (Bug::CountsNobody, "the census counts"),
         (Bug::TokensReused, "a token is good once"),

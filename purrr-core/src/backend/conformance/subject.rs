@@ -17,6 +17,7 @@ use crate::{
     model::{
         frame::Frame,
         ids::{PeerId, PersonId, ResumeToken},
+        reason::ChatEnd,
         ticket::Ticket,
     },
 };
@@ -101,11 +102,37 @@ impl Subject {
         }
     }
 
-    /// Opens the match of a peer whose partner gives it up.
-    pub(super) async fn open_gone(&self, peer: u64, mut made: Match) -> Result<(), String> {
-        let opened = timeout(self.soon(), self.node(peer).relay.open(&mut made)).await;
-        let gone = matches!(opened, Ok(Err(RelayError::Gone)));
-        ensure(gone, "the partner of a dropped match was not told")
+    /// Opens the match of a peer whose partner gives it up without opening it.
+    pub(super) async fn open_gone(&self, peer: u64, made: Match) -> Result<(), String> {
+        match self.open_given_up(peer, made).await? {
+            None => Ok(()),
+            Some(_) => Err("a chat began without the other side".to_owned()),
+        }
+    }
+
+    /// Opens the match of a peer whose partner had begun to open it, and then gave it up.
+    ///
+    /// Between nodes, what the two say may cross, and the chat begins for both. Then the partner
+    /// must have parted.
+    pub(super) async fn open_abandoned(&self, peer: u64, made: Match) -> Result<(), String> {
+        match self.open_given_up(peer, made).await? {
+            None => Ok(()),
+            Some(_) if self.is_one_node() => Err("a chat began that was given up".to_owned()),
+            Some(mut pipe) => {
+                let parted = self.recv(&mut pipe).await? == Received::Parted(ChatEnd::Lost);
+                ensure(parted, "the partner of a chat that was given up was not told")
+            }
+        }
+    }
+
+    /// Opens a match that the partner gives up. Returns the chat if it has begun all the same.
+    async fn open_given_up(&self, peer: u64, mut made: Match) -> Result<Option<Pipe>, String> {
+        match timeout(self.soon(), self.node(peer).relay.open(&mut made)).await {
+            Ok(Err(RelayError::Gone)) => Ok(None),
+            Ok(Ok(pipe)) => Ok(Some(pipe)),
+            Ok(Err(error)) => Err(format!("open: {error}")),
+            Err(_) => Err("the partner of a dropped match was not told".to_owned()),
+        }
     }
 
     /// Begins a chat of peers 1 and 2.
