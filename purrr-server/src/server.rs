@@ -26,8 +26,8 @@ use crate::{
     http::builder::Handle,
     net::{
         listener::{self, Descriptor},
-        read_timeout::{Answering, ReadTimeout},
-        write_timeout::WriteTimeout,
+        read_timeout::Answering,
+        timeouts::{ConnectionTimeouts, Timeouts},
     },
 };
 
@@ -42,9 +42,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 struct Service {
     app: Router,
     closing: CancellationToken,
-    header_timeout: Duration,
-    keep_alive_timeout: Duration,
-    idle_timeout: Duration,
+    timeouts: ConnectionTimeouts,
 }
 
 /// Serves an app on `listener` until `shutdown` resolves, then drains the hub and returns.
@@ -95,8 +93,12 @@ pub async fn run(
     let Guards { header_timeout, keep_alive_timeout, idle_timeout, drain } = guards;
     let (hub, limiter) = (handle.hub(), handle.limiter());
     let closing = CancellationToken::new();
-    let service =
-        Service { app, closing: closing.clone(), header_timeout, keep_alive_timeout, idle_timeout };
+    let timeouts = ConnectionTimeouts {
+        head: header_timeout,
+        keep_alive: keep_alive_timeout,
+        write: idle_timeout,
+    };
+    let service = Service { app, closing: closing.clone(), timeouts };
     let connections = TaskTracker::new();
     let accepting = listener::accept(&listener, |stream, peer, descriptor| {
         // A connection over the limit has not been read from, and dropping it closes the socket.
@@ -134,15 +136,14 @@ pub async fn run(
 
 impl Service {
     async fn serve(self, stream: TcpStream, peer: SocketAddr, descriptor: Descriptor) {
-        let Self { app, closing, header_timeout, keep_alive_timeout, idle_timeout } = self;
+        let Self { app, closing, timeouts } = self;
         listener::set_options(&stream);
         // hyper's own deadline starts at the first byte, so the first byte has one of ours.
-        if !matches!(timeout(header_timeout, stream.peek(&mut [0])).await, Ok(Ok(1..))) {
+        if !matches!(timeout(timeouts.head, stream.peek(&mut [0])).await, Ok(Ok(1..))) {
             return;
         }
         let answering = Answering::default();
-        let stream =
-            ReadTimeout::new(stream, header_timeout, keep_alive_timeout, answering.clone());
+        let stream = Timeouts::new(stream, timeouts, answering.clone());
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let mut request: Request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
@@ -163,7 +164,7 @@ impl Service {
             .max_buf_size(MAX_HEAD)
             // The stream has timeouts of its own.
             .header_read_timeout(None)
-            .serve_connection(TokioIo::new(WriteTimeout::new(stream, idle_timeout)), service)
+            .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let mut connection = pin!(connection);
         tokio::select! {

@@ -7,4 +7,5 @@ pub(crate) mod listener;
 pub(crate) mod origin;
 pub(crate) mod read_timeout;
 pub(crate) mod stream;
-pub(crate) mod write_timeout;
+pub(crate) mod timeouts;
+mod write_timeout;

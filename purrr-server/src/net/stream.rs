@@ -14,10 +14,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{read_timeout::ReadTimeout, write_timeout::WriteTimeout};
-
-/// The stream of a connection that [`run`](crate::run) has accepted, while it speaks HTTP.
-pub(crate) type Timeouts = WriteTimeout<ReadTimeout<TcpStream>>;
+use super::timeouts::Timeouts;
 
 /// The byte stream of an upgraded connection.
 ///
@@ -33,10 +30,10 @@ pub(crate) enum Stream {
 impl Stream {
     /// Unwraps the TCP stream if there is one, and returns what was read ahead.
     pub(crate) fn new(upgraded: Upgraded) -> (Self, BytesMut) {
-        match upgraded.downcast::<TokioIo<Timeouts>>() {
+        match upgraded.downcast::<TokioIo<Timeouts<TcpStream>>>() {
             // Copied, since even an empty slice keeps the whole buffer of the request.
             Ok(Parts { io, read_buf, .. }) => {
-                (Self::Tcp(io.into_inner().into_inner().into_inner()), BytesMut::from(&*read_buf))
+                (Self::Tcp(io.into_inner().into_inner()), BytesMut::from(&*read_buf))
             }
             Err(upgraded) => (Self::Upgraded(TokioIo::new(upgraded)), BytesMut::new()),
         }
