@@ -13,11 +13,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-use super::{
-    packet::Outgoing,
-    payload::SEPARATOR,
-    polling::{Batch, Polling},
-};
+use super::{outbound::Batch, packet::Outgoing, payload::SEPARATOR, polling::Polling};
 use crate::limits::memory::Reservation;
 
 /// Packets as a body, which is written piece by piece and never built whole.

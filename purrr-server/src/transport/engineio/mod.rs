@@ -8,6 +8,7 @@
 //! The protocol: <https://socket.io/docs/v4/engine-io-protocol/>.
 
 mod answer;
+mod outbound;
 mod packet;
 pub(crate) mod payload;
 mod polling;

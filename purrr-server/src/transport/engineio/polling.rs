@@ -13,21 +13,16 @@ use tokio::{
 };
 
 use super::{
+    outbound::{Answered, Outbound, Reply},
     packet::{Outgoing, Packet},
     payload::{Inbound, InvalidRequest},
 };
 use crate::{
     limits::{
-        control_frames::ControlFrameLimit,
-        lock,
-        memory::{MemoryBudget, Reservation, SMALL_MESSAGE},
-        requests::SessionRequests,
+        control_frames::ControlFrameLimit, lock, memory::MemoryBudget, requests::SessionRequests,
     },
     transport::websocket::MessageSocket,
 };
-
-/// Bytes that may wait for the next poll before the session is blocked. One larger packet may.
-const MAX_OUTBOUND: usize = 1024 * 1024;
 
 /// What the requests of one session and its task share.
 ///
@@ -43,8 +38,7 @@ const MAX_OUTBOUND: usize = 1024 * 1024;
 /// [`poll_flush`](Self::poll_flush).
 ///
 /// Worst case: the packets of one request, since the next one is answered only when they are
-/// taken, and twice [`MAX_OUTBOUND`] or one larger packet: those that wait, and those of the one
-/// answer under way. All but [`SMALL_MESSAGE`] bytes of each is reserved in the memory budget.
+/// taken, and what [`Outbound`] holds.
 #[derive(Debug)]
 pub(super) struct Polling {
     budget: MemoryBudget,
@@ -55,32 +49,30 @@ pub(super) struct Polling {
 }
 
 struct State {
-    control_packets: ControlFrameLimit,
     inbound: Inbound,
-    outbound: VecDeque<Outgoing>,
-    outbound_bytes: usize,
-    /// Bytes of the outbound packets that are small, so that they reserve nothing themselves.
-    small_bytes: usize,
-    /// Pays for small packets beyond [`SMALL_MESSAGE`] bytes. Boxed, since few sessions have any.
-    reservation: Option<Box<Reservation>>,
-    /// The request that waits for something to send.
-    poll: Option<oneshot::Sender<Reply>>,
-    /// Set until the client has taken the last answer with packets, or its connection has ended.
-    answering: bool,
     /// Set while a request brings packets.
     posting: bool,
-    /// Set when part of a request body came.
+    /// Set when part of a request body came, or part of an answer was taken.
     activity: bool,
-    /// Set when the client has taken part of the answer under way.
-    progress: bool,
+    control_packets: ControlFrameLimit,
+    outbound: Outbound,
     upgrade: Upgrade,
-    closed: bool,
-    /// Set if a request broke the protocol, for which the session ends.
-    violated: bool,
-    /// Set if the client closed the session while no poll waited. The next poll is told.
-    noop_due: bool,
+    close: CloseState,
     /// The task of the session.
     task: Option<Waker>,
+}
+
+/// Whether the session is over for its requests.
+#[derive(Clone, Copy, Default)]
+enum CloseState {
+    #[default]
+    Open,
+    Closed {
+        /// Whether a request broke the protocol, for which the session ends.
+        violated: bool,
+        /// Whether the client closed the session while no poll waited. The next poll is told.
+        noop_due: bool,
+    },
 }
 
 /// How far an upgrade to a WebSocket is.
@@ -96,19 +88,6 @@ enum Upgrade {
     Complete(Box<MessageSocket>),
     /// The session runs on the WebSocket.
     Done,
-}
-
-/// The answer to a poll.
-pub(super) enum Reply {
-    Packets(Batch),
-    /// One packet of the transport's own.
-    Control(&'static str),
-}
-
-/// The packets of one answer, and what pays for the small ones.
-pub(super) struct Batch {
-    pub(super) packets: VecDeque<Outgoing>,
-    pub(super) reservation: Option<Box<Reservation>>,
 }
 
 /// The WebSocket that takes over, and the packets that polling left over.
@@ -142,23 +121,22 @@ impl Polling {
     /// followed by [`handle_answer_end`](Self::handle_answer_end).
     pub(super) fn poll(&self) -> Result<oneshot::Receiver<Reply>, InvalidRequest> {
         let mut state = self.lock();
-        if state.closed || matches!(state.upgrade, Upgrade::Complete(_)) {
-            if !take(&mut state.noop_due) {
+        if state.is_closed() || matches!(state.upgrade, Upgrade::Complete(_)) {
+            if !state.close.take_noop() {
                 return Err(InvalidRequest);
             }
             let (answer, answered) = oneshot::channel();
             answer.send(Reply::Control("6")).ok();
             return Ok(answered);
         }
-        if let Some(other) = state.poll.take() {
+        if let Some(other) = state.outbound.take_poll() {
             // Two polls at once would get the packets in an undefined order.
             other.send(Reply::Control("1")).ok();
             state.close();
             self.inbound_taken.notify_waiters();
             return Err(InvalidRequest);
         }
-        let (answer, answered) = oneshot::channel();
-        state.poll = Some(answer);
+        let answered = state.outbound.poll();
         state.answer_poll();
         Ok(answered)
     }
@@ -166,14 +144,15 @@ impl Polling {
     /// Notes that the client has taken part of the answer under way.
     pub(super) fn handle_answer_progress(&self) {
         let mut state = self.lock();
-        (state.activity, state.progress) = (true, true);
+        state.activity = true;
+        state.outbound.handle_progress();
         state.wake();
     }
 
     /// Notes that the client has taken an answer, or never will. The next poll may be answered.
     pub(super) fn handle_answer_end(&self) {
         let mut state = self.lock();
-        state.answering = false;
+        state.outbound.handle_answer_end();
         state.answer_poll();
     }
 
@@ -182,7 +161,7 @@ impl Polling {
     /// Two at once would be read in an undefined order, and hold twice what a session may hold.
     pub(super) fn begin_post(&self) -> Result<(), InvalidRequest> {
         let mut state = self.lock();
-        if state.closed || state.posting {
+        if state.is_closed() || state.posting {
             state.close();
             self.inbound_taken.notify_waiters();
             return Err(InvalidRequest);
@@ -193,20 +172,25 @@ impl Polling {
 
     /// Closes the session, since a request broke the protocol.
     pub(super) fn close_for_violation(&self) {
-        self.lock().violated = true;
-        self.close();
+        let mut state = self.lock();
+        state.close();
+        if let CloseState::Closed { violated, .. } = &mut state.close {
+            *violated = true;
+        }
+        drop(state);
+        self.inbound_taken.notify_waiters();
     }
 
     /// Returns true if a request broke the protocol.
     pub(super) fn is_violated(&self) -> bool {
-        self.lock().violated
+        matches!(self.lock().close, CloseState::Closed { violated: true, .. })
     }
 
     /// Hands that request's packets to the session and waits until it has taken them all.
     pub(super) async fn post(&self, packets: Inbound) -> Result<(), InvalidRequest> {
         {
             let mut state = self.lock();
-            if state.closed {
+            if state.is_closed() {
                 return Err(InvalidRequest);
             }
             state.inbound = packets;
@@ -216,7 +200,7 @@ impl Polling {
             let taken = self.inbound_taken.notified();
             {
                 let mut state = self.lock();
-                if state.inbound.is_empty() || state.closed {
+                if state.inbound.is_empty() || state.is_closed() {
                     state.posting = false;
                     return Ok(());
                 }
@@ -256,7 +240,7 @@ impl Polling {
     /// Polls until the client has taken more of the answer under way.
     pub(super) fn poll_progress(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        if replace(&mut state.progress, false) {
+        if state.outbound.take_progress() {
             return Poll::Ready(());
         }
         state.task = Some(cx.waker().clone());
@@ -266,7 +250,7 @@ impl Polling {
     /// Begins an upgrade. Only one may be under way.
     pub(super) fn begin_upgrade(&self) -> Result<(), InvalidRequest> {
         let mut state = self.lock();
-        if state.closed || !matches!(state.upgrade, Upgrade::None) {
+        if state.is_closed() || !matches!(state.upgrade, Upgrade::None) {
             return Err(InvalidRequest);
         }
         state.upgrade = Upgrade::Connecting;
@@ -276,7 +260,7 @@ impl Polling {
     /// Answers polls from now on, so that a client that has probed can change over.
     pub(super) fn release_polls(&self) -> Result<(), InvalidRequest> {
         let mut state = self.lock();
-        if state.closed {
+        if state.is_closed() {
             return Err(InvalidRequest);
         }
         state.upgrade = Upgrade::Probing;
@@ -289,7 +273,7 @@ impl Polling {
     /// A poll under way fails: a client that has changed over polls no more.
     pub(super) fn complete_upgrade(&self, socket: Box<MessageSocket>) {
         let mut state = self.lock();
-        state.poll = None;
+        drop(state.outbound.take_poll());
         state.upgrade = Upgrade::Complete(socket);
         state.wake();
     }
@@ -309,7 +293,7 @@ impl Polling {
 
     /// Returns true if the client has closed the session and has not been told yet.
     pub(super) fn is_noop_due(&self) -> bool {
-        self.lock().noop_due
+        matches!(self.lock().close, CloseState::Closed { noop_due: true, .. })
     }
 
     pub(super) fn close(&self) {
@@ -323,12 +307,12 @@ impl Polling {
     /// waiting for a poll would be waiting for good.
     pub(super) fn take_successor(&self) -> Option<Successor> {
         let mut state = self.lock();
-        if state.closed || !matches!(state.upgrade, Upgrade::Complete(_)) {
+        if state.is_closed() || !matches!(state.upgrade, Upgrade::Complete(_)) {
             return None;
         }
         let done = replace(&mut state.upgrade, Upgrade::Done);
         let Upgrade::Complete(socket) = done else { return None };
-        let (inbound, outbound) = (take(&mut state.inbound), take(&mut state.outbound));
+        let (inbound, outbound) = (take(&mut state.inbound), state.outbound.take_packets());
         state.close();
         self.inbound_taken.notify_waiters();
         Some(Successor { socket, inbound, outbound })
@@ -336,7 +320,7 @@ impl Polling {
 
     /// Releases what pays for the packets that the WebSocket has taken over.
     pub(super) fn handle_rest_sent(&self) {
-        self.lock().reservation = None;
+        self.lock().outbound.release();
     }
 
     /// Polls for the next packet of the client. Returns `None` when the session is over.
@@ -351,15 +335,18 @@ impl Polling {
             if packet == Packet::Close {
                 // The client ends the session itself, so its poll gets a noop. The two requests
                 // race: the poll may come later, though it was sent earlier.
-                state.noop_due = !state.closed && state.poll.is_none();
+                let is_told_later = !state.is_closed() && !state.outbound.has_poll();
                 state.end("6");
+                if let CloseState::Closed { noop_due, .. } = &mut state.close {
+                    *noop_due = is_told_later;
+                }
             }
             if state.inbound.is_empty() {
                 self.inbound_taken.notify_waiters();
             }
             return Poll::Ready(Some(packet));
         }
-        if state.closed {
+        if state.is_closed() {
             return Poll::Ready(None);
         }
         state.task = Some(cx.waker().clone());
@@ -369,14 +356,14 @@ impl Polling {
     /// Polls for room for a packet. Returns false if the session is over.
     pub(super) fn poll_ready(&self, cx: &Context<'_>) -> Poll<bool> {
         let mut state = self.lock();
-        if state.closed {
+        if state.is_closed() {
             return Poll::Ready(false);
         }
-        if state.has_room(&self.budget) {
+        if state.outbound.has_room(&self.budget) {
             return Poll::Ready(true);
         }
         state.answer_poll();
-        if state.has_room(&self.budget) {
+        if state.outbound.has_room(&self.budget) {
             return Poll::Ready(true);
         }
         state.task = Some(cx.waker().clone());
@@ -385,20 +372,14 @@ impl Polling {
 
     /// Queues a packet for the client.
     pub(super) fn send(&self, packet: Outgoing) {
-        let mut state = self.lock();
-        let length = packet.len();
-        state.outbound_bytes += length;
-        if length <= SMALL_MESSAGE {
-            state.small_bytes += length;
-        }
-        state.outbound.push_back(packet);
+        self.lock().outbound.push(packet);
     }
 
     /// Polls until a request has taken all packets.
     pub(super) fn poll_flush(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         state.answer_poll();
-        if state.outbound.is_empty() || state.closed {
+        if state.outbound.is_empty() || state.is_closed() {
             return Poll::Ready(());
         }
         state.task = Some(cx.waker().clone());
@@ -410,66 +391,42 @@ impl Polling {
     }
 }
 
+impl CloseState {
+    /// Returns true if the client must be told of its close, once.
+    fn take_noop(&mut self) -> bool {
+        match self {
+            Self::Open => false,
+            Self::Closed { noop_due, .. } => take(noop_due),
+        }
+    }
+}
+
 impl State {
     fn new(control_packets: ControlFrameLimit) -> Self {
         Self {
-            control_packets,
             inbound: Inbound::default(),
-            outbound: VecDeque::new(),
-            outbound_bytes: 0,
-            small_bytes: 0,
-            reservation: None,
-            poll: None,
-            answering: false,
             posting: false,
             activity: false,
-            progress: false,
+            control_packets,
+            outbound: Outbound::default(),
             upgrade: Upgrade::None,
-            closed: false,
-            violated: false,
-            noop_due: false,
+            close: CloseState::Open,
             task: None,
         }
     }
 
-    /// Returns true if one more packet may be queued, and reserves for it.
-    fn has_room(&mut self, budget: &MemoryBudget) -> bool {
-        if self.outbound_bytes >= MAX_OUTBOUND {
-            return false;
-        }
-        if self.small_bytes < SMALL_MESSAGE {
-            return true;
-        }
-        let reservation = self.reservation.get_or_insert_with(|| Box::new(budget.reservation()));
-        // The budget is asked once for many packets.
-        reservation.bytes() > self.small_bytes
-            || reservation.extend_to(self.small_bytes + SMALL_MESSAGE)
+    const fn is_closed(&self) -> bool {
+        matches!(self.close, CloseState::Closed { .. })
     }
 
     /// Answers the waiting poll, if there is something to send or an upgrade needs it back.
-    ///
-    /// Only when the client has taken the answer before: otherwise it could have the server hold
-    /// any number of answers.
     fn answer_poll(&mut self) {
-        let releases = matches!(self.upgrade, Upgrade::Probing);
-        if self.answering || (self.outbound.is_empty() && !releases) {
-            return;
+        match self.outbound.answer(matches!(self.upgrade, Upgrade::Probing)) {
+            Answered::None => {}
+            Answered::Taken => self.wake(),
+            // What the client would have received is lost.
+            Answered::GivenUp => self.close(),
         }
-        let Some(poll) = self.poll.take() else { return };
-        let reply = if self.outbound.is_empty() {
-            Reply::Control("6")
-        } else {
-            self.answering = true;
-            (self.outbound_bytes, self.small_bytes) = (0, 0);
-            let (packets, reservation) = (take(&mut self.outbound), self.reservation.take());
-            Reply::Packets(Batch { packets, reservation })
-        };
-        if poll.send(reply).is_err() {
-            // The client gave up the request, so what it would have received is lost.
-            self.close();
-            return;
-        }
-        self.wake();
     }
 
     fn close(&mut self) {
@@ -478,8 +435,10 @@ impl State {
 
     /// Closes the session, and answers the waiting poll with a last packet.
     fn end(&mut self, last: &'static str) {
-        self.closed = true;
-        if let Some(poll) = self.poll.take() {
+        if let CloseState::Open = self.close {
+            self.close = CloseState::Closed { violated: false, noop_due: false };
+        }
+        if let Some(poll) = self.outbound.take_poll() {
             poll.send(Reply::Control(last)).ok();
         }
         self.wake();
@@ -496,8 +455,8 @@ impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State")
             .field("inbound", &self.inbound.len())
-            .field("outbound_bytes", &self.outbound_bytes)
-            .field("closed", &self.closed)
+            .field("outbound", &self.outbound)
+            .field("closed", &self.is_closed())
             .finish_non_exhaustive()
     }
 }
@@ -509,6 +468,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::{super::answer::join, *};
+    use crate::limits::memory::SMALL_MESSAGE;
 
     fn budget() -> MemoryBudget {
         MemoryBudget::unlimited()

@@ -19,8 +19,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     answer::Answer,
+    outbound::Reply,
     payload::{Inbound, InvalidRequest},
-    polling::{Polling, Reply},
+    polling::Polling,
     socket::{EioSocket, EioTransport, Link},
     table::{SessionTable, new_sid},
 };
