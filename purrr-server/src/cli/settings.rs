@@ -84,8 +84,9 @@ const NETWORK: &[Setting] = &[
         "How long to wait for the pong while waiting or in a chat"
     )
     .details(
-        "A chat survives a gap in a line of this length. Never longer than --ping-timeout. Extended by up to 40 s while large messages are in \
-             flight. A client whose pong is 1 s overdue is not matched.",
+        "A chat survives a gap in a line of this length. Never longer than --ping-timeout. \
+         Extended by up to 40 s while large messages are in flight. A client whose pong is 1 s \
+         overdue is not matched.",
     )
     .memory("one connection"),
 ];

@@ -1,4 +1,7 @@
 //! How the value of a setting is written: [`SettingValue`].
+//!
+//! Not by serde and `serde_with`: flags and variables are texts that no deserializer reads, so the
+//! file's values are read as the same texts, and an error is the same from all three.
 
 use std::{
     fmt::Display,
@@ -130,68 +133,38 @@ impl SettingValue for Backend {
     }
 }
 
-impl SettingValue for Vec<Origin> {
-    fn read(texts: &[&str]) -> Result<Self, String> {
-        read_list(texts)
-    }
+macro_rules! impl_parsed {
+    ($($parsed:ty),+) => {$(
+        impl SettingValue for $parsed {
+            fn read(texts: &[&str]) -> Result<Self, String> {
+                let text = single(texts)?;
+                text.parse().map_err(|error| format!("{error}, not {text:?}"))
+            }
 
-    fn write(&self) -> toml::Value {
-        write_list(self)
-    }
+            fn write(&self) -> toml::Value {
+                self.to_string().into()
+            }
+        }
+    )+};
 }
 
-impl SettingValue for Vec<Network> {
-    fn read(texts: &[&str]) -> Result<Self, String> {
-        read_list(texts)
-    }
+impl_parsed!(BasePath, Calls, PageUrl);
 
-    fn write(&self) -> toml::Value {
-        write_list(self)
-    }
+macro_rules! impl_lists {
+    ($($item:ty),+) => {$(
+        impl SettingValue for Vec<$item> {
+            fn read(texts: &[&str]) -> Result<Self, String> {
+                read_list(texts)
+            }
+
+            fn write(&self) -> toml::Value {
+                write_list(self)
+            }
+        }
+    )+};
 }
 
-impl SettingValue for Vec<IceServer> {
-    fn read(texts: &[&str]) -> Result<Self, String> {
-        read_list(texts)
-    }
-
-    fn write(&self) -> toml::Value {
-        write_list(self)
-    }
-}
-
-impl SettingValue for Calls {
-    fn read(texts: &[&str]) -> Result<Self, String> {
-        let text = single(texts)?;
-        text.parse().map_err(|error| format!("{error}, not {text:?}"))
-    }
-
-    fn write(&self) -> toml::Value {
-        self.to_string().into()
-    }
-}
-
-impl SettingValue for PageUrl {
-    fn read(texts: &[&str]) -> Result<Self, String> {
-        let text = single(texts)?;
-        text.parse().map_err(|error| format!("{error}, not {text:?}"))
-    }
-
-    fn write(&self) -> toml::Value {
-        self.to_string().into()
-    }
-}
-
-impl SettingValue for BasePath {
-    fn read(texts: &[&str]) -> Result<Self, String> {
-        let text = single(texts)?;
-        text.parse().map_err(|error| format!("{error}, not {text:?}"))
-    }
-
-    fn write(&self) -> toml::Value {
-        self.to_string().into()
-    }
-}
+impl_lists!(IceServer, Network, Origin);
 
 impl SettingValue for Secret {
     fn read(texts: &[&str]) -> Result<Self, String> {
