@@ -308,12 +308,12 @@ impl Registry {
             let is_full = self.absent.len() > self.limits.remembered.max(1);
             let oldest = || is_full.then(|| self.absent.oldest_of_largest_share()).flatten();
             let Some(person) = self.absent.expired(now).or_else(oldest) else { return };
-            self.forget(person);
+            self.evict(person);
         }
     }
 
-    /// Forgets an absent person.
-    fn forget(&mut self, person: PersonId) {
+    /// Evicts an absent person.
+    fn evict(&mut self, person: PersonId) {
         let Some(Person { memory: Some(memory), .. }) = self.persons.remove(&person) else {
             return;
         };

@@ -11,11 +11,11 @@ use super::*;
 enum Step {
     /// A session begins with a token of its own, as a person that may be present already.
     Arrive(PersonAt),
-    /// A session presents a token. With `sure`, a login has said who its person is.
+    /// A session presents a token. With `authenticated`, a login has said who its person is.
     Resume {
         session: usize,
         token: usize,
-        sure: bool,
+        authenticated: bool,
     },
     Met(usize, u64),
     Block(usize, PersonAt),
@@ -30,7 +30,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         3 => person_at.clone().prop_map(Step::Arrive),
         3 => (index.clone(), index.clone(), prop::bool::weighted(0.2))
-            .prop_map(|(session, token, sure)| Step::Resume { session, token, sure }),
+            .prop_map(|(session, token, authenticated)| Step::Resume { session, token, authenticated }),
         3 => (index.clone(), person).prop_map(|(session, other)| Step::Met(session, other)),
         2 => (index.clone(), person_at).prop_map(|(session, other)| Step::Block(session, other)),
         3 => index.prop_map(Step::Depart),
@@ -118,10 +118,10 @@ impl Plain {
         now: Instant,
         own: ResumeToken,
         other: ResumeToken,
-        sure: Option<PersonId>,
+        authenticated: Option<PersonId>,
     ) -> Option<PersonId> {
         let (person, before) = (self.bearer(other)?, self.bearer(own)?);
-        if own == other || sure.is_some_and(|sure| sure != person) {
+        if own == other || authenticated.is_some_and(|authenticated| authenticated != person) {
             return None;
         }
         self.revoke(other);
@@ -291,12 +291,12 @@ proptest! {
                 }
                 Step::Pass(seconds) => now += Duration::from_secs(seconds),
                 _ if sessions.is_empty() => {}
-                Step::Resume { session, token, sure } => {
+                Step::Resume { session, token, authenticated } => {
                     let session = index(session);
                     let Identity { person, token: own, .. } = sessions[session];
-                    let (other, sure) = (tokens[token % tokens.len()], sure.then_some(person));
-                    let resumed = people.handle_resume(now, own, other, sure);
-                    prop_assert_eq!(resumed, plain.resume(now, own, other, sure));
+                    let (other, authenticated) = (tokens[token % tokens.len()], authenticated.then_some(person));
+                    let resumed = people.handle_resume(now, own, other, authenticated);
+                    prop_assert_eq!(resumed, plain.resume(now, own, other, authenticated));
                     if let Some(person) = resumed {
                         prop_assert!(!used.contains(&other), "a token was good twice");
                         used.push(other);

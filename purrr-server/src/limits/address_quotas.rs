@@ -43,7 +43,7 @@ pub(super) struct AddressQuotas {
     budget: MemoryBudget,
     bytes: ByteQuotas,
     prefix_factor: u32,
-    networks: LruCache<IpNet, Network>,
+    networks: LruCache<IpNet, NetworkQuota>,
     /// The key of the hashes that name addresses. Random, so that no hash can be traced back to its address.
     key: RandomState,
 }
@@ -67,7 +67,7 @@ pub(super) struct Quota {
 }
 
 #[derive(Clone, Debug)]
-struct Network {
+struct NetworkQuota {
     connects: Gcra,
     quota: Quota,
 }
@@ -107,7 +107,7 @@ impl AddressQuotas {
     }
 
     /// Returns the full quotas of a network, within those of a wider one.
-    fn network(&self, scope: Scope, wider: Quota, now: Instant) -> Network {
+    fn network(&self, scope: Scope, wider: Quota, now: Instant) -> NetworkQuota {
         let allowance = self.rates.as_ref().map(|(rates, clients)| {
             let clients = clients.saturating_mul(NonZeroU32::new(scope.factor).unwrap_or(*clients));
             let allowance = Allowance::new(rates, clients, now.into_std());
@@ -128,7 +128,7 @@ impl AddressQuotas {
             net => OriginKey::from_bits(self.key.hash_one(net)),
         };
         let quota = Quota { allowance, budget: wider.budget.with_quota(bytes), origin };
-        Network { connects: Gcra::default(), quota }
+        NetworkQuota { connects: Gcra::default(), quota }
     }
 }
 

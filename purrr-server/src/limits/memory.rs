@@ -32,11 +32,11 @@ const RETRY_AFTER: u64 = 1_000;
 
 /// The global budget, or the part of it that one address may use. Clones are the same budget.
 #[derive(Clone, Debug)]
-pub(crate) struct MemoryBudget(Arc<Quota>);
+pub(crate) struct MemoryBudget(Arc<BudgetShare>);
 
 /// The bytes of one address or network. Nothing is set aside for it in the global budget.
 #[derive(Debug)]
-struct Quota {
+struct BudgetShare {
     bytes: ByteLimit,
     /// The quota of the wider network. None if there is none.
     wider: Option<Arc<Self>>,
@@ -99,13 +99,13 @@ pub(crate) fn upload_timeout(timeout: Duration, received: usize) -> Duration {
 impl MemoryBudget {
     pub(crate) fn new(limit: usize, body_timeout: Duration) -> Self {
         let global = Arc::new(Global { bytes: ByteLimit::new(limit), body_timeout });
-        Self(Arc::new(Quota { bytes: ByteLimit::new(usize::MAX), wider: None, global }))
+        Self(Arc::new(BudgetShare { bytes: ByteLimit::new(usize::MAX), wider: None, global }))
     }
 
     /// Returns a quota of at most `limit` bytes of this budget, within its quota.
     pub(crate) fn with_quota(&self, limit: usize) -> Self {
         let (wider, global) = (Some(Arc::clone(&self.0)), Arc::clone(&self.0.global));
-        Self(Arc::new(Quota { bytes: ByteLimit::new(limit), wider, global }))
+        Self(Arc::new(BudgetShare { bytes: ByteLimit::new(limit), wider, global }))
     }
 
     /// Returns a budget that is never exhausted.
@@ -163,7 +163,7 @@ impl MemoryBudget {
     }
 }
 
-impl Quota {
+impl BudgetShare {
     /// Reserves bytes here and in all wider budgets. Returns false if one of them has no room.
     fn reserve(&self, bytes: usize) -> bool {
         if !self.bytes.reserve(bytes) {
@@ -199,7 +199,7 @@ impl Quota {
     }
 }
 
-impl QueueBudget for Quota {
+impl QueueBudget for BudgetShare {
     fn reserve(&self, bytes: usize) -> bool {
         self.reserve(bytes)
     }

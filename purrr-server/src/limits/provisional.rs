@@ -30,7 +30,7 @@ const SAMPLES: usize = 8;
 
 /// The provisional sessions of a server.
 ///
-/// If all places are taken, a session of a network with a large share is evicted for a client of a
+/// If all slots are taken, a session of a network with a large share is evicted for a client of a
 /// network with a smaller one. So clients of many networks cannot keep out another client.
 ///
 /// Worst case: [`Config::provisional_sessions`] connections, for [`Config::provisional_timeout`]
@@ -42,7 +42,7 @@ pub(crate) struct ProvisionalSessions {
     each: Arc<Permits>,
     prefix_factor: u32,
     timeout: Duration,
-    places: Mutex<Places>,
+    slots: Mutex<Slots>,
     evicted: AtomicU64,
     expired: AtomicU64,
 }
@@ -64,17 +64,17 @@ enum End {
 }
 
 #[derive(Debug, Default)]
-struct Places {
-    taken: Vec<Place>,
-    /// The index of each place in `taken`, by id.
+struct Slots {
+    taken: Vec<Slot>,
+    /// The index of each slot in `taken`, by id.
     index: HashMap<u64, usize>,
-    /// The number of places of each network. None for clients of unknown address.
+    /// The number of slots of each network. None for clients of unknown address.
     shares: HashMap<Option<IpNet>, usize>,
     last_id: u64,
 }
 
 #[derive(Debug)]
-struct Place {
+struct Slot {
     id: u64,
     network: Option<IpNet>,
     eviction: CancellationToken,
@@ -89,7 +89,7 @@ impl ProvisionalSessions {
             each: Arc::new(Permits::new(usize::MAX, each, prefix_factor)),
             prefix_factor,
             timeout: config.provisional_timeout,
-            places: Mutex::default(),
+            slots: Mutex::default(),
             evicted: AtomicU64::new(0),
             expired: AtomicU64::new(0),
         }
@@ -103,14 +103,14 @@ impl ProvisionalSessions {
         let permit = Permits::take(&this.each, address)?;
         let widest = address.and_then(|address| scopes(address, this.prefix_factor).next_back());
         let network = widest.map(|scope| scope.net);
-        let mut places = lock(&this.places);
-        let evicted = if this.limit > 0 && places.taken.len() >= this.limit {
-            Some(places.evict_for(network).ok_or(LimitReached::Total)?)
+        let mut slots = lock(&this.slots);
+        let evicted = if this.limit > 0 && slots.taken.len() >= this.limit {
+            Some(slots.evict_for(network).ok_or(LimitReached::Total)?)
         } else {
             None
         };
-        let (id, eviction) = places.take(network);
-        drop(places);
+        let (id, eviction) = slots.take(network);
+        drop(slots);
         if let Some(evicted) = evicted {
             this.evicted.fetch_add(1, Ordering::Relaxed);
             // Wakes a task, so no lock may be held.
@@ -133,7 +133,7 @@ impl ProvisionalSessions {
 
     /// Returns the number of provisional sessions.
     pub(crate) fn count(&self) -> usize {
-        lock(&self.places).taken.len()
+        lock(&self.slots).taken.len()
     }
 
     /// Returns the number of provisional sessions that ended, by reason.
@@ -143,38 +143,38 @@ impl ProvisionalSessions {
     }
 }
 
-impl Places {
+impl Slots {
     fn take(&mut self, network: Option<IpNet>) -> (u64, CancellationToken) {
         self.last_id += 1;
         let (id, eviction) = (self.last_id, CancellationToken::new());
         self.index.insert(id, self.taken.len());
-        self.taken.push(Place { id, network, eviction: eviction.clone() });
+        self.taken.push(Slot { id, network, eviction: eviction.clone() });
         *self.shares.entry(network).or_default() += 1;
         (id, eviction)
     }
 
     fn release(&mut self, id: u64) -> Option<CancellationToken> {
         let index = self.index.remove(&id)?;
-        let place = self.taken.swap_remove(index);
+        let slot = self.taken.swap_remove(index);
         if let Some(moved) = self.taken.get(index) {
             self.index.insert(moved.id, index);
         }
-        if let Entry::Occupied(mut share) = self.shares.entry(place.network) {
+        if let Entry::Occupied(mut share) = self.shares.entry(slot.network) {
             *share.get_mut() -= 1;
             if *share.get() == 0 {
                 share.remove();
             }
         }
-        Some(place.eviction)
+        Some(slot.eviction)
     }
 
-    /// Releases the place of a network that has more of them than this one, if there is any.
+    /// Releases the slot of a network that has more of them than this one, if there is any.
     ///
-    /// Only some places are looked at, at random. A network with many places is among them.
+    /// Only some slots are looked at, at random. A network with many slots is among them.
     fn evict_for(&mut self, network: Option<IpNet>) -> Option<CancellationToken> {
         let share = |network| self.shares.get(&network).copied().unwrap_or(0);
         let samples = (0..SAMPLES).map(|_| &self.taken[fastrand::usize(..self.taken.len())]);
-        let victim = samples.max_by_key(|place| share(place.network))?;
+        let victim = samples.max_by_key(|slot| share(slot.network))?;
         let (id, larger) = (victim.id, share(victim.network) > share(network));
         if larger { self.release(id) } else { None }
     }
@@ -192,7 +192,7 @@ impl ProvisionalPermit {
 
 impl Drop for ProvisionalPermit {
     fn drop(&mut self) {
-        lock(&self.sessions.places).release(self.id);
+        lock(&self.sessions.slots).release(self.id);
     }
 }
 
@@ -237,7 +237,7 @@ mod tests {
             });
             let admit = |_| ProvisionalSessions::admit(&sessions, address(1)).ok();
             assert_eq!((0..10).filter_map(admit).collect::<Vec<_>>().len(), admitted);
-            assert_eq!(lock(&sessions.places).shares.len(), 0);
+            assert_eq!(lock(&sessions.slots).shares.len(), 0);
         }
     }
 
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(many.iter_mut().filter_map(|permit| ended(permit).then_some(())).count(), 30);
         assert_eq!(sessions.ended(), [("evicted", 30), ("expired", 0)]);
         drop((few, many));
-        let places = lock(&sessions.places);
-        assert_eq!((places.taken.len(), places.index.len(), places.shares.len()), (0, 0, 0));
+        let slots = lock(&sessions.slots);
+        assert_eq!((slots.taken.len(), slots.index.len(), slots.shares.len()), (0, 0, 0));
     }
 }

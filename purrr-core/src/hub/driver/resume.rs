@@ -8,7 +8,7 @@ use crate::{
         resume::{
             keeper::keep,
             suspended::Suspended,
-            table::{Kind, Registration, Request as Requested},
+            table::{Kind, OwnerRequest, Registration},
         },
     },
     model::{
@@ -43,7 +43,7 @@ impl SessionCore<'_> {
     /// nothing to hand over.
     pub(super) fn hand_over(&mut self) -> bool {
         let request = self.registration.as_ref().and_then(|it| it.take_request());
-        let Some(Requested::Claim(to)) = request else { return false };
+        let Some(OwnerRequest::Claim(to)) = request else { return false };
         if to.is_closed() {
             return false;
         }

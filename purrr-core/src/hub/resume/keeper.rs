@@ -14,7 +14,7 @@ use crate::{
         resume::{
             held::Held,
             suspended::Suspended,
-            table::{Hold, Request},
+            table::{Hold, OwnerRequest},
         },
         shared::{Phase, Shared},
     },
@@ -78,8 +78,8 @@ async fn hold_until_claimed<H: Held>(
         tokio::select! {
             biased;
             request = poll_fn(|cx| poll_request(&mut *held, cx)) => match request {
-                Request::Abandon => return held.end(ChatEnd::Lost),
-                Request::Claim(to) => match to.send(held) {
+                OwnerRequest::Abandon => return held.end(ChatEnd::Lost),
+                OwnerRequest::Claim(to) => match to.send(held) {
                     Ok(()) => return,
                     // The connection that claimed was lost meanwhile.
                     Err(unclaimed) => match unclaimed.downcast() {
@@ -106,7 +106,7 @@ async fn hold_until_claimed<H: Held>(
     }
 }
 
-fn poll_request(held: &mut impl Held, cx: &Context<'_>) -> Poll<Request> {
+fn poll_request(held: &mut impl Held, cx: &Context<'_>) -> Poll<OwnerRequest> {
     held.registration().set_owner(cx);
     held.flush(cx);
     held.registration().take_request().map_or(Poll::Pending, Poll::Ready)

@@ -92,7 +92,7 @@ struct SlotState {
     /// The token's bits. As a number of 128 bits its alignment would make the slot larger.
     token: [u64; 2],
     owner: Option<Waker>,
-    request: Option<Box<Request>>,
+    request: Option<Box<OwnerRequest>>,
     /// The pipe of a chat that the partner has ended, until the client has acknowledged its end.
     last: Option<Box<Pipe>>,
 }
@@ -101,7 +101,7 @@ struct SlotState {
 pub(crate) type HandedOver = Box<dyn Any + Send>;
 
 /// What is asked of the owner of a session.
-pub(crate) enum Request {
+pub(crate) enum OwnerRequest {
     /// To hand it over.
     Claim(oneshot::Sender<HandedOver>),
     /// To end it if it has no transport: its token was redeemed for the person alone.
@@ -133,7 +133,7 @@ impl ResumeTable {
         let slot = remove_slot(&mut slots, other, |slot| slot.kind == kind)?;
         slots.insert(key(token), Arc::clone(&slot));
         let (to, from) = oneshot::channel();
-        slot.request(Request::Claim(to), Some(token));
+        slot.request(OwnerRequest::Claim(to), Some(token));
         Some(from)
     }
 
@@ -158,7 +158,7 @@ impl ResumeTable {
     pub(crate) fn abandon(&self, token: ResumeToken) {
         let slot = remove_slot(&mut lock(&self.slots), token, |_| true);
         if let Some(slot) = slot {
-            slot.request(Request::Abandon, None);
+            slot.request(OwnerRequest::Abandon, None);
         }
     }
 
@@ -198,7 +198,7 @@ impl Slot {
         lock(&self.state).token == halves(token)
     }
 
-    fn request(&self, request: Request, token: Option<ResumeToken>) {
+    fn request(&self, request: OwnerRequest, token: Option<ResumeToken>) {
         let mut state = lock(&self.state);
         state.request = Some(Box::new(request));
         state.token = token.map_or(state.token, halves);
@@ -264,7 +264,7 @@ impl Registration {
     }
 
     /// Takes what is asked of the owner.
-    pub(crate) fn take_request(&self) -> Option<Request> {
+    pub(crate) fn take_request(&self) -> Option<OwnerRequest> {
         let mut state = lock(&self.slot.state);
         self.slot.requested.store(false, Ordering::Release);
         state.request.take().map(|request| *request)
