@@ -1,7 +1,8 @@
 //! The entry point of the library: [`Hub`] and its [`HubBuilder`].
 
-use futures::{Sink, Stream};
 use std::{sync::Arc, time::Duration};
+
+use futures::{Sink, Stream};
 use tokio::time::timeout;
 
 use crate::{

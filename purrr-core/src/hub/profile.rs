@@ -161,6 +161,13 @@ impl Profile {
         self
     }
 
+    /// Sets the [memory budget](Self::budget) that pays for frames that wait for a partner.
+    #[must_use]
+    pub fn paying_from(mut self, budget: Arc<dyn QueueBudget>) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
     /// Sets the [gate](Self::gate) of which the transport has a clone.
     #[must_use]
     pub fn gated(mut self, gate: Gate) -> Self {

@@ -11,6 +11,8 @@ use crate::model::{
 
 /// What a [`Session`](crate::session::Session) wants of the backend, the chat or the transport.
 /// Done in order.
+///
+/// Exhaustive on purpose: a driver must do all of them, so it must not compile without a new one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Enter the lobby with this ticket, and report `handle_matched` or `handle_search_failed`.
