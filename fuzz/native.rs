@@ -5,8 +5,8 @@ use purrr_core::{
     codec::{Parsed, parse},
 };
 
-/// Whatever comes is refused in words of our own, or understood. What is understood is understood again when another client
-/// has written it, and what is relayed when we have.
+/// Whatever comes is refused in words of our own, or understood. What is understood is understood
+/// again when another client has written it, and what is relayed when we have.
 pub(crate) fn check(data: &[u8]) {
     let Ok(input) = std::str::from_utf8(data) else { return };
     let parsed = parse(&input.into());

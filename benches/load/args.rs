@@ -42,25 +42,27 @@ pub(crate) struct Args {
     /// How long to run before the first round.
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub(crate) warm_up: Duration,
-    /// Messages (`pair`: pairs) a second, evenly, instead of an answer for each message (`pair`: instead of all at once)
-    /// [default: crowd 10000].
+    /// Messages (`pair`: pairs) a second, evenly, instead of an answer for each message (`pair`:
+    /// instead of all at once) [default: crowd 10000].
     #[arg(long, value_name = "COUNT")]
     pub(crate) rate: Option<f64>,
     /// Pair the people of `idle` too.
     #[arg(long)]
     pub(crate) paired: bool,
-    /// Have the clients of `idle` search for an interest that no other client has, and wait. The server must not widen their search.
+    /// Have the clients of `idle` search for an interest that no other client has, and wait. The
+    /// server must not widen their search.
     #[arg(long, conflicts_with = "paired")]
     pub(crate) waiting: bool,
     /// Let native clients announce that they resume, and acknowledge the first of each 16 messages.
     #[arg(long)]
     pub(crate) resumable: bool,
-    /// In `relay` and `image`, look for what comes again and again instead of sleeping, which takes a core: to wake this
-    /// process costs the process that does so, and a server the more, the longer it leaves this process idle.
+    /// In `relay` and `image`, look for what comes again and again instead of sleeping, which takes
+    /// a core: to wake this process costs the process that does so, and a server the more, the
+    /// longer it leaves this process idle.
     #[arg(long)]
     pub(crate) awake: bool,
-    /// Loopback addresses to connect from, in turn; each is good for some 28,000 connections [default: whatever the system
-    /// takes; crowd as many as it needs].
+    /// Loopback addresses to connect from, in turn; each is good for some 28,000 connections
+    /// [default: whatever the system takes; crowd as many as it needs].
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     pub(crate) from: Vec<IpAddr>,
     /// How long nothing at all may happen before what is still under way counts as lost.

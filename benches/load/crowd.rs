@@ -76,8 +76,8 @@ impl<D: Dialect> Crowd<D> {
         Self::open_part(args, server, 2 * args.pairs(), || from.next(), OPENING, || Ok(()))
     }
 
-    /// Opens `total` connections, each from where `from` says next, `at_once` being opened at any time, and waits until all
-    /// of them are ready. `on_ready` is told of each.
+    /// Opens `total` connections, each from where `from` says next, `at_once` being opened at any
+    /// time, and waits until all of them are ready. `on_ready` is told of each.
     pub(crate) fn open_part(
         args: &Args,
         server: &Server,

@@ -1,7 +1,8 @@
 //! The load generator: pairs people through a real server, lets them talk, and says what that cost the server.
 //!
-//! One thread, one epoll, framing by hand: it must cost less than what it measures, and prints what it cost itself.
-//! Every message is checked byte for byte and in order, so a run that ends well has lost, altered and reordered nothing.
+//! One thread, one epoll, framing by hand: it must cost less than what it measures, and prints what
+//! it cost itself. Every message is checked byte for byte and in order, so a run that ends well has
+//! lost, altered and reordered nothing.
 
 mod args;
 mod crowd;

@@ -22,8 +22,8 @@ const BACKLOG: i32 = 1024;
 fn main() -> anyhow::Result<()> {
     let config = Cli::parse()?.settings.config;
     let tables = tables(config.routes.max_connections.get(), connections_per_table()?);
-    // A runtime is woken by the others through a descriptor, so every table must have those of all. They are opened before the
-    // first table is copied.
+    // A runtime is woken by the others through a descriptor, so every table must have those of all.
+    // They are opened before the first table is copied.
     let runtimes: Vec<_> = (0..tables).map(|_| runtime()).collect::<Result<_, _>>()?;
     let hub = config.hub();
     let threads: Vec<_> = runtimes

@@ -1,7 +1,8 @@
 //! Very many connect, are paired, and talk now and then.
 //!
-//! One table of descriptors, one address and one thread do not reach far enough, so the crowd comes in parts that each have
-//! their own. What they have in common is who talks to whom, as it would be with one part.
+//! One table of descriptors, one address and one thread do not reach far enough, so the crowd comes
+//! in parts that each have their own. What they have in common is who talks to whom, as it would be
+//! with one part.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -30,8 +31,8 @@ use crate::{
 /// Connections of one part at most: fewer than one address has ports.
 const PART: usize = 25_000;
 
-/// The first port of each part; the last is below those that the system gives out. To let it choose is slow once half of
-/// them are taken.
+/// The first port of each part; the last is below those that the system gives out. To let it choose
+/// is slow once half of them are taken.
 const FIRST_PORT: u16 = 7_000;
 
 /// Messages a second of everyone together, unless told otherwise.

@@ -35,7 +35,8 @@ async fn dropped_pair_leaves_lobby() {
 
 #[tokio::test(start_paused = true)]
 async fn dropped_match_keeps_partner_waiting() {
-    // Ann gives up before Bob has heard of the match, while he waits for her, and when each of them waits for the other.
+    // Ann gives up before Bob has heard of the match, while he waits for her, and when each of them
+    // waits for the other.
     for (ann_first, looks) in [(false, 0), (true, 0), (true, 1)] {
         let hub = Hub::memory();
         let [ann, mut bob] = ["Ann", "Bob"].map(|name| Box::pin(hub.pair(Profile::named(name))));

@@ -27,9 +27,9 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// The allowed origins, compared by scheme, host and port.
 ///
 /// A page of the server's own host is always allowed: the host that the request names, or that a
-/// trusted proxy says the client named. A port that one side leaves out is no difference. A request without `Origin` is allowed unless
-/// its browser says that a page of another site sent it: browsers send no `Origin` with an image.
-/// A client that is no browser sends neither header.
+/// trusted proxy says the client named. A port that one side leaves out is no difference. A request
+/// without `Origin` is allowed unless its browser says that a page of another site sent it:
+/// browsers send no `Origin` with an image. A client that is no browser sends neither header.
 #[derive(Debug)]
 pub(crate) struct Origins {
     allowed: Vec<Origin>,

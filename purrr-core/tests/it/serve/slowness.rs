@@ -164,7 +164,8 @@ async fn write_or_room_resets_stall_timer() {
 
 #[test]
 fn next_resets_stall_timer() {
-    // Timers are looked at after every turn of a task, so that the stall's is seen between the two turns of a peer that has just searched.
+    // Timers are looked at after every turn of a task, so that the stall's is seen between the two
+    // turns of a peer that has just searched.
     let mut runtime = runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).event_interval(1).build();
     runtime.expect("a runtime with a clock").block_on(async {
