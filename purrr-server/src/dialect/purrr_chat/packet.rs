@@ -1,4 +1,4 @@
-//! Packets of Socket.IO v5: [`Packet`] in, and the ones that the server sends.
+//! What this dialect reads and sends as packets of Socket.IO: [`Packet`].
 
 use std::{
     hash::{BuildHasher, RandomState},
