@@ -53,23 +53,17 @@ const DIALECT: Dialect = Dialect::new("purrr.chat");
 /// `decode.rs` makes commands of what the client sends, `encode.rs` makes packets of events.
 pub(super) struct PurrrChat {
     socket: EioSocket,
-    message_bytes: usize,
-    image_bytes: usize,
-    command_bytes: u32,
-    signal_bytes: u32,
+    limits: EventLimits,
+    budget: MemoryBudget,
     /// The name that the app gave, whatever name the client says. Boxed, since few clients have it.
     name: Option<Box<ByteString>>,
-    image_limits: ImageLimits,
-    budget: MemoryBudget,
     /// Commands that come before anything else that is read.
     commands: VecDeque<Command>,
     /// Packets that are sent before any other event.
     packets: VecDeque<Outgoing>,
     /// Set while `packets` has, or had since the last flush, an answer that no event flushes.
     unflushed_answer: bool,
-    /// Runs while the client does not take the answers, for as long as a slow consumer may.
-    answer_stall: Option<Pin<Box<Sleep>>>,
-    stall: Duration,
+    answer_stall: AnswerStall,
     /// An event whose attachment comes next, and the acknowledgement that it requests.
     pending_event: Option<Box<(ByteString, AckId)>>,
     /// Boxed, since an idle session has none.
@@ -84,6 +78,35 @@ pub(super) struct PurrrChat {
     recovery: Option<Box<Recovery>>,
 }
 
+/// How long the events of a client may be.
+struct EventLimits {
+    message_bytes: usize,
+    image_bytes: usize,
+    command_bytes: u32,
+    signal_bytes: u32,
+    images: ImageLimits,
+}
+
+/// How long a client may take none of the answers to what it sends, which no event flushes.
+struct AnswerStall {
+    timeout: Duration,
+    /// Runs while the client takes none.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl EventLimits {
+    fn new(limits: &Limits, config: &Config) -> Self {
+        let narrow = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        Self {
+            message_bytes: limits.message_bytes,
+            image_bytes: limits.image_bytes,
+            command_bytes: narrow(config.command_bytes),
+            signal_bytes: narrow(limits.signal_bytes),
+            images: ImageLimits::from_config(config),
+        }
+    }
+}
+
 impl PurrrChat {
     pub(super) fn new(
         socket: EioSocket,
@@ -92,7 +115,6 @@ impl PurrrChat {
         recovery: Option<Box<Recovery>>,
     ) -> Self {
         let budget = socket.transport().budget().clone();
-        let narrow = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         let mut commands = VecDeque::new();
         let is_announced = match recovery.as_deref() {
             Some(Recovery::Resuming(resuming)) => {
@@ -103,18 +125,13 @@ impl PurrrChat {
         };
         Self {
             socket,
-            message_bytes: limits.message_bytes,
-            image_bytes: limits.image_bytes,
-            command_bytes: narrow(config.command_bytes),
-            signal_bytes: narrow(limits.signal_bytes),
-            name: None,
-            image_limits: ImageLimits::from_config(config),
+            limits: EventLimits::new(limits, config),
             budget,
+            name: None,
             commands,
             packets: VecDeque::new(),
             unflushed_answer: false,
-            answer_stall: None,
-            stall: limits.stall,
+            answer_stall: AnswerStall { timeout: limits.stall, timer: None },
             pending_event: None,
             chat: None,
             had_chat: false,
@@ -266,7 +283,7 @@ impl PurrrChat {
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming<Message>>> {
         if self.unflushed_answer {
             match self.poll_packets(cx) {
-                Poll::Ready(Ok(())) => self.answer_stall = None,
+                Poll::Ready(Ok(())) => self.answer_stall.timer = None,
                 Poll::Ready(Err(_)) => return Poll::Ready(None),
                 Poll::Pending => return self.poll_held(cx),
             }
@@ -322,9 +339,10 @@ impl PurrrChat {
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming<Message>>> {
         let polled = self.socket.poll_held(cx);
         if matches!(polled, Poll::Ready(Some(Incoming::WriteProgress))) {
-            self.answer_stall = None;
+            self.answer_stall.timer = None;
         }
-        let stall = self.answer_stall.get_or_insert_with(|| Box::pin(sleep(self.stall)));
+        let AnswerStall { timeout, timer } = &mut self.answer_stall;
+        let stall = timer.get_or_insert_with(|| Box::pin(sleep(*timeout)));
         if polled.is_pending() && stall.as_mut().poll(cx).is_ready() {
             self.socket.transport_mut().set_end(&SLOW);
             return Poll::Ready(None);

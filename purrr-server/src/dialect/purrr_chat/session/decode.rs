@@ -17,7 +17,7 @@ use super::{
             parse, parse_alone,
         },
     },
-    DIALECT, PurrrChat,
+    DIALECT, EventLimits, PurrrChat,
 };
 use crate::{
     dialect::{
@@ -67,7 +67,7 @@ impl PurrrChat {
                 self.decode_event(&text, array)
             }
             Packet::BinaryEvent(array, ack) => {
-                if array.len() > self.command_bytes as usize {
+                if array.len() > self.limits.command_bytes as usize {
                     return Err(());
                 }
                 let array = text.slice_ref(array);
@@ -101,7 +101,7 @@ impl PurrrChat {
                 return self.ignore_bytes(array.len());
             }
             // Only white space is ignored here.
-            let most = MAX_ESCAPE * said.content_bytes() + self.command_bytes as usize;
+            let most = MAX_ESCAPE * said.content_bytes() + self.limits.command_bytes as usize;
             if array.len() > most {
                 let problem =
                     Problem::new(Code::TooLong, "`send_message` has too much white space");
@@ -112,7 +112,7 @@ impl PurrrChat {
         if let Err(problem) = self.check_length(array) {
             return Ok(Err(problem));
         }
-        if array.len() > self.command_bytes as usize
+        if array.len() > self.limits.command_bytes as usize
             && let Some(name @ ("send_message" | "image upload")) = name_of(array)
         {
             return self.decode_large(name, packet, array);
@@ -185,14 +185,14 @@ impl PurrrChat {
     ///
     /// A parse of megabytes holds up all other sessions of the thread.
     fn check_length(&mut self, array: &str) -> Result<(), Problem> {
-        if array.len() <= self.command_bytes as usize {
+        if array.len() <= self.limits.command_bytes as usize {
             return Ok(());
         }
         let name = name_of(array);
-        let most = (self.command_bytes as usize).saturating_add(match name {
+        let most = (self.limits.command_bytes as usize).saturating_add(match name {
             Some("send_message" | "image upload") => return Ok(()),
-            Some("chat message") => MAX_ESCAPE * self.message_bytes,
-            Some("start_video_call" | "accept_video_call") => 2 * self.signal_bytes as usize,
+            Some("chat message") => MAX_ESCAPE * self.limits.message_bytes,
+            Some("start_video_call" | "accept_video_call") => 2 * self.limits.signal_bytes as usize,
             _ => 0,
         });
         if array.len() <= most {
@@ -229,8 +229,10 @@ impl PurrrChat {
         if self.chat.is_none() {
             return Ok(Err(not_paired()));
         }
-        let kind = match recognize(&bytes, self.image_limits) {
-            Ok(None) if bytes.len() <= self.image_bytes => ciphertext::check(&bytes).map(|()| None),
+        let kind = match recognize(&bytes, self.limits.images) {
+            Ok(None) if bytes.len() <= self.limits.image_bytes => {
+                ciphertext::check(&bytes).map(|()| None)
+            }
             kind => kind,
         };
         let kind = match kind {
@@ -301,7 +303,7 @@ impl PurrrChat {
     }
 
     fn decode_image(&self, image: ByteString) -> Result<Image, Problem> {
-        data_url::decode(image, self.image_bytes, self.image_limits, &self.budget)
+        data_url::decode(image, self.limits.image_bytes, self.limits.images, &self.budget)
     }
 
     /// Returns a message to the partner.
@@ -333,7 +335,7 @@ impl PurrrChat {
     }
 
     fn check(&self, text: Option<&ByteString>, image: Option<&Image>) -> Result<(), Problem> {
-        let Self { message_bytes, image_bytes, .. } = *self;
+        let EventLimits { message_bytes, image_bytes, .. } = self.limits;
         if text.is_some_and(|text| text.len() > message_bytes) {
             let message = format!("message too long; maximum {message_bytes} bytes");
             return Err(Problem::new(Code::TooLong, message));
