@@ -139,7 +139,7 @@ pageStory('hidden_tab_notifies_and_sounds_if_enabled', async ({ visit }) => {
   await bob.find('Bob');
   await ann.meets('Bob');
   assert.equal(await ann.page.title(), 'Bob is here · purrr');
-  assert.ok((await sounds()) > before, 'a sound for somebody who is here');
+  assert.ok((await sounds()) > before, 'a sound for a partner who is here');
   const here = await sounds();
   await bob.say('hello?');
   await ann.hears('hello?');
