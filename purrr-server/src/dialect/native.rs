@@ -36,7 +36,7 @@ use crate::{
     identify::{Anonymous, Identifier, Known},
     limits::{
         connections::{ConnectionLimiter, ConnectionPermit},
-        memory::overloaded,
+        memory::{MemoryBudget, SMALL_MESSAGE, overloaded},
         open::{Dialect, OpenConnection, OpenConnections},
     },
     liveness::Incoming,
@@ -384,6 +384,9 @@ impl NativeSocket {
         match parsed {
             // An arm of its own, since a frame is large and each move of it costs.
             Ok(Parsed::Command(Command::Send { chat, mut frame })) => {
+                if text.len() > SMALL_MESSAGE {
+                    hold_copy(&mut frame.body, &text, self.budget());
+                }
                 frame.verbatim = Some(Verbatim::new(DIALECT, text, false));
                 Some(Input::Command(Command::Send { chat, frame }))
             }
@@ -400,6 +403,10 @@ impl NativeSocket {
             },
             Err(problem) => Some(refused(problem, &text)),
         }
+    }
+
+    const fn budget(&self) -> &MemoryBudget {
+        self.socket.transport().budget()
     }
 
     /// Checks what `purrr-core` cannot: the public key, and the name that the app gave.
@@ -566,9 +573,11 @@ impl Sink<Event> for NativeSocket {
         }
         let mut frames = encode(event).into_iter();
         if let Some(first) = frames.next() {
+            let first = held(first, this.budget());
             Pin::new(&mut this.socket).start_send(first)?;
         }
-        this.rest.extend(frames);
+        let budget = this.socket.transport().budget();
+        this.rest.extend(frames.map(|frame| held(frame, budget)));
         this.rest.reverse();
         Ok(())
     }
@@ -584,6 +593,30 @@ impl Sink<Event> for NativeSocket {
     /// Flushes only: which close code to send is known when the session has ended.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         self.poll_flush(cx)
+    }
+}
+
+/// Reserves for the text of a frame that is a copy, since it had escapes where it came from.
+#[cold]
+fn hold_copy(body: &mut Body, source: &ByteString, budget: &MemoryBudget) {
+    let text = match body {
+        Body::Message(message) => &mut message.text,
+        Body::Signal(signal) => &mut signal.data,
+        _ => return,
+    };
+    if let Some(text) = text
+        && !source.as_bytes().as_ptr_range().contains(&text.as_ptr())
+    {
+        *text = budget.hold_text(mem::take(text));
+    }
+}
+
+/// Reserves for the text of a message that was not sent in this form. The bytes of an image are
+/// those that came.
+fn held(message: Message, budget: &MemoryBudget) -> Message {
+    match message {
+        Message::Text(text) => Message::Text(budget.hold_text(text)),
+        binary @ Message::Binary(_) => binary,
     }
 }
 

@@ -88,6 +88,15 @@ struct Reserved<T> {
     _reservation: Reservation,
 }
 
+/// Returns the length of one byte of a text in the shortest JSON that has it.
+const fn json_length(byte: u8) -> usize {
+    match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    }
+}
+
 /// Returns how long an upload may take of which `received` bytes have come.
 ///
 /// That is a timeout and a second more for each [`MIN_RATE`] bytes: a client that sends more
@@ -151,11 +160,27 @@ impl MemoryBudget {
     }
 
     /// Reserves for another form of a message as [`hold`](Self::hold) does, for text.
-    pub(crate) fn hold_text(&self, text: String) -> ByteString {
+    pub(crate) fn hold_text(&self, text: impl Into<ByteString>) -> ByteString {
+        let text = text.into();
+        if text.len() <= SMALL_MESSAGE {
+            return text;
+        }
+        let held = self.hold(text.into_bytes().into());
+        ByteString::try_from(held).expect("a string is UTF-8")
+    }
+
+    /// Reserves for a text that was decoded from JSON as much as it takes in JSON.
+    ///
+    /// Otherwise the form that is made of it for a partner could take six times what was reserved.
+    /// It took no less when it came, so this never refuses either.
+    pub(crate) fn hold_decoded(&self, text: String) -> ByteString {
         if text.len() <= SMALL_MESSAGE {
             return text.into();
         }
-        ByteString::try_from(self.hold(text.into_bytes())).expect("a string is UTF-8")
+        let bytes = text.bytes().map(json_length).sum();
+        let reservation = self.reservation_of(bytes);
+        self.0.add(bytes);
+        reservation.hold_text(text)
     }
 
     fn reservation_of(&self, bytes: usize) -> Reservation {
@@ -264,6 +289,11 @@ impl Reservation {
         extended
     }
 
+    /// Returns the budget that this is a part of.
+    pub(crate) const fn budget(&self) -> &MemoryBudget {
+        &self.budget
+    }
+
     /// Returns the number of reserved bytes.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
@@ -339,6 +369,8 @@ pub(crate) fn overloaded() -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use purrr_core::codec::__private::write_string;
+
     use super::*;
 
     const SMALL: usize = SMALL_MESSAGE;
@@ -405,6 +437,21 @@ mod tests {
         assert!(second.grow_to(3 * SMALL));
         assert_eq!(budget.hold(vec![0; SMALL]).len(), SMALL);
         assert_eq!(budget.held(), 3 * SMALL);
+    }
+
+    #[test]
+    fn decoded_text_pays_for_its_json() {
+        let budget = MemoryBudget::new(usize::MAX, TIMEOUT);
+        for piece in ["x", "é🐈", "\"", "\\", "\n\r\t\u{8}\u{c}", "\u{1}\u{1f}", "/\u{7f}"] {
+            let text = piece.repeat(2 * SMALL);
+            let mut json = String::new();
+            write_string(&text, &mut json);
+            let held = budget.hold_decoded(text.clone());
+            assert_eq!(held, *text);
+            // All but the quotes.
+            assert_eq!(budget.held(), json.len() - 2, "{piece:?}");
+        }
+        assert_eq!(budget.held(), 0);
     }
 
     #[test]

@@ -14,10 +14,13 @@ use tokio::{
 use crate::{
     support::{
         Answer, Peer, Server, png_of, soon,
-        wire::{BINARY, CONTINUATION, FIN, Wire, frame, head},
+        wire::{BINARY, CONTINUATION, FIN, TEXT, Wire, frame, head},
     },
     visitor::{Line, Transport, Visitor},
 };
+
+const NATIVE: &str = "/ws";
+const SOCKET_IO: &str = "/socket.io/?EIO=4&transport=websocket";
 
 /// A picture, of which there is room for one.
 const PICTURE: usize = 700_000;
@@ -37,7 +40,11 @@ async fn held(server: &Server) -> usize {
 
 /// How many bytes the server says it holds, once that is as it should be.
 async fn holds(server: &Server, fits: impl Fn(usize) -> bool) {
-    soon("what is held", async { while !fits(held(server).await) {} }).await;
+    holds_for("what is held", server, fits).await;
+}
+
+async fn holds_for(what: &str, server: &Server, fits: impl Fn(usize) -> bool) {
+    soon(what, async { while !fits(held(server).await) {} }).await;
 }
 
 async fn pair(server: &Server) -> (Wire, Peer) {
@@ -256,4 +263,90 @@ async fn untaken_answers_to_polls_stay_in_budget() {
     while expect(&bob.text().await) < COUNT {}
     holds(&server, |held| held == 0).await;
     drop(sending.await.unwrap());
+}
+
+/// A client that takes nothing of what it is sent.
+enum Idle {
+    Polling(Visitor),
+    Native(Wire),
+}
+
+impl Idle {
+    /// Searches without a name or a key.
+    async fn search(server: &Server, polls: bool) -> Self {
+        if polls {
+            let mut visitor = Visitor::connect(server, "Bob", Transport::Polling).await;
+            visitor.emit(r#"["find_partner"]"#).await;
+            visitor.gets(r#"["waiting"]"#).await;
+            return Self::Polling(visitor);
+        }
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        let stream = socket.connect(server.address).await.unwrap();
+        let mut wire = Wire::shake_hands(server, stream).await;
+        wire.say(r#"{"type":"find"}"#).await;
+        assert!(wire.message().await.0.starts_with(br#"{"type":"waiting""#));
+        Self::Native(wire)
+    }
+
+    async fn is_matched(&mut self) {
+        match self {
+            Self::Polling(visitor) => assert!(visitor.text().await.starts_with(r#"42["matched""#)),
+            Self::Native(wire) => {
+                assert!(wire.message().await.0.starts_with(br#"{"type":"matched""#));
+            }
+        }
+    }
+}
+
+/// A row is a message, and how many of its size are held when it was sent three times.
+///
+/// A partner that polls is owed it in the form of its dialect. A native one has one that goes out,
+/// and two wait as they came. There a text that had escapes is held twice.
+#[tokio::test]
+async fn every_form_of_a_large_message_is_in_budget() {
+    const BYTES: usize = 250_000;
+    const COUNT: usize = 3;
+    let words = "x".repeat(BYTES);
+    // What takes six times less when it is decoded.
+    let escapes = r"\u0001".repeat(BYTES / 6);
+    let native = |message: &str| {
+        let message = message.replace('?', &words).replace('!', &escapes);
+        frame(FIN | TEXT, message.as_bytes())
+    };
+    let event = |array: &str| native(&format!("42{array}"));
+    for (front, message, native_holds) in [
+        (NATIVE, native(r#"{"type":"message","text":"?"}"#), 3),
+        (NATIVE, native(r#"{"type":"message","text":"\n?"}"#), 5),
+        (NATIVE, native(r#"{"type":"signal","kind":"offer","data":"?"}"#), 3),
+        (NATIVE, native(r#"{"type":"signal","kind":"offer","data":"\n?"}"#), 5),
+        (SOCKET_IO, event(r#"["chat message","?"]"#), 3),
+        (SOCKET_IO, event(r#"["send_message",{"message":"\n?"}]"#), 3),
+        (SOCKET_IO, event(r#"["send_message",{"message":"!"}]"#), 3),
+        (SOCKET_IO, event(r#"["start_video_call",{"offer":"!"}]"#), 3),
+        (SOCKET_IO, event(r#"["start_video_call",{"offer":"?"}]"#), 3),
+        (SOCKET_IO, event(r#"["start_video_call",{"offer":"\n?"}]"#), 3),
+    ] {
+        for polls in [true, false] {
+            let mut config = ServerConfig::default();
+            config.routes.rate_limits = false;
+            config.limits.stall = Duration::from_secs(60);
+            let server = Server::with(config).await;
+            let mut bob = Idle::search(&server, polls).await;
+            let stream = TcpStream::connect(server.address).await.unwrap();
+            let mut ann = Wire::upgrade(server.address, stream, front).await;
+            let begin: &[&str] = match front {
+                NATIVE => &[r#"{"type":"find"}"#],
+                _ => &["40", r#"42["find_partner"]"#],
+            };
+            for said in begin {
+                ann.say(said).await;
+            }
+            bob.is_matched().await;
+            ann.send(&message.repeat(COUNT)).await;
+            let least = BYTES / 6 * 6 * if polls { COUNT } else { native_holds };
+            let row = String::from_utf8_lossy(&message[8..60]);
+            holds_for(&format!("{row} polls: {polls}"), &server, |held| held >= least).await;
+        }
+    }
 }

@@ -22,6 +22,7 @@ mod requests;
 mod resume;
 mod slowness;
 mod target;
+mod untaken;
 
 use std::time::{Duration, Instant};
 

@@ -4,10 +4,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::{
-    limits::memory::{MemoryBudget, SMALL_MESSAGE},
-    transport::message::Message,
-};
+use crate::{limits::memory::MemoryBudget, transport::message::Message};
 
 /// A packet that a client sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,10 +64,7 @@ impl Outgoing {
     /// Returns the packet with a reservation in the memory budget if it is large.
     pub(crate) fn held_in(self, budget: &MemoryBudget) -> Self {
         match self {
-            Self::Text(text) if text.len() > SMALL_MESSAGE => {
-                let held = budget.hold(text.into_bytes().into());
-                Self::Text(ByteString::try_from(held).expect("text stays UTF-8"))
-            }
+            Self::Text(text) => Self::Text(budget.hold_text(text)),
             other => other,
         }
     }

@@ -16,7 +16,7 @@ use super::{
     socket::Socket,
 };
 use crate::{
-    limits::control_frames::ControlFrameLimit,
+    limits::{control_frames::ControlFrameLimit, memory::MemoryBudget},
     liveness::{Heartbeat, Incoming, Live, Transport},
     transport::message::Message,
 };
@@ -55,6 +55,11 @@ const SMALL_FRAGMENTS: u8 = 16;
 impl MessageSocket {
     pub(crate) const fn new(socket: Socket, control_frames: ControlFrameLimit) -> Self {
         Self { socket, control_frames, end: End::None, probe: None }
+    }
+
+    /// Returns the memory budget of the connection.
+    pub(crate) const fn budget(&self) -> &MemoryBudget {
+        self.socket.budget()
     }
 
     /// Sends this message instead of pings from now on. The client's program must answer it.

@@ -25,7 +25,7 @@ use super::{
     frame::{Header, unmask},
 };
 use crate::{
-    limits::memory::{Reservation, SMALL_MESSAGE},
+    limits::memory::{MemoryBudget, Reservation, SMALL_MESSAGE},
     transport::message::Message,
 };
 
@@ -130,6 +130,11 @@ impl ReadState {
     /// it. So every byte counts for the heartbeat.
     pub(super) const fn take_activity(&mut self) -> bool {
         replace(&mut self.activity, false)
+    }
+
+    /// Returns the memory budget of the connection.
+    pub(super) const fn budget(&self) -> &MemoryBudget {
+        self.reservation.budget()
     }
 
     /// Suspends the deadline of the message that is being received.

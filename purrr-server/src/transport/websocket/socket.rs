@@ -31,7 +31,11 @@ use super::{
     read::{Frame, ReadState, poll_discard},
     write::WriteState,
 };
-use crate::{limits::memory::Reservation, net::stream, transport::message::Message};
+use crate::{
+    limits::memory::{MemoryBudget, Reservation},
+    net::stream,
+    transport::message::Message,
+};
 
 /// A connection after its upgrade.
 ///
@@ -153,6 +157,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     pub(super) fn client_close(&self) -> Option<Option<u16>> {
         let CloseState::Received(answer) = &self.state else { return None };
         Some(answer.first_chunk().map(|code| u16::from_be_bytes(*code)))
+    }
+
+    /// Returns the memory budget of the connection.
+    pub(super) const fn budget(&self) -> &MemoryBudget {
+        self.read.budget()
     }
 
     /// Returns true if the start of a message was read.
@@ -311,7 +320,6 @@ mod tests {
     use tokio::io::{AsyncReadExt, BufWriter, DuplexStream, ReadBuf, duplex};
 
     use super::*;
-    use crate::limits::memory::MemoryBudget;
 
     /// Queues a ping while the stream is blocked, and waits for no flush. Reading must send it.
     async fn blocked_ping_goes_out<S>(stream: S, mut client: DuplexStream, controls_only: bool)

@@ -370,7 +370,7 @@ impl PurrrChat {
         let data = if field == "offer" { offer } else { answer };
         match data {
             Some(Text(data)) => {
-                let data = self.budget.hold_text(data.into_owned());
+                let data = self.budget.hold_decoded(data.into_owned());
                 Ok(Some(relay(signalled(kind, Some(data)))))
             }
             None => {

@@ -324,7 +324,8 @@ impl PurrrChat {
 
     /// Queues an event with an argument.
     fn emit(&mut self, name: &str, payload: &serde_json::Value) {
-        self.packets.push_back(event(&json!([name, payload]).to_string()));
+        let packet = event(&json!([name, payload]).to_string());
+        self.packets.push_back(packet.held_in(&self.budget));
     }
 
     /// Queues the packet of an event without an argument.
