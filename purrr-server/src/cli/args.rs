@@ -249,9 +249,18 @@ mod tests {
     }
 
     #[test]
-    fn rate_limits_off_leaves_the_hub_without_rates() {
-        let settings = apply(&["--rate-limits", "off"], ("rates", ""), |_| None).unwrap();
-        assert_eq!(settings.config.hub().limits().rates, None);
+    fn rate_limits_off_lifts_what_counts_per_address() {
+        let limits = |arguments: &[&'static str]| {
+            let settings = apply(arguments, ("rates", ""), |_| None).unwrap();
+            let hub = settings.config.hub();
+            let limits = hub.limits();
+            let places = [limits.waiting_per_person, limits.waiting_per_address];
+            (limits.rates.is_some(), places, limits.block_address_for.as_secs())
+        };
+        assert_eq!(limits(&[]), (true, [4, 200], 6 * 3600));
+        assert_eq!(limits(&["--rate-limits", "off"]), (false, [0, 0], 0));
+        let options = ["--waiting-per-person", "9", "--waiting-per-address", "7"];
+        assert_eq!(limits(&options).1, [9, 7]);
     }
 
     #[test]

@@ -273,3 +273,70 @@ impl fmt::Debug for MemoryLobby {
             .finish()
     }
 }
+
+#[cfg(all(test, not(purrr_loom)))]
+mod tests {
+    use std::sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+    use crate::{
+        matching::{
+            bucket::Bucket,
+            rules::{Anyone, Interests},
+        },
+        model::{ids::PeerId, profile::Search},
+    };
+
+    /// Asks for interests, and for anyone after a while. Refuses every pair.
+    #[derive(Debug, Default)]
+    struct Watching {
+        lobby: OnceLock<MemoryLobby>,
+        hashed: AtomicUsize,
+    }
+
+    const ANYONE_AFTER: Duration = Duration::from_secs(5);
+
+    impl Pairing for Watching {
+        fn buckets(&self, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
+            let lobby = self.lobby.get().expect("the lobby is set before the first search");
+            assert!(lobby.room.machine.try_lock().is_ok(), "asked under the lock");
+            self.hashed.fetch_add(1, Ordering::Relaxed);
+            let mut buckets = Interests::default().buckets(ticket, waited);
+            if waited >= ANYONE_AFTER {
+                buckets.extend(Anyone.buckets(ticket, waited));
+            }
+            buckets
+        }
+
+        fn widen_at(&self) -> &[Duration] {
+            &[ANYONE_AFTER]
+        }
+
+        fn accepts(&self, _: &Ticket, _: &Ticket) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn interests_are_hashed_once_per_ticket_and_outside_the_lock() {
+        const TICKETS: usize = 400;
+        let (lobby, rule) = (MemoryLobby::default(), Arc::new(Watching::default()));
+        rule.lobby.set(lobby.clone()).expect("it is set once");
+        let interests: Vec<_> = (0..32).map(|tag| format!("{tag}")).collect();
+        let mut places = Vec::new();
+        for peer in 0..TICKETS {
+            let mut ticket = Ticket::new(PeerId::from_bits(peer as u64));
+            ticket.search = Search::for_interests(interests.iter().map(String::as_str));
+            places.push(lobby.enter(ticket, Arc::clone(&rule) as _).await.unwrap());
+        }
+        // Once for each of the two widening steps.
+        assert_eq!(rule.hashed.load(Ordering::Relaxed), 2 * TICKETS);
+        let waiting = futures::future::select_all(places);
+        tokio::time::timeout(Duration::from_secs(600), waiting).await.expect_err("all refuse");
+        assert_eq!(lobby.census().await.unwrap().waiting, 0);
+        assert_eq!(rule.hashed.load(Ordering::Relaxed), 2 * TICKETS);
+    }
+}

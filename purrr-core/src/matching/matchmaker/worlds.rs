@@ -590,6 +590,58 @@ fn visits_are_bounded_over_all_buckets() {
         machine.handle_timeout(EVERY * tick);
         assert!(asked() <= TIMEOUT_BUDGET + RESUMED_SCAN.total);
     }
+
+    // No peer stands in two of the buckets, so every visited entry is asked about.
+    let mut machine = Matchmaker::new(3);
+    let tags: Vec<_> = (0..32).map(|tag| tag.to_string()).collect();
+    let enter = |machine: &mut Matchmaker<u64>, peer: u64, tags: &[String]| {
+        let mut ticket = Ticket::new(PeerId::from_bits(peer));
+        ticket.search = Search::for_interests(tags.iter().map(String::as_str));
+        machine.handle_enter(Duration::ZERO, Request::new(Arc::new(ticket), rule.clone()), peer)
+    };
+    for peer in 0..3_200 {
+        enter(&mut machine, peer, &tags[peer as usize % 32..][..1]).unwrap();
+    }
+    while let Some(due) = machine.poll_timeout() {
+        machine.handle_timeout(due);
+    }
+    asked();
+    let place = enter(&mut machine, 3_200, &tags).unwrap();
+    assert_eq!(asked(), INITIAL_SCAN.total);
+    machine.handle_timeout(machine.poll_timeout_of(place).unwrap());
+    assert_eq!(asked(), RESUMED_SCAN.total);
+}
+
+/// Widens to a bucket in which no other peer stands, so that a search visits nothing.
+#[derive(Debug)]
+struct Lonely;
+
+impl Pairing for Lonely {
+    fn buckets(&self, ticket: &Ticket, waited: Duration) -> Vec<Bucket> {
+        let bucket = |step: &str| Bucket::new(step, &ticket.peer.to_bits().to_string());
+        if waited < EVERY { vec![bucket("first")] } else { vec![bucket("first"), bucket("second")] }
+    }
+
+    fn widen_at(&self) -> &[Duration] {
+        &[EVERY]
+    }
+
+    fn accepts(&self, _: &Ticket, _: &Ticket) -> bool {
+        true
+    }
+}
+
+#[test]
+fn searches_per_timeout_are_bounded() {
+    let mut machine = Matchmaker::new(3);
+    let rule = Arc::new(Lonely);
+    for peer in 0..1_000 {
+        enter(&mut machine, Duration::ZERO, peer, &rule);
+    }
+    for timeout in 1..=3 {
+        machine.handle_timeout(EVERY);
+        assert_eq!(machine.timeouts.len(), 1_000 - timeout * SEARCHES_PER_TIMEOUT);
+    }
 }
 
 /// Accepts one pair of peers.

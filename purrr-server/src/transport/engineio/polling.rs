@@ -535,6 +535,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn packets_of_one_body_are_taken_in_steps() {
+        const PACKETS: usize = 5_000;
+        let polling = Polling::new(budget(), control_packets());
+        let body = ["3"; PACKETS].join("\u{1e}");
+        let packets = Inbound::parse(body.into(), &budget()).unwrap();
+        let (mut taken, mut longest) = (0, 0);
+        let taking = std::future::poll_fn(|cx| {
+            let before = taken;
+            while taken < PACKETS && polling.poll_next(cx).is_ready() {
+                taken += 1;
+            }
+            longest = longest.max(taken - before);
+            if taken < PACKETS { Poll::Pending } else { Poll::Ready(()) }
+        });
+        let (posted, ()) = tokio::join!(polling.post(packets), taking);
+        posted.unwrap();
+        assert!(longest <= 128, "{longest} packets were taken without yielding");
+    }
+
+    #[tokio::test]
     async fn second_poll_ends_session() {
         let polling = Polling::new(budget(), control_packets());
         let first = polling.poll().unwrap();
