@@ -26,19 +26,12 @@ export const language = choose([recall('language', ''), ...navigator.languages])
 const table = await load();
 const plurals = new Intl.PluralRules(language);
 const numbers = new Intl.NumberFormat(language);
-const clock = new Intl.DateTimeFormat(navigator.languages.find((tag) => primary(tag) === language) ?? language, {
-  timeStyle: 'short',
-  // A region may have digits of its own, which nothing else on the page is written in.
-  numberingSystem: numbers.resolvedOptions().numberingSystem,
-});
+const clock = new Intl.DateTimeFormat(language, { timeStyle: 'short' });
 
 /** Returns the first wanted language that has a table, by its primary subtag. */
 export function choose(wanted) {
-  return wanted.map(primary).find((tag) => tag in LANGUAGES) ?? 'en';
-}
-
-function primary(tag) {
-  return tag.split('-')[0].toLowerCase();
+  const primary = wanted.map((tag) => tag.split('-')[0].toLowerCase());
+  return primary.find((tag) => tag in LANGUAGES) ?? 'en';
 }
 
 async function load() {
@@ -84,7 +77,7 @@ export function number(value) {
   return numbers.format(value);
 }
 
-/** Returns the time of day as it is written in this language, where the visitor is. */
+/** Returns the time of day as this language writes it. */
 export function timeOfDay(date) {
   return clock.format(date);
 }

@@ -56,6 +56,9 @@ impl Peer {
             request.headers_mut().insert("sec-websocket-protocol", offered);
         }
         let stream = TcpStream::connect(address).await.expect("the server accepts connections");
+        // As browsers have it. Otherwise a message right after a pong waits 40 ms for the server's
+        // delayed acknowledgement (Nagle's algorithm).
+        stream.set_nodelay(true).expect("a socket of TCP");
         let (socket, response) =
             soon(name, client_async(request, stream)).await.expect("the server speaks WebSocket");
         let agreed = response.headers().get("sec-websocket-protocol");

@@ -12,7 +12,7 @@ use crate::{
         size, within,
     },
     support::{
-        Server, UPGRADE,
+        Peer, Server, UPGRADE,
         wire::{CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, Wire, frame},
     },
 };
@@ -84,6 +84,52 @@ async fn control_frame_flood() {
         }
         assert_eq!(codes, [1008; 3]);
         "each closed with 1008, and the partners told".to_owned()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn packets_that_ask_for_nothing() {
+    const ATTACKER: &str = "X-Forwarded-For: 192.0.2.1";
+    let (count, ignored) = (size(20_000, 1_000_000), size(1_000_000, 11_900_000));
+    let story = Story::new(format!(
+        "floods of {count} packets that ask for nothing, and {ignored} bytes of ignored JSON in \
+         `cancel`"
+    ));
+    // A thread may keep the room for one message.
+    check(story.behind_proxy().large().searched(), async |target| {
+        for useless in ["43[]", "40/x,", r#"42["typing_stop"]"#, "3"] {
+            let mut partner = Peer::connect(target.address, "the partner").await;
+            partner.finds().await;
+            let stream = TcpStream::connect(target.address).await.unwrap();
+            let upgrade = Wire::upgrade_with(target.address, stream, SOCKET_IO, &[ATTACKER]);
+            let mut wire = upgrade.await.0;
+            wire.say("40").await;
+            wire.say(r#"42["find_partner"]"#).await;
+            partner.gets_type("matched").await;
+            let flood = frame(FIN | TEXT, useless.as_bytes()).repeat(count);
+            let answers = last_dialogue(&mut partner, wire, &flood).await;
+            assert_eq!(close_code(&answers), Some(1008), "{useless}");
+        }
+
+        let stream = TcpStream::connect(target.address).await.unwrap();
+        let mut wire = Wire::upgrade_with(target.address, stream, "/ws", &[ATTACKER]).await.0;
+        let junk = "[],".repeat(ignored / 3);
+        let cancel = format!(r#"{{"type":"cancel","ignored":[{junk}[]]}}"#);
+        for _ in 0..3 {
+            wire.say(&cancel).await;
+            let refused = within("an answer", async {
+                loop {
+                    let (answer, _) = wire.message().await;
+                    if answer.starts_with(br#"{"type":"error""#) {
+                        break answer;
+                    }
+                }
+            });
+            let refused = String::from_utf8(refused.await).unwrap();
+            assert!(refused.contains(r#""code":"too-long""#), "{refused}");
+        }
+        "each flood closed with 1008, and the partner told; each `cancel` `too-long`".to_owned()
     })
     .await;
 }

@@ -286,18 +286,18 @@ async fn strangers_block_each_other() {
         for client in &mut both {
             client.searches(&search(0)).await;
         }
-        for client in &mut both {
-            client.hears_nothing_for(wait).await;
-        }
+        // All answer pings while they wait, or the server would not match them.
+        join_all(both.iter_mut().map(|client| client.hears_nothing_for(wait))).await;
         // Each of them still meets another person.
-        for number in 0..2 {
-            let mut other = Client::connect(target.address, format!("203.0.113.{number}")).await;
-            other.searches(&search(0)).await;
-            other.is_matched().await;
-        }
-        for client in &mut both {
-            client.is_matched().await;
-        }
+        let others = async {
+            for number in 0..2 {
+                let from = format!("203.0.113.{number}");
+                let mut other = Client::connect(target.address, from).await;
+                other.searches(&search(0)).await;
+                other.is_matched().await;
+            }
+        };
+        tokio::join!(others, join_all(both.iter_mut().map(Client::is_matched)));
         format!(
             "a block between two that stayed online holds; strangers met within {:.0} ms",
             longest.get().as_secs_f64() * 1e3
