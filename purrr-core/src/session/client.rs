@@ -302,7 +302,7 @@ impl Session {
     }
 }
 
-pub(super) const fn id_of(body: &Body) -> Option<u64> {
+const fn id_of(body: &Body) -> Option<u64> {
     match body {
         Body::Message(message) => message.id,
         Body::Read { id } => Some(*id),

@@ -6,7 +6,7 @@ use crate::{
     model::{
         command::Recover,
         event::{Event, QueueStatus, Resumed},
-        frame::Frame,
+        frame::{Body, Frame},
         ids::ChatId,
         problem::{Code, Problem},
         profile::Hello,
@@ -14,7 +14,6 @@ use crate::{
     },
     session::{
         action::Action,
-        client::id_of,
         machine::{Session, State},
         recovery::Recovery,
         timers::Timer,
@@ -336,6 +335,12 @@ impl Session {
     pub fn handle_partner_full(&mut self, frame: &Frame) {
         let text = "the partner has no connection and its queue is full; send again after `back`";
         let problem = Problem::new(Code::PartnerAway, text);
-        self.refuse(problem.about(id_of(&frame.body)));
+        // Not that of a read mark, which is the id of a message of the partner: the client would send
+        // its own message of that number again.
+        let id = match &frame.body {
+            Body::Message(message) => message.id,
+            _ => None,
+        };
+        self.refuse(problem.about(id));
     }
 }

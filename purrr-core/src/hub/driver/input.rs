@@ -135,9 +135,12 @@ impl SessionCore<'_> {
     }
 
     /// Returns true if there is room for what a command may bring.
+    ///
+    /// While the partner is away, frames without room are refused. So a client can leave a partner
+    /// that was lost with a full queue.
     #[inline]
     fn wants_commands(&self) -> bool {
-        self.input.has_room(&self.hub.limits)
+        (self.input.has_room(&self.hub.limits) || self.session.is_partner_away())
             && self.session.backlog() < MAX_BACKLOG
             && !self.request.is_call()
     }

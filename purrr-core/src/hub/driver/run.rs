@@ -114,7 +114,12 @@ where
             self.transport.set(None);
         }
         if self.core.drive_backend(cx) {
-            return Poll::Ready(self.core.closing.unwrap_or(CloseReason::Lost));
+            let reason = self.core.closing.unwrap_or(CloseReason::Lost);
+            if reason == CloseReason::Lost {
+                // Of a client that was lost while it claimed a session. It may claim it again.
+                self.core.detach();
+            }
+            return Poll::Ready(reason);
         }
         Poll::Pending
     }

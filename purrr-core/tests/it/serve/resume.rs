@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use purrr_core::{
-    Command, Event, Frame, Hello, Hub, Limits, Profile,
+    Code, Command, Event, Frame, Hello, Hub, Limits, Profile,
     hub::Input,
-    model::{ChatId, CloseReason, Closing, Recover, ResumeToken},
+    model::{Body, ChatId, CloseReason, Closing, Message, Recover, ResumeToken},
 };
 use tokio::time::{Instant, sleep};
 
@@ -118,6 +118,72 @@ async fn lost_connection_is_resumed_with_every_frame_once() {
     third.peer.send(Command::Leave);
     third.peer.gets(["idle"]).await;
     bob.peer.gets(["left: left"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn session_claimed_over_a_connection_that_is_lost_at_once_is_held() {
+    let hub = Hub::memory();
+    let (ann, bob, chat) = pair(&hub).await;
+    bob.peer.say("one");
+    ann.is_lost().await;
+    let again = Client::arrive(&hub, "Ann").await;
+    again.peer.send(claim("Ann", ann.token, Some(chat), 0));
+    // Read before the session is handed over.
+    again.peer.far.hang_up();
+    settled().await;
+    bob.peer.gets_nothing().await;
+    assert_eq!((hub.stats().resumed, hub.stats().detached), (1, 1));
+    let third = again.resume(&hub, Some(chat), 0).await;
+    third.gets_resumed(0, 0).await;
+    third.peer.gets(["one"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_can_leave_a_lost_partner_whose_queue_is_full() {
+    let hub = small_queues();
+    let (ann, bob, chat) = pair(&hub).await;
+    ann.is_lost().await;
+    // Four for the queue, five that are read ahead, and three behind them.
+    let frames: Vec<String> = (1..=12).map(|number| number.to_string()).collect();
+    for frame in &frames {
+        bob.peer.say(frame);
+    }
+    bob.peer.send(Command::Leave);
+    sleep(Duration::from_millis(1_400)).await;
+    bob.peer.gets_nothing().await;
+    sleep(Duration::from_millis(200)).await;
+    bob.peer.gets(["Away"]).await;
+    bob.peer.gets(["error: partner-away"; 3]).await;
+    bob.peer.gets(["idle"]).await;
+    let again = ann.resume(&hub, Some(chat), 0).await;
+    again.gets_resumed(0, 0).await;
+    for frame in &frames[..9] {
+        again.peer.gets([frame]).await;
+    }
+    again.peer.gets(["left: left"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_read_mark_has_no_id() {
+    let hub = small_queues();
+    let (ann, bob, _) = pair(&hub).await;
+    ann.is_lost().await;
+    sleep(Duration::from_secs(2)).await;
+    bob.peer.gets(["Away"]).await;
+    for number in 1..=4 {
+        bob.peer.say(&number.to_string());
+    }
+    let mark = Frame::new(Body::Read { id: 7 });
+    let own = Frame::new(Body::Message(Message::default())).with_id(7);
+    for (frame, id) in [(mark, None), (own, Some(7))] {
+        bob.peer.send(Command::Send { chat: None, frame });
+        match bob.peer.far.next().await {
+            Some(Event::Error(problem)) => {
+                assert_eq!((problem.code, problem.id), (Code::PartnerAway, id));
+            }
+            other => panic!("was not refused: {other:?}"),
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
