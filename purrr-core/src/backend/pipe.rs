@@ -391,6 +391,24 @@ impl Pipe {
         frame.map_or(Poll::Pending, |frame| Poll::Ready(Received::Frame(frame)))
     }
 
+    /// Polls for what becomes of the partner's connection, without taking frames. Returns `None`
+    /// once the chat is over.
+    ///
+    /// Wakes the task that sends. What belongs behind frames comes once they are received, which
+    /// wakes no task.
+    pub(crate) fn poll_connection(&self, cx: &Context<'_>) -> Poll<Option<Notice>> {
+        self.poll_notice(cx, |channel, side| {
+            let unread = channel.queues[1 - side].unread();
+            let pending = channel.queues[side].resume().and_then(|it| it.notice.as_ref());
+            match pending {
+                Some(pending) if pending.after == 0 || unread == 0 => {
+                    Some(channel.take_notice(side))
+                }
+                _ => channel.parted.map(|_| None),
+            }
+        })
+    }
+
     /// Acknowledges so many more messages of the partner as delivered.
     pub fn acknowledge(&mut self, messages: u64) {
         let mut channel = lock(&self.shared.channel);
@@ -550,7 +568,9 @@ impl Pipe {
         let resume = channel.queues[1 - self.side].resume_mut();
         resume.notice = Some(PendingNotice { notice: Notice::Away, after: 0 });
         resume.told_away = true;
+        let sender = channel.queues[1 - self.side].sender.take();
         self.notify_partner(channel);
+        wake(sender);
     }
 
     /// Ends [`detach`](Self::detach), and tells the partner who is there again.

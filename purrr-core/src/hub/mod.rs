@@ -17,7 +17,7 @@ pub(crate) mod transport;
 
 pub use self::{
     channels::{Commands, Events, SessionOver},
-    chat::{Chat, ChatReceiver, ChatSender, ResumeError, SendError},
+    chat::{Chat, ChatReceiver, ChatSender, Connection, ResumeError, SendError},
     handle::{Hub, HubBuilder},
     observer::{ChatSide, EndedBy, Ending, Observer, Participant},
     pair_error::PairError,

@@ -36,7 +36,7 @@ const _: () = {
     check::<(backend::Received, backend::RelayError, backend::TrySendError)>();
     check::<(codec::ImageHead, codec::Parsed, codec::portable::DecodeError)>();
     // Shell.
-    check::<(hub::SendError, hub::Gate, hub::Input, hub::Stats)>();
+    check::<(hub::Connection, hub::SendError, hub::Gate, hub::Input, hub::Stats)>();
     check::<(hub::Commands, hub::Events, hub::SessionOver)>();
     check::<(hub::ChatSide, hub::EndedBy, hub::Ending, hub::Participant)>();
     // These have one owner.

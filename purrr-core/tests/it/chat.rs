@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures::{FutureExt, SinkExt, StreamExt};
 use purrr_core::{
-    Chat, Code, Frame, Hub, Limits, PairError, Profile,
-    hub::{ResumeError, SendError},
-    model::{ChatEnd, PersonId},
+    Chat, Code, Command, Event, Frame, Hello, Hub, Limits, PairError, Profile, Search,
+    hub::{Commands, Connection, Events, ResumeError, SendError},
+    model::{ChatEnd, ChatId, PersonId, Recover, ResumeToken},
 };
 use tokio::time::{Instant, timeout};
 
@@ -322,4 +322,127 @@ async fn token_of_a_session_resumes_no_chat() {
     assert!(matches!(hub.resume(attached).await, Err(ResumeError::Unknown)));
     ann.leave();
     assert_eq!(bob.recv().await, Err(ChatEnd::Left));
+}
+
+// ---- The partner's connection --------------------------------------------------------------------
+
+/// A client that resumes, without a transport.
+struct Client {
+    commands: Commands,
+    events: Events,
+    token: ResumeToken,
+}
+
+impl Client {
+    async fn connect(hub: &Hub) -> Self {
+        let (commands, mut events, session) = hub.session(Profile::default());
+        tokio::spawn(session);
+        let Some(Event::Welcome { resume: token, .. }) = events.recv().await else {
+            panic!("a welcome is first")
+        };
+        Self { commands, events, token }
+    }
+
+    /// Matched with a chat in process.
+    async fn pair(hub: &Hub, name: &str) -> (Self, ChatId, Chat) {
+        let mut client = Self::connect(hub).await;
+        let announced = Recover::announcing(Hello::named(name));
+        client.commands.send(Command::Recover(Box::new(announced))).await.unwrap();
+        client.commands.send(Command::Find(Search::default())).await.unwrap();
+        let chat = hub.pair(Profile::named("Bob")).await.unwrap();
+        while !matches!(client.events.recv().await, Some(Event::Matched { .. })) {}
+        (client, chat.id(), chat)
+    }
+
+    /// Goes on with the chat over another connection.
+    async fn resume(hub: &Hub, name: &str, token: ResumeToken, chat: ChatId) -> Self {
+        let mut client = Self::connect(hub).await;
+        let mut recover = Recover::announcing(Hello::named(name)).claiming(token);
+        recover.chat = Some(chat);
+        client.commands.send(Command::Recover(Box::new(recover))).await.unwrap();
+        assert!(matches!(client.events.recv().await, Some(Event::Resumed(_))));
+        client
+    }
+
+    async fn say(&mut self, text: &str) {
+        let frame = Frame::text(text);
+        self.commands.send(Command::Send { chat: None, frame }).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_connection_of_a_client_is_told_in_process() {
+    let hub = Hub::memory();
+    let (ann, chat, mut bob) = Client::pair(&hub, "Ann").await;
+    let token = ann.token;
+    let lost = Instant::now();
+    drop(ann);
+    assert_eq!(bob.connection().await, Some(Connection::Away));
+    assert_eq!(lost.elapsed(), Duration::from_millis(1_500));
+    assert_eq!(bob.connection().now_or_never(), None, "told once");
+
+    let mut ann = Client::resume(&hub, "Anna", token, chat).await;
+    assert_eq!(bob.connection().await, Some(Connection::Back(Hello::named("Anna"))));
+    assert_eq!(bob.partner().name.as_deref(), Some("Anna"));
+    ann.say("here").await;
+    assert_eq!(bob.recv().await.unwrap().as_text(), Some("here"));
+    assert_eq!(bob.connection().now_or_never(), None, "a frame tells nothing of it");
+    ann.commands.send(Command::Leave).await.unwrap();
+    assert_eq!(bob.connection().await, None);
+    assert_eq!(bob.recv().await, Err(ChatEnd::Left));
+}
+
+#[tokio::test(start_paused = true)]
+async fn partner_is_back_behind_what_it_said_before() {
+    let hub = Hub::memory();
+    for receives in [false, true] {
+        let (mut ann, chat, bob) = Client::pair(&hub, "Ann").await;
+        ann.say("one").await;
+        ann.say("two").await;
+        let token = ann.token;
+        drop(ann);
+        let (mut says, mut hears) = bob.split();
+        assert_eq!(says.connection().await, Some(Connection::Away));
+        let _ann = Client::resume(&hub, "Anna", token, chat).await;
+        assert_eq!(says.connection().now_or_never(), None);
+        // What was said before may be meant for another key.
+        let told = tokio::spawn(async move { says.connection().await });
+        for text in ["one", "two"] {
+            tokio::task::yield_now().await;
+            assert!(!told.is_finished());
+            assert_eq!(hears.recv().await.unwrap().as_text(), Some(text));
+        }
+        // Whether the other half goes on to receive or not.
+        if receives {
+            assert_eq!(hears.recv().now_or_never(), None);
+        }
+        assert_eq!(told.await.unwrap(), Some(Connection::Back(Hello::named("Anna"))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_is_told_while_another_task_receives() {
+    let hub = Hub::memory();
+    let (mut ann, bob) = pair(&hub).await;
+    let (mut says, mut hears) = bob.split();
+    let hearing = tokio::spawn(async move {
+        let mut heard = Vec::new();
+        while let Ok(frame) = hears.recv().await {
+            heard.push(frame);
+        }
+        heard
+    });
+    for _ in 0..3 {
+        let token = ann.detach().unwrap();
+        assert_eq!(says.connection().await, Some(Connection::Away));
+        ann = hub.resume(token).await.unwrap();
+        assert_eq!(says.connection().await, Some(Connection::Back(Hello::named("Ann"))));
+        ann.say("here").await.unwrap();
+    }
+    // It was not missed.
+    ann = hub.resume(ann.detach().unwrap()).await.unwrap();
+    assert_eq!(says.connection().now_or_never(), None);
+    ann.leave();
+    assert_eq!(says.connection().await, None);
+    assert_eq!(hearing.await.unwrap().len(), 3);
 }

@@ -10,8 +10,9 @@ use std::{
 
 use futures::{Sink, Stream};
 
-use super::{SendError, Side};
+use super::{Connection, SendError, Side};
 use crate::{
+    backend::log::Notice,
     hub::shared::Shared,
     model::{
         frame::Frame,
@@ -89,6 +90,23 @@ impl ChatSender {
         .await
     }
 
+    /// Waits until the partner's connection drops or is there again, as
+    /// [`Chat::connection`](super::Chat::connection).
+    pub async fn connection(&mut self) -> Option<Connection> {
+        poll_fn(|cx| {
+            let polled = lock(&self.side).poll_connection(cx);
+            if polled.is_pending() && self.closing.poll(&self.side, cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            polled
+        })
+        .await
+        .map(|notice| match notice {
+            Notice::Away => Connection::Away,
+            Notice::Back(hello) => Connection::Back(*hello),
+        })
+    }
+
     /// Leaves the partner, and tells it so. The other half receives [`ChatEnd::Left`].
     pub fn leave(self) {
         lock(&self.side).part(ChatEnd::Left, ChatEnd::Left);
@@ -145,6 +163,10 @@ impl ChatReceiver {
         Self { side, closing: Closing::default(), id, partner }
     }
 
+    pub(super) fn introduce(&mut self, partner: &Hello) {
+        Arc::make_mut(&mut self.partner).hello.clone_from(partner);
+    }
+
     pub(super) const fn side(&self) -> &Arc<Mutex<Side>> {
         &self.side
     }
@@ -155,7 +177,7 @@ impl ChatReceiver {
         self.id
     }
 
-    /// Returns how the partner introduced itself.
+    /// Returns how the partner introduced itself when the chat began.
     #[must_use]
     pub fn partner(&self) -> &Hello {
         &self.partner.hello

@@ -70,6 +70,20 @@ pub struct Chat {
     receiver: ChatReceiver,
 }
 
+/// What becomes of the partner's connection during a chat.
+///
+/// A partner in process is away while it is [detached](Chat::detach).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Connection {
+    /// It has dropped. The partner may come back; until then up to 16 KiB are kept for it, and what
+    /// is beyond that waits.
+    Away,
+    /// The partner is there again, and introduces itself like this. Without [`Away`](Self::Away)
+    /// before it, its name or key has changed, or both came before the caller asked.
+    Back(Hello),
+}
+
 /// Why a frame was not sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -99,7 +113,8 @@ impl Chat {
         self.receiver.id()
     }
 
-    /// Returns how the partner introduced itself.
+    /// Returns how the partner introduced itself, or what [`connection`](Self::connection) told
+    /// since.
     #[must_use]
     pub fn partner(&self) -> &Hello {
         self.receiver.partner()
@@ -165,6 +180,41 @@ impl Chat {
     /// Safe: a receipt is taken only when it is returned.
     pub async fn receipt(&mut self) -> Option<u64> {
         self.sender.receipt().await
+    }
+
+    /// Waits until the partner's connection drops or is there again.
+    ///
+    /// Between two calls, only the last of them is kept. Returns `None` once the chat is over. To
+    /// receive meanwhile, [split](Self::split) the chat.
+    ///
+    /// ```
+    /// use purrr_core::{Hub, Profile, hub::Connection};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let hub = Hub::memory();
+    /// let (ann, bob) = tokio::join!(hub.pair(Profile::named("Ann")), hub.pair(Profile::named("Bob")));
+    /// let mut bob = bob?;
+    /// let token = ann?.detach().map_err(|_| "the chat is over")?;
+    /// // 1.5 s later.
+    /// assert_eq!(bob.connection().await, Some(Connection::Away));
+    /// let ann = hub.resume(token).await?;
+    /// assert!(matches!(bob.connection().await, Some(Connection::Back(hello)) if hello.name.as_deref() == Some("Ann")));
+    /// ann.leave();
+    /// assert_eq!(bob.connection().await, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it is taken only when it is returned.
+    pub async fn connection(&mut self) -> Option<Connection> {
+        let told = self.sender.connection().await;
+        if let Some(Connection::Back(hello)) = &told {
+            self.receiver.introduce(hello);
+        }
+        told
     }
 
     /// Returns the token by which this person resumes later, as

@@ -16,7 +16,8 @@ use super::SendError;
 use crate::{
     backend::{
         budget::QueueBudget,
-        pipe::{Pipe, Received, TrySendError},
+        log::Notice,
+        pipe::{Pipe, Received, Reports, TrySendError},
     },
     hub::{
         call::Call,
@@ -49,6 +50,10 @@ pub(super) struct Side {
     receipts: usize,
     /// The task that receives, to be told when this side parts.
     receiver: Option<Waker>,
+    /// What has become of the partner's connection, which was not asked for yet.
+    notice: Option<Notice>,
+    /// The task that asks for it.
+    notice_waiter: Option<Waker>,
     ticket: Ticket,
     /// Pays for frames that wait for a partner.
     budget: Option<Arc<dyn QueueBudget>>,
@@ -72,6 +77,8 @@ impl Side {
             unacknowledged: VecDeque::new(),
             receipts: 0,
             receiver: None,
+            notice: None,
+            notice_waiter: None,
             ticket,
             peer,
         }
@@ -139,6 +146,7 @@ impl Side {
         pipe.set_budget(self.budget.clone());
         (self.id, self.partner, self.pipe) = (chat, partner, Some(pipe));
         (self.over, self.stall, self.receipts) = (None, None, 0);
+        self.notice = None;
         self.unacknowledged = VecDeque::new();
     }
 
@@ -148,8 +156,8 @@ impl Side {
             pipe.part(reason);
             self.over = Some(own);
             self.stall = None;
-            if let Some(receiver) = self.receiver.take() {
-                receiver.wake();
+            for waker in [self.receiver.take(), self.notice_waiter.take()].into_iter().flatten() {
+                waker.wake();
             }
         }
     }
@@ -218,7 +226,18 @@ impl Side {
         let Some(pipe) = &mut self.pipe else {
             return Poll::Ready(Err(self.over.unwrap_or(ChatEnd::Left)));
         };
-        match pipe.poll_recv(cx) {
+        let mut reports = Reports::default();
+        let polled = pipe.poll_recv_and_reports(cx, Some(&mut reports));
+        self.receipts += usize::try_from(reports.receipts).unwrap_or(usize::MAX);
+        let is_told = reports.notice.is_some();
+        self.notice = reports.notice.or_else(|| self.notice.take());
+        // Receiving takes it too, and what belongs behind a frame may be due now.
+        if (is_told || polled.is_ready())
+            && let Some(waiter) = self.notice_waiter.take()
+        {
+            waiter.wake();
+        }
+        match polled {
             Poll::Pending => {
                 match &mut self.receiver {
                     Some(waker) => waker.clone_from(cx.waker()),
@@ -234,6 +253,19 @@ impl Side {
             }
             Poll::Ready(Received::Parted(reason)) => Poll::Ready(Err(reason)),
         }
+    }
+
+    /// Returns what becomes of the partner's connection. `None` once the chat is over.
+    pub(super) fn poll_connection(&mut self, cx: &Context<'_>) -> Poll<Option<Notice>> {
+        if let Some(notice) = self.notice.take() {
+            return Poll::Ready(Some(notice));
+        }
+        let Some(pipe) = &self.pipe else { return Poll::Ready(None) };
+        let polled = pipe.poll_connection(cx);
+        if polled.is_pending() {
+            self.notice_waiter = Some(cx.waker().clone());
+        }
+        polled
     }
 
     /// Returns the id of the next message that is delivered. `None` once the chat is over.
