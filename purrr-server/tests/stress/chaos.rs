@@ -19,6 +19,7 @@ use audit::{Findings, audit};
 use client::{Client, Remains, World};
 use dialect::{Heard, Native, Saying, Tongue};
 use log::{Dialect, Log, News};
+use purrr_core::Limits;
 use purrr_server::ServerConfig;
 use story::{Bounds, Fault};
 use tokio::{
@@ -52,9 +53,10 @@ fn config() -> ServerConfig {
     config.routes.rate_limits = false;
     config.routes.language_after = Duration::from_millis(200);
     config.routes.anyone_after = Duration::from_millis(500);
+    // All of one address, and many go for good.
+    config.limits.detached_per_address = config.limits.detached;
+    config.limits.detached_bytes_per_address = config.limits.detached_bytes;
     // So that people do meet again unless one of them has blocked the other.
-    // A Purrr.chat client that is lost would be awaited beyond the bounds of the audit.
-    config.limits.resume_window = Duration::ZERO;
     config.limits.recent_partners = 2;
     config.limits.recent_relax = Duration::from_millis(300);
     config
@@ -110,7 +112,9 @@ async fn live(address: SocketAddr, lasts: Duration, seed: u64, remembered: bool)
     for person in 0..PEOPLE {
         // A third of them on each wire, and of each third again a third without a key.
         let dialect = [Dialect::Native, Dialect::Socket, Dialect::Polling][person % 3];
-        let log = Log::new(person, dialect, person / 3 % 3 > 0);
+        let mut log = Log::new(person, dialect, person / 3 % 3 > 0);
+        // Two of three native ones, with and without a key.
+        log.resumes = dialect == Dialect::Native && person / 9 % 3 > 0;
         people.spawn(Client::new(world, log, seed ^ ((person as u64) << 32)).live());
     }
     let remains = people.join_all().await;
@@ -127,6 +131,9 @@ fn complaints_of(logs: &mut [Log], lag: Duration) -> String {
     let findings = audit(logs, bounds(lag));
     eprintln!("{}", findings.counts);
     let mut complaints = String::new();
+    if findings.counts.resumed == 0 {
+        complaints.push_str("no client came back to what it was in\n");
+    }
     complain(&mut complaints, logs, &findings);
     complaints
 }
@@ -139,6 +146,7 @@ fn bounds(lag: Duration) -> Bounds {
         reset: Duration::from_secs(1) + late,
         silence: FOUND_WITHIN + Duration::from_secs(1) + late,
         harmless: ANSWERED_WITHIN.saturating_sub(late),
+        window: Limits::default().resume_window,
     }
 }
 
@@ -149,10 +157,10 @@ fn number(variable: &str) -> Option<u64> {
 
 // ---- What is left over --------------------------------------------------------------------------
 
-/// Waits until the server has found out by itself that no client is there; what it still counts
-/// then if it does not.
+/// Waits until the server has found out by itself that no client is there, and holds the session of
+/// none; what it still counts then if it does not.
 async fn left_behind(address: SocketAddr) -> String {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Limits::default().resume_window + Duration::from_secs(20);
     loop {
         let complaints = gauges_in_use(&metrics(address).await);
         if complaints.is_empty() || Instant::now() > deadline {
@@ -165,7 +173,9 @@ async fn left_behind(address: SocketAddr) -> String {
 /// The lines of the metrics that count clients or memory, and what they do not count at all.
 fn gauges_in_use(metrics: &str) -> String {
     let mut complaints = String::new();
-    for name in ["purrr_online", "purrr_waiting", "purrr_pairs", "purrr_connections"] {
+    for name in
+        ["purrr_online", "purrr_waiting", "purrr_pairs", "purrr_connections", "purrr_detached"]
+    {
         let is_it =
             |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
         if !metrics.lines().any(|line| is_it(&line)) {

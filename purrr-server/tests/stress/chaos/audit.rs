@@ -35,6 +35,7 @@ pub(crate) struct Counts {
     images: usize,
     receipts: usize,
     blocks: usize,
+    pub(crate) resumed: usize,
     absences: usize,
     told_at_most: Duration,
 }
@@ -54,6 +55,7 @@ pub(crate) fn audit(logs: &[Log], bounds: Bounds) -> Findings {
         auditor.check_absences(person);
         auditor.count_rematches(story);
         auditor.findings.counts.blocks += story.blocks;
+        auditor.findings.counts.resumed += story.resumed;
     }
     auditor.findings
 }
@@ -114,7 +116,10 @@ impl<'a> Auditor<'a> {
             }
             Some(Some(given_up)) => {
                 self.findings.counts.one_sided += 1;
-                let due = chat.matched_at.max(given_up) + self.bounds.silence;
+                let held = search.is_some_and(|search| search.lost)
+                    && self.logs[chat.partner.person].is_held();
+                let window = if held { self.bounds.window } else { Duration::ZERO };
+                let due = chat.matched_at.max(given_up) + self.bounds.silence + window;
                 let away = self.was_away(person, chat.matched_at, chat.ended_at);
                 if chat.ended_at > due && chat.end != End::Cut && !away {
                     self.blame(
@@ -145,10 +150,24 @@ impl<'a> Auditor<'a> {
         let exact = [chat, other].into_iter().all(|side| {
             self.logs.get(side.name.person).is_some_and(|log| log.dialect == Dialect::Native)
         });
-        let counted = |content: &&Content| exact || !matches!(content, Content::Read(_));
+        let partner = other.name.person;
+        let was_away = |person: usize| self.was_away(person, chat.matched_at, chat.ended_at);
+        // The Purrr.chat page is told that an absent partner does not type.
+        let typed = self.logs[person].dialect == Dialect::Native || !was_away(partner);
+        let counted = |content: &&Content| match content {
+            Content::Read(_) => exact,
+            Content::Typing(_) => typed,
+            _ => true,
+        };
         let received: Vec<_> = chat.received.iter().filter(counted).collect();
         let sent: Vec<_> = other.sent.iter().filter(counted).collect();
-        if let Some(fault) = compare(&received, &sent) {
+        // What had no room while this side was away. The sender may not have been told, if it lost
+        // its own connection.
+        let refused = match other.dropped && was_away(person) {
+            true => sent.len(),
+            false => other.refused,
+        };
+        if let Some(fault) = compare(&received, &sent, refused) {
             let (kind, at) = fault;
             let what = format!("frame {at}: {:?}", received[at]);
             return self.blame(kind, &seen, what);
@@ -164,7 +183,7 @@ impl<'a> Auditor<'a> {
             End::Left(reason) => reason.as_deref() != Some("lost"),
             End::Own | End::Cut => false,
         };
-        if left && other.end == End::Own && received.len() < sent.len() {
+        if left && other.end == End::Own && received.len() + refused < sent.len() {
             let what = format!("{} of {} frames", received.len(), sent.len());
             self.blame(FaultKind::Missing, &seen, what);
         }
@@ -186,9 +205,8 @@ impl<'a> Auditor<'a> {
         let arrived = other.received.iter().filter_map(Content::payload);
         let arrived: Vec<u64> = arrived.map(|payload| payload.counter + 1).collect();
         for (place, id) in chat.delivered.iter().enumerate() {
-            let in_order = place as u64 + 1 == *id;
-            let said = chat.sent.iter().filter_map(Content::payload).count() as u64 >= *id;
-            if !in_order || !said || (other.end != End::Cut && !arrived.contains(id)) {
+            let in_order = chat.ids().nth(place) == Some(*id);
+            if !in_order || (other.end != End::Cut && !arrived.contains(id)) {
                 return self.blame(FaultKind::FalseReceipt, seen, format!("a receipt for {id}"));
             }
         }
@@ -201,7 +219,9 @@ impl<'a> Auditor<'a> {
             self.findings.counts.absences += 1;
             let Some(name) = absence.name else { continue };
             let bound = if absence.reset { self.bounds.reset } else { self.bounds.silence };
-            let due = absence.from + bound;
+            let held = absence.chatting && self.logs[person].is_held();
+            let window = if held { self.bounds.window } else { Duration::ZERO };
+            let due = absence.from + bound + window;
             if absence.until.is_some_and(|until| until <= due) {
                 continue;
             }
@@ -229,7 +249,7 @@ impl<'a> Auditor<'a> {
         // The last one under this name: it was in that chat that the absence began.
         let chats = &self.stories[person].chats;
         let Some(chat) = chats.iter().rfind(|chat| chat.name == name) else { return };
-        let Some(other) = self.chats.get(&(chat.partner, name)) else { return };
+        let Some(&other) = self.chats.get(&(chat.partner, name)) else { return };
         let partner = chat.partner.person;
         if other.ended_at < absence.from
             || other.end == End::Cut
@@ -242,6 +262,12 @@ impl<'a> Auditor<'a> {
             let what = format!("{:?} after the end was due", other.ended_at - due);
             self.blame(FaultKind::ToldLate, &seen, what);
             return;
+        }
+        let lost = End::Left(Some("lost".to_owned()));
+        let held_until = absence.from + self.bounds.window;
+        if self.logs[person].is_held() && other.end == lost && other.ended_at < held_until {
+            let what = format!("{:?} before", held_until - other.ended_at);
+            self.blame(FaultKind::ToldEarly, &seen, what);
         }
         if let End::Left(reason) = &other.end {
             let counts = &mut self.findings.counts;
@@ -279,10 +305,23 @@ impl<'a> Auditor<'a> {
     }
 }
 
-/// Whether what came is the beginning of what was sent; if not, where it is not, and what is wrong
-/// there.
-fn compare(received: &[&Content], sent: &[&Content]) -> Option<(FaultKind, usize)> {
-    let at = (0..received.len()).find(|&at| sent.get(at) != Some(&received[at]))?;
+/// Whether what came is the beginning of what was sent, but for so many that were `refused`; if
+/// not, where it is not, and what is wrong there.
+fn compare(
+    received: &[&Content],
+    sent: &[&Content],
+    mut refused: usize,
+) -> Option<(FaultKind, usize)> {
+    let mut rest = sent.iter();
+    let at = received.iter().position(|content| {
+        loop {
+            match rest.next() {
+                Some(next) if next == content => return false,
+                Some(_) if refused > 0 => refused -= 1,
+                _ => return true,
+            }
+        }
+    })?;
     let place = sent.iter().position(|content| *content == received[at]);
     let kind = match place {
         None => FaultKind::NeverSent,
@@ -298,13 +337,14 @@ impl fmt::Display for Counts {
         write!(
             f,
             "{} matches ({share:.1} % with one of the last {RECENT} partners, {} seen by one side only), {} frames ({} pictures), \
-             {} receipts, {} blocks, {} absences (told of within {:.1?})",
+             {} receipts, {} blocks, {} resumed, {} absences (told of within {:.1?})",
             self.matches,
             self.one_sided,
             self.frames,
             self.images,
             self.receipts,
             self.blocks,
+            self.resumed,
             self.absences,
             self.told_at_most,
         )

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::chaos::{
     dialect::{Heard, Native, PurrrChat, Saying, Tongue},
     log::{Ask, Content, Dialect, Entry, Event, Log, Name, News, Payload},
-    wire::Wire,
+    wire::{Raw, Wire},
 };
 
 /// When and where everybody meets.
@@ -46,6 +46,10 @@ pub(crate) struct Client {
     stage: Stage,
     /// Asked to be idle, which is not answered yet.
     leaving: bool,
+    /// Whether something was asked, or told, that the server may not have handled yet.
+    unsettled: bool,
+    /// Asked to resume, which is not answered yet.
+    resuming: bool,
     fences: usize,
 }
 
@@ -65,6 +69,11 @@ struct Chat {
     partner: Name,
     id: Option<String>,
     said: u64,
+    /// The frames that were said, for a client that resumes: what has not arrived is said again.
+    frames: Vec<Vec<Raw>>,
+    /// How many frames of the chat it has.
+    received: u64,
+    acknowledged: u64,
     typing: bool,
     /// Something of the partner's that can be marked as read.
     readable: Option<u64>,
@@ -76,6 +85,9 @@ struct Gone;
 /// How long anything may take to be answered. A partner that is frozen can hold a peer up for as
 /// long as it takes to find out.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Frames after which a client that resumes acknowledges at the latest. The protocol allows 16.
+const UNACKNOWLEDGED: u64 = 8;
 
 const INTERESTS: [&str; 6] = ["cats", "chess", "trains", "tea", "rust", "rain"];
 
@@ -93,6 +105,8 @@ impl Client {
             has_met: false,
             stage: Stage::Idle,
             leaving: false,
+            unsettled: false,
+            resuming: false,
             fences: 0,
         }
     }
@@ -126,6 +140,9 @@ impl Client {
     }
 
     async fn connect(&mut self) -> Result<(), Gone> {
+        if self.can_resume() {
+            return self.resume().await;
+        }
         let token = self.token.take();
         let comes_back = self.world.remembered && self.has_met && self.rng.u8(..) > 50;
         let token = token.filter(|_| comes_back);
@@ -152,8 +169,8 @@ impl Client {
             return Err(self.give_up());
         }
         if let (Some(token), Dialect::Native) = (token, self.log.dialect) {
-            let keyed = self.log.keyed;
-            self.say(Saying::Hello { name: self.name, keyed, resume: Some(&token) });
+            let Log { keyed, resumes, .. } = self.log;
+            self.say(Saying::Hello { name: self.name, keyed, resumes, resume: Some(&token) });
             if self.fence().await.is_err() {
                 // Whether the old token is used up, and the new one good, is unknown.
                 self.token = None;
@@ -161,6 +178,34 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// Whether the server holds what this client was in until it comes back, and the client knows
+    /// what that is.
+    fn can_resume(&self) -> bool {
+        let has_something = !matches!(self.stage, Stage::Idle);
+        self.log.resumes && has_something && self.is_settled() && self.token.is_some()
+    }
+
+    fn is_settled(&self) -> bool {
+        !self.unsettled && !self.leaving && !self.resuming && self.fences == 0
+    }
+
+    /// Goes on over another connection with what it was in.
+    async fn resume(&mut self) -> Result<(), Gone> {
+        let Some(token) = self.token.take() else { return Err(Gone) };
+        self.resuming = true;
+        let wire = Wire::websocket(self.world.address, "/ws").await;
+        self.line = Some(Line { wire, tongue: Box::new(Native::default()) });
+        self.note(Event::Connected);
+        self.listen(PATIENCE, |client| client.token.is_some()).await?;
+        let (chat, received) = match &self.stage {
+            Stage::Chatting(Chat { id, received, .. }) => (id.clone(), *received),
+            Stage::Idle | Stage::Waiting => (None, 0),
+        };
+        self.say(Saying::Claim { token: &token, chat: chat.as_deref(), received });
+        self.listen(PATIENCE, |client| !client.resuming).await?;
+        if self.resuming { Err(self.give_up()) } else { Ok(()) }
     }
 
     // ---- What it does when it is idle, waits or chats -------------------------------------------
@@ -201,7 +246,7 @@ impl Client {
         }
         match self.rng.u32(0..100) {
             0..50 => self.leave().await,
-            50..65 => self.vanish(),
+            50..65 => self.drop_line().await,
             65..80 => self.freeze().await,
             _ => Ok(()),
         }
@@ -212,6 +257,10 @@ impl Client {
             let pause = Duration::from_millis(self.rng.u64(2..60));
             self.listen(pause, |client| !matches!(client.stage, Stage::Chatting(_))).await?;
             let Stage::Chatting(_) = self.stage else { return Ok(()) };
+            // One in four chats of such a client.
+            if self.log.resumes && self.rng.u8(0..100) < 3 {
+                return self.drop_line().await;
+            }
             match self.rng.u32(0..200) {
                 0..100 => self.message(false),
                 100..120 => self.message(true),
@@ -277,11 +326,13 @@ impl Client {
     /// Takes the name of a new search.
     fn introduce(&mut self) {
         self.name.search += 1;
-        self.say(Saying::Hello { name: self.name, keyed: self.log.keyed, resume: None });
+        let Log { keyed, resumes, .. } = self.log;
+        self.say(Saying::Hello { name: self.name, keyed, resumes, resume: None });
     }
 
     fn ask(&mut self, ask: Ask) {
         self.note(Event::Asked(ask));
+        self.unsettled |= ask != Ask::Fence;
         match ask {
             Ask::Find(_) | Ask::FindAgain => {
                 let count = self.rng.usize(0..4);
@@ -314,10 +365,11 @@ impl Client {
         let id = chat.said;
         if image {
             self.note(Event::Sent(Content::Image(payload)));
-            self.say(Saying::Image { id, body: payload.write(), sealed: self.log.keyed });
+            let sealed = self.log.keyed;
+            self.say_in_chat(|chat| Saying::Image { id, body: payload.write(), sealed, chat });
         } else {
             self.note(Event::Sent(Content::Text(payload)));
-            self.say(Saying::Text { id, text: payload.write(), chat: None });
+            self.say_in_chat(|chat| Saying::Text { id, text: payload.write(), chat });
         }
     }
 
@@ -333,14 +385,38 @@ impl Client {
         chat.typing = !chat.typing;
         let typing = chat.typing;
         self.note(Event::Sent(Content::Typing(typing)));
-        self.say(Saying::Typing(typing));
+        self.say_in_chat(|chat| Saying::Typing { on: typing, chat });
     }
 
     fn read(&mut self) {
         let Stage::Chatting(chat) = &self.stage else { return };
         let Some(id) = chat.readable else { return };
         self.note(Event::Sent(Content::Read(id)));
-        self.say(Saying::Read(id));
+        self.say_in_chat(|chat| Saying::Read { id, chat });
+    }
+
+    /// Says something that is counted. A client that resumes says for which chat, and keeps it.
+    fn say_in_chat<'a>(&'a mut self, saying: impl FnOnce(Option<&'a str>) -> Saying<'a>) {
+        let (Stage::Chatting(chat), Some(Line { wire, tongue })) =
+            (&mut self.stage, &mut self.line)
+        else {
+            return;
+        };
+        let Chat { id, frames, .. } = chat;
+        let raws = tongue.say(saying(id.as_deref().filter(|_| self.log.resumes)));
+        raws.iter().for_each(|raw| wire.queue(raw.clone()));
+        if self.log.resumes {
+            frames.push(raws);
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        let Stage::Chatting(chat) = &mut self.stage else { return };
+        let (received, chat) = (chat.received, chat.id.clone());
+        self.say(Saying::Ack { chat: chat.as_deref(), received });
+        if let Stage::Chatting(chat) = &mut self.stage {
+            chat.acknowledged = received;
+        }
     }
 
     /// Waits until everything that was asked has been done.
@@ -360,15 +436,36 @@ impl Client {
     // ---- How it goes ----------------------------------------------------------------------------
 
     fn vanish(&mut self) -> Result<(), Gone> {
-        let Some(line) = self.line.take() else { return Err(Gone) };
         let reset = self.rng.u8(..) > 80;
         self.note(Event::Vanished { reset });
+        self.lose_line(reset);
+        // The server may not have read that the end of the last chat is known.
+        self.unsettled |= self.log.resumes;
+        Err(self.forget())
+    }
+
+    /// Loses the connection, and comes back if it can resume. The old connection may still look
+    /// open to the server then.
+    async fn drop_line(&mut self) -> Result<(), Gone> {
+        if !self.can_resume() {
+            return self.vanish();
+        }
+        let reset = self.rng.bool();
+        self.note(Event::Dropped { reset });
+        self.lose_line(reset);
+        // A third of them so late that the partner is told.
+        let most = if self.rng.u8(0..3) == 0 { 4_000 } else { 400 };
+        self.pause(most).await;
+        Err(Gone)
+    }
+
+    fn lose_line(&mut self, reset: bool) {
+        let Some(line) = self.line.take() else { return };
         if reset {
             line.wire.vanish();
         } else {
             self.silent.push(line.wire);
         }
-        Err(self.forget())
     }
 
     /// Neither reads nor answers for a while. What was said before has been read by then.
@@ -389,9 +486,14 @@ impl Client {
     }
 
     fn forget(&mut self) -> Gone {
+        let is_idle = matches!(self.stage, Stage::Idle) && self.is_settled();
+        if self.log.is_held() && !is_idle {
+            // Comes back as another person: this one is in a chat that it does not want to resume.
+            self.token = None;
+        }
         self.line = None;
         self.stage = Stage::Idle;
-        self.leaving = false;
+        (self.leaving, self.unsettled, self.resuming) = (false, false, false);
         self.fences = 0;
         Gone
     }
@@ -412,7 +514,12 @@ impl Client {
                 () = sleep_until(until) => return Ok(()),
             };
             let Some(raw) = raw else {
-                self.note(Event::Lost);
+                let resumes = self.can_resume();
+                self.note(Event::Lost { resumes });
+                if resumes {
+                    self.line = None;
+                    return Err(Gone);
+                }
                 return Err(self.forget());
             };
             match tongue.hear(raw) {
@@ -428,8 +535,13 @@ impl Client {
     }
 
     fn take(&mut self, news: &News) {
+        self.count(news);
         match news {
-            News::Welcome(token) => self.token = Some(token.clone()),
+            News::Welcome(token) => {
+                self.token = Some(token.clone());
+                return;
+            }
+            News::Resumed { received, .. } => self.say_again(*received),
             News::Waiting => self.stage = Stage::Waiting,
             News::Idle => {
                 self.stage = Stage::Idle;
@@ -442,6 +554,9 @@ impl Client {
                     partner: *partner,
                     id: chat.clone(),
                     said: 0,
+                    frames: Vec::new(),
+                    received: 0,
+                    acknowledged: 0,
                     typing: false,
                     readable: None,
                 });
@@ -459,12 +574,41 @@ impl Client {
                     self.stage = Stage::Idle;
                 }
                 self.leaving = false;
+                self.unsettled &= self.fences > 0;
             }
             News::Matched { partner: None, .. }
             | News::Received(..)
             | News::Delivered(_)
+            | News::Away
+            | News::Back
+            | News::NoRoom(_)
             | News::Refused(_) => {}
         }
+        self.resuming = false;
+    }
+
+    /// Counts what is received of a chat, and acknowledges it.
+    fn count(&mut self, news: &News) {
+        let (Stage::Chatting(chat), true) = (&mut self.stage, self.log.resumes) else { return };
+        let at_once = match news {
+            News::Received(content, _) => matches!(content, Content::Image(_)),
+            News::Left(_) => true,
+            _ => return,
+        };
+        chat.received += 1;
+        if at_once || chat.received - chat.acknowledged >= UNACKNOWLEDGED {
+            self.acknowledge();
+        }
+        // Until the server has read that the end of the chat is known.
+        self.unsettled |= matches!(news, News::Left(_));
+    }
+
+    /// Says again what has not arrived over the connections before.
+    fn say_again(&mut self, arrived: u64) {
+        let (Stage::Chatting(chat), Some(line)) = (&self.stage, &mut self.line) else { return };
+        let arrived = usize::try_from(arrived).unwrap_or(usize::MAX);
+        let lost = chat.frames.get(arrived..).unwrap_or_default();
+        lost.iter().flatten().for_each(|raw| line.wire.queue(raw.clone()));
     }
 
     fn note(&mut self, event: Event) {

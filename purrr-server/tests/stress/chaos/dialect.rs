@@ -41,7 +41,19 @@ pub(crate) enum Saying<'a> {
     Hello {
         name: Name,
         keyed: bool,
+        /// The client can resume.
+        resumes: bool,
         resume: Option<&'a str>,
+    },
+    /// Goes on with a chat or a search over another connection.
+    Claim {
+        token: &'a str,
+        chat: Option<&'a str>,
+        received: u64,
+    },
+    Ack {
+        chat: Option<&'a str>,
+        received: u64,
     },
     Find {
         interests: &'a [&'a str],
@@ -61,9 +73,16 @@ pub(crate) enum Saying<'a> {
         id: u64,
         body: String,
         sealed: bool,
+        chat: Option<&'a str>,
     },
-    Typing(bool),
-    Read(u64),
+    Typing {
+        on: bool,
+        chat: Option<&'a str>,
+    },
+    Read {
+        id: u64,
+        chat: Option<&'a str>,
+    },
 }
 
 pub(crate) enum Heard {

@@ -8,6 +8,8 @@ pub(crate) struct Log {
     pub(crate) person: usize,
     pub(crate) dialect: Dialect,
     pub(crate) keyed: bool,
+    /// Whether the client announces that it resumes what it was in when its connection was lost.
+    pub(crate) resumes: bool,
     pub(crate) entries: Vec<Entry>,
 }
 
@@ -43,8 +45,15 @@ pub(crate) enum Event {
     Vanished {
         reset: bool,
     },
+    /// Lost its connection in the same way, and resumes over another one.
+    Dropped {
+        reset: bool,
+    },
     /// The server ended the connection.
-    Lost,
+    Lost {
+        /// The client resumes over another one.
+        resumes: bool,
+    },
     Closed,
     /// A question was not answered in time.
     NoAnswer,
@@ -79,6 +88,19 @@ pub(crate) enum News {
     /// From the partner, and the id it goes by where the dialect has ids.
     Received(Content, Option<u64>),
     Delivered(u64),
+    /// The chat goes on over this connection.
+    Resumed {
+        chat: String,
+        /// How many frames of this side have arrived.
+        received: u64,
+        missing: u64,
+        /// The newest message of this side that was delivered.
+        delivered: Option<u64>,
+    },
+    Away,
+    Back,
+    /// The partner is away and its queue had no room for a frame, with its id if it has one.
+    NoRoom(Option<u64>),
     /// With the reason where the dialect gives one.
     Left(Option<String>),
     Fence,
@@ -122,7 +144,12 @@ pub(crate) struct Name {
 
 impl Log {
     pub(crate) const fn new(person: usize, dialect: Dialect, keyed: bool) -> Self {
-        Self { person, dialect, keyed, entries: Vec::new() }
+        Self { person, dialect, keyed, resumes: false, entries: Vec::new() }
+    }
+
+    /// Whether the server holds the session for a while after its connection was lost in a chat.
+    pub(crate) fn is_held(&self) -> bool {
+        self.resumes || self.dialect != Dialect::Native
     }
 
     /// The lines up to and including the one with this index, the last few of them.

@@ -22,9 +22,11 @@ use crate::{
 const ROUNDS: u32 = 3;
 
 /// The options that the other test has, and a client that does not come back is soon forgotten.
-const OPTIONS: [&str; 22] = [
-    "--resume-window",
-    "0",
+const OPTIONS: [&str; 24] = [
+    "--detached-per-address",
+    "10000",
+    "--detached-bytes-per-address",
+    "268435456",
     "--rate-limits",
     "off",
     "--chat-ping-interval",

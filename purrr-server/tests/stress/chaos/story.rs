@@ -11,6 +11,8 @@ pub(crate) struct Story {
     pub(crate) searches: Vec<Search>,
     pub(crate) absences: Vec<Absence>,
     pub(crate) blocks: usize,
+    /// How often the client went on over another connection.
+    pub(crate) resumed: usize,
     pub(crate) faults: Vec<Fault>,
 }
 
@@ -23,6 +25,12 @@ pub(crate) struct Chat {
     pub(crate) sent: Vec<Content>,
     pub(crate) received: Vec<Content>,
     pub(crate) delivered: Vec<u64>,
+    /// How many frames were sent, those included that were refused and are not in `sent`.
+    pub(crate) said: u64,
+    /// How many of `sent` were refused, where it is not known which.
+    pub(crate) refused: usize,
+    /// This side lost its connection and resumed: it may not have been told what was refused.
+    pub(crate) dropped: bool,
     pub(crate) matched_at: Duration,
     pub(crate) ended_at: Duration,
     pub(crate) end: End,
@@ -46,6 +54,8 @@ pub(crate) struct Search {
     /// Since when it is cancelled, or no client is there to see its outcome: a partner may be told
     /// of a match all the same.
     pub(crate) given_up: Option<Duration>,
+    /// It was given up with the connection: the session may be held.
+    pub(crate) lost: bool,
 }
 
 /// A time in which a person did not answer the server.
@@ -109,6 +119,10 @@ pub(crate) enum FaultKind {
     FalseReceipt,
     /// A partner of a gone peer was told too late, or something else.
     ToldLate,
+    /// A partner was told that a peer is lost whose session is to be held.
+    ToldEarly,
+    /// A client that came back did not find what it was in.
+    NotResumed,
     /// Matched with a peer that had been gone for long.
     MetGhost,
 }
@@ -122,6 +136,8 @@ pub(crate) struct Bounds {
     pub(crate) silence: Duration,
     /// A silence for which no client is cut off.
     pub(crate) harmless: Duration,
+    /// How long a session is held whose connection was lost.
+    pub(crate) window: Duration,
 }
 
 impl Story {
@@ -141,6 +157,32 @@ impl Story {
 }
 
 impl Chat {
+    /// The ids of the messages that were sent and not refused.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u64> {
+        self.sent.iter().filter_map(Content::payload).map(|payload| payload.counter + 1)
+    }
+
+    /// Takes a frame back that was refused.
+    fn take_back(&mut self, id: Option<u64>) {
+        let is_it = |content: &Content| {
+            content.payload().is_some_and(|payload| Some(payload.counter + 1) == id)
+        };
+        match self.sent.iter().position(is_it) {
+            Some(place) => {
+                self.sent.remove(place);
+            }
+            None => self.refused += 1,
+        }
+    }
+
+    /// Notes all receipts up to one of which the client was told only the last.
+    fn note_delivered(&mut self, newest: Option<u64>) {
+        let known = self.delivered.last().copied();
+        let new: Vec<u64> =
+            self.ids().filter(|id| Some(*id) > known && Some(*id) <= newest).collect();
+        self.delivered.extend(new);
+    }
+
     /// Takes back what is not the partner's: what the Purrr.chat page is told before a parting.
     /// Whether all of it was there.
     fn wipe_page(&mut self) -> bool {
@@ -172,6 +214,8 @@ struct Now {
     blocking: Option<Name>,
     blocked: Vec<Name>,
     froze: Option<Duration>,
+    /// Came back over another connection, and is not told yet what it has resumed.
+    dropped: bool,
     longest_freeze: Duration,
 }
 
@@ -193,6 +237,7 @@ impl Reader<'_> {
             Event::Sent(content) => {
                 if let Some(chat) = &mut self.now.chat {
                     chat.sent.push(content.clone());
+                    chat.said += 1;
                 }
             }
             Event::Connected | Event::SentLate => {}
@@ -213,11 +258,20 @@ impl Reader<'_> {
                 self.begin_absence(at, *reset && self.log.dialect != Dialect::Polling);
                 self.end_connection();
             }
-            Event::Lost => {
+            Event::Dropped { reset } => {
+                self.begin_absence(at, *reset);
+                self.lose_connection();
+            }
+            Event::Lost { resumes } => {
                 if self.now.longest_freeze < self.bounds.harmless {
                     self.blame(FaultKind::Cut, format!("{:?}", self.bounds));
                 }
-                self.end_connection();
+                if *resumes {
+                    self.begin_absence(at, true);
+                    self.lose_connection();
+                } else {
+                    self.end_connection();
+                }
             }
             Event::Closed => self.end_connection(),
             Event::NoAnswer => {
@@ -255,8 +309,15 @@ impl Reader<'_> {
     }
 
     fn read_news(&mut self, news: &News, at: Duration) {
+        if self.now.dropped && !matches!(news, News::Welcome(_)) {
+            self.read_claim(news, at);
+        }
         match news {
-            News::Welcome(_) => {}
+            News::Welcome(_) | News::Resumed { .. } | News::Away | News::Back => {}
+            News::NoRoom(id) => match &mut self.now.chat {
+                Some(chat) => chat.take_back(*id),
+                None => self.blame(FaultKind::OutsideChat, format!("no room for {id:?}")),
+            },
             News::Waiting if self.now.leaving == Some(Leaving::ForAnother) => {
                 self.end_chat(End::Own, at);
                 self.now.leaving = None;
@@ -304,6 +365,28 @@ impl Reader<'_> {
         }
     }
 
+    /// The first answer over another connection must be that all goes on.
+    fn read_claim(&mut self, news: &News, at: Duration) {
+        self.now.dropped = false;
+        if let Some(absence) = self.story.absences.last_mut() {
+            absence.until.get_or_insert(at);
+        }
+        let is_resumed = match (&mut self.now.chat, news) {
+            (Some(chat), News::Resumed { chat: id, received, missing: 0, delivered })
+                if chat.id.as_ref() == Some(id) && *received <= chat.said =>
+            {
+                chat.note_delivered(*delivered);
+                true
+            }
+            (None, News::Waiting | News::Matched { .. }) => true,
+            _ => false,
+        };
+        self.story.resumed += usize::from(is_resumed);
+        if !is_resumed {
+            self.blame(FaultKind::NotResumed, format!("{news:?}"));
+        }
+    }
+
     fn read_match(
         &mut self,
         id: Option<&String>,
@@ -337,6 +420,9 @@ impl Reader<'_> {
             sent: Vec::new(),
             received: Vec::new(),
             delivered: Vec::new(),
+            said: 0,
+            refused: 0,
+            dropped: false,
             matched_at: at,
             ended_at: at,
             end: End::Cut,
@@ -367,7 +453,7 @@ impl Reader<'_> {
             self.now.blocked.clear();
         }
         self.now.searching = Some(name);
-        self.story.searches.push(Search { name, given_up: None });
+        self.story.searches.push(Search { name, given_up: None, lost: false });
     }
 
     fn give_up_search(&mut self) {
@@ -378,7 +464,7 @@ impl Reader<'_> {
     }
 
     fn begin_absence(&mut self, at: Duration, reset: bool) {
-        self.give_up_search();
+        self.lose_search();
         let chatting = self.now.chat.is_some();
         let name = self.now.chat.as_ref().map(|chat| chat.name).or(self.now.searching);
         let absence = Absence { name, chatting, from: at, until: None, reset, line: self.line };
@@ -396,9 +482,24 @@ impl Reader<'_> {
         }
     }
 
+    fn lose_search(&mut self) {
+        if let (Some(_), Some(search)) = (self.now.searching, self.story.searches.last_mut()) {
+            search.lost = true;
+        }
+        self.give_up_search();
+    }
+
+    /// The connection is lost, and the client resumes over another one.
+    fn lose_connection(&mut self) {
+        (self.now.dropped, self.now.longest_freeze) = (true, Duration::ZERO);
+        if let Some(chat) = &mut self.now.chat {
+            chat.dropped = true;
+        }
+    }
+
     fn end_connection(&mut self) {
         self.end_chat(End::Cut, self.log.entries[self.line].at);
-        self.give_up_search();
+        self.lose_search();
         let blocked = std::mem::take(&mut self.now.blocked);
         self.now = Now { blocked, ..Now::default() };
     }

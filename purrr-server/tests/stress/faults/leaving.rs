@@ -140,6 +140,7 @@ impl Sender {
         sender.say(Saying::Hello {
             name: Name { person: 1, life: 1, search: 1 },
             keyed: false,
+            resumes: false,
             resume: None,
         });
         sender
@@ -148,7 +149,8 @@ impl Sender {
     /// Sends two images and a word, and leaves. Returns how long that took.
     async fn leaves(mut self, way: Way, sizes: &Sizes) -> Duration {
         for id in 1..=2 {
-            self.say(Saying::Image { id, body: "x".repeat(sizes.image), sealed: false });
+            let body = "x".repeat(sizes.image);
+            self.say(Saying::Image { id, body, sealed: false, chat: None });
         }
         self.say(Saying::Text { id: 3, text: "a word".to_owned(), chat: None });
         // Until all is sent that the server takes.

@@ -15,6 +15,7 @@ const BOUNDS: Bounds = Bounds {
     reset: Duration::from_secs(1),
     silence: Duration::from_secs(4),
     harmless: Duration::from_secs(2),
+    window: Duration::from_secs(30),
 };
 
 /// Three people, Ann, Bob and Cid, who have done nothing yet.
@@ -235,7 +236,7 @@ fn audit_closed_without_silence() {
     for (seconds, faults) in [(1, &[FaultKind::Cut][..]), (3, &[])] {
         let mut scene = Scene::chat();
         scene.did(ANN, Event::Froze).pass(seconds).left(BOB, "lost");
-        scene.did(ANN, Event::Thawed).did(ANN, Event::Lost).shows(faults);
+        scene.did(ANN, Event::Thawed).did(ANN, Event::Lost { resumes: false }).shows(faults);
     }
 }
 
@@ -393,7 +394,7 @@ fn audit_late_left() {
             let mut scene = Scene::chat();
             scene.did(ANN, event.clone()).pass(seconds).left(BOB, reason).pass(5);
             if event == Event::Froze {
-                scene.did(ANN, Event::Thawed).did(ANN, Event::Lost);
+                scene.did(ANN, Event::Thawed).did(ANN, Event::Lost { resumes: false });
             }
             scene.shows(faults);
         }
@@ -428,4 +429,126 @@ fn audit_match_with_gone_peer() {
         scene.did(BOB, Event::Connected).did(BOB, Event::Asked(Find(BOB))).matched(BOB, ANN, "x");
         scene.left(BOB, "lost").shows(faults);
     }
+}
+
+/// Ann and Bob are in a chat that both resume.
+fn chat_that_is_resumed() -> Scene {
+    let mut scene = Scene::new();
+    for log in &mut scene.logs {
+        log.resumes = true;
+    }
+    scene.meet(ANN, BOB, "x");
+    scene
+}
+
+fn resumed(chat: &str, received: u64, missing: u64, delivered: Option<u64>) -> News {
+    News::Resumed { chat: chat.to_owned(), received, missing, delivered }
+}
+
+#[test]
+fn audit_frames_across_resume() {
+    // Which of Ann's four frames Bob hears before he loses his connection, and which after that.
+    for (before, after, faults) in [
+        (&[0, 1][..], &[2, 3][..], &[][..]),
+        (&[], &[0, 1, 2, 3], &[]),
+        (&[0, 1], &[1, 2, 3], &[FaultKind::Twice]),
+        (&[0, 1], &[3, 2], &[FaultKind::OutOfOrder]),
+        (&[0, 1], &[3], &[FaultKind::OutOfOrder]),
+        (&[0, 1], &[2], &[FaultKind::Missing]),
+    ] {
+        for reset in [true, false] {
+            let mut scene = chat_that_is_resumed();
+            scene.say(3);
+            for counter in before {
+                scene.got(*counter);
+            }
+            scene.did(BOB, Event::Dropped { reset }).heard(ANN, News::Away);
+            scene.did(ANN, Event::Sent(said(ANN, BOB, 3))).pass(20);
+            scene.did(BOB, Event::Connected).heard(BOB, resumed("x", 0, 0, None));
+            scene.heard(ANN, News::Back);
+            for counter in after {
+                scene.got(*counter);
+            }
+            scene.leaves(ANN).left(BOB, "left").shows(faults);
+        }
+    }
+}
+
+#[test]
+fn audit_resume_answer() {
+    for (answer, faults) in [
+        (resumed("x", 2, 0, Some(2)), &[][..]),
+        (resumed("x", 3, 0, None), &[FaultKind::NotResumed]),
+        (resumed("x", 2, 1, None), &[FaultKind::NotResumed]),
+        (resumed("y", 2, 0, None), &[FaultKind::NotResumed]),
+        (News::Left(Some("lost".to_owned())), &[FaultKind::NotResumed]),
+        (News::Idle, &[FaultKind::NotResumed, FaultKind::OutOfTurn]),
+    ] {
+        let mut scene = chat_that_is_resumed();
+        scene.say(2).got(0).got(1).did(ANN, Event::Dropped { reset: true });
+        scene.did(ANN, Event::Connected).heard(ANN, answer).shows(faults);
+    }
+    // A search goes on, or has come to a chat.
+    let waits = || {
+        let mut scene = Scene::new();
+        scene.logs[0].resumes = true;
+        scene.did(ANN, Event::Connected).did(ANN, Event::Asked(Find(ANN)));
+        scene.heard(ANN, News::Waiting).did(ANN, Event::Dropped { reset: true });
+        scene.did(BOB, Event::Connected).did(BOB, Event::Asked(Find(BOB)));
+        scene
+    };
+    waits().heard(ANN, News::Waiting).matched(ANN, BOB, "x").matched(BOB, ANN, "x").shows(&[]);
+    waits().matched(BOB, ANN, "x").matched(ANN, BOB, "x").shows(&[]);
+    waits().heard(ANN, News::Idle).shows(&[FaultKind::NotResumed]);
+}
+
+#[test]
+fn audit_receipts_across_resume() {
+    for (delivered, then, faults) in [
+        (Some(2), 3, &[][..]),
+        (None, 2, &[]),
+        (Some(2), 2, &[FaultKind::FalseReceipt]),
+        (Some(1), 3, &[FaultKind::FalseReceipt]),
+    ] {
+        let mut scene = chat_that_is_resumed();
+        scene.say(3).got(0).got(1).got(2).heard(ANN, News::Delivered(1));
+        scene.did(ANN, Event::Dropped { reset: true }).heard(ANN, resumed("x", 3, 0, delivered));
+        scene.heard(ANN, News::Delivered(then)).shows(faults);
+    }
+}
+
+#[test]
+fn audit_session_is_held_for_its_window() {
+    for (seconds, faults) in
+        [(29, &[FaultKind::ToldEarly][..]), (31, &[]), (36, &[FaultKind::ToldLate])]
+    {
+        let mut scene = chat_that_is_resumed();
+        scene.did(ANN, Event::Vanished { reset: false }).pass(seconds);
+        scene.left(BOB, "lost").shows(faults);
+    }
+    let mut scene = Scene::chat();
+    scene.did(ANN, Event::Vanished { reset: false }).pass(31).left(BOB, "lost");
+    scene.shows(&[FaultKind::ToldLate]);
+}
+
+#[test]
+fn audit_frame_without_room() {
+    let scene = |refused: &[Option<u64>]| {
+        let mut scene = chat_that_is_resumed();
+        scene.did(BOB, Event::Dropped { reset: true }).say(3);
+        for id in refused {
+            scene.heard(ANN, News::NoRoom(*id));
+        }
+        scene.heard(BOB, resumed("x", 0, 0, None)).got(0).got(2);
+        scene.leaves(ANN).left(BOB, "left");
+        scene
+    };
+    for refused in [Some(2), None] {
+        scene(&[refused]).shows(&[]);
+    }
+    for refused in [&[][..], &[Some(1)]] {
+        let kinds: Vec<_> = audit(&scene(refused).logs, BOUNDS).faults;
+        assert!(!kinds.is_empty(), "{refused:?}");
+    }
+    Scene::new().heard(ANN, News::NoRoom(None)).shows(&[FaultKind::OutsideChat]);
 }

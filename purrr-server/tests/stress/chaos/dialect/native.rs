@@ -20,44 +20,55 @@ pub(crate) struct Native {
 
 impl Tongue for Native {
     fn say(&mut self, saying: Saying<'_>) -> Vec<Raw> {
-        let frame = match saying {
-            Saying::Hello { name, keyed, resume } => {
+        let mut bytes = None;
+        let mut frame = match &saying {
+            Saying::Hello { name, keyed, resumes, resume } => {
                 let mut hello = json!({"type": "hello", "name": name.to_string()});
-                if keyed {
+                if *keyed {
                     hello["publicKey"] = KEY.into();
                 }
+                if *resumes {
+                    hello["received"] = 0.into();
+                }
                 if let Some(resume) = resume {
-                    hello["resume"] = resume.into();
+                    hello["resume"] = (*resume).into();
                 }
                 hello
             }
+            Saying::Claim { token, received, .. } => {
+                json!({"type": "hello", "resume": token, "received": received})
+            }
+            Saying::Ack { received, .. } => json!({"type": "ack", "received": received}),
             Saying::Find { interests } => json!({"type": "find", "interests": interests}),
             Saying::Cancel => json!({"type": "cancel"}),
             Saying::Leave => json!({"type": "leave"}),
             Saying::Next => json!({"type": "next"}),
             Saying::Block => json!({"type": "block"}),
             Saying::Fence => json!({"type": "fence"}),
-            Saying::Text { id, text, chat } => {
-                let mut message = json!({"type": "message", "id": id, "text": text});
-                if let Some(chat) = chat {
-                    message["chat"] = chat.into();
-                }
-                message
-            }
-            Saying::Image { id, body, sealed } => {
+            Saying::Text { id, text, .. } => json!({"type": "message", "id": id, "text": text}),
+            Saying::Image { id, body, sealed, .. } => {
                 let (mime, body) = match sealed {
-                    true => ("application/octet-stream", seal(&body)),
+                    true => ("application/octet-stream", seal(body)),
                     false => ("image/gif", format!("{GIF}{body}")),
                 };
-                let head = json!({
+                bytes = Some(Raw::Binary(Bytes::from(body.clone())));
+                json!({
                     "type": "image", "id": id, "mime": mime, "size": body.len(), "encrypted": sealed,
-                });
-                return vec![Raw::Text(head.to_string()), Raw::Binary(Bytes::from(body))];
+                })
             }
-            Saying::Typing(on) => json!({"type": "typing", "on": on}),
-            Saying::Read(id) => json!({"type": "read", "id": id}),
+            Saying::Typing { on, .. } => json!({"type": "typing", "on": on}),
+            Saying::Read { id, .. } => json!({"type": "read", "id": id}),
         };
-        vec![Raw::Text(frame.to_string())]
+        if let Saying::Claim { chat: Some(chat), .. }
+        | Saying::Ack { chat: Some(chat), .. }
+        | Saying::Text { chat: Some(chat), .. }
+        | Saying::Image { chat: Some(chat), .. }
+        | Saying::Typing { chat: Some(chat), .. }
+        | Saying::Read { chat: Some(chat), .. } = saying
+        {
+            frame["chat"] = chat.into();
+        }
+        [Raw::Text(frame.to_string())].into_iter().chain(bytes).collect()
     }
 
     fn hear(&mut self, raw: Raw) -> Heard {
@@ -94,8 +105,17 @@ impl Tongue for Native {
             }
             "read" => News::Received(Content::Read(id.unwrap_or_default()), None),
             "delivered" => News::Delivered(id.unwrap_or_default()),
+            "resumed" => News::Resumed {
+                chat: words("chat"),
+                received: frame["received"].as_u64().unwrap_or(u64::MAX),
+                missing: frame["missing"].as_u64().unwrap_or_default(),
+                delivered: frame["delivered"].as_u64(),
+            },
+            "away" => News::Away,
+            "back" => News::Back,
             "left" => News::Left(Some(words("reason"))),
             "error" if frame["code"] == "unknown-type" => News::Fence,
+            "error" if frame["code"] == "partner-away" => News::NoRoom(id),
             "error" => News::Refused(words("code")),
             _ => return garbled(&text),
         })

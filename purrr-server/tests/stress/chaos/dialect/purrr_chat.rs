@@ -51,9 +51,11 @@ impl Tongue for PurrrChat {
                 let bytes = BASE64_STANDARD.encode(format!("{GIF}{body}"));
                 event(message(None, Some(format!("{DATA_URL}{bytes}"))))
             }
-            Saying::Typing(true) => event(json!(["typing_start"])),
-            Saying::Typing(false) => event(json!(["typing_stop"])),
-            Saying::Read(index) => event(json!(["read_message", {"messageId": index}])),
+            Saying::Typing { on: true, .. } => event(json!(["typing_start"])),
+            Saying::Typing { on: false, .. } => event(json!(["typing_stop"])),
+            Saying::Read { id, .. } => event(json!(["read_message", {"messageId": id}])),
+            // The chaos has no clients of this dialect that resume.
+            Saying::Claim { .. } | Saying::Ack { .. } => return Vec::new(),
         }]
     }
 
@@ -109,6 +111,9 @@ impl PurrrChat {
             "error" => match words(argument, "message") {
                 // The dialect has no codes.
                 message if message.starts_with("`init_user` needs") => News::Fence,
+                message if message.starts_with("the partner has no connection") => {
+                    News::NoRoom(None)
+                }
                 message if message == "No partner found." => News::Refused("not-paired".to_owned()),
                 message if message.starts_with("there is a partner already") => {
                     News::Refused("already-paired".to_owned())
