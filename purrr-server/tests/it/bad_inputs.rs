@@ -81,7 +81,7 @@ fn config() -> ServerConfig {
     config.routes.connect_timeout = Duration::from_millis(500);
     config.routes.ping_interval = Duration::from_secs(2);
     config.routes.ping_timeout = Duration::from_secs(2);
-    // Each row ends with its client gone.
+    // Each row ends with its client gone: a Purrr.chat client in a chat or a search would be awaited.
     config.limits.resume_window = Duration::ZERO;
     config
 }

@@ -1,8 +1,6 @@
 //! Engine.IO under the Purrr.chat dialect: polling, WebSocket, and the change from the one to the
 //! other.
 
-use std::time::Duration;
-
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures::{SinkExt, StreamExt};
 use purrr_server::ServerConfig;
@@ -10,6 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
+    returning::until_detached,
     support::{
         Server, png_of, soon,
         wire::{BINARY, CLOSE, CONTINUATION, FIN, TEXT, Wire, frame},
@@ -328,10 +327,8 @@ async fn invalid_packets_end_session() {
 }
 
 #[tokio::test]
-async fn aborted_poll_ends_chat() {
-    let mut config = ServerConfig::default();
-    config.limits.resume_window = Duration::ZERO;
-    let server = Server::with(config).await;
+async fn aborted_poll_loses_the_connection() {
+    let server = Server::start().await;
     let (ann, mut bob) = Visitor::pair(&server, [Polling, WebSocket]).await;
     let Line::Polling { session, .. } = &ann.line else { panic!("she polls") };
     let request = format!(
@@ -340,5 +337,7 @@ async fn aborted_poll_ends_chat() {
     let mut stream = server.connect().await;
     stream.write_all(request.as_bytes()).await.unwrap();
     drop(stream);
-    bob.gets_parted().await;
+    until_detached(&server, 1).await;
+    bob.gets(r#"["hide_typing"]"#).await;
+    bob.has_nothing_new().await;
 }

@@ -6,6 +6,7 @@ mod auto_traits;
 mod bad_inputs;
 mod budget;
 mod cli;
+mod cuts;
 mod documents;
 mod embedding;
 mod engineio;
