@@ -390,6 +390,7 @@ function fail(error) {
       parting.tell();
     } else if (search.returning || chat?.suspended) {
       gone('over-lost-self');
+      search.reclaim();
     }
   } else if (error.id !== undefined) {
     chat?.handle(error);

@@ -62,6 +62,17 @@ export class Search {
     return left && this.#claim(position);
   }
 
+  /**
+   * The server holds the chat for none of the tokens. Claims the person alone, whom one of them may still name: its blocks then
+   * hold on.
+   */
+  reclaim() {
+    this.#tried = 0;
+    if (this.#tokens.length > 1) {
+      this.#claim();
+    }
+  }
+
   /** The server has read the first claim, or has `answered` one, so only this connection's token is good from now on. */
   settle(answered = this.#tried === 0) {
     if (answered && this.#tokens.length > 1) {

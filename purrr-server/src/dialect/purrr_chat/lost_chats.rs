@@ -23,6 +23,10 @@ use crate::limits::{
 /// The hub keeps the frames. What is kept here are the indices of the messages. Worst case: 27 KiB
 /// a chat, which are charged to the memory budget of the client's address. A chat that the budget
 /// has no room for is not kept: its older messages cannot be answered or marked as read.
+///
+/// The same holds for a chat that is claimed while its connection is still open, if the new
+/// connection is greeted before the task of the old one has returned from the hub. The frames do not
+/// depend on it, and what is kept too late expires here.
 #[derive(Clone)]
 pub(super) struct LostChats(Arc<Lost>);
 
