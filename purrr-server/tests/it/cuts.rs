@@ -3,7 +3,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-use futures::{SinkExt, StreamExt, future::join_all};
+use futures::{FutureExt, SinkExt, StreamExt, future::join_all};
 use purrr_server::ServerConfig;
 use serde_json::{Value, json};
 use tokio::{
@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
-use crate::support::{Server, soon};
+use crate::support::{Peer, Server, soon};
 
 /// Frames of each direction. The last one is sent when all others have arrived, so that a frame
 /// that came twice would come before it.
@@ -104,11 +104,130 @@ async fn is_cut(server: SocketAddr, cut: Cut) -> bool {
         socket.close(None).await.ok();
         soon(&what, async { while let Some(Ok(_)) = socket.next().await {} }).await;
     }
-    // A permit is stored once the line was cut.
-    tokio::select! {
-        biased;
-        () = was_cut.notified() => true,
-        () = std::future::ready(()) => false,
+    is_notified(&was_cut)
+}
+
+/// Takes the permit that is stored once a line was cut.
+fn is_notified(was_cut: &Notify) -> bool {
+    was_cut.notified().now_or_never().is_some()
+}
+
+/// What is sent to a Purrr.chat client with connection state recovery. What such a client sends into
+/// a connection that is cut is lost.
+#[tokio::test]
+async fn recovered_connection_cut_after_each_byte_that_is_sent() {
+    let server = Server::start().await;
+    let mut after = 0;
+    while is_recovered(server.address, after).await {
+        after += 1;
+    }
+    assert!(after > 100, "{after} bytes are not three messages");
+}
+
+/// Has a native client talk to one whose connection is cut so many bytes behind `matched`. Returns
+/// true if it was.
+async fn is_recovered(server: SocketAddr, after: usize) -> bool {
+    let cut = Cut { line: Line::First, direction: Direction::ToClient, after };
+    let (was_cut, counts) = (Arc::new(Notify::new()), watch::Sender::new(false));
+    let line = cut_line(server, cut, Arc::clone(&was_cut), counts.subscribe()).await;
+    let mut ann = Recovering::connect(server, line, None).await;
+    ann.sends(r#"42["init_user",{"name":"Ann","publicKey":null}]"#).await;
+    ann.sends(r#"42["find_partner"]"#).await;
+    let (mut bob, _) = Peer::connect_remembered(server, "Bob").await;
+    bob.send(r#"{"type":"find"}"#).await;
+    ann.until("matched").await.expect("it is not cut yet");
+    until(&mut bob, "matched").await;
+    counts.send_replace(true);
+    for number in 0..FRAMES - 1 {
+        bob.send(json!({"type": "message", "text": said("Bob", number)}).to_string()).await;
+    }
+    for number in 0..FRAMES {
+        if number == FRAMES - 1 {
+            bob.send(json!({"type": "message", "text": said("Bob", number)}).to_string()).await;
+        }
+        let heard = loop {
+            match ann.until("receive_message").await {
+                Some(heard) => break heard,
+                None => ann = Recovering::connect(server, server, Some(ann)).await,
+            }
+        };
+        assert_eq!(heard["body"], said("Bob", number), "cut after {after} bytes");
+    }
+    ann.sends("41").await;
+    until(&mut bob, "left").await;
+    is_notified(&was_cut)
+}
+
+async fn until(peer: &mut Peer, kind: &str) {
+    while serde_json::from_str::<Value>(&peer.text().await).expect("JSON")["type"] != kind {}
+}
+
+/// A Purrr.chat client, and what `socket.io-client` keeps of a session.
+struct Recovering {
+    socket: Socket,
+    sid: Value,
+    pid: Value,
+    offset: Option<Value>,
+}
+
+impl Recovering {
+    /// Connects through `line`, as the one that was lost before if there is one.
+    async fn connect(server: SocketAddr, line: SocketAddr, before: Option<Self>) -> Self {
+        let stream = TcpStream::connect(line).await.expect("the line takes connections");
+        stream.set_nodelay(true).expect("a connected socket");
+        let address = format!("ws://{server}/socket.io/?EIO=4&transport=websocket");
+        let (socket, _) = client_async(address, stream).await.expect("the server takes it");
+        let mut auth = json!({"recovery": true});
+        if let Some(Self { pid, offset, .. }) = &before {
+            auth["pid"] = pid.clone();
+            auth["offset"] = offset.clone().expect("a match brings one");
+        }
+        let offset = before.as_ref().and_then(|before| before.offset.clone());
+        let mut client = Self { socket, sid: Value::Null, pid: Value::Null, offset };
+        client.sends(&format!("40{auth}")).await;
+        let greeting = soon("a greeting", async {
+            loop {
+                let packet = client.packet().await.expect("it is not cut yet");
+                if let Some(greeting) = packet.strip_prefix("40") {
+                    break serde_json::from_str::<Value>(greeting).expect("JSON");
+                }
+            }
+        })
+        .await;
+        (client.sid, client.pid) = (greeting["sid"].clone(), greeting["pid"].clone());
+        if let Some(before) = before {
+            assert_eq!((&client.sid, &client.pid), (&before.sid, &before.pid), "recovered");
+        }
+        client
+    }
+
+    async fn sends(&mut self, packet: &str) {
+        self.socket.send(Message::text(packet)).await.ok();
+    }
+
+    async fn packet(&mut self) -> Option<String> {
+        while let Some(Ok(message)) = self.socket.next().await {
+            if let Message::Text(text) = message {
+                return Some(text.as_str().to_owned());
+            }
+        }
+        None
+    }
+
+    /// Returns the argument of the next event of this name, or `None` if the connection is lost.
+    async fn until(&mut self, name: &str) -> Option<Value> {
+        soon(name, async {
+            loop {
+                let packet = self.packet().await?;
+                let Some(event) = packet.strip_prefix("42") else { continue };
+                let event: Vec<Value> = serde_json::from_str(event).expect("JSON");
+                self.offset = Some(event.last().cloned().expect("an offset"));
+                if event[0] == name {
+                    return Some(event[1].clone());
+                }
+            }
+        })
+        .await
     }
 }
 
@@ -161,7 +280,8 @@ impl Client {
         loop {
             let address = match &cut {
                 Some((cut, was_cut)) if lines == cut.line as usize => {
-                    cut_line(server, *cut, Arc::clone(was_cut)).await
+                    let counts = watch::Sender::new(true).subscribe();
+                    cut_line(server, *cut, Arc::clone(was_cut), counts).await
                 }
                 _ => server,
             };
@@ -333,8 +453,13 @@ fn said(name: &str, number: u64) -> String {
 // ---- A line that is cut -------------------------------------------------------------------------
 
 /// Returns the address of a line to the server that takes one connection, and is cut after so many
-/// bytes.
-async fn cut_line(server: SocketAddr, cut: Cut, was_cut: Arc<Notify>) -> SocketAddr {
+/// bytes since it `counts`.
+async fn cut_line(
+    server: SocketAddr,
+    cut: Cut,
+    was_cut: Arc<Notify>,
+    counts: watch::Receiver<bool>,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     tokio::spawn(async move {
@@ -350,8 +475,8 @@ async fn cut_line(server: SocketAddr, cut: Cut, was_cut: Arc<Notify>) -> SocketA
         };
         // The one that ends first drops both connections.
         let is_cut = tokio::select! {
-            is_cut = carry(client.0, server.1, to_server) => is_cut,
-            is_cut = carry(server.0, client.1, to_client) => is_cut,
+            is_cut = carry(client.0, server.1, to_server, counts.clone()) => is_cut,
+            is_cut = carry(server.0, client.1, to_client, counts) => is_cut,
         };
         if is_cut {
             was_cut.notify_one();
@@ -360,15 +485,29 @@ async fn cut_line(server: SocketAddr, cut: Cut, was_cut: Arc<Notify>) -> SocketA
     address
 }
 
-/// Carries so many bytes. Returns false if the connection ended before.
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut left: usize) -> bool {
+/// Carries so many bytes since it `counts`. Returns false if the connection ended before.
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut left: usize,
+    mut counts: watch::Receiver<bool>,
+) -> bool {
     let mut bytes = [0; 4_096];
-    while left > 0 {
-        let most = left.min(bytes.len());
-        match from.read(&mut bytes[..most]).await {
-            Ok(count @ 1..) if to.write_all(&bytes[..count]).await.is_ok() => left -= count,
+    loop {
+        let is_counting = *counts.borrow_and_update();
+        let most = if is_counting { left.min(bytes.len()) } else { bytes.len() };
+        if most == 0 {
+            return true;
+        }
+        let count = tokio::select! {
+            count = from.read(&mut bytes[..most]) => count,
+            Ok(()) = counts.changed() => continue,
+        };
+        match count {
+            Ok(count @ 1..) if to.write_all(&bytes[..count]).await.is_ok() => {
+                left -= if is_counting { count } else { 0 };
+            }
             _ => return false,
         }
     }
-    true
 }

@@ -48,6 +48,8 @@ pub(crate) struct Client {
     leaving: bool,
     /// Whether something was asked, or told, that the server may not have handled yet.
     unsettled: bool,
+    /// Whether it has lost its connection and come back, or tried to.
+    has_dropped: bool,
     /// Asked to resume, which is not answered yet.
     resuming: bool,
     fences: usize,
@@ -106,6 +108,7 @@ impl Client {
             stage: Stage::Idle,
             leaving: false,
             unsettled: false,
+            has_dropped: false,
             resuming: false,
             fences: 0,
         }
@@ -257,8 +260,8 @@ impl Client {
             let pause = Duration::from_millis(self.rng.u64(2..60));
             self.listen(pause, |client| !matches!(client.stage, Stage::Chatting(_))).await?;
             let Stage::Chatting(_) = self.stage else { return Ok(()) };
-            // One in four chats of such a client.
-            if self.log.resumes && self.rng.u8(0..100) < 3 {
+            // In its first chat, and in one of four of those after it.
+            if self.log.resumes && (!self.has_dropped || self.rng.u8(0..100) < 3) {
                 return self.drop_line().await;
             }
             match self.rng.u32(0..200) {
@@ -453,8 +456,10 @@ impl Client {
         let reset = self.rng.bool();
         self.note(Event::Dropped { reset });
         self.lose_line(reset);
-        // A third of them so late that the partner is told.
-        let most = if self.rng.u8(0..3) == 0 { 4_000 } else { 400 };
+        // A third of them so late that the partner is told, and never the first one, so that even
+        // the shortest run has some that come back.
+        let is_late = std::mem::replace(&mut self.has_dropped, true) && self.rng.u8(0..3) == 0;
+        let most = if is_late { 4_000 } else { 400 };
         self.pause(most).await;
         Err(Gone)
     }
