@@ -347,9 +347,9 @@ impl Client {
     async fn pair(hub: &Hub, name: &str) -> (Self, ChatId, Chat) {
         let mut client = Self::connect(hub).await;
         let announced = Recover::announcing(Hello::named(name));
-        client.commands.send(Command::Recover(Box::new(announced))).await.unwrap();
-        client.commands.send(Command::Find(Search::default())).await.unwrap();
-        let chat = hub.pair(Profile::named("Bob")).await.unwrap();
+        client.commands.send(Command::Recover(Box::new(announced))).await.expect("a session");
+        client.commands.send(Command::Find(Search::default())).await.expect("a session");
+        let chat = hub.pair(Profile::named("Bob")).await.expect("the client waits");
         while !matches!(client.events.recv().await, Some(Event::Matched { .. })) {}
         (client, chat.id(), chat)
     }
@@ -359,14 +359,14 @@ impl Client {
         let mut client = Self::connect(hub).await;
         let mut recover = Recover::announcing(Hello::named(name)).claiming(token);
         recover.chat = Some(chat);
-        client.commands.send(Command::Recover(Box::new(recover))).await.unwrap();
+        client.commands.send(Command::Recover(Box::new(recover))).await.expect("a session");
         assert!(matches!(client.events.recv().await, Some(Event::Resumed(_))));
         client
     }
 
     async fn say(&mut self, text: &str) {
         let frame = Frame::text(text);
-        self.commands.send(Command::Send { chat: None, frame }).await.unwrap();
+        self.commands.send(Command::Send { chat: None, frame }).await.expect("a session");
     }
 }
 
