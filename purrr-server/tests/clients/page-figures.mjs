@@ -1,6 +1,7 @@
-// Measures the page in Chromium: how long it loads, and how long it takes a key while 3,000 texts come in at once. Prints the
+// Measures the page in Chromium: how much it loads, how long that takes, and how long it takes a key while 3,000 texts come in at once. Prints the
 // tables of docs/benchmarks.md. `npm run figures`, with `PURRR_BIN` naming a release build.
 
+import { gzipSync } from 'node:zlib';
 import { Keys } from './support/encryption.mjs';
 import { Visitor, launch } from './support/browser.mjs';
 import { Native } from './support/native.mjs';
@@ -47,6 +48,8 @@ async function load(browser, url, [, bits, latency]) {
     downloadThroughput: bits < 0 ? -1 : bits / 8,
     uploadThroughput: bits < 0 ? -1 : bits / 8,
   });
+  const bodies = [];
+  page.on('response', (response) => bodies.push(response.body()));
   await page.goto(url, { waitUntil: 'commit' });
   await page.locator('[data-testid=find]:enabled').waitFor();
   const figures = await page.evaluate(() => {
@@ -60,8 +63,9 @@ async function load(browser, url, [, bits, latency]) {
       blocked: tasks.reduce((sum, task) => sum + task - 50, 0),
     };
   });
+  const files = await Promise.all(bodies);
   await context.close();
-  return figures;
+  return { ...figures, files };
 }
 
 async function flood(browser, url) {
@@ -116,13 +120,18 @@ const milliseconds = (value) => `${Math.round(value)} ms`;
 const server = await startServer(['--connects-per-second', '1000', '--recent-partners', '0']);
 const browser = await launch();
 try {
-  cells('network', 'first paint', '`load`', 'ready to search', 'longest task', 'total blocking time');
   for (const network of NETWORKS) {
     const visits = [];
     for (let visit = 0; visit < VISITS; visit += 1) {
       visits.push(await load(browser, server.url, network));
     }
     const of = (name) => milliseconds(median(visits.map((visit) => visit[name])));
+    if (network === NETWORKS[0]) {
+      const [{ files }] = visits;
+      const kilobytes = (sizes) => `${Math.round(sizes.reduce((sum, { length }) => sum + length, 0) / 1000)} KB`;
+      console.log(`One visit: ${files.length} files, ${kilobytes(files)}, ${kilobytes(files.map((file) => gzipSync(file)))} with gzip\n`);
+      cells('network', 'first paint', '`load`', 'ready to search', 'longest task', 'total blocking time');
+    }
     cells(network[0], ...['paint', 'load', 'ready', 'longest', 'blocked'].map(of));
   }
   cells('', 'median', 'worst run');
