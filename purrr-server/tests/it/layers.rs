@@ -1,4 +1,4 @@
-//! Imports go one way, from the shells down to plain data, in both crates.
+//! Imports go one way, from the shells down to plain data, in each crate.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Modules of each crate, lowest first. Those of one row do not import each other.
-const LAYERS: [(&str, &[&[&str]]); 2] = [
+const LAYERS: [(&str, &[&[&str]]); 3] = [
     (
         "../purrr-core/src",
         &[
@@ -17,6 +17,7 @@ const LAYERS: [(&str, &[&[&str]]); 2] = [
             &["hub"],
         ],
     ),
+    ("../purrr-redis/src", &[&["protocol", "numbers"], &["scripts"], &["node"], &["people"]]),
     (
         "src",
         &[
@@ -124,7 +125,7 @@ fn without_tests(text: &str) -> &str {
 fn files_form_no_import_circle() {
     for (root, _) in LAYERS {
         let modules = modules(&Path::new(env!("CARGO_MANIFEST_DIR")).join(root));
-        assert!(modules.len() > 30, "{root} is read");
+        assert!(modules.len() > 10, "{root} is read");
         let named: Names =
             modules.iter().map(|(module, code)| (module.clone(), paths(module, code))).collect();
         let edges =
