@@ -11,7 +11,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::sleep,
 };
 
 use crate::{
@@ -168,9 +168,11 @@ impl Client {
         let polls = async {
             let mut polls = Vec::new();
             while let Some(poll) = self.asks("GET", "").await {
-                let answered = timeout(Duration::from_secs(600), poll.peek(&mut [0])).await;
+                // A session that has ended answers with another status, again and again.
+                let mut status = [0; 12];
+                let answered = poll.peek(&mut status).await;
                 polls.push(poll);
-                if !matches!(answered, Ok(Ok(1))) {
+                if answered.is_err() || &status != b"HTTP/1.1 200" {
                     break;
                 }
             }
@@ -179,8 +181,9 @@ impl Client {
         };
         let posts = async {
             while let Some(mut post) = self.asks("POST", &said).await {
-                // Answered once the server has taken it.
-                if post.read_u8().await.is_err() {
+                // Answered once the server has taken it, or when the session has ended.
+                let mut status = [0; 12];
+                if post.read_exact(&mut status).await.is_err() || &status != b"HTTP/1.1 200" {
                     break;
                 }
             }
