@@ -44,8 +44,9 @@ pub(super) struct Polling {
     budget: MemoryBudget,
     requests: SessionRequests,
     state: Mutex<State>,
-    /// Notified when the session has taken all packets of the last request.
-    inbound_taken: Notify,
+    /// Notified when the session has taken all packets of the last request or is closed, and when an
+    /// upgrade has ended.
+    changed: Notify,
 }
 
 struct State {
@@ -103,7 +104,7 @@ impl Polling {
     pub(super) fn new(budget: MemoryBudget, control_packets: ControlFrameLimit) -> Self {
         let state = Mutex::new(State::new(control_packets));
         let requests = SessionRequests::default();
-        Self { budget, requests, state, inbound_taken: Notify::new() }
+        Self { budget, requests, state, changed: Notify::new() }
     }
 
     pub(super) const fn budget(&self) -> &MemoryBudget {
@@ -133,7 +134,7 @@ impl Polling {
             // Two polls at once would get the packets in an undefined order.
             other.send(Reply::Control("1")).ok();
             state.close();
-            self.inbound_taken.notify_waiters();
+            self.changed.notify_waiters();
             return Err(InvalidRequest);
         }
         let answered = state.outbound.poll();
@@ -163,7 +164,7 @@ impl Polling {
         let mut state = self.lock();
         if state.is_closed() || state.posting {
             state.close();
-            self.inbound_taken.notify_waiters();
+            self.changed.notify_waiters();
             return Err(InvalidRequest);
         }
         state.posting = true;
@@ -196,16 +197,25 @@ impl Polling {
             state.inbound = packets;
             state.wake();
         }
+        self.until(|state| state.inbound.is_empty() || state.is_closed()).await;
+        self.lock().posting = false;
+        Ok(())
+    }
+
+    /// Waits until no upgrade is under way.
+    pub(super) async fn upgrade_ended(&self) {
+        let is_under_way =
+            |state: &State| matches!(state.upgrade, Upgrade::Connecting | Upgrade::Probing);
+        self.until(|state| !is_under_way(state)).await;
+    }
+
+    async fn until(&self, is_so: impl Fn(&State) -> bool) {
         loop {
-            let taken = self.inbound_taken.notified();
-            {
-                let mut state = self.lock();
-                if state.inbound.is_empty() || state.is_closed() {
-                    state.posting = false;
-                    return Ok(());
-                }
+            let changed = self.changed.notified();
+            if is_so(&self.lock()) {
+                return;
             }
-            taken.await;
+            changed.await;
         }
     }
 
@@ -276,6 +286,7 @@ impl Polling {
         drop(state.outbound.take_poll());
         state.upgrade = Upgrade::Complete(socket);
         state.wake();
+        self.changed.notify_waiters();
     }
 
     /// Clears an upgrade that was not completed.
@@ -283,6 +294,7 @@ impl Polling {
         let mut state = self.lock();
         if matches!(state.upgrade, Upgrade::Connecting | Upgrade::Probing) {
             state.upgrade = Upgrade::None;
+            self.changed.notify_waiters();
         }
     }
 
@@ -298,7 +310,7 @@ impl Polling {
 
     pub(super) fn close(&self) {
         self.lock().close();
-        self.inbound_taken.notify_waiters();
+        self.changed.notify_waiters();
     }
 
     /// Returns the WebSocket that has taken over, once. Polling is closed then.
@@ -314,7 +326,7 @@ impl Polling {
         let Upgrade::Complete(socket) = done else { return None };
         let (inbound, outbound) = (take(&mut state.inbound), state.outbound.take_packets());
         state.close();
-        self.inbound_taken.notify_waiters();
+        self.changed.notify_waiters();
         Some(Successor { socket, inbound, outbound })
     }
 
@@ -342,7 +354,7 @@ impl Polling {
                 }
             }
             if state.inbound.is_empty() {
-                self.inbound_taken.notify_waiters();
+                self.changed.notify_waiters();
             }
             return Poll::Ready(Some(packet));
         }
@@ -552,6 +564,22 @@ mod tests {
         let (posted, ()) = tokio::join!(polling.post(packets), taking);
         posted.unwrap();
         assert!(longest <= 128, "{longest} packets were taken without yielding");
+    }
+
+    #[tokio::test]
+    async fn second_websocket_waits_for_upgrade_under_way() {
+        let polling = Polling::new(budget(), control_packets());
+        polling.upgrade_ended().await;
+        for probed in [false, true] {
+            polling.begin_upgrade().unwrap();
+            if probed {
+                polling.release_polls().unwrap();
+            }
+            let mut waiting = std::pin::pin!(polling.upgrade_ended());
+            assert!(waiting.as_mut().poll(&mut noop()).is_pending());
+            polling.end_upgrade();
+            assert!(waiting.as_mut().poll(&mut noop()).is_ready());
+        }
     }
 
     #[tokio::test]

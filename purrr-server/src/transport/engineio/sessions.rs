@@ -83,6 +83,9 @@ struct UpgradeGuard(Arc<Polling>);
 /// which must not be answered as if the session still polled.
 const RELEASE_AFTER: Duration = Duration::from_millis(20);
 
+/// How long another WebSocket waits for an upgrade under way before it is closed.
+const UPGRADE_FIRST: Duration = Duration::from_millis(100);
+
 /// The query of a request.
 #[derive(Deserialize)]
 struct RequestQuery {
@@ -249,8 +252,12 @@ impl Sessions {
         let (config, max_payload) = (Arc::clone(&self.config), self.config.max_payload);
         let reservation = polling.budget().reservation();
         if polling.has_websocket() {
-            // As the reference does, since a client library does not expect a refusal.
-            let close = |socket: Socket| socket.close_with(CloseCode::Normal, "upgraded already");
+            // As the reference does, since a client library does not expect a refusal. A client that
+            // has sent `5` before may expect the answer to its probe before this close.
+            let close = async move |socket: Socket| {
+                timeout(UPGRADE_FIRST, polling.upgrade_ended()).await.ok();
+                socket.close_with(CloseCode::Normal, "upgraded already").await
+            };
             return Ok(websocket::upgrade(request, None, max_payload, reservation, close));
         }
         let upgrade = UpgradeGuard::begin(polling).map_err(|InvalidRequest| Refusal::BadRequest)?;
