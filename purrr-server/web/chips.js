@@ -11,16 +11,23 @@ const INVISIBLE = /(?![\t-\r\u0085])[\p{Default_Ignorable_Code_Point}\p{Cc}]/gu;
 
 /**
  * The form in which the server compares interests: NFKC, case folded, white space collapsed, without invisible characters and
- * leading `#`. JavaScript cannot fold case. To upper and then to lower case does the same, but for the dotless i.
+ * leading `#`.
  */
 export function normalForm(text) {
-  const folded = text
-    .normalize('NFKC')
-    .replace(/[^ı]+/gu, (part) => part.toUpperCase().toLowerCase())
+  const folded = fold(fold(text.normalize('NFD')).normalize('NFKD')).normalize('NFKC');
+  const shown = folded.replace(INVISIBLE, '').normalize('NFKC');
+  return shown.replace(/[\s\u0085]+/gu, ' ').replace(/^[# ]+/u, '').trim();
+}
+
+/**
+ * Folds case, which JavaScript cannot. To lower, upper and lower case does the same, but for the dotless i, the sigma at the end
+ * of a word, and Cherokee, which folds to upper case.
+ */
+function fold(text) {
+  return text
+    .replace(/[^ı]+/gu, (part) => part.toLowerCase().toUpperCase().toLowerCase())
     .replaceAll('ς', 'σ')
-    .replace(INVISIBLE, '')
-    .normalize('NFKC');
-  return folded.replace(/^[#\s]+/u, '').trim().replace(/\s+/gu, ' ');
+    .replace(/\p{Script=Cherokee}+/gu, (part) => part.toUpperCase());
 }
 
 export class Chips {

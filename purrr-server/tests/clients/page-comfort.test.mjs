@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { PHONE, acquainted, give, pageStory, withNative } from './support/page.mjs';
+import { PHONE, acquainted, give, pageStory, untilType, withNative } from './support/page.mjs';
 import { PrefixProxy } from './support/prefix.mjs';
 
 const WEB = new URL('../../web/', import.meta.url);
@@ -144,6 +144,61 @@ pageStory('hidden_tab_notifies_and_sounds_if_enabled', async ({ visit }) => {
   await ann.look(true);
   assert.equal(await ann.page.title(), 'purrr');
 });
+
+/** Scripts with case, marks, compatibility forms or letters without a shape, as old as the oldest Unicode that is in use here. */
+const SCRIPTS = [
+  [0, 0x2bff],
+  [0x3000, 0x318f],
+  [0xa640, 0xa69f],
+  [0xab70, 0xac20],
+  [0xf900, 0xfb4f],
+  [0xfe00, 0xffef],
+  [0x10400, 0x1044f],
+  [0x1d400, 0x1d4ff],
+  [0x1e900, 0x1e943],
+];
+const AT_ONCE = 32;
+
+/** Each character of these scripts alone, and as many texts of up to four of them. The same at every run. */
+function spellings() {
+  const known = SCRIPTS.flatMap(([first, last]) => Array.from({ length: last - first + 1 }, (_, at) => first + at))
+    .map((code) => String.fromCodePoint(code))
+    .filter((character) => !/[\p{Cn}\p{Cs}]/u.test(character));
+  const marks = [...'\u0301\u0345\u0307\u0308\u0323\u200d #_ΣσςıİIi'];
+  let state = 1;
+  const one = (of) => {
+    state = (state * 48_271) % 2_147_483_647;
+    return of[state % of.length];
+  };
+  const texts = known.map(() => Array.from({ length: 1 + one([0, 1, 2, 3]) }, () => one(one([known, marks]))).join(''));
+  return [...known, ...texts];
+}
+
+pageStory(
+  'interests_have_the_normal_form_of_the_server',
+  async ({ visit, native }) => {
+    const ann = await visit();
+    const peers = [await native(), await native()];
+    const texts = spellings();
+    assert.ok(texts.length > 20_000, `${texts.length} spellings`);
+    const shown = await ann.page.evaluate(async (texts) => {
+      const { normalForm } = await import('/assets/chips.js');
+      return texts.map(normalForm);
+    }, texts);
+    for (let at = 0; at < texts.length; at += AT_ONCE) {
+      const interests = texts.slice(at, at + AT_ONCE);
+      for (const peer of peers) {
+        peer.send({ type: 'find', interests });
+      }
+      const [{ shared }] = await Promise.all(peers.map((peer) => untilType(peer, 'matched')));
+      const expected = new Set(shown.slice(at, at + AT_ONCE).filter(Boolean));
+      assert.deepEqual([...shared].sort(), [...expected].sort(), JSON.stringify(interests));
+      peers[0].send({ type: 'leave' });
+      await Promise.all([untilType(peers[0], 'idle'), untilType(peers[1], 'left')]);
+    }
+  },
+  { args: ['--rate-limits', 'off', '--anyone-after', '0s'] },
+);
 
 pageStory(
   'search_says_when_it_widens_and_can_be_widened_at_once',

@@ -179,7 +179,7 @@ impl Polling {
             *violated = true;
         }
         drop(state);
-        self.inbound_taken.notify_waiters();
+        self.changed.notify_waiters();
     }
 
     /// Returns true if a request broke the protocol.
