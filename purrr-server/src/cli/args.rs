@@ -1,6 +1,10 @@
 //! Command line, environment and file, put together: [`Cli`].
 
-use std::{ffi::OsString, path::Path};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::Path,
+};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource, value_parser};
 use toml::Value;
@@ -52,7 +56,7 @@ impl Cli {
     ///
     /// A mistake in a value, a variable or the file.
     pub fn parse() -> Result<Self, CliError> {
-        let matches = command().get_matches();
+        let matches = command().try_get_matches().unwrap_or_else(|shown| show(&shown));
         let text = |text: OsString| text.to_string_lossy().into_owned();
         variables::check(std::env::vars_os().map(|(name, value)| (text(name), text(value))))?;
         Self::from_matches(&matches, |name| std::env::var(name).ok())
@@ -95,6 +99,20 @@ impl Cli {
         let action = matches.subcommand().map(|(name, _)| Action::named(name));
         Ok(Self { action, settings })
     }
+}
+
+/// Prints the help, the version or what is wrong with the command line, and ends the program.
+///
+/// clap itself would count help as shown whether or not it could be written.
+fn show(shown: &clap::Error) -> ! {
+    let code = match shown.print().and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe && !shown.use_stderr() => {
+            writeln!(io::stderr(), "purrr-server: cannot write to standard output: {error}").ok();
+            1
+        }
+        _ => shown.exit_code(),
+    };
+    std::process::exit(code)
 }
 
 impl Action {

@@ -8,7 +8,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// SIGINT, SIGTERM and SIGQUIT, which stop the server, and SIGHUP, which only begins the drain.
 ///
 /// systemd with `SendSIGHUP=` and terminals send SIGHUP beside another signal. It must not count as
-/// the second one, which ends the drain.
+/// the second one, which ends the drain. SIGUSR1 and SIGUSR2, by which log rotation and debuggers ask
+/// for what the server does not have, are ignored.
 #[cfg(unix)]
 #[derive(Debug)]
 pub(super) struct Signals {
@@ -22,6 +23,10 @@ pub(super) struct Signals {
 impl Signals {
     /// Catches the signals from now on.
     pub(super) fn catch() -> io::Result<Self> {
+        // Once caught, a signal never again ends the process, although nothing waits for it.
+        for ignored in [SignalKind::user_defined1(), SignalKind::user_defined2()] {
+            drop(signal(ignored)?);
+        }
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,

@@ -39,6 +39,13 @@ fn check(request: &Request) -> Result<(), &'static str> {
     if is_http_1 && uri.authority().is_some() && uri.scheme().is_none() {
         return Err("the target must begin with `/` or `http://`\n");
     }
+    // The target's authority counts in place of `Host`, so it must be as valid.
+    if uri.authority().is_some_and(|authority| Authority::parse(authority.as_str()).is_none()) {
+        return Err("the target must name a host and maybe a port\n");
+    }
+    if uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
+        return Err("the target must begin with `/` or `http://`\n");
+    }
     // RFC 9112, section 3.2.
     let mut hosts = request.headers().get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {

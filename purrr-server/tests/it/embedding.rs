@@ -73,6 +73,21 @@ async fn authority_of_http2_is_the_host() {
     }
 }
 
+/// As a browser asks over HTTP/2 for a WebSocket (RFC 8441), where the app's server announces it.
+#[tokio::test]
+async fn websocket_over_http2_is_refused() {
+    let app: Router = router(Hub::memory(), Config::default());
+    for (path, expected) in [("/ws", 405), ("/socket.io/?EIO=4&transport=websocket", 400)] {
+        let request = Request::connect(format!("https://a.example{path}"))
+            .version(Version::HTTP_2)
+            .header("sec-websocket-version", "13")
+            .body(Body::empty())
+            .unwrap();
+        let answer = app.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), expected, "{path}: {answer:?}");
+    }
+}
+
 // ---- Parts --------------------------------------------------------------------------------------
 
 #[tokio::test]

@@ -125,7 +125,7 @@ async fn options_go_on_either_side_of_the_subcommand() {
 
 #[tokio::test]
 async fn output_that_cannot_be_written_is_no_panic() {
-    for subcommand in ["print-config", "check-config", "print-reference"] {
+    for subcommand in ["print-config", "check-config", "print-reference", "--help", "--version"] {
         let full = shell(&format!("\"$0\" {subcommand} >/dev/full")).await;
         let complaint = String::from_utf8(full.stderr).unwrap();
         assert_eq!(full.status.code(), Some(1), "{complaint}");
@@ -370,6 +370,22 @@ async fn hangup_and_quit_drain() {
         drop((ann, bob));
         assert_eq!(server.ended().await.0, Some(0), "SIG{name}");
     }
+}
+
+#[tokio::test]
+async fn signals_without_meaning_are_ignored() {
+    let server = Running::start(&[]).await;
+    let (mut ann, mut bob, _) = Peer::pair(server.address).await;
+    for name in ["USR1", "USR2", "PIPE", "USR1"] {
+        server.signal(name).await;
+        let said = format!(r#"{{"type":"message","text":"after {name}"}}"#);
+        ann.send(said.as_str()).await;
+        bob.gets(said).await;
+    }
+    server.signal("TERM").await;
+    ann.gets_type("draining").await;
+    drop((ann, bob));
+    assert_eq!(server.ended().await.0, Some(0));
 }
 
 #[tokio::test]
