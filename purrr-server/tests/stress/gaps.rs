@@ -43,7 +43,7 @@ const FOREVER: u64 = 86_400;
 const CHATS: u32 = 20;
 
 #[tokio::test]
-#[ignore = "makes a table in five minutes; decides nothing"]
+#[ignore = "makes a table in seven minutes; decides nothing"]
 async fn chats_that_survive_gaps_in_a_line() {
     let _alone = ALONE.lock().await;
     for (interval, timeout) in HEARTBEATS {
